@@ -1,0 +1,668 @@
+/**
+ * Python's pickle format, protocol 2: what torch.save writes and torch.load(weights_only=True) reads.
+ *
+ * A pickle is a program for a machine with a stack and a memo. The reader here runs only the instructions that
+ * build data: the classes and functions that a pickle may name come in a table (torch-globals.ts), each stands
+ * for a few lines of TypeScript, and everything else is refused by name before it is touched.
+ * Source: CPython's Lib/pickletools.py describes every instruction.
+ */
+
+import { invalid, isPlainObject, show } from '../errors.js';
+import { corrupt, unsupported } from './format-error.js';
+import { checkTensorData, isTensorData, type TensorData } from './tensor-data.js';
+import { OrderedDict, PyFloat, Tuple, type CheckpointKey, type CheckpointValue } from './value.js';
+
+/** The instructions that are written or read. */
+const OP = {
+  PROTO: 0x80,
+  STOP: 0x2e, // .
+  MARK: 0x28, // (
+  NONE: 0x4e, // N
+  NEWTRUE: 0x88,
+  NEWFALSE: 0x89,
+  BININT: 0x4a, // J
+  BININT1: 0x4b, // K
+  BININT2: 0x4d, // M
+  LONG1: 0x8a,
+  BINFLOAT: 0x47, // G
+  BINUNICODE: 0x58, // X
+  EMPTY_LIST: 0x5d, // ]
+  APPEND: 0x61, // a
+  APPENDS: 0x65, // e
+  EMPTY_TUPLE: 0x29, // )
+  TUPLE: 0x74, // t
+  TUPLE1: 0x85,
+  TUPLE2: 0x86,
+  TUPLE3: 0x87,
+  EMPTY_DICT: 0x7d, // }
+  SETITEM: 0x73, // s
+  SETITEMS: 0x75, // u
+  GLOBAL: 0x63, // c
+  REDUCE: 0x52, // R
+  BUILD: 0x62, // b
+  BINPERSID: 0x51, // Q
+  BINPUT: 0x71, // q
+  LONG_BINPUT: 0x72, // r
+  BINGET: 0x68, // h
+  LONG_BINGET: 0x6a, // j
+} as const;
+
+/** Values may nest this deep, written or read: everything that walks them may then recurse. */
+export const MAX_DEPTH = 200;
+
+// ---------------------------------------------------------------------------------------------- writing
+
+/** How a pickle names a storage that lies outside it, and a tensor that views all of it. */
+export interface StorageName {
+  /** torch's class of it, such as `torch FloatStorage`: module and name. */
+  readonly type: readonly [module: string, name: string];
+  readonly key: string;
+  /** Elements of the storage; bytes if it is untyped. */
+  readonly elements: number;
+  /** For an untyped storage the tensor's dtype, such as `uint16`. */
+  readonly dtype?: string;
+}
+
+/**
+ * Pickles a value as torch.save does.
+ *
+ * @param root the value
+ * @param storageOf gives each tensor's storage its name; called for the tensors in the order they are met
+ * @throws CortorchError ERR_INVALID_ARGUMENT naming the place of a value that a checkpoint cannot hold
+ */
+export function writePickle(root: unknown, storageOf: (tensor: TensorData) => StorageName): Uint8Array {
+  const out = new Bytes();
+  // Strings and globals that come again are fetched from the memo, as Python does it.
+  const memo = new Map<string, number>();
+  const once = (id: string, write: () => void): void => {
+    const index = memo.get(id);
+    if (index === undefined) {
+      write();
+      out.indexed(OP.BINPUT, OP.LONG_BINPUT, memo.size);
+      memo.set(id, memo.size);
+    } else {
+      out.indexed(OP.BINGET, OP.LONG_BINGET, index);
+    }
+  };
+  const global = (module: string, name: string): void => {
+    once(`c${module} ${name}`, () => {
+      out.op(OP.GLOBAL);
+      out.text(`${module}\n${name}\n`);
+    });
+  };
+  const string = (value: string, path: string): void => {
+    // Half of a surrogate pair has no UTF-8: it would silently become another character.
+    if (/\p{Surrogate}/u.test(value)) throw invalid(path, 'text without lone surrogates', value);
+    once(`X${value}`, () => {
+      out.op(OP.BINUNICODE);
+      out.uint32(Buffer.byteLength(value));
+      out.text(value);
+    });
+  };
+  const float = (value: number): void => {
+    out.op(OP.BINFLOAT);
+    out.float64BE(value);
+  };
+  const emptyOrderedDict = (): void => {
+    global('collections', 'OrderedDict');
+    out.op(OP.EMPTY_TUPLE);
+    out.op(OP.REDUCE);
+  };
+  const sizes = (values: readonly number[]): void => {
+    if (values.length === 0) return out.op(OP.EMPTY_TUPLE);
+    out.op(OP.MARK);
+    for (const value of values) integer(out, BigInt(value));
+    out.op(OP.TUPLE);
+  };
+  // torch._utils._rebuild_tensor_v2(storage, offset, size, stride, requires_grad, hooks), or _v3 with the dtype
+  const tensor = (value: TensorData, path: string): void => {
+    checkTensorData(value, path);
+    const storage = storageOf(value);
+    global('torch._utils', storage.dtype === undefined ? '_rebuild_tensor_v2' : '_rebuild_tensor_v3');
+    out.op(OP.MARK);
+    out.op(OP.MARK);
+    string('storage', path);
+    global(...storage.type);
+    string(storage.key, path);
+    string('cpu', path);
+    integer(out, BigInt(storage.elements));
+    out.op(OP.TUPLE);
+    out.op(OP.BINPERSID);
+    integer(out, 0n);
+    sizes(value.shape);
+    sizes(contiguousStrides(value.shape));
+    out.op(OP.NEWFALSE);
+    emptyOrderedDict();
+    if (storage.dtype !== undefined) global('torch', storage.dtype);
+    out.op(OP.TUPLE);
+    out.op(OP.REDUCE);
+  };
+  const items = (entries: Iterable<readonly [unknown, unknown]>, path: string, depth: number): void => {
+    out.op(OP.MARK);
+    for (const [key, item] of entries) {
+      if (typeof key === 'object' && key !== null)
+        throw invalid(`a key of ${path}`, 'a string or a number', key);
+      const place = `${path}.${String(key)}`;
+      write(key, place, depth);
+      write(item, place, depth);
+    }
+    out.op(OP.SETITEMS);
+  };
+  const write = (value: unknown, path: string, depth: number): void => {
+    if (depth > MAX_DEPTH) {
+      throw invalid(path, `values nested at most ${MAX_DEPTH} deep and not in a circle`, value);
+    }
+    if (value === null) return out.op(OP.NONE);
+    if (typeof value === 'boolean') return out.op(value ? OP.NEWTRUE : OP.NEWFALSE);
+    if (typeof value === 'string') return string(value, path);
+    if (typeof value === 'bigint') return integer(out, value);
+    if (typeof value === 'number') {
+      // −0 is no int.
+      return Number.isSafeInteger(value) && !Object.is(value, -0)
+        ? integer(out, BigInt(value))
+        : float(value);
+    }
+    if (value instanceof PyFloat) return float(value.value);
+    if (isTensorData(value)) return tensor(value, path);
+    if (Array.isArray(value)) {
+      const tuple = value instanceof Tuple;
+      if (!tuple) out.op(OP.EMPTY_LIST);
+      else if (value.length === 0) return out.op(OP.EMPTY_TUPLE);
+      out.op(OP.MARK);
+      for (const [i, item] of value.entries()) write(item, `${path}[${i}]`, depth + 1);
+      return out.op(tuple ? OP.TUPLE : OP.APPENDS);
+    }
+    if (value instanceof OrderedDict) {
+      emptyOrderedDict();
+      items(value, path, depth + 1);
+      if (value.attributes.size > 0) {
+        out.op(OP.EMPTY_DICT);
+        items(value.attributes, path, depth + 1);
+        out.op(OP.BUILD);
+      }
+      return;
+    }
+    if (value instanceof Map || isPlainObject(value)) {
+      out.op(OP.EMPTY_DICT);
+      return items(
+        value instanceof Map ? (value as Map<unknown, unknown>) : Object.entries(value),
+        path,
+        depth + 1,
+      );
+    }
+    throw invalid(path, 'a value that a checkpoint can hold', value);
+  };
+
+  out.op(OP.PROTO);
+  out.uint8(2);
+  write(root, 'value', 0);
+  out.op(OP.STOP);
+  return out.finish();
+}
+
+/** The strides of a contiguous tensor, in elements. As in PyTorch, an empty dimension counts as one. */
+export function contiguousStrides(shape: readonly number[]): number[] {
+  const strides: number[] = [];
+  let stride = 1;
+  for (const size of shape.toReversed()) {
+    strides.unshift(stride);
+    stride *= Math.max(size, 1);
+  }
+  return strides;
+}
+
+function integer(out: Bytes, value: bigint): void {
+  if (value >= 0n && value <= 0xffn) {
+    out.op(OP.BININT1);
+    out.uint8(Number(value));
+  } else if (value >= 0n && value <= 0xffffn) {
+    out.op(OP.BININT2);
+    out.uint16(Number(value));
+  } else if (BigInt.asIntN(32, value) === value) {
+    out.op(OP.BININT);
+    out.int32(Number(value));
+  } else {
+    // Little-endian two's complement in as few bytes as hold the sign too.
+    const digits = (value < 0n ? ~value : value).toString(16).length;
+    let bytes = Math.ceil(digits / 2);
+    if (BigInt.asIntN(8 * bytes, value) !== value) bytes++;
+    // LONG1 has one byte for the length, and torch.load(weights_only=True) knows no longer form.
+    if (bytes > 255) throw invalid('value', 'an integer of at most 255 bytes', value);
+    const hex = BigInt.asUintN(8 * bytes, value)
+      .toString(16)
+      .padStart(2 * bytes, '0');
+    out.op(OP.LONG1);
+    out.uint8(bytes);
+    out.bytes(Buffer.from(hex, 'hex').reverse());
+  }
+}
+
+/** Bytes that grow. */
+class Bytes {
+  #buffer = Buffer.allocUnsafe(4096);
+  #length = 0;
+
+  finish(): Uint8Array {
+    return this.#buffer.subarray(0, this.#length);
+  }
+
+  op(code: number): void {
+    this.uint8(code);
+  }
+
+  /** An instruction with an index in one byte where it fits, in four otherwise. */
+  indexed(short: number, long: number, index: number): void {
+    if (index < 256) {
+      this.op(short);
+      this.uint8(index);
+    } else {
+      this.op(long);
+      this.uint32(index);
+    }
+  }
+
+  uint8(value: number): void {
+    const at = this.#take(1);
+    this.#buffer[at] = value;
+  }
+
+  uint16(value: number): void {
+    const at = this.#take(2);
+    this.#buffer.writeUInt16LE(value, at);
+  }
+
+  uint32(value: number): void {
+    const at = this.#take(4);
+    this.#buffer.writeUInt32LE(value, at);
+  }
+
+  int32(value: number): void {
+    const at = this.#take(4);
+    this.#buffer.writeInt32LE(value, at);
+  }
+
+  float64BE(value: number): void {
+    const at = this.#take(8);
+    this.#buffer.writeDoubleBE(value, at);
+  }
+
+  text(value: string): void {
+    this.bytes(Buffer.from(value));
+  }
+
+  bytes(value: Uint8Array): void {
+    const at = this.#take(value.length);
+    this.#buffer.set(value, at);
+  }
+
+  /** Makes room and returns where it starts. Call it before touching #buffer: it may replace it. */
+  #take(count: number): number {
+    const at = this.#length;
+    this.#length += count;
+    if (this.#length > this.#buffer.length) {
+      const larger = Buffer.allocUnsafe(Math.max(this.#length, 2 * this.#buffer.length));
+      larger.set(this.#buffer.subarray(0, at));
+      this.#buffer = larger;
+    }
+    return at;
+  }
+}
+
+// ---------------------------------------------------------------------------------------------- reading
+
+/** A class, function or constant of Python that a pickle may name. */
+export class Global {
+  /** Module and name, joined with a dot. */
+  readonly name: string;
+  /**
+   * What calling it gives; undefined if it cannot be called. The arguments are whatever the pickle says: check all.
+   */
+  readonly call: ((args: readonly unknown[]) => unknown) | undefined;
+
+  constructor(name: string, call?: (args: readonly unknown[]) => unknown) {
+    this.name = name;
+    this.call = call;
+  }
+}
+
+/** What a pickle may refer to outside itself. */
+export interface PickleEnvironment {
+  /** The class or function `module.name`; undefined if it is not allowed. */
+  global(module: string, name: string): Global | undefined;
+  /** What a persistent id, usually a tuple, stands for: a storage. */
+  persistent(id: unknown): unknown;
+}
+
+/** Memory that a pickle's values may take beyond its own length, by the estimates of COST. */
+const MEMORY = 48 * 2 ** 20;
+
+/** About how many bytes V8 takes for things that an instruction of a byte or two creates. */
+const COST = { array: 64, map: 220, item: 16, string: 32, memo: 48, call: 400 } as const;
+
+/** A line after GLOBAL, or the digits of an integer, longer than this is no honest one. */
+const MAX_NAME = 1024;
+
+/**
+ * Reads a pickle. No code is run; memory and depth are bounded whatever the bytes say.
+ * Values that share a list or a dict in Python share it here; circles are refused.
+ *
+ * @throws FormatError
+ */
+export function readPickle(bytes: Uint8Array, environment: PickleEnvironment): CheckpointValue {
+  const value = new Unpickler(bytes, environment).run();
+  checkTree(value);
+  return value;
+}
+
+class Unpickler {
+  readonly #bytes: Buffer;
+  readonly #environment: PickleEnvironment;
+  #at = 0;
+  #memory: number;
+  #stack: unknown[] = [];
+  /** The stacks below each MARK. */
+  readonly #marks: unknown[][] = [];
+  readonly #memo = new Map<number, unknown>();
+
+  constructor(bytes: Uint8Array, environment: PickleEnvironment) {
+    this.#bytes = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+    this.#environment = environment;
+    this.#memory = MEMORY + bytes.length;
+  }
+
+  run(): unknown {
+    for (;;) {
+      const start = this.#at;
+      const op = this.#uint8();
+      if (op === OP.STOP) break;
+      this.#step(op, start);
+    }
+    const value = this.#pop();
+    if (this.#stack.length > 0 || this.#marks.length > 0 || this.#at !== this.#bytes.length) {
+      throw corrupt('its pickle does not end where its value ends');
+    }
+    return value;
+  }
+
+  #step(op: number, start: number): void {
+    switch (op) {
+      case OP.PROTO: {
+        const version = this.#uint8();
+        if (version > 2) {
+          throw unsupported(
+            `its pickle has protocol ${version}`,
+            'save it with the default, protocol 2: leave out pickle_protocol',
+          );
+        }
+        return;
+      }
+      case OP.MARK:
+        this.#charge(COST.array);
+        this.#marks.push(this.#stack);
+        this.#stack = [];
+        return;
+      case OP.NONE:
+        return this.#push(null);
+      case OP.NEWTRUE:
+        return this.#push(true);
+      case OP.NEWFALSE:
+        return this.#push(false);
+      case OP.BININT:
+        return this.#push(this.#bytes.readInt32LE(this.#take(4)));
+      case OP.BININT1:
+        return this.#push(this.#uint8());
+      case OP.BININT2:
+        return this.#push(this.#bytes.readUInt16LE(this.#take(2)));
+      case OP.LONG1:
+        return this.#push(this.#long(this.#uint8()));
+      case OP.BINFLOAT:
+        return this.#push(this.#bytes.readDoubleBE(this.#take(8)));
+      case OP.BINUNICODE:
+        return this.#push(this.#text(this.#bytes.readUInt32LE(this.#take(4))));
+      case OP.EMPTY_LIST:
+        this.#charge(COST.array);
+        return this.#push([]);
+      case OP.APPEND: {
+        const item = this.#pop();
+        return this.#append([item], start);
+      }
+      case OP.APPENDS:
+        return this.#append(this.#popMark(), start);
+      case OP.EMPTY_TUPLE:
+        return this.#pushTuple([]);
+      case OP.TUPLE:
+        return this.#pushTuple(this.#popMark());
+      case OP.TUPLE1:
+        return this.#pushTuple(this.#popMany(1));
+      case OP.TUPLE2:
+        return this.#pushTuple(this.#popMany(2));
+      case OP.TUPLE3:
+        return this.#pushTuple(this.#popMany(3));
+      case OP.EMPTY_DICT:
+        this.#charge(COST.map);
+        return this.#push(new Map());
+      case OP.SETITEM:
+        return this.#setItems(this.#popMany(2), start);
+      case OP.SETITEMS:
+        return this.#setItems(this.#popMark(), start);
+      case OP.GLOBAL:
+        return this.#global();
+      case OP.REDUCE:
+        return this.#reduce(start);
+      case OP.BUILD:
+        return this.#build();
+      case OP.BINPERSID:
+        this.#charge(COST.call);
+        return this.#push(this.#environment.persistent(this.#pop()));
+      case OP.BINPUT:
+        return this.#put(this.#uint8());
+      case OP.LONG_BINPUT:
+        return this.#put(this.#bytes.readUInt32LE(this.#take(4)));
+      case OP.BINGET:
+        return this.#get(this.#uint8());
+      case OP.LONG_BINGET:
+        return this.#get(this.#bytes.readUInt32LE(this.#take(4)));
+      default:
+        throw corrupt(
+          `its pickle has the unknown instruction 0x${op.toString(16).padStart(2, '0')} at byte ${start}`,
+        );
+    }
+  }
+
+  #global(): void {
+    const module = this.#line();
+    const name = this.#line();
+    const found = this.#environment.global(module, name);
+    if (found === undefined) {
+      throw unsupported(
+        `it holds an object of the Python class or function ${module}.${name}, which is not read here ` +
+          '(no code of a checkpoint is ever run)',
+        'save tensors and plain values only: in Python, ' +
+          'torch.save(model.state_dict(), FILE) instead of torch.save(model, FILE)',
+      );
+    }
+    this.#push(found);
+  }
+
+  #reduce(start: number): void {
+    const args = this.#pop();
+    const called = this.#pop();
+    if (!(called instanceof Global) || called.call === undefined || !(args instanceof Tuple)) {
+      throw corrupt(`its pickle calls what cannot be called at byte ${start}`);
+    }
+    this.#charge(COST.call);
+    this.#push(called.call(args));
+  }
+
+  /** Sets the attributes of an object; of those that are read, only an OrderedDict has some. */
+  #build(): void {
+    const state = this.#pop();
+    const target = this.#stack.at(-1);
+    if (!(target instanceof OrderedDict) || !(state instanceof Map)) {
+      throw corrupt('its pickle sets attributes of something that has none');
+    }
+    for (const [name, value] of state as Map<unknown, unknown>) {
+      if (typeof name !== 'string') throw corrupt('its pickle has an attribute whose name is not a string');
+      this.#charge(COST.item);
+      (target.attributes as Map<string, unknown>).set(name, value);
+    }
+  }
+
+  #append(items: readonly unknown[], start: number): void {
+    const list = this.#stack.at(-1);
+    if (!Array.isArray(list) || list instanceof Tuple)
+      throw corrupt(`its pickle appends to no list at byte ${start}`);
+    this.#charge(COST.item * items.length);
+    for (const item of items) list.push(item);
+  }
+
+  #setItems(items: readonly unknown[], start: number): void {
+    const dict = this.#stack.at(-1);
+    if (!(dict instanceof Map) || items.length % 2 !== 0) {
+      throw corrupt(`its pickle sets items of no dict at byte ${start}`);
+    }
+    this.#charge(2 * COST.item * items.length);
+    for (let i = 0; i < items.length; i += 2) {
+      const key = items[i];
+      if (typeof key === 'object' && key !== null) {
+        throw unsupported('it has a dict whose keys are not strings or numbers', 'save it with such keys');
+      }
+      dict.set(key as CheckpointKey, items[i + 1]);
+    }
+  }
+
+  #pushTuple(items: readonly unknown[]): void {
+    this.#charge(COST.array + COST.item * items.length);
+    const tuple = new Tuple();
+    for (const item of items) tuple.push(item as CheckpointValue);
+    this.#push(tuple);
+  }
+
+  #put(index: number): void {
+    if (this.#stack.length === 0) throw corrupt('its pickle remembers a value that is not there');
+    this.#charge(COST.memo);
+    this.#memo.set(index, this.#stack.at(-1));
+  }
+
+  #get(index: number): void {
+    if (!this.#memo.has(index))
+      throw corrupt(`its pickle recalls the value ${index}, which it never remembered`);
+    this.#push(this.#memo.get(index));
+  }
+
+  #push(value: unknown): void {
+    this.#charge(COST.item);
+    this.#stack.push(value);
+  }
+
+  #pop(): unknown {
+    if (this.#stack.length === 0) throw corrupt('its pickle takes a value that is not there');
+    return this.#stack.pop();
+  }
+
+  #popMany(count: number): unknown[] {
+    if (this.#stack.length < count) throw corrupt('its pickle takes a value that is not there');
+    return this.#stack.splice(-count);
+  }
+
+  #popMark(): unknown[] {
+    const below = this.#marks.pop();
+    if (below === undefined) throw corrupt('its pickle goes back to a mark that is not there');
+    const items = this.#stack;
+    this.#stack = below;
+    return items;
+  }
+
+  #long(count: number): number | bigint {
+    const at = this.#take(count);
+    if (count === 0) return 0;
+    const hex = Buffer.from(this.#bytes.subarray(at, at + count))
+      .reverse()
+      .toString('hex');
+    const value = BigInt.asIntN(8 * count, BigInt(`0x${hex}`));
+    this.#charge(count);
+    return Number.isSafeInteger(Number(value)) ? Number(value) : value;
+  }
+
+  #text(count: number): string {
+    const at = this.#take(count);
+    this.#charge(COST.string + 2 * count);
+    return decode(this.#bytes.subarray(at, at + count));
+  }
+
+  #line(): string {
+    const end = this.#bytes.subarray(this.#at, this.#at + MAX_NAME).indexOf(10);
+    if (end < 0) throw corrupt('its pickle names a class without end');
+    const at = this.#take(end + 1);
+    return decode(this.#bytes.subarray(at, at + end));
+  }
+
+  #uint8(): number {
+    return this.#bytes[this.#take(1)]!;
+  }
+
+  /** Moves on by `count` bytes and returns where they start. */
+  #take(count: number): number {
+    const at = this.#at;
+    if (at + count > this.#bytes.length) throw corrupt('its pickle ends too early');
+    this.#at += count;
+    return at;
+  }
+
+  #charge(bytes: number): void {
+    this.#memory -= bytes;
+    if (this.#memory < 0) {
+      throw unsupported(
+        'its values, tensors aside, take more memory than is allowed for the length of its pickle',
+      );
+    }
+  }
+}
+
+const UTF8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
+
+function decode(bytes: Uint8Array): string {
+  try {
+    return UTF8.decode(bytes);
+  } catch {
+    throw corrupt('its pickle holds text that is not UTF-8');
+  }
+}
+
+/** A tree may count this many values when what is shared is counted each time. */
+const MAX_VALUES = 10_000_000;
+
+/**
+ * Refuses what would make the user's own code hang: circles, nesting too deep, and a few lists that hold each
+ * other so often that walking them never ends. And whatever is no value: a class, a storage.
+ */
+function checkTree(root: unknown): asserts root is CheckpointValue {
+  const known = new Map<object, { depth: number; values: number } | 'open'>();
+  const measure = (value: unknown, level: number): { depth: number; values: number } => {
+    if (value instanceof Global) throw unsupported(`it holds the Python object ${value.name} as a value`);
+    if (typeof value !== 'object' || value === null || isTensorData(value)) return { depth: 0, values: 1 };
+    const seen = known.get(value);
+    if (seen === 'open') throw unsupported('it holds a value that contains itself');
+    if (seen !== undefined) return seen;
+    if (level > MAX_DEPTH) throw unsupported(`its values are nested more than ${MAX_DEPTH} deep`);
+    if (!Array.isArray(value) && !(value instanceof Map)) {
+      throw unsupported(`it holds ${show(value)} as a value`);
+    }
+    known.set(value, 'open');
+    const result = { depth: 0, values: 1 };
+    const add = (child: unknown): void => {
+      const { depth, values } = measure(child, level + 1);
+      result.depth = Math.max(result.depth, depth + 1);
+      result.values += values;
+    };
+    for (const child of value.values() as Iterable<unknown>) add(child);
+    if (value instanceof OrderedDict) for (const child of value.attributes.values()) add(child);
+    // The level is that of the first way to a shared value; another way to it may be longer.
+    if (level + result.depth > MAX_DEPTH)
+      throw unsupported(`its values are nested more than ${MAX_DEPTH} deep`);
+    if (result.values > MAX_VALUES) throw unsupported('its values contain one another too often');
+    known.set(value, result);
+    return result;
+  };
+  measure(root, 0);
+}

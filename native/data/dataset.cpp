@@ -1,0 +1,142 @@
+#include "data/dataset.h"
+
+#include <ATen/Parallel.h>
+#include <ATen/ops/empty.h>
+#include <c10/util/Exception.h>
+
+#include <algorithm>
+#include <array>
+#include <cstring>
+#include <utility>
+
+#include "maps/linear_map.h"
+
+namespace cortorch {
+namespace {
+
+// A byte has 256 values: the exact quotient (what a division by 255, then by the deviation, gives in
+// float32) is looked up, which is faster than dividing and has no rounding of its own.
+using Table = std::array<float, 256>;
+
+struct Channels {
+  int64_t count = 1;       // channels in an example
+  int64_t size = 0;        // values in a channel
+  std::vector<float> mean, deviation;
+};
+
+Channels channels_of(const at::Tensor& images, const Normalization& normalization) {
+  Channels c;
+  const int64_t values = images.size(0) == 0 ? 0 : images.numel() / images.size(0);
+  c.count = images.dim() == 4 ? images.size(1) : 1;
+  c.size = c.count == 0 ? 0 : values / c.count;
+  TORCH_CHECK(normalization.mean.size() == normalization.deviation.size(),
+              "normalisation: there are ", normalization.mean.size(), " means but ", normalization.deviation.size(), " deviations");
+  TORCH_CHECK(normalization.mean.empty() || normalization.mean.size() == static_cast<std::size_t>(c.count),
+              "normalisation: the images have ", c.count, " channel(s) but there are ", normalization.mean.size(), " means");
+  c.mean.assign(static_cast<std::size_t>(c.count), 0.0f);
+  c.deviation.assign(static_cast<std::size_t>(c.count), 1.0f);
+  for (std::size_t i = 0; i < normalization.mean.size(); ++i) {
+    c.mean[i] = static_cast<float>(normalization.mean[i]);
+    c.deviation[i] = static_cast<float>(normalization.deviation[i]);
+    TORCH_CHECK(c.deviation[i] > 0, "normalisation: deviation ", i, " is ", c.deviation[i], "; it must be positive");
+  }
+  return c;
+}
+
+// Copies example `source(i)` into row i of `x`, normalised.
+template <typename Source>
+void copy_normalised(const at::Tensor& images, const Channels& channels, Source source, at::Tensor& x) {
+  const int64_t values = channels.count * channels.size;
+  const int64_t grain = std::max<int64_t>(1, 16384 / std::max<int64_t>(1, values));
+  float* out = x.mutable_data_ptr<float>();
+  if (images.scalar_type() == at::kByte) {
+    std::vector<Table> tables(static_cast<std::size_t>(channels.count));
+    for (std::size_t c = 0; c < tables.size(); ++c) {
+      for (int byte = 0; byte < 256; ++byte) {
+        tables[c][static_cast<std::size_t>(byte)] =
+            (static_cast<float>(byte) / 255.0f - channels.mean[c]) / channels.deviation[c];
+      }
+    }
+    const uint8_t* in = images.const_data_ptr<uint8_t>();
+    at::parallel_for(0, x.size(0), grain, [&](int64_t begin, int64_t end) {
+      for (int64_t i = begin; i < end; ++i) {
+        const uint8_t* from = in + source(i) * values;
+        float* to = out + i * values;
+        for (std::size_t c = 0; c < tables.size(); ++c) {
+          for (int64_t v = 0; v < channels.size; ++v) *to++ = tables[c][*from++];
+        }
+      }
+    });
+    return;
+  }
+  const float* in = images.const_data_ptr<float>();
+  at::parallel_for(0, x.size(0), grain, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) {
+      for (int64_t c = 0; c < channels.count; ++c) {
+        const float mean = channels.mean[static_cast<std::size_t>(c)], deviation = channels.deviation[static_cast<std::size_t>(c)];
+        const float* from = in + source(i) * values + c * channels.size;
+        float* to = out + i * values + c * channels.size;
+        for (int64_t v = 0; v < channels.size; ++v) to[v] = (from[v] - mean) / deviation;
+      }
+    }
+  });
+}
+
+at::Tensor batch_like(const at::Tensor& images, int64_t count) {
+  Shape shape(images.sizes().begin(), images.sizes().end());
+  shape[0] = count;
+  return at::empty(shape, at::kFloat);
+}
+
+void check_images(const at::Tensor& images) {
+  TORCH_CHECK(images.scalar_type() == at::kByte || images.scalar_type() == at::kFloat,
+              "data set: expected images as uint8 or float32, but received ", images.scalar_type());
+  TORCH_CHECK(images.dim() >= 2, "data set: expected images [n, …], but their shape is ", images.sizes());
+}
+
+}  // namespace
+
+Dataset::Dataset(at::Tensor images, at::Tensor targets, int64_t classes)
+    : images_(images.contiguous()), targets_(targets.contiguous()), classes_(classes) {
+  check_images(images_);
+  TORCH_CHECK(targets_.scalar_type() == at::kLong || targets_.scalar_type() == at::kFloat,
+              "data set: expected targets as int64 labels or float32 values, but received ", targets_.scalar_type());
+  TORCH_CHECK(targets_.dim() == (labelled() ? 1 : 2), "data set: expected labels [n] or values [n, outputs], but their shape is ", targets_.sizes());
+  TORCH_CHECK(targets_.size(0) == images_.size(0), "data set: there are ", images_.size(0), " images but ",
+              targets_.size(0), " targets");
+  if (labelled() && classes > 0) {
+    const int64_t* labels = targets_.const_data_ptr<int64_t>();
+    for (int64_t i = 0; i < size(); ++i) {
+      TORCH_CHECK(labels[i] >= 0 && labels[i] < classes, "data set: label ", labels[i], " of example ", i,
+                  " is not one of the ", classes, " classes 0 to ", classes - 1);
+    }
+  }
+}
+
+Dataset::Batch Dataset::gather(const int64_t* indices, int64_t count, const Normalization& normalization) const {
+  Batch batch{batch_like(images_, count), {}};
+  copy_normalised(images_, channels_of(images_, normalization), [&](int64_t i) { return indices[i]; }, batch.x);
+  if (labelled()) {
+    batch.targets = at::empty({count}, at::kLong);
+    const int64_t* labels = targets_.const_data_ptr<int64_t>();
+    int64_t* out = batch.targets.mutable_data_ptr<int64_t>();
+    for (int64_t i = 0; i < count; ++i) out[i] = labels[indices[i]];
+  } else {
+    const int64_t width = targets_.size(1);
+    batch.targets = at::empty({count, width}, at::kFloat);
+    const float* values = targets_.const_data_ptr<float>();
+    float* out = batch.targets.mutable_data_ptr<float>();
+    for (int64_t i = 0; i < count; ++i) std::copy_n(values + indices[i] * width, width, out + i * width);
+  }
+  return batch;
+}
+
+at::Tensor prepare(const at::Tensor& images, const Normalization& normalization) {
+  check_images(images);
+  const at::Tensor source = images.contiguous();
+  at::Tensor x = batch_like(source, source.size(0));
+  copy_normalised(source, channels_of(source, normalization), [](int64_t i) { return i; }, x);
+  return x;
+}
+
+}  // namespace cortorch

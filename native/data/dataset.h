@@ -1,0 +1,44 @@
+// A data set in memory: examples as bytes or floats, and what they should give.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <vector>
+
+namespace cortorch {
+
+// Per channel; empty: none. Applied after bytes were divided by 255.
+struct Normalization {
+  std::vector<double> mean, deviation;
+};
+
+class Dataset {
+ public:
+  // images [n, shape] uint8 or float32, contiguous; targets int64 [n] (labels) or float32 [n, outputs].
+  // Throws c10::Error for other types, counts that differ, or labels outside 0..classes−1 (classes 0: not checked).
+  Dataset(at::Tensor images, at::Tensor targets, int64_t classes);
+
+  struct Batch {
+    at::Tensor x;        // [indices, shape] float32
+    at::Tensor targets;  // [indices] or [indices, outputs]
+  };
+  // The examples of these indices, scaled and normalised.
+  Batch gather(const int64_t* indices, int64_t count, const Normalization& normalization) const;
+
+  int64_t size() const { return images_.size(0); }
+  int64_t classes() const { return classes_; }
+  bool labelled() const { return targets_.scalar_type() == at::kLong; }
+  const at::Tensor& images() const { return images_; }
+  const at::Tensor& targets() const { return targets_; }
+
+ private:
+  at::Tensor images_, targets_;
+  int64_t classes_;
+};
+
+// Bytes / 255, or floats as they are, then (x − mean) / deviation per channel. images [n, shape], where the
+// first size of the shape is the channel if there are three, and all is one channel otherwise.
+at::Tensor prepare(const at::Tensor& images, const Normalization& normalization);
+
+}  // namespace cortorch

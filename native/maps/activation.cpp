@@ -1,0 +1,157 @@
+#include "maps/activation.h"
+
+#include <ATen/Parallel.h>
+#include <ATen/ops/empty.h>
+#include <ATen/ops/empty_like.h>
+#include <ATen/ops/gt.h>
+#include <ATen/ops/mul.h>
+#include <ATen/ops/relu.h>
+#include <ATen/ops/rsub.h>
+#include <ATen/ops/sigmoid.h>
+#include <ATen/ops/tanh.h>
+#include <c10/util/Exception.h>
+
+#include <algorithm>
+#include <array>
+#include <utility>
+
+#include "maps/simd.h"
+#include "maps/vector_math.h"
+
+namespace cortorch {
+namespace {
+
+constexpr std::array<std::pair<std::string_view, Activation>, 4> kNames{{
+    {"identity", Activation::identity},
+    {"tanh", Activation::tanh},
+    {"relu", Activation::relu},
+    {"sigmoid", Activation::sigmoid},
+}};
+
+// The cloned loops. One function per activation: a clone cannot be a template.
+CORTORCH_CLONES void tanh_row(float* y, int64_t n, const float* bias) {
+  for (int64_t i = 0; i < n; ++i) y[i] = tanh_float(y[i] + bias[i]);
+}
+CORTORCH_CLONES void sigmoid_row(float* y, int64_t n, const float* bias) {
+  for (int64_t i = 0; i < n; ++i) y[i] = sigmoid_float(y[i] + bias[i]);
+}
+CORTORCH_CLONES void relu_row(float* y, int64_t n, const float* bias) {
+  for (int64_t i = 0; i < n; ++i) {
+    const float a = y[i] + bias[i];
+    y[i] = a < 0.0f ? 0.0f : a;  // written so that a NaN passes through
+  }
+}
+CORTORCH_CLONES void identity_row(float* y, int64_t n, const float* bias) {
+  for (int64_t i = 0; i < n; ++i) y[i] += bias[i];
+}
+
+// δ and its running sum over the batch, one row.
+CORTORCH_CLONES void tanh_backward_row(const float* g, const float* y, float* d, float* sum, int64_t n) {
+  for (int64_t i = 0; i < n; ++i) {
+    d[i] = g[i] * (1.0f - y[i] * y[i]);
+    sum[i] += d[i];
+  }
+}
+CORTORCH_CLONES void sigmoid_backward_row(const float* g, const float* y, float* d, float* sum, int64_t n) {
+  for (int64_t i = 0; i < n; ++i) {
+    d[i] = g[i] * (y[i] * (1.0f - y[i]));
+    sum[i] += d[i];
+  }
+}
+CORTORCH_CLONES void relu_backward_row(const float* g, const float* y, float* d, float* sum, int64_t n) {
+  for (int64_t i = 0; i < n; ++i) {
+    d[i] = y[i] > 0.0f ? g[i] : 0.0f;
+    sum[i] += d[i];
+  }
+}
+CORTORCH_CLONES void add_row(const float* g, float* sum, int64_t n) {
+  for (int64_t i = 0; i < n; ++i) sum[i] += g[i];
+}
+
+}  // namespace
+
+Activation activation_from_name(std::string_view name) {
+  for (const auto& [known, activation] : kNames) {
+    if (known == name) return activation;
+  }
+  TORCH_CHECK(false, "unknown activation '", name, "'; known are identity, tanh, relu, sigmoid");
+}
+
+std::string activation_name(Activation activation) {
+  return std::string(std::find_if(kNames.begin(), kNames.end(), [&](const auto& n) { return n.second == activation; })->first);
+}
+
+void bias_activation(Activation activation, float* tile, int64_t rows, int64_t columns, int64_t ld, const float* bias) {
+  if (bias == nullptr && activation == Activation::identity) return;
+  // A tile is at most a panel wide; one row of zeros stands in for a missing bias.
+  constexpr int64_t kZeros = 256;
+  alignas(64) static constexpr float zeros[kZeros] = {};
+  const auto row = activation == Activation::tanh      ? tanh_row
+                   : activation == Activation::sigmoid ? sigmoid_row
+                   : activation == Activation::relu    ? relu_row
+                                                       : identity_row;
+  for (int64_t r = 0; r < rows; ++r) {
+    if (bias != nullptr) {
+      row(tile + r * ld, columns, bias);
+    } else {
+      for (int64_t c = 0; c < columns; c += kZeros) row(tile + r * ld + c, std::min(kZeros, columns - c), zeros);
+    }
+  }
+}
+
+at::Tensor activate(Activation activation, const at::Tensor& a) {
+  switch (activation) {
+    case Activation::tanh: return at::tanh(a);
+    case Activation::relu: return at::relu(a);
+    case Activation::sigmoid: return at::sigmoid(a);
+    case Activation::identity: break;
+  }
+  return a;
+}
+
+at::Tensor through_activation(Activation activation, const at::Tensor& g, const at::Tensor& y) {
+  switch (activation) {
+    case Activation::tanh: return at::mul(g, at::rsub(at::mul(y, y), 1));
+    case Activation::relu: return at::mul(g, at::gt(y, 0));
+    case Activation::sigmoid: return at::mul(g, at::mul(y, at::rsub(y, 1)));
+    case Activation::identity: break;
+  }
+  return g;
+}
+
+at::Tensor through_activation_fused(Activation activation, const at::Tensor& g, const at::Tensor& y,
+                                    at::Tensor& bias_gradient) {
+  TORCH_INTERNAL_ASSERT(g.dim() == 2 && g.is_contiguous() && y.is_contiguous() && g.sizes() == y.sizes());
+  if (activation == Activation::identity && !bias_gradient.defined()) return g;
+  const int64_t batch = g.size(0);
+  const int64_t units = g.size(1);
+  at::Tensor delta = activation == Activation::identity ? g : at::empty_like(g);
+  at::Tensor unused;
+  if (!bias_gradient.defined()) unused = at::empty({units}, g.options());
+  float* sum = (bias_gradient.defined() ? bias_gradient : unused).mutable_data_ptr<float>();
+  const float* g_data = g.const_data_ptr<float>();
+  const float* y_data = y.const_data_ptr<float>();
+  float* d_data = activation == Activation::identity ? nullptr : delta.mutable_data_ptr<float>();
+
+  // Columns are shared out in cache lines; a thread needs some 8k elements to be worth waking.
+  constexpr int64_t kLine = 16;
+  const int64_t lines = (units + kLine - 1) / kLine;
+  const int64_t grain = std::max<int64_t>(1, 8192 / std::max<int64_t>(1, batch * kLine));
+  at::parallel_for(0, lines, grain, [&](int64_t begin, int64_t end) {
+    const int64_t first = begin * kLine;
+    const int64_t n = std::min(units, end * kLine) - first;
+    std::fill_n(sum + first, n, 0.0f);
+    for (int64_t b = 0; b < batch; ++b) {
+      const int64_t at = b * units + first;
+      switch (activation) {
+        case Activation::tanh: tanh_backward_row(g_data + at, y_data + at, d_data + at, sum + first, n); break;
+        case Activation::sigmoid: sigmoid_backward_row(g_data + at, y_data + at, d_data + at, sum + first, n); break;
+        case Activation::relu: relu_backward_row(g_data + at, y_data + at, d_data + at, sum + first, n); break;
+        case Activation::identity: add_row(g_data + at, sum + first, n); break;
+      }
+    }
+  });
+  return delta;
+}
+
+}  // namespace cortorch

@@ -1,0 +1,34 @@
+// Activations and their derivatives as functions of the output, fused with the bias.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+namespace cortorch {
+
+enum class Activation { identity, tanh, relu, sigmoid };
+
+// Throws c10::Error naming the activation if there is none of that name.
+Activation activation_from_name(std::string_view name);
+std::string activation_name(Activation activation);
+
+// tile[r, c] = σ(tile[r, c] + bias[c]) in place for a [rows, columns] piece of a row-major matrix; bias may
+// be null. Single-threaded: it is the epilogue of a parallel product.
+void bias_activation(Activation activation, float* tile, int64_t rows, int64_t columns, int64_t ld, const float* bias);
+
+// σ(a), any floating dtype, new tensor; made of libtorch's own operations, hence differentiable.
+at::Tensor activate(Activation activation, const at::Tensor& a);
+
+// δ = g ⊙ σ'(a), with σ' as a function of y = σ(a); made of libtorch's own operations, hence differentiable.
+at::Tensor through_activation(Activation activation, const at::Tensor& g, const at::Tensor& y);
+
+// The same for float32 [batch, units], in one parallel pass that also sums δ over the batch into
+// `bias_gradient` [units] (may be undefined). Each column is summed by one thread in batch order, so the
+// bits do not depend on the number of threads. Returns g itself where σ' is 1.
+at::Tensor through_activation_fused(Activation activation, const at::Tensor& g, const at::Tensor& y,
+                                    at::Tensor& bias_gradient);
+
+}  // namespace cortorch

@@ -1,0 +1,82 @@
+#include "maps/autograd.h"
+
+#include <torch/csrc/autograd/custom_function.h>
+
+namespace cortorch {
+namespace {
+
+using torch::autograd::AutogradContext;
+using torch::autograd::Function;
+using torch::autograd::variable_list;
+
+void save(AutogradContext* ctx, const LinearMapPtr& map, const at::Tensor& first, const at::Tensor& second) {
+  ctx->saved_data["map"] = c10::IValue::make_capsule(map);
+  ctx->save_for_backward({first, second});
+}
+
+LinearMapPtr saved_map(AutogradContext* ctx) {
+  return c10::static_intrusive_pointer_cast<LinearMap>(ctx->saved_data["map"].toCapsule());
+}
+
+// y = W x is bilinear; so are the other two, and with z the third argument ⟨z, W x⟩ = ⟨Wᵀ z, x⟩ =
+// ⟨x ⊗ z, W⟩. Every derivative below is one reading of that line.
+struct Apply : Function<Apply> {
+  static at::Tensor forward(AutogradContext* ctx, const at::Tensor& weight, const at::Tensor& x, const LinearMapPtr& map) {
+    save(ctx, map, weight, x);
+    return map->apply(weight, x, {}, Activation::identity);
+  }
+  static variable_list backward(AutogradContext* ctx, const variable_list& grads) {
+    const auto map = saved_map(ctx);
+    const auto saved = ctx->get_saved_variables();
+    at::Tensor dw, dx;
+    if (ctx->needs_input_grad(0)) dw = differentiable_outer(map, saved[1], grads[0]);
+    if (ctx->needs_input_grad(1)) dx = differentiable_adjoint(map, saved[0], grads[0]);
+    return {dw, dx, {}};
+  }
+};
+
+struct Adjoint : Function<Adjoint> {
+  static at::Tensor forward(AutogradContext* ctx, const at::Tensor& v, const at::Tensor& y, const LinearMapPtr& map) {
+    save(ctx, map, v, y);
+    return map->adjoint(v, y);
+  }
+  static variable_list backward(AutogradContext* ctx, const variable_list& grads) {
+    const auto map = saved_map(ctx);
+    const auto saved = ctx->get_saved_variables();
+    at::Tensor dv, dy;
+    if (ctx->needs_input_grad(0)) dv = differentiable_outer(map, grads[0], saved[1]);
+    if (ctx->needs_input_grad(1)) dy = differentiable_apply(map, saved[0], grads[0]);
+    return {dv, dy, {}};
+  }
+};
+
+struct Outer : Function<Outer> {
+  static at::Tensor forward(AutogradContext* ctx, const at::Tensor& x, const at::Tensor& delta, const LinearMapPtr& map) {
+    save(ctx, map, x, delta);
+    return map->outer(x, delta);
+  }
+  static variable_list backward(AutogradContext* ctx, const variable_list& grads) {
+    const auto map = saved_map(ctx);
+    const auto saved = ctx->get_saved_variables();
+    at::Tensor dx, dd;
+    if (ctx->needs_input_grad(0)) dx = differentiable_adjoint(map, grads[0], saved[1]);
+    if (ctx->needs_input_grad(1)) dd = differentiable_apply(map, grads[0], saved[0]);
+    return {dx, dd, {}};
+  }
+};
+
+}  // namespace
+
+at::Tensor differentiable_apply(const LinearMapPtr& map, const at::Tensor& weight, const at::Tensor& x) {
+  return Apply::apply(weight, x, map);
+}
+
+at::Tensor differentiable_adjoint(const LinearMapPtr& map, const at::Tensor& v, const at::Tensor& y) {
+  return Adjoint::apply(v, y, map);
+}
+
+at::Tensor differentiable_outer(const LinearMapPtr& map, const at::Tensor& x, const at::Tensor& delta) {
+  return Outer::apply(x, delta, map);
+}
+
+}  // namespace cortorch

@@ -1,0 +1,16 @@
+// The three operations of any linear map as differentiable functions. Each one's derivatives are made of
+// the other two, so they can be differentiated any number of times, and there is nothing to write per map.
+#pragma once
+
+#include "maps/linear_map.h"
+
+namespace cortorch {
+
+// W x. x [batch, input_shape] → [batch, output_shape].
+at::Tensor differentiable_apply(const LinearMapPtr& map, const at::Tensor& weight, const at::Tensor& x);
+// Vᵀ y. y [batch, output_shape] → [batch, input_shape].
+at::Tensor differentiable_adjoint(const LinearMapPtr& map, const at::Tensor& v, const at::Tensor& y);
+// Σ_batch x ⊗ δ → weight_shape.
+at::Tensor differentiable_outer(const LinearMapPtr& map, const at::Tensor& x, const at::Tensor& delta);
+
+}  // namespace cortorch

@@ -1,0 +1,70 @@
+#include "maps/dense.h"
+
+#include <ATen/ops/addmm.h>
+#include <ATen/ops/empty.h>
+#include <ATen/ops/matmul.h>
+#include <ATen/ops/sum.h>
+#include <c10/util/Exception.h>
+
+#include "maps/gemm.h"
+
+namespace cortorch {
+namespace {
+
+bool fast(const at::Tensor& t) { return t.scalar_type() == at::kFloat && t.device().is_cpu(); }
+
+}  // namespace
+
+Dense::Dense(int64_t in, int64_t out) : in_(in), out_(out) {
+  TORCH_CHECK(in >= 0 && out >= 0, "dense: sizes must not be negative, but in is ", in, " and out is ", out);
+}
+
+at::Tensor Dense::apply(const at::Tensor& weight, const at::Tensor& x, const at::Tensor& bias,
+                        Activation activation) const {
+  if (!fast(x)) {
+    const at::Tensor a = bias.defined() ? at::addmm(bias, x, weight.t()) : at::matmul(x, weight.t());
+    return activate(activation, a);
+  }
+  const at::Tensor xc = x.contiguous(), wc = weight.contiguous();
+  const at::Tensor bc = bias.defined() ? bias.contiguous() : bias;
+  const int64_t batch = x.size(0);
+  at::Tensor y = at::empty({batch, out_}, x.options().requires_grad(false));
+  const float* b = bc.defined() ? bc.const_data_ptr<float>() : nullptr;
+  gemm(batch, out_, in_, {xc.const_data_ptr<float>(), in_, false}, {wc.const_data_ptr<float>(), in_, true},
+       y.mutable_data_ptr<float>(), out_,
+       [&](float* tile, int64_t rows, int64_t columns, int64_t ld, int64_t first) {
+         bias_activation(activation, tile, rows, columns, ld, b == nullptr ? nullptr : b + first);
+       });
+  return y;
+}
+
+at::Tensor Dense::adjoint(const at::Tensor& v, const at::Tensor& y) const {
+  if (!fast(y)) return at::matmul(y, v);
+  const at::Tensor yc = y.contiguous(), vc = v.contiguous();
+  const int64_t batch = y.size(0);
+  at::Tensor x = at::empty({batch, in_}, y.options().requires_grad(false));
+  gemm(batch, in_, out_, {yc.const_data_ptr<float>(), out_, false}, {vc.const_data_ptr<float>(), in_, false},
+       x.mutable_data_ptr<float>(), in_);
+  return x;
+}
+
+at::Tensor Dense::outer(const at::Tensor& x, const at::Tensor& delta) const {
+  if (!fast(x)) return at::matmul(delta.t(), x);
+  const at::Tensor xc = x.contiguous(), dc = delta.contiguous();
+  at::Tensor w = at::empty({out_, in_}, x.options().requires_grad(false));
+  gemm(out_, in_, x.size(0), {dc.const_data_ptr<float>(), out_, true}, {xc.const_data_ptr<float>(), in_, false},
+       w.mutable_data_ptr<float>(), in_);
+  return w;
+}
+
+at::Tensor Dense::delta(Activation activation, const at::Tensor& g, const at::Tensor& y,
+                        at::Tensor& bias_gradient) const {
+  if (fast(g)) return through_activation_fused(activation, g.contiguous(), y.contiguous(), bias_gradient);
+  const at::Tensor d = through_activation(activation, g, y);
+  if (bias_gradient.defined()) bias_gradient.copy_(sum_to_bias(d));
+  return d;
+}
+
+at::Tensor Dense::sum_to_bias(const at::Tensor& delta) const { return at::sum(delta, 0); }
+
+}  // namespace cortorch

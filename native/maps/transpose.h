@@ -1,0 +1,10 @@
+#pragma once
+
+#include <cstdint>
+
+namespace cortorch {
+
+// out[j, i] = in[i, j] for a [rows, columns] matrix; the leading dimensions are in floats.
+void transpose(const float* in, int64_t rows, int64_t columns, int64_t ld_in, float* out, int64_t ld_out);
+
+}  // namespace cortorch

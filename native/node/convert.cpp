@@ -1,0 +1,187 @@
+#include "node/convert.h"
+
+#include <ATen/ops/empty.h>
+#include <c10/util/Exception.h>
+
+#include <cstring>
+#include <memory>
+
+#include "node/errors.h"
+
+namespace cortorch::node {
+
+double number(const Napi::Object& object, const char* key) {
+  const Napi::Value value = object.Get(key);
+  if (!value.IsNumber()) throw Napi::TypeError::New(object.Env(), std::string("expected a number for `") + key + "`");
+  return value.As<Napi::Number>().DoubleValue();
+}
+
+int64_t integer(const Napi::Object& object, const char* key) { return static_cast<int64_t>(number(object, key)); }
+
+std::string text(const Napi::Object& object, const char* key) {
+  const Napi::Value value = object.Get(key);
+  if (!value.IsString()) throw Napi::TypeError::New(object.Env(), std::string("expected a string for `") + key + "`");
+  return value.As<Napi::String>().Utf8Value();
+}
+
+bool boolean(const Napi::Object& object, const char* key) { return object.Get(key).ToBoolean().Value(); }
+
+uint64_t seed_of(const Napi::Value& value) {
+  if (value.IsBigInt()) {
+    bool lossless = false;
+    return value.As<Napi::BigInt>().Uint64Value(&lossless);
+  }
+  if (!value.IsNumber()) throw Napi::TypeError::New(value.Env(), "expected a number or a BigInt for `seed`");
+  return static_cast<uint64_t>(value.As<Napi::Number>().Int64Value());
+}
+
+Shape shape_of(const Napi::Value& value) {
+  if (!value.IsArray()) throw Napi::TypeError::New(value.Env(), "expected an array for `shape`");
+  const Napi::Array array = value.As<Napi::Array>();
+  Shape shape;
+  for (uint32_t i = 0; i < array.Length(); ++i) {
+    const int64_t size = array.Get(i).As<Napi::Number>().Int64Value();
+    if (size < 0) throw Napi::RangeError::New(value.Env(), "expected sizes that are not negative for `shape`");
+    shape.push_back(size);
+  }
+  return shape;
+}
+
+Napi::Array shape_to(Napi::Env env, at::IntArrayRef shape) {
+  Napi::Array array = Napi::Array::New(env, shape.size());
+  for (std::size_t i = 0; i < shape.size(); ++i) array.Set(static_cast<uint32_t>(i), static_cast<double>(shape[i]));
+  return array;
+}
+
+NetworkSpec network_spec(const Napi::Object& object) {
+  NetworkSpec spec;
+  spec.input = shape_of(object.Get("input"));
+  spec.rule = rule_from_name(text(object, "rule"));
+  const Napi::Array layers = object.Get("layers").As<Napi::Array>();
+  for (uint32_t i = 0; i < layers.Length(); ++i) {
+    const Napi::Object from = layers.Get(i).As<Napi::Object>();
+    LayerSpec layer;
+    const std::string type = text(from, "type");
+    if (type == "flatten") {
+      layer.kind = LayerSpec::Kind::flatten;
+    } else if (type == "dense") {
+      layer.kind = LayerSpec::Kind::dense;
+      layer.units = integer(from, "units");
+      layer.activation = activation_from_name(text(from, "activation"));
+      layer.bias = boolean(from, "bias");
+      layer.initializer = initializer_from_name(text(from, "initializer"));
+      if (from.Has("name") && from.Get("name").IsString()) layer.name = text(from, "name");
+    } else {
+      TORCH_CHECK(false, "unknown layer type '", type, "'");
+    }
+    spec.layers.push_back(std::move(layer));
+  }
+  return spec;
+}
+
+OptimizerSpec optimizer_spec(const Napi::Object& object) {
+  OptimizerSpec spec;
+  const std::string type = text(object, "type");
+  TORCH_CHECK(type == "adam" || type == "sgd" || type == "rmsprop", "unknown optimizer '", type, "'");
+  using Kind = OptimizerSpec::Kind;
+  spec.kind = type == "adam" ? Kind::adam : type == "sgd" ? Kind::sgd : Kind::rmsprop;
+  spec.lr = number(object, "lr");
+  spec.beta1 = number(object, "beta1");
+  spec.beta2 = number(object, "beta2");
+  spec.eps = number(object, "eps");
+  spec.momentum = number(object, "momentum");
+  spec.weight_decay = number(object, "weightDecay");
+  return spec;
+}
+
+Normalization normalization_of(const Napi::Value& value) {
+  Normalization result;
+  if (!value.IsObject()) return result;
+  const auto read = [](const Napi::Value& from, std::vector<double>& to) {
+    const Napi::Array array = from.As<Napi::Array>();
+    for (uint32_t i = 0; i < array.Length(); ++i) to.push_back(array.Get(i).As<Napi::Number>().DoubleValue());
+  };
+  read(value.As<Napi::Object>().Get("mean"), result.mean);
+  read(value.As<Napi::Object>().Get("std"), result.deviation);
+  return result;
+}
+
+Loss loss_of(const Napi::Value& value) {
+  const std::string name = value.As<Napi::String>().Utf8Value();
+  TORCH_CHECK(name == "softmax-cross-entropy" || name == "squared-error", "unknown loss '", name, "'");
+  return name == "squared-error" ? Loss::squared_error : Loss::softmax_cross_entropy;
+}
+
+Napi::Object counts_to(Napi::Env env, const LossCounts& counts) {
+  Napi::Object object = Napi::Object::New(env);
+  object.Set("loss", counts.loss);
+  object.Set("error", counts.error);
+  object.Set("error5", counts.error5);
+  object.Set("examples", static_cast<double>(counts.examples));
+  return object;
+}
+
+namespace {
+
+struct DtypeName {
+  at::ScalarType dtype;
+  const char* name;
+  napi_typedarray_type array;
+};
+
+constexpr DtypeName kDtypes[] = {
+    {at::kFloat, "float32", napi_float32_array}, {at::kDouble, "float64", napi_float64_array},
+    {at::kByte, "uint8", napi_uint8_array},      {at::kInt, "int32", napi_int32_array},
+    {at::kLong, "int64", napi_bigint64_array},
+};
+
+}  // namespace
+
+std::string dtype_name(at::ScalarType dtype) {
+  for (const DtypeName& known : kDtypes) {
+    if (known.dtype == dtype) return known.name;
+  }
+  return c10::toString(dtype);
+}
+
+at::ScalarType dtype_of(const std::string& name) {
+  for (const DtypeName& known : kDtypes) {
+    if (name == known.name) return known.dtype;
+  }
+  TORCH_CHECK(false, "unknown dtype '", name, "'; known are float32, float64, uint8, int32, int64");
+}
+
+at::Tensor tensor_from(const Napi::Value& value, const Shape& shape) {
+  if (!value.IsTypedArray()) throw Napi::TypeError::New(value.Env(), "expected a typed array");
+  const Napi::TypedArray array = value.As<Napi::TypedArray>();
+  const napi_typedarray_type type = array.TypedArrayType() == napi_uint8_clamped_array ? napi_uint8_array : array.TypedArrayType();
+  for (const DtypeName& known : kDtypes) {
+    if (known.array != type) continue;
+    at::Tensor tensor = at::empty(shape, known.dtype);
+    TORCH_CHECK(static_cast<std::size_t>(tensor.numel()) == array.ElementLength(), "a tensor of shape ",
+                at::IntArrayRef(shape), " holds ", tensor.numel(), " values, but the array has ", array.ElementLength());
+    if (tensor.numel() > 0) {
+      std::memcpy(tensor.mutable_data_ptr(), static_cast<const char*>(array.ArrayBuffer().Data()) + array.ByteOffset(), array.ByteLength());
+    }
+    return tensor;
+  }
+  throw Napi::TypeError::New(value.Env(), "expected a Float32Array, Float64Array, Uint8Array, Int32Array or BigInt64Array");
+}
+
+Napi::Value typed_array_from(Napi::Env env, const at::Tensor& tensor) {
+  for (const DtypeName& known : kDtypes) {
+    if (known.dtype != tensor.scalar_type()) continue;
+    // One copy: straight into V8's memory.
+    const std::size_t bytes = static_cast<std::size_t>(tensor.numel()) * tensor.element_size();
+    Napi::ArrayBuffer buffer = Napi::ArrayBuffer::New(env, bytes);
+    const at::Tensor values = tensor.detach().contiguous();
+    if (bytes > 0) std::memcpy(buffer.Data(), values.const_data_ptr(), bytes);
+    napi_value result;
+    const napi_status status = napi_create_typedarray(env, known.array, static_cast<std::size_t>(tensor.numel()), buffer, 0, &result);
+    if (status != napi_ok) throw Napi::Error::New(env);
+    return Napi::Value(env, result);
+  }
+  TORCH_CHECK(false, "a tensor of dtype ", tensor.scalar_type(), " has no typed array; convert it first");
+}
+
+}  // namespace cortorch::node

@@ -1,0 +1,43 @@
+// JavaScript values to C++ ones and back. The TypeScript half has validated them; what is checked again here
+// is what memory safety depends on.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+#include <napi.h>
+
+#include <string>
+
+#include "data/dataset.h"
+#include "maps/linear_map.h"
+#include "network/network.h"
+#include "rules/loss.h"
+#include "training/optimizer.h"
+#include "training/trainer.h"
+
+namespace cortorch::node {
+
+double number(const Napi::Object& object, const char* key);
+int64_t integer(const Napi::Object& object, const char* key);
+std::string text(const Napi::Object& object, const char* key);
+bool boolean(const Napi::Object& object, const char* key);
+// A 64-bit seed comes as a BigInt or a safe integer.
+uint64_t seed_of(const Napi::Value& value);
+
+Shape shape_of(const Napi::Value& value);
+Napi::Array shape_to(Napi::Env env, at::IntArrayRef shape);
+
+NetworkSpec network_spec(const Napi::Object& object);
+OptimizerSpec optimizer_spec(const Napi::Object& object);
+Normalization normalization_of(const Napi::Value& value);
+Loss loss_of(const Napi::Value& value);
+Napi::Object counts_to(Napi::Env env, const LossCounts& counts);
+
+// A new tensor with a copy of a typed array's values. Throws if the shape does not hold as many.
+at::Tensor tensor_from(const Napi::Value& typed_array, const Shape& shape);
+// A typed array over a copy of the values (which is what it keeps alive): Float32Array, Float64Array,
+// Uint8Array, Int32Array or BigInt64Array by dtype.
+Napi::Value typed_array_from(Napi::Env env, const at::Tensor& tensor);
+std::string dtype_name(at::ScalarType dtype);
+at::ScalarType dtype_of(const std::string& name);
+
+}  // namespace cortorch::node

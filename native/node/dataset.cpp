@@ -1,0 +1,53 @@
+#include "node/dataset.h"
+
+#include <ATen/ops/index_select.h>
+
+#include "node/addon.h"
+#include "node/convert.h"
+
+namespace cortorch::node {
+
+DatasetHandle::DatasetHandle(const Napi::CallbackInfo& info) : Wrapped(info) {
+  if (info.Length() == 0) return;  // subset() fills it
+  guarded(info.Env(), [&] {
+    const Shape shape = shape_of(info[1]);
+    TORCH_CHECK(!shape.empty(), "data set: the shape is empty");
+    const int64_t outputs = info[3].As<Napi::Number>().Int64Value();
+    const Shape target_shape = outputs > 0 ? Shape{shape[0], outputs} : Shape{shape[0]};
+    dataset_ = std::make_shared<Dataset>(tensor_from(info[0], shape), tensor_from(info[2], target_shape),
+                                         info[4].As<Napi::Number>().Int64Value());
+  });
+}
+
+std::shared_ptr<const Dataset> DatasetHandle::dataset() const {
+  if (dataset_ == nullptr) throw CodedError("ERR_DISPOSED", "this data set was disposed of");
+  return dataset_;
+}
+
+// subset(indices: BigInt64Array): a data set of copies of these examples, in this order.
+Napi::Value DatasetHandle::subset(const Napi::CallbackInfo& info) {
+  return guarded(info.Env(), [&]() -> Napi::Value {
+    const auto source = dataset();
+    const at::Tensor indices = tensor_from(info[0], {static_cast<int64_t>(info[0].As<Napi::TypedArray>().ElementLength())});
+    Napi::Object object = AddonData::of(info.Env()).dataset_class.New({});
+    unwrap(object, "subset").dataset_ = std::make_shared<Dataset>(
+        at::index_select(source->images(), 0, indices), at::index_select(source->targets(), 0, indices), source->classes());
+    return object;
+  });
+}
+
+Napi::Value DatasetHandle::dispose(const Napi::CallbackInfo& info) {
+  dataset_ = nullptr;
+  return info.Env().Undefined();
+}
+
+void define_dataset(Napi::Env env, Napi::Object exports) {
+  const Napi::Function dataset_class = Napi::ObjectWrap<DatasetHandle>::DefineClass(
+      env, "DatasetHandle",
+      {Napi::ObjectWrap<DatasetHandle>::InstanceMethod<&DatasetHandle::subset>("subset"),
+       Napi::ObjectWrap<DatasetHandle>::InstanceMethod<&DatasetHandle::dispose>("dispose")});
+  AddonData::of(env).dataset_class = Napi::Persistent(dataset_class);
+  exports.Set("DatasetHandle", dataset_class);
+}
+
+}  // namespace cortorch::node

@@ -1,0 +1,153 @@
+#include "node/trainer.h"
+
+#include <ATen/core/grad_mode.h>
+
+#include <chrono>
+#include <utility>
+#include <vector>
+
+#include "node/addon.h"
+#include "node/convert.h"
+#include "node/dataset.h"
+#include "node/network.h"
+
+namespace cortorch::node {
+namespace {
+
+struct Timed {
+  PassResult pass;
+  double seconds;
+};
+
+template <typename Body>
+Timed timed(Body body) {
+  const auto start = std::chrono::steady_clock::now();
+  PassResult pass = body();
+  return {pass, std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count()};
+}
+
+Napi::Value timed_to(Napi::Env env, const Timed& timed) {
+  Napi::Object object = counts_to(env, timed.pass.counts);
+  object.Set("steps", static_cast<double>(timed.pass.steps));
+  object.Set("notFinite", timed.pass.not_finite);
+  object.Set("seconds", timed.seconds);
+  return object;
+}
+
+struct OptimizerState {
+  int64_t steps = 0;
+  std::vector<std::vector<std::pair<std::string, at::Tensor>>> parameters;
+};
+
+}  // namespace
+
+TrainerHandle::TrainerHandle(const Napi::CallbackInfo& info) : Wrapped(info) {
+  guarded(info.Env(), [&] {
+    model_ = NetworkHandle::unwrap(info[0], "network").model();
+    normalization_ = normalization_of(info[3]);
+    trainer_ = std::make_shared<Trainer>(model_->network, loss_of(info[1]), optimizer_spec(info[2].As<Napi::Object>()), normalization_);
+  });
+}
+
+// run(dataset, { batchSize, seed, epoch, firstStep }, lrFactors: Float64Array): a promise of sums over the
+// steps made, { loss, error, error5, examples, steps, notFinite, seconds }.
+Napi::Value TrainerHandle::run(const Napi::CallbackInfo& info) {
+  return guarded(info.Env(), [&]() -> Napi::Value {
+    const Napi::Object options = info[1].As<Napi::Object>();
+    const Napi::Float64Array array = info[2].As<Napi::Float64Array>();
+    model_->thread.clear_stop();
+    return model_->thread.submit(
+        info.Env(), model_,
+        [model = model_.get(), trainer = trainer_, dataset = DatasetHandle::unwrap(info[0], "dataset").dataset(),
+         batch_size = integer(options, "batchSize"), seed = seed_of(options.Get("seed")),
+         epoch = static_cast<uint32_t>(integer(options, "epoch")), first_step = integer(options, "firstStep"),
+         factors = std::vector<double>(array.Data(), array.Data() + array.ElementLength())] {
+          return timed([&] { return trainer->run(*dataset, batch_size, seed, epoch, first_step, factors, model->thread.stop_flag()); });
+        },
+        timed_to);
+  });
+}
+
+// step(images, shape, targets, outputs, lrFactor): one update on a batch of the caller's own.
+Napi::Value TrainerHandle::step(const Napi::CallbackInfo& info) {
+  return guarded(info.Env(), [&]() -> Napi::Value {
+    const Shape shape = shape_of(info[1]);
+    const int64_t outputs = info[3].As<Napi::Number>().Int64Value();
+    at::Tensor images = tensor_from(info[0], shape);
+    at::Tensor targets = tensor_from(info[2], outputs > 0 ? Shape{shape.at(0), outputs} : Shape{shape.at(0)});
+    return model_->thread.submit(
+        info.Env(), model_,
+        [trainer = trainer_, images = std::move(images), targets = std::move(targets),
+         normalization = normalization_, factor = info[4].As<Napi::Number>().DoubleValue()] {
+          return timed([&] { return trainer->step(prepare(images, normalization), targets, factor); });
+        },
+        timed_to);
+  });
+}
+
+// read(): a promise of { steps, parameters: [{ exp_avg: Float32Array, … }] }, one entry a trainable parameter.
+Napi::Value TrainerHandle::read(const Napi::CallbackInfo& info) {
+  return guarded(info.Env(), [&]() -> Napi::Value {
+    return model_->thread.submit(
+        info.Env(), model_,
+        [trainer = trainer_] {
+          OptimizerState state{trainer->optimizer().steps(), {}};
+          for (std::size_t i = 0; i < trainer->optimizer().size(); ++i) {
+            state.parameters.push_back(trainer->optimizer().state(i));
+            for (auto& [name, tensor] : state.parameters.back()) tensor = tensor.clone();
+          }
+          return state;
+        },
+        [](Napi::Env env, const OptimizerState& state) -> Napi::Value {
+          Napi::Object object = Napi::Object::New(env);
+          object.Set("steps", static_cast<double>(state.steps));
+          Napi::Array parameters = Napi::Array::New(env, state.parameters.size());
+          for (std::size_t i = 0; i < state.parameters.size(); ++i) {
+            Napi::Object entry = Napi::Object::New(env);
+            for (const auto& [name, tensor] : state.parameters[i]) entry.Set(name, typed_array_from(env, tensor));
+            parameters.Set(static_cast<uint32_t>(i), entry);
+          }
+          object.Set("parameters", parameters);
+          return object;
+        });
+  });
+}
+
+// write({ steps, parameters }): what read() gave.
+Napi::Value TrainerHandle::write(const Napi::CallbackInfo& info) {
+  return guarded(info.Env(), [&]() -> Napi::Value {
+    const Napi::Object object = info[0].As<Napi::Object>();
+    const Napi::Array parameters = object.Get("parameters").As<Napi::Array>();
+    Optimizer& optimizer = trainer_->optimizer();
+    TORCH_CHECK(parameters.Length() == optimizer.size(), "the optimizer has ", optimizer.size(), " parameters, but the state holds ", parameters.Length());
+    std::vector<std::pair<at::Tensor, at::Tensor>> copies;
+    for (std::size_t i = 0; i < optimizer.size(); ++i) {
+      const Napi::Object entry = parameters.Get(static_cast<uint32_t>(i)).As<Napi::Object>();
+      for (auto& [name, tensor] : optimizer.state(i)) {
+        TORCH_CHECK(entry.Has(name), "the optimizer's state of parameter ", i, " lacks ", name);
+        const Shape shape(tensor.sizes().begin(), tensor.sizes().end());
+        copies.emplace_back(tensor, tensor_from(entry.Get(name), shape));
+      }
+    }
+    return model_->thread.submit(
+        info.Env(), model_,
+        [trainer = trainer_, steps = integer(object, "steps"), copies = std::move(copies)] {
+          for (const auto& [to, from] : copies) to.copy_(from);
+          trainer->optimizer().set_steps(steps);
+          return true;
+        },
+        [](Napi::Env env, bool) -> Napi::Value { return env.Undefined(); });
+  });
+}
+
+void define_trainer(Napi::Env env, Napi::Object exports) {
+  using Wrap = Napi::ObjectWrap<TrainerHandle>;
+  const Napi::Function trainer_class = Wrap::DefineClass(
+      env, "TrainerHandle",
+      {Wrap::InstanceMethod<&TrainerHandle::run>("run"), Wrap::InstanceMethod<&TrainerHandle::step>("step"),
+       Wrap::InstanceMethod<&TrainerHandle::read>("read"), Wrap::InstanceMethod<&TrainerHandle::write>("write")});
+  AddonData::of(env).trainer_class = Napi::Persistent(trainer_class);
+  exports.Set("TrainerHandle", trainer_class);
+}
+
+}  // namespace cortorch::node

@@ -1,0 +1,31 @@
+#pragma once
+
+#include <memory>
+
+#include "node/model.h"
+#include "node/wrapped.h"
+#include "training/trainer.h"
+
+namespace cortorch::node {
+
+// new TrainerHandle(network, loss, optimizer, normalization). Runs on the network's thread.
+class TrainerHandle final : public Wrapped<TrainerHandle> {
+ public:
+  static constexpr napi_type_tag kTag = {0x71c5a0c9d3e84f10, 0xa7e65b0f4412c404};
+  static constexpr const char* kName = "trainer";
+
+  explicit TrainerHandle(const Napi::CallbackInfo& info);
+
+ private:
+  friend void define_trainer(Napi::Env env, Napi::Object exports);
+  Napi::Value run(const Napi::CallbackInfo& info);
+  Napi::Value step(const Napi::CallbackInfo& info);
+  Napi::Value read(const Napi::CallbackInfo& info);
+  Napi::Value write(const Napi::CallbackInfo& info);
+
+  std::shared_ptr<Model> model_;
+  std::shared_ptr<Trainer> trainer_;
+  Normalization normalization_;
+};
+
+}  // namespace cortorch::node

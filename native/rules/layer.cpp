@@ -1,0 +1,177 @@
+#include "rules/layer.h"
+
+#include <ATen/core/grad_mode.h>
+#include <ATen/ops/empty.h>
+#include <ATen/ops/zeros.h>
+#include <torch/csrc/autograd/custom_function.h>
+
+#include <optional>
+
+#include "maps/autograd.h"
+#include "maps/dense.h"
+
+namespace cortorch {
+namespace {
+
+using torch::autograd::AutogradContext;
+using torch::autograd::Function;
+using torch::autograd::variable_list;
+
+// Function::apply takes an absent tensor only as an empty optional.
+std::optional<at::Tensor> if_defined(const at::Tensor& t) { return t.defined() ? std::optional(t) : std::nullopt; }
+at::Tensor or_undefined(const std::optional<at::Tensor>& t) { return t.value_or(at::Tensor()); }
+
+void save(AutogradContext* ctx, const LinearMapPtr& map, Activation activation, Rule rule, bool has_bias,
+          variable_list tensors) {
+  ctx->saved_data["has_bias"] = has_bias;
+  ctx->saved_data["map"] = c10::IValue::make_capsule(map);
+  ctx->saved_data["activation"] = static_cast<int64_t>(activation);
+  ctx->saved_data["rule"] = static_cast<int64_t>(rule);
+  ctx->save_for_backward(std::move(tensors));
+}
+
+LinearMapPtr saved_map(AutogradContext* ctx) {
+  return c10::static_intrusive_pointer_cast<LinearMap>(ctx->saved_data["map"].toCapsule());
+}
+
+Activation saved_activation(AutogradContext* ctx) {
+  return static_cast<Activation>(ctx->saved_data["activation"].toInt());
+}
+
+void refuse_second_derivative(Rule rule) {
+  TORCH_CHECK(!at::GradMode::is_enabled(), "rule ", rule_name(rule),
+              " cannot be differentiated twice: its backward pass is not the derivative of its forward pass. "
+              "Call backward without create_graph, or use rule bp");
+}
+
+// The gradients that are the layer's own, whatever the rule.
+struct Local {
+  at::Tensor delta, weight, bias;
+};
+
+Local local_gradients(const LinearMap& map, Activation activation, const at::Tensor& g, const at::Tensor& x,
+                      const at::Tensor& y, bool want_weight, bool want_bias) {
+  Local local;
+  if (want_bias) local.bias = at::empty(map.bias_shape(), g.options().requires_grad(false));
+  local.delta = map.delta(activation, g, y, local.bias);
+  if (want_weight) local.weight = map.outer(x, local.delta);
+  return local;
+}
+
+// The tensors among the arguments of each function are its edges, in their order; an absent bias has none.
+enum Edge : std::size_t { kX = 0, kWeight = 1, kBias = 2 };
+
+bool wants_bias(AutogradContext* ctx) {
+  return ctx->saved_data["has_bias"].toBool() && ctx->needs_input_grad(kBias);
+}
+
+struct LayerFunction : Function<LayerFunction> {
+  static at::Tensor forward(AutogradContext* ctx, const at::Tensor& x, const at::Tensor& weight,
+                            const std::optional<at::Tensor>& bias, const std::optional<at::Tensor>& feedback,
+                            const LinearMapPtr& map, Activation activation, Rule rule) {
+    at::Tensor y = map->apply(weight, x, or_undefined(bias), activation);
+    save(ctx, map, activation, rule, bias.has_value(), {x, rule == Rule::bp ? weight : or_undefined(feedback), y});
+    return y;
+  }
+
+  static variable_list backward(AutogradContext* ctx, const variable_list& grads) {
+    const auto map = saved_map(ctx);
+    const auto activation = saved_activation(ctx);
+    const auto rule = static_cast<Rule>(ctx->saved_data["rule"].toInt());
+    const auto saved = ctx->get_saved_variables();
+    const at::Tensor &x = saved[0], &down_weight = saved[1], &y = saved[2], &g = grads[0];
+    if (rule == Rule::bp && at::GradMode::is_enabled()) return differentiable_backward(ctx, *map, map, activation, x, down_weight, y, g);
+    refuse_second_derivative(rule);
+
+    const Local local =
+        local_gradients(*map, activation, g, x, y, ctx->needs_input_grad(kWeight), wants_bias(ctx));
+    at::Tensor down;
+    if (ctx->needs_input_grad(kX)) {
+      TORCH_CHECK(down_weight.defined(), "rule ", rule_name(rule), ": this layer has no feedback weights, but something below it is trained");
+      down = map->adjoint(down_weight, local.delta);
+    }
+    return {down, local.weight, local.bias, {}, {}, {}, {}};
+  }
+
+  // The same, of operations that record their own graph.
+  static variable_list differentiable_backward(AutogradContext* ctx, const LinearMap& shape, const LinearMapPtr& map,
+                                               Activation activation, const at::Tensor& x, const at::Tensor& weight,
+                                               const at::Tensor& y, const at::Tensor& g) {
+    const at::Tensor delta = through_activation(activation, g, y);
+    variable_list result(7);
+    if (ctx->needs_input_grad(kX)) result[kX] = differentiable_adjoint(map, weight, delta);
+    if (ctx->needs_input_grad(kWeight)) result[kWeight] = differentiable_outer(map, x, delta);
+    if (wants_bias(ctx)) result[kBias] = shape.sum_to_bias(delta);
+    return result;
+  }
+};
+
+struct DfaHidden : Function<DfaHidden> {
+  static variable_list forward(AutogradContext* ctx, const at::Tensor& x, const at::Tensor& weight,
+                               const std::optional<at::Tensor>& bias, const at::Tensor& feedback,
+                               const LinearMapPtr& map, Activation activation) {
+    at::Tensor y = map->apply(weight, x, or_undefined(bias), activation);
+    save(ctx, map, activation, Rule::dfa, bias.has_value(), {x, feedback, y});
+    ctx->set_materialize_grads(false);  // nothing comes down to y, and no zeros are made in its place
+    // One zero seen [batch, classes] times.
+    at::Tensor port = at::zeros({1, 1}, x.options().requires_grad(false)).expand({x.size(0), feedback.size(0)});
+    return {y, port};
+  }
+
+  static variable_list backward(AutogradContext* ctx, const variable_list& grads) {
+    refuse_second_derivative(Rule::dfa);
+    const auto map = saved_map(ctx);
+    const auto saved = ctx->get_saved_variables();
+    const at::Tensor &x = saved[0], &feedback = saved[1], &y = saved[2], &error = grads[1];
+    TORCH_CHECK(error.defined(), "rule dfa: no output error arrived at a hidden layer; its port must be given to the output layer");
+    const Dense broadcast(feedback.size(1), feedback.size(0));
+    const at::Tensor g = broadcast.adjoint(feedback, error).reshape(y.sizes());
+    const Local local =
+        local_gradients(*map, saved_activation(ctx), g, x, y, ctx->needs_input_grad(kWeight), wants_bias(ctx));
+    return {{}, local.weight, local.bias, {}, {}, {}};
+  }
+};
+
+struct DfaOutput : Function<DfaOutput> {
+  static at::Tensor forward(AutogradContext* ctx, const at::Tensor& x, const at::Tensor& weight,
+                            const std::optional<at::Tensor>& bias, const LinearMapPtr& map, Activation activation,
+                            at::TensorList ports) {
+    at::Tensor y = map->apply(weight, x, or_undefined(bias), activation);
+    save(ctx, map, activation, Rule::dfa, bias.has_value(), {x, y});
+    ctx->saved_data["ports"] = static_cast<int64_t>(ports.size());
+    return y;
+  }
+
+  static variable_list backward(AutogradContext* ctx, const variable_list& grads) {
+    refuse_second_derivative(Rule::dfa);
+    const auto map = saved_map(ctx);
+    const auto saved = ctx->get_saved_variables();
+    const Local local = local_gradients(*map, saved_activation(ctx), grads[0], saved[0], saved[1],
+                                        ctx->needs_input_grad(kWeight), wants_bias(ctx));
+    variable_list result{{}, local.weight, local.bias, {}, {}};
+    const at::Tensor error = local.delta.reshape({local.delta.size(0), -1});
+    result.insert(result.end(), static_cast<std::size_t>(ctx->saved_data["ports"].toInt()), error);
+    return result;
+  }
+};
+
+}  // namespace
+
+at::Tensor layer(const LinearMapPtr& map, Activation activation, Rule rule, const at::Tensor& x,
+                 const at::Tensor& weight, const at::Tensor& bias, const at::Tensor& feedback) {
+  TORCH_CHECK(rule != Rule::dfa, "rule dfa needs to know which layer is the output: use dfa_hidden_layer and dfa_output_layer");
+  return LayerFunction::apply(x, weight, if_defined(bias), if_defined(feedback), map, activation, rule);
+}
+
+LayerOutput dfa_hidden_layer(const LinearMapPtr& map, Activation activation, const at::Tensor& x,
+                             const at::Tensor& weight, const at::Tensor& bias, const at::Tensor& feedback) {
+  const auto outputs = DfaHidden::apply(x, weight, if_defined(bias), feedback, map, activation);
+  return {outputs[0], outputs[1]};
+}
+
+at::Tensor dfa_output_layer(const LinearMapPtr& map, Activation activation, const at::Tensor& x,
+                            const at::Tensor& weight, const at::Tensor& bias, const std::vector<at::Tensor>& ports) {
+  return DfaOutput::apply(x, weight, if_defined(bias), map, activation, at::TensorList(ports));
+}
+
+}  // namespace cortorch

@@ -1,0 +1,41 @@
+// One layer as a custom autograd function: map, bias and activation together, and a backward pass in which
+// the rule decides what travels down. The rules are written here once, over any linear map.
+#pragma once
+
+#include <vector>
+
+#include "maps/linear_map.h"
+#include "rules/rule.h"
+
+namespace cortorch {
+
+// What a layer hands up. `error_port` is only there under dfa: a tensor [batch, classes] without content,
+// whose *gradient* is the output error. The output layer takes the ports of all layers below it and sends
+// the error into each of them, past everything in between.
+struct LayerOutput {
+  at::Tensor y;
+  at::Tensor error_port;
+};
+
+// y = σ(W x + b), x [batch, input_shape].
+//
+// The gradient of weight and bias is always the layer's own: δ = g ⊙ σ'(a), x ⊗ δ and Σ δ, with g what came
+// down. What goes further down is, with `feedback` B:
+//   bp   Wᵀ δ     (feedback unused)
+//   fa   Bᵀ δ     (feedback of W's shape; may be undefined where nothing is below)
+// Differentiating twice is possible under bp and refused under the others, whose backward pass is not the
+// derivative of the forward pass.
+at::Tensor layer(const LinearMapPtr& map, Activation activation, Rule rule, const at::Tensor& x,
+                 const at::Tensor& weight, const at::Tensor& bias, const at::Tensor& feedback);
+
+// A hidden layer under dfa: δ = (Bᵀ e) ⊙ σ'(a), feedback B [classes, units] with the units in the order of
+// the flattened output shape (C, H, W); nothing goes down to x.
+LayerOutput dfa_hidden_layer(const LinearMapPtr& map, Activation activation, const at::Tensor& x,
+                             const at::Tensor& weight, const at::Tensor& bias, const at::Tensor& feedback);
+
+// The output layer under dfa: trained on its own gradient; its δ (for softmax cross-entropy e = o − y, over
+// the batch size if the loss is a mean) is what arrives at every port.
+at::Tensor dfa_output_layer(const LinearMapPtr& map, Activation activation, const at::Tensor& x,
+                            const at::Tensor& weight, const at::Tensor& bias, const std::vector<at::Tensor>& ports);
+
+}  // namespace cortorch

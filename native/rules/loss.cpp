@@ -1,0 +1,163 @@
+#include "rules/loss.h"
+
+#include <ATen/core/grad_mode.h>
+#include <ATen/ops/div.h>
+#include <ATen/ops/empty.h>
+#include <ATen/ops/mul.h>
+#include <ATen/ops/one_hot.h>
+#include <ATen/ops/scalar_tensor.h>
+#include <ATen/ops/softmax.h>
+#include <ATen/ops/sub.h>
+#include <torch/csrc/autograd/custom_function.h>
+
+#include <algorithm>
+#include <cmath>
+
+namespace cortorch {
+namespace {
+
+using torch::autograd::AutogradContext;
+using torch::autograd::Function;
+using torch::autograd::variable_list;
+
+// Answers that rank before the right one; ties go to the lower class, as in argmax. A NaN ranks the right
+// answer last.
+template <typename T>
+int64_t rank_of(const T* outputs, int64_t classes, int64_t label) {
+  const T right = outputs[label];
+  int64_t rank = 0;
+  for (int64_t c = 0; c < label; ++c) rank += !(outputs[c] < right);
+  for (int64_t c = label + 1; c < classes; ++c) rank += !(outputs[c] <= right);
+  return rank;
+}
+
+int64_t checked_label(const int64_t* labels, int64_t row, int64_t classes) {
+  const int64_t label = labels[row];
+  TORCH_CHECK(label >= 0 && label < classes, "label ", label, " of example ", row, " is not one of the ", classes,
+              " classes 0 to ", classes - 1);
+  return label;
+}
+
+void check_outputs(const char* loss, const at::Tensor& outputs, const at::Tensor& targets) {
+  TORCH_CHECK(outputs.dim() == 2, loss, ": expected outputs to be [batch, n], but their shape is ", outputs.sizes());
+  TORCH_CHECK(targets.dim() >= 1 && targets.size(0) == outputs.size(0), loss, ": there are ", outputs.size(0),
+              " outputs but the targets' shape is ", targets.sizes());
+}
+
+void count_ranks(const float* row, int64_t classes, int64_t label, LossCounts& counts) {
+  const int64_t rank = rank_of(row, classes, label);
+  counts.error += rank >= 1;
+  counts.error5 += rank >= 5;
+}
+
+// One pass: loss, counts, and the gradient of the mean loss (if wanted).
+at::Tensor cross_entropy_pass(const at::Tensor& logits, const at::Tensor& labels, bool want_gradient, LossCounts& counts) {
+  const int64_t batch = logits.size(0), classes = logits.size(1);
+  at::Tensor gradient;
+  if (want_gradient) gradient = at::empty({batch, classes}, logits.options().requires_grad(false));
+  const float* z = logits.const_data_ptr<float>();
+  const int64_t* y = labels.const_data_ptr<int64_t>();
+  for (int64_t b = 0; b < batch; ++b) {
+    const float* row = z + b * classes;
+    const int64_t label = checked_label(y, b, classes);
+    const float top = *std::max_element(row, row + classes);
+    double sum = 0;
+    for (int64_t c = 0; c < classes; ++c) sum += std::exp(static_cast<double>(row[c] - top));
+    counts.loss += std::log(sum) + top - row[label];
+    count_ranks(row, classes, label, counts);
+    if (want_gradient) {
+      float* g = gradient.mutable_data_ptr<float>() + b * classes;
+      for (int64_t c = 0; c < classes; ++c) {
+        const double o = std::exp(static_cast<double>(row[c] - top)) / sum;
+        g[c] = static_cast<float>((o - (c == label)) / static_cast<double>(batch));
+      }
+    }
+  }
+  counts.examples += batch;
+  return gradient;
+}
+
+struct CrossEntropy : Function<CrossEntropy> {
+  static at::Tensor forward(AutogradContext* ctx, const at::Tensor& logits, const at::Tensor& labels, LossCounts* counts) {
+    LossCounts here;
+    const at::Tensor gradient = cross_entropy_pass(logits.contiguous(), labels.contiguous(), true, here);
+    counts->add(here);
+    ctx->save_for_backward({logits, labels, gradient});
+    return at::scalar_tensor(here.loss / static_cast<double>(std::max<int64_t>(1, here.examples)), logits.options().requires_grad(false));
+  }
+  static variable_list backward(AutogradContext* ctx, const variable_list& grads) {
+    const auto saved = ctx->get_saved_variables();
+    if (!at::GradMode::is_enabled()) return {at::mul(saved[2], grads[0]), {}, {}};
+    const at::Tensor difference = at::sub(at::softmax(saved[0], 1), at::one_hot(saved[1], saved[0].size(1)));
+    return {at::mul(at::div(difference, static_cast<double>(saved[0].size(0))), grads[0]), {}, {}};
+  }
+};
+
+at::Tensor as_targets(const at::Tensor& outputs, const at::Tensor& targets) {
+  if (targets.scalar_type() != at::kLong) {
+    TORCH_CHECK(targets.sizes() == outputs.sizes(), "squared error: the outputs' shape is ", outputs.sizes(),
+                " but the targets' shape is ", targets.sizes());
+    return targets.to(outputs.scalar_type()).contiguous();
+  }
+  return at::one_hot(targets, outputs.size(1)).to(outputs.scalar_type());
+}
+
+struct SquaredError : Function<SquaredError> {
+  static at::Tensor forward(AutogradContext* ctx, const at::Tensor& outputs, const at::Tensor& targets, LossCounts* counts) {
+    const int64_t batch = outputs.size(0), n = outputs.size(1);
+    const bool labelled = targets.scalar_type() == at::kLong;
+    if (labelled) {
+      const at::Tensor labels = targets.contiguous();
+      for (int64_t b = 0; b < batch; ++b) checked_label(labels.const_data_ptr<int64_t>(), b, n);
+    }
+    const at::Tensor difference = at::sub(outputs, as_targets(outputs, targets)).contiguous();
+    const at::Tensor o = outputs.contiguous(), labels = targets.contiguous();
+    const float* d = difference.const_data_ptr<float>();
+    LossCounts here;
+    for (int64_t b = 0; b < batch; ++b) {
+      double sum = 0;
+      for (int64_t i = 0; i < n; ++i) sum += static_cast<double>(d[b * n + i]) * d[b * n + i];
+      here.loss += sum;
+      if (labelled) {
+        count_ranks(o.const_data_ptr<float>() + b * n, n, labels.const_data_ptr<int64_t>()[b], here);
+      } else {
+        here.error += sum / static_cast<double>(std::max<int64_t>(1, n));
+      }
+    }
+    here.examples = batch;
+    counts->add(here);
+    ctx->save_for_backward({outputs, difference, targets});
+    return at::scalar_tensor(here.loss / static_cast<double>(std::max<int64_t>(1, batch)), outputs.options().requires_grad(false));
+  }
+  static variable_list backward(AutogradContext* ctx, const variable_list& grads) {
+    const auto saved = ctx->get_saved_variables();
+    const at::Tensor scale = at::mul(grads[0], 2.0 / static_cast<double>(std::max<int64_t>(1, saved[0].size(0))));
+    if (!at::GradMode::is_enabled()) return {at::mul(saved[1], scale), {}, {}};
+    return {at::mul(at::sub(saved[0], as_targets(saved[0], saved[2])), scale), {}, {}};
+  }
+};
+
+}  // namespace
+
+void LossCounts::add(const LossCounts& other) {
+  loss += other.loss;
+  error += other.error;
+  error5 += other.error5;
+  examples += other.examples;
+}
+
+at::Tensor softmax_cross_entropy(const at::Tensor& logits, const at::Tensor& labels, LossCounts& counts) {
+  check_outputs("softmax cross-entropy", logits, labels);
+  TORCH_CHECK(logits.scalar_type() == at::kFloat && labels.scalar_type() == at::kLong && labels.dim() == 1,
+              "softmax cross-entropy: expected float32 logits and int64 labels [batch], but received ",
+              logits.scalar_type(), " and ", labels.scalar_type(), " ", labels.sizes());
+  return CrossEntropy::apply(logits, labels, &counts);
+}
+
+at::Tensor squared_error(const at::Tensor& outputs, const at::Tensor& targets, LossCounts& counts) {
+  check_outputs("squared error", outputs, targets);
+  TORCH_CHECK(outputs.scalar_type() == at::kFloat, "squared error: expected float32 outputs, but received ", outputs.scalar_type());
+  return SquaredError::apply(outputs, targets, &counts);
+}
+
+}  // namespace cortorch

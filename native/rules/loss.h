@@ -1,0 +1,28 @@
+// The losses a network is trained on, as custom autograd functions that also count errors on the way.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+
+namespace cortorch {
+
+// Sums over the examples seen; divide by `examples`.
+struct LossCounts {
+  double loss = 0;      // cross-entropy in nats, or squared error summed over the outputs
+  double error = 0;     // wrong answers, or for real-valued targets the mean squared error per output
+  double error5 = 0;    // answers not among the five best
+  int64_t examples = 0;
+
+  void add(const LossCounts& other);
+};
+
+// Mean over the batch of −log softmax(logits)[label]. logits [batch, classes] float32, labels [batch] int64 → scalar.
+// The gradient is (o − y) / batch. Throws c10::Error for a label out of range.
+at::Tensor softmax_cross_entropy(const at::Tensor& logits, const at::Tensor& labels, LossCounts& counts);
+
+// Mean over the batch of Σ (o − t)². outputs [batch, n]; targets [batch, n], or labels [batch] int64, which
+// stand for one-hot targets. The gradient is 2 (o − t) / batch.
+at::Tensor squared_error(const at::Tensor& outputs, const at::Tensor& targets, LossCounts& counts);
+
+}  // namespace cortorch

@@ -1,0 +1,54 @@
+// Optimizers fused over all parameters: one parallel pass reads each gradient and moment once.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace cortorch {
+
+// PyTorch's definitions and names (torch.optim.Adam, SGD, RMSprop); weight decay is added to the gradient.
+struct OptimizerSpec {
+  enum class Kind { adam, sgd, rmsprop } kind = Kind::adam;
+  double lr = 1e-3;
+  double beta1 = 0.9;    // adam
+  double beta2 = 0.999;  // adam; rmsprop's smoothing constant
+  double eps = 1e-8;     // adam, rmsprop
+  double momentum = 0;   // sgd, rmsprop
+  double weight_decay = 0;
+};
+
+class Optimizer {
+ public:
+  // The parameters are float32 leaf tensors; they are updated in place.
+  Optimizer(OptimizerSpec spec, std::vector<at::Tensor> parameters);
+
+  // One update from the parameters' gradients, which are given up. A parameter without a gradient is left
+  // alone. `lr_factor` multiplies the learning rate (the schedule).
+  void step(double lr_factor);
+
+  int64_t steps() const { return steps_; }
+  void set_steps(int64_t steps) { steps_ = steps; }
+  // Named state of parameter i, as torch.optim calls it (exp_avg, exp_avg_sq; momentum_buffer; square_avg).
+  // The tensors are the live ones.
+  std::vector<std::pair<std::string, at::Tensor>> state(std::size_t i) const;
+  std::size_t size() const { return parameters_.size(); }
+  const OptimizerSpec& spec() const { return spec_; }
+
+ private:
+  struct Chunk {
+    std::size_t parameter;
+    int64_t begin, end;
+  };
+
+  OptimizerSpec spec_;
+  std::vector<at::Tensor> parameters_;
+  std::vector<at::Tensor> first_, second_;  // moments; undefined where the kind has none
+  std::vector<Chunk> chunks_;
+  int64_t steps_ = 0;
+};
+
+}  // namespace cortorch

@@ -1,0 +1,486 @@
+/**
+ * Which libtorch? The one answer, for the build, for the run time and for `cortorch doctor`:
+ * LIBTORCH, then a Python's torch, then the cache; and where there is none, the CPU build is fetched to the cache.
+ */
+import { execFileSync, spawn } from 'node:child_process';
+import { createHash } from 'node:crypto';
+import fs from 'node:fs';
+import os from 'node:os';
+import path from 'node:path';
+import { SetupError } from './setup-error.mjs';
+import { unzip } from './unzip.mjs';
+
+export { SetupError };
+
+/** The versions of libtorch that this project is built and tested against, ends included. */
+export const SUPPORTED = { min: '2.11', max: '2.14' };
+export const SUPPORTED_RANGE = `${SUPPORTED.min}–${SUPPORTED.max}`;
+
+/** What is fetched where nothing is found. */
+export const FETCHED_VERSION = '2.13.0+cpu';
+// +cpu, because PyPI's plain torch for Linux is the CUDA build: gigabytes of what is not asked for.
+const PIP_REQUIREMENT = `torch==${FETCHED_VERSION}`;
+const PIP_CPU_INDEX = 'https://download.pytorch.org/whl/cpu';
+const ARCHIVE_URL = 'https://download.pytorch.org/libtorch/cpu/libtorch-shared-with-deps-2.13.0%2Bcpu.zip';
+const ARCHIVE_SHA256 = 'edbf4cbed78433d803e90a65f1752e57783d164bce66c95c0872b2ab8f5c159e';
+/** A download that stays silent for so long has died, in ms. */
+const STALL_TIMEOUT = 60_000;
+
+/** Of a wheel or an archive, what compiling, linking and loading need; the Python sources stay out. */
+const NEEDED = /^(?:torch|libtorch)\/(?:lib\/|include\/|share\/|version\.py$|build-(?:version|hash)$)/;
+
+/**
+ * @typedef {object} Libtorch
+ * @property {'LIBTORCH' | 'python' | 'cache'} source where it was found
+ * @property {string} path the folder that holds lib/ and include/
+ * @property {string} version such as 2.13.0+cpu
+ * @property {string | null} cuda the CUDA version that it was made for, null for a CPU build
+ * @property {string} libDir
+ * @property {string[]} includeDirs
+ * @property {string} cmakeDir
+ *
+ * @typedef {{ source: string, path?: string | undefined, outcome: string }} Attempt
+ * @typedef {{ found: Libtorch | null, tried: Attempt[] }} Resolution
+ * @typedef {(line: string) => void} Log
+ * @typedef {Record<string, string | undefined>} Env
+ */
+
+/**
+ * The user's cache, and not a folder of the package: it outlives `npm rebuild` and a removed node_modules,
+ * serves every project of the user, and needs no root.
+ * @param {Env} [env]
+ */
+export function cacheRoot(env = process.env) {
+  if (env.CORTORCH_CACHE) return path.resolve(env.CORTORCH_CACHE);
+  return path.join(env.XDG_CACHE_HOME || path.join(os.homedir(), '.cache'), 'cortorch');
+}
+
+/**
+ * Looks for a libtorch, and says what was tried on the way.
+ * @param {{ env?: Env, cacheDir?: string, pythons?: string[] }} [options]
+ * @returns {Resolution}
+ * @throws {SetupError} if LIBTORCH is set to something that cannot be used: a wish is not skipped in silence
+ */
+export function resolveLibtorch({
+  env = process.env,
+  cacheDir = cacheRoot(env),
+  pythons = ['python3', 'python'],
+} = {}) {
+  /** @type {Attempt[]} */
+  const tried = [];
+
+  if (env.LIBTORCH) {
+    const seen = inspectLibtorch(env.LIBTORCH);
+    if ('problem' in seen) throw badLibtorchVariable(env.LIBTORCH, seen);
+    tried.push({ source: 'LIBTORCH', path: seen.path, outcome: `libtorch ${seen.version}` });
+    return { found: { source: 'LIBTORCH', ...seen }, tried };
+  }
+  tried.push({ source: 'LIBTORCH', outcome: 'not set' });
+
+  for (const python of pythons) {
+    const { folder, outcome } = torchOfPython(python, env);
+    if (!folder) {
+      tried.push({ source: python, outcome });
+      continue;
+    }
+    const seen = inspectLibtorch(folder);
+    if (!('problem' in seen)) {
+      tried.push({ source: python, path: folder, outcome: `torch ${seen.version}` });
+      return { found: { source: 'python', ...seen }, tried };
+    }
+    tried.push({ source: python, path: folder, outcome: seen.problem });
+  }
+
+  const cached = path.join(cacheDir, `libtorch-${FETCHED_VERSION}`);
+  const seen = inspectLibtorch(cached);
+  if (!('problem' in seen)) {
+    tried.push({ source: 'cache', path: cached, outcome: `libtorch ${seen.version}` });
+    return { found: { source: 'cache', ...seen }, tried };
+  }
+  tried.push({ source: 'cache', path: cached, outcome: seen.problem });
+  return { found: null, tried };
+}
+
+/**
+ * Is this folder a libtorch that can be built against and loaded?
+ * @param {string} folder
+ * @returns {Omit<Libtorch, 'source'> | { problem: string, code: string, version?: string }}
+ */
+export function inspectLibtorch(folder) {
+  const at = path.resolve(folder);
+  const code = 'ERR_LIBTORCH_INVALID';
+  if (!fs.existsSync(at)) return { problem: 'does not exist', code };
+
+  const libDir = path.join(at, 'lib');
+  for (const name of ['libtorch.so', 'libtorch_cpu.so', 'libc10.so']) {
+    if (!fs.existsSync(path.join(libDir, name))) return { problem: `holds no lib/${name}`, code };
+  }
+  const processor = elfMachine(path.join(libDir, 'libc10.so'));
+  if (processor !== 'x86-64') {
+    return { problem: `lib/libc10.so is not a library for Linux on x86-64 (${processor})`, code };
+  }
+
+  const { version, cuda } = readVersion(at);
+  if (!version) return { problem: 'says nowhere which version it is', code };
+  if (!isSupported(version)) {
+    return {
+      problem: `is libtorch ${version}, outside the supported ${SUPPORTED_RANGE}`,
+      code: 'ERR_LIBTORCH_VERSION',
+      version,
+    };
+  }
+
+  const includeDirs = ['include', 'include/torch/csrc/api/include'].map((name) => path.join(at, name));
+  if (!fs.existsSync(path.join(at, 'include/ATen/ATen.h'))) {
+    return { problem: 'holds no C++ headers (include/ATen/ATen.h)', code };
+  }
+  return { path: at, version, cuda, libDir, includeDirs, cmakeDir: path.join(at, 'share/cmake/Torch') };
+}
+
+/** @param {string} version */
+export function isSupported(version) {
+  const minor = (/** @type {string} */ text) => {
+    const [, major, minor] = /^(\d+)\.(\d+)/.exec(text) ?? [];
+    return Number(major) * 1000 + Number(minor);
+  };
+  return minor(version) >= minor(SUPPORTED.min) && minor(version) <= minor(SUPPORTED.max);
+}
+
+/**
+ * Reads the version from text files, since importing torch takes seconds.
+ * @param {string} folder
+ * @returns {{ version: string | null, cuda: string | null }}
+ */
+function readVersion(folder) {
+  const python = readIfThere(path.join(folder, 'version.py'));
+  const version =
+    /^__version__\s*=\s*'([^']+)'/m.exec(python)?.[1] ??
+    readIfThere(path.join(folder, 'build-version')).trim() ??
+    null;
+  const stated = /^cuda\b[^=\n]*=\s*'([^']+)'/m.exec(python)?.[1];
+  if (stated || !version) return { version: version || null, cuda: stated ?? null };
+
+  // An unpacked libtorch says it in the local part of its version: 2.13.0+cu126 is for CUDA 12.6.
+  const suffix = /\+cu(\d+)(\d)$/.exec(version);
+  if (suffix) return { version, cuda: `${suffix[1]}.${suffix[2]}` };
+  const hasCuda = fs.existsSync(path.join(folder, 'lib/libtorch_cuda.so'));
+  return { version, cuda: hasCuda ? 'unknown' : null };
+}
+
+/** @param {string} file */
+function readIfThere(file) {
+  return fs.existsSync(file) ? fs.readFileSync(file, 'utf8') : '';
+}
+
+/** @param {string} file @returns {string} */
+function elfMachine(file) {
+  const head = Buffer.alloc(20);
+  const fd = fs.openSync(file, 'r');
+  try {
+    fs.readSync(fd, head, 0, 20, 0);
+  } finally {
+    fs.closeSync(fd);
+  }
+  if (head.toString('latin1', 0, 4) !== '\x7fELF') return 'not an ELF file';
+  const machine = head.readUInt16LE(18);
+  return { 0x3e: 'x86-64', 0xb7: 'aarch64', 0x03: 'x86' }[machine] ?? `ELF machine ${machine}`;
+}
+
+/**
+ * Where a Python would import torch from; the current folder does not count.
+ * @param {string} python
+ * @param {Env} env
+ * @returns {{ folder: string | null, outcome: string }}
+ */
+function torchOfPython(python, env) {
+  const program = [
+    'import importlib.util, sys',
+    'sys.path = [p for p in sys.path if p]',
+    "spec = importlib.util.find_spec('torch')",
+    "print(sys.executable); print((spec and spec.submodule_search_locations or [''])[0])",
+  ].join('\n');
+  try {
+    const output = execFileSync(python, ['-c', program], {
+      env,
+      encoding: 'utf8',
+      timeout: 30_000,
+      stdio: ['ignore', 'pipe', 'pipe'],
+    });
+    const [executable, folder] = output.trimEnd().split('\n');
+    return folder ? { folder, outcome: 'found' } : { folder: null, outcome: `${executable} has no torch` };
+  } catch (error) {
+    return { folder: null, outcome: failureOf(error) };
+  }
+}
+
+/** @param {any} error @returns {string} the shortest true account of a program that failed */
+function failureOf(error) {
+  if (error.code === 'ENOENT') return 'not installed';
+  const lines = String(error.stderr || error.message)
+    .trim()
+    .split('\n');
+  return /** @type {string} */ (lines.at(-1)).slice(0, 300);
+}
+
+/**
+ * @param {string} value
+ * @param {{ problem: string, code: string }} seen
+ */
+function badLibtorchVariable(value, { problem, code }) {
+  return new SetupError(
+    code,
+    `LIBTORCH is set to ${value}, which ${problem.replace(/^lib\//, 'cannot be used: lib/')}.`,
+    {
+      needed:
+        `libtorch ${SUPPORTED_RANGE} for Linux x64: an unpacked libtorch archive, or the torch folder of a ` +
+        'Python package (it holds lib/ and include/)',
+      remedies: [
+        'export LIBTORCH=/path/to/libtorch   # the right folder, then: npx cortorch setup',
+        'unset LIBTORCH; npx cortorch setup  # use a Python torch, or fetch libtorch',
+      ],
+    },
+  );
+}
+
+/**
+ * The libtorch to build against, fetched if there is none.
+ * @param {{ env?: Env, log?: Log }} [options]
+ * @returns {Promise<Libtorch>}
+ */
+export async function ensureLibtorch({ env = process.env, log = logToStderr } = {}) {
+  const { found, tried } = resolveLibtorch({ env });
+  return found ?? fetchLibtorch({ env, log, tried });
+}
+
+/**
+ * Gets the CPU build into the cache: from pip as it is configured, from pip and PyTorch's own CPU index, or as
+ * the official archive.
+ * @param {{ env?: Env, cacheDir?: string, log?: Log, tried?: Attempt[], archiveUrl?: string }} [options]
+ * @returns {Promise<Libtorch>}
+ */
+export async function fetchLibtorch({
+  env = process.env,
+  cacheDir = cacheRoot(env),
+  log = logToStderr,
+  tried = [],
+  archiveUrl = ARCHIVE_URL,
+} = {}) {
+  const attempts = [...tried];
+  const target = path.join(cacheDir, `libtorch-${FETCHED_VERSION}`);
+  const work = makeWorkFolder(cacheDir);
+  log(`Getting libtorch ${FETCHED_VERSION} into ${target}`);
+  try {
+    for (const way of waysToFetch(env, archiveUrl)) {
+      log(`  from ${way.source}`);
+      try {
+        const archive = await way.get(work, log);
+        log('  unpacking');
+        const unpacked = await unpack(archive, work);
+        install(unpacked, target);
+        return { source: 'cache', .../** @type {Omit<Libtorch, 'source'>} */ (inspectLibtorch(target)) };
+      } catch (error) {
+        const outcome = error instanceof Error ? error.message : String(error);
+        log(`  that failed: ${outcome}`);
+        attempts.push({ source: way.source, outcome });
+      }
+    }
+  } finally {
+    fs.rmSync(work, { recursive: true, force: true });
+  }
+  throw new SetupError('ERR_LIBTORCH_DOWNLOAD', 'No libtorch was found, and it could not be downloaded.', {
+    tried: attempts,
+    needed: `libtorch ${SUPPORTED_RANGE} for Linux x64, or a network to get it from (about 190 MB)`,
+    remedies: [
+      `python3 -m pip install ${PIP_REQUIREMENT} --index-url ${PIP_CPU_INDEX}   # in a Python you use, then: npx cortorch setup`,
+      `export LIBTORCH=/path/to/libtorch   # unpacked from ${ARCHIVE_URL}, then: npx cortorch setup`,
+      ...proxyRemedy(env),
+    ],
+  });
+}
+
+/** @param {Env} env Node's fetch goes past the proxy variables unless it is told to use them */
+function proxyRemedy(env) {
+  const proxied = env.HTTPS_PROXY || env.https_proxy || env.HTTP_PROXY || env.http_proxy;
+  return proxied && !env.NODE_USE_ENV_PROXY
+    ? ['export NODE_USE_ENV_PROXY=1   # Node 24: use your proxy']
+    : [];
+}
+
+/**
+ * @param {Env} env
+ * @param {string} archiveUrl
+ * @returns {{ source: string, get: (work: string, log: Log) => Promise<string> }[]}
+ */
+function waysToFetch(env, archiveUrl) {
+  const url = env.CORTORCH_LIBTORCH_URL || archiveUrl;
+  const sha256 = env.CORTORCH_LIBTORCH_SHA256 || ARCHIVE_SHA256;
+  const archive = {
+    source: url,
+    get: (/** @type {string} */ work, /** @type {Log} */ log) => download(url, sha256, work, log),
+  };
+  // A mirror that was named is a wish: it goes first, and alone.
+  if (env.CORTORCH_LIBTORCH_URL) return [archive];
+  return [
+    { source: 'pip, as it is configured', get: (work) => pipDownload([], work, env) },
+    {
+      source: `pip, from ${PIP_CPU_INDEX}`,
+      get: (work) => pipDownload(['--index-url', PIP_CPU_INDEX], work, env),
+    },
+    archive,
+  ];
+}
+
+/**
+ * A folder beside the target, on the same file system: it becomes the target by a rename once it is complete.
+ * @param {string} cacheDir
+ */
+function makeWorkFolder(cacheDir) {
+  try {
+    fs.mkdirSync(cacheDir, { recursive: true });
+    return fs.mkdtempSync(path.join(cacheDir, 'partial-'));
+  } catch (error) {
+    throw new SetupError(
+      'ERR_CACHE_NOT_WRITABLE',
+      `The cache folder ${cacheDir} cannot be written: ${/** @type {Error} */ (error).message}.`,
+      {
+        needed: 'a folder for libtorch, about 600 MB',
+        remedies: ['export CORTORCH_CACHE=/a/folder/of/yours; npx cortorch setup'],
+      },
+    );
+  }
+}
+
+/**
+ * pip brings its own progress bar, its configuration (indexes, folders, proxies, certificates) and its checksums.
+ * @param {string[]} options
+ * @param {string} work
+ * @param {Env} env
+ * @returns {Promise<string>} the wheel
+ */
+async function pipDownload(options, work, env) {
+  const wheels = path.join(work, 'wheels');
+  // Few retries: on a blocked network each one is waited out, and there are other ways to try.
+  const args = [
+    '-m',
+    'pip',
+    'download',
+    PIP_REQUIREMENT,
+    '--no-deps',
+    '--only-binary=:all:',
+    '--dest',
+    wheels,
+  ]
+    .concat(['--retries', '1', '--timeout', '15', '--no-input', '--disable-pip-version-check'])
+    .concat(options);
+  await new Promise((resolve, reject) => {
+    const child = spawn('python3', args, { env, stdio: ['ignore', 2, 'pipe'] });
+    let said = '';
+    child.stderr?.setEncoding('utf8').on('data', (text) => (said = (said + text).slice(-4000)));
+    child.on('error', (error) => reject(new Error(`python3: ${failureOf(error)}`)));
+    child.on('close', (code) => (code === 0 ? resolve(undefined) : reject(new Error(pipError(said, code)))));
+  });
+  const wheel = fs.readdirSync(wheels).find((name) => name.endsWith('.whl'));
+  if (!wheel) throw new Error('pip downloaded no wheel');
+  return path.join(wheels, wheel);
+}
+
+/** @param {string} said @param {number | null} code */
+function pipError(said, code) {
+  const lines = said.trim().split('\n');
+  const line = lines.findLast((text) => text.startsWith('ERROR:')) ?? lines.at(-1);
+  return line ? line.replace(/^ERROR: /, '').slice(0, 300) : `pip failed (exit code ${code})`;
+}
+
+/**
+ * Downloads a file and checks it; whatever goes wrong, nothing that looks complete is left behind.
+ * @param {string} url
+ * @param {string} sha256
+ * @param {string} work
+ * @param {Log} log
+ * @returns {Promise<string>} the file
+ */
+async function download(url, sha256, work, log) {
+  const file = path.join(work, 'libtorch.zip');
+  const abort = new AbortController();
+  let timer = setTimeout(() => abort.abort(), STALL_TIMEOUT);
+  const hash = createHash('sha256');
+  const out = fs.createWriteStream(file);
+  try {
+    const response = await fetch(url, { signal: abort.signal });
+    if (!response.ok || !response.body) throw new Error(`the server answered ${response.status}`);
+    const report = progress(Number(response.headers.get('content-length')), log);
+    for await (const chunk of response.body) {
+      timer.refresh();
+      hash.update(chunk);
+      if (!out.write(chunk)) await new Promise((resolve) => out.once('drain', () => resolve(undefined)));
+      report(chunk.length);
+    }
+  } catch (error) {
+    if (abort.signal.aborted) throw new Error(`no data for ${STALL_TIMEOUT / 1000} seconds`);
+    throw new Error(reasonOf(error));
+  } finally {
+    clearTimeout(timer);
+    await new Promise((resolve) => out.end(() => resolve(undefined)));
+  }
+  const received = hash.digest('hex');
+  if (received !== sha256) {
+    throw new Error(`the download's SHA-256 is ${received}, expected ${sha256}: it was thrown away`);
+  }
+  return file;
+}
+
+/** @param {any} error fetch says `fetch failed` and keeps the reason in its cause */
+function reasonOf(error) {
+  const cause = error.cause?.errors?.[0] ?? error.cause;
+  return cause ? `${error.message}: ${cause.message || cause.code}` : error.message;
+}
+
+/**
+ * @param {number} total bytes, NaN if unknown
+ * @param {Log} log
+ */
+function progress(total, log) {
+  const megabytes = (/** @type {number} */ bytes) => Math.round(bytes / 1e6);
+  const step = total ? total / 10 : 20e6;
+  let received = 0;
+  let next = step;
+  return (/** @type {number} */ bytes) => {
+    received += bytes;
+    if (received < next) return;
+    next += step;
+    log(`  ${megabytes(received)}${total ? ` of ${megabytes(total)}` : ''} MB`);
+  };
+}
+
+/**
+ * @param {string} archive a wheel, or the official archive: both are zip files of the same tree
+ * @param {string} work
+ * @returns {Promise<string>} the folder with lib/ and include/
+ */
+async function unpack(archive, work) {
+  const folder = path.join(work, 'unpacked');
+  fs.rmSync(folder, { recursive: true, force: true });
+  await unzip(archive, folder, (name) => NEEDED.test(name));
+  const tree = ['torch', 'libtorch']
+    .map((name) => path.join(folder, name))
+    .find((name) => fs.existsSync(name));
+  if (!tree) throw new Error(`${path.basename(archive)} holds no libtorch`);
+  const seen = inspectLibtorch(tree);
+  if ('problem' in seen) throw new Error(`what ${path.basename(archive)} holds ${seen.problem}`);
+  return tree;
+}
+
+/** @param {string} unpacked @param {string} target */
+function install(unpacked, target) {
+  // Another process may have come first; what it left is as good, what an older failure left is not.
+  if (fs.existsSync(target)) {
+    if (!('problem' in inspectLibtorch(target))) return;
+    fs.rmSync(target, { recursive: true, force: true });
+  }
+  fs.renameSync(unpacked, target);
+}
+
+/** @param {string} line */
+export function logToStderr(line) {
+  process.stderr.write(line + '\n');
+}

@@ -1,0 +1,16 @@
+export interface Attempt {
+  source: string;
+  path?: string | undefined;
+  outcome: string;
+}
+
+export declare class SetupError extends Error {
+  constructor(
+    code: string,
+    summary: string,
+    details?: { tried?: Attempt[]; found?: string | undefined; needed?: string; remedies?: string[] },
+  );
+  readonly code: string;
+}
+
+export declare function fail(error: unknown): void;

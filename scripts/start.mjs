@@ -1,0 +1,12 @@
+/** `npm start`: all the set-up that is missing, then a network learns MNIST by three rules. */
+import { fail } from './setup-error.mjs';
+import { setUp } from './setup.mjs';
+
+try {
+  await setUp();
+  const built = '../dist/cli/start.js'; // not there when this file is type-checked
+  const { main } = await import(built);
+  process.exitCode = (await main(process.argv.slice(2))) ?? 0;
+} catch (error) {
+  fail(error);
+}

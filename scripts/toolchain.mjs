@@ -1,0 +1,158 @@
+/** The machine and the tools on it: what a build needs, found or refused in one message. */
+import { spawnSync } from 'node:child_process';
+import fs from 'node:fs';
+import os from 'node:os';
+import path from 'node:path';
+import { SetupError } from './setup-error.mjs';
+
+/** PyTorch's own packages for Linux are made for this glibc (manylinux_2_28). */
+const GLIBC = '2.28';
+const CMAKE = '3.18';
+
+/** C++20 with its library, a linker and OpenMP: what the sources use, and what an old compiler lacks. */
+const PROBE = `
+#include <concepts>
+#include <span>
+#include <omp.h>
+static_assert(__cplusplus >= 202002L);
+int main() { return omp_get_max_threads() < 1; }
+`;
+
+/** @typedef {{ platform: string, arch: string, glibc: string | null }} Platform */
+
+/** @returns {Platform} */
+export function thisPlatform() {
+  return { platform: process.platform, arch: process.arch, glibc: glibcVersion() };
+}
+
+/** @returns {string | null} null where there is none: musl, or no Linux */
+function glibcVersion() {
+  if (process.platform !== 'linux') return null;
+  // Resolving the names of open sockets would make the report slow.
+  if (process.report && 'excludeNetwork' in process.report) process.report.excludeNetwork = true;
+  const report = /** @type {any} */ (process.report?.getReport());
+  return report?.header?.glibcVersionRuntime ?? null;
+}
+
+/** @param {Platform} [platform] */
+export function checkPlatform({ platform, arch, glibc } = thisPlatform()) {
+  const runs = platform === 'linux' && arch === 'x64' && glibc !== null && compareVersions(glibc, GLIBC) >= 0;
+  if (runs) return;
+  const libc =
+    platform === 'linux' ? `, ${glibc ? `glibc ${glibc}` : 'a C library other than glibc (musl?)'}` : '';
+  throw new SetupError('ERR_PLATFORM_UNSUPPORTED', 'cortorch does not run on this system.', {
+    found: `${platform} on ${arch}${libc}`,
+    needed: `Linux on x64 with glibc ${GLIBC} or newer (Debian 10, Ubuntu 20.04, RHEL 8 and later)`,
+    remedies: ['on Windows or a Mac: a Linux x64 container, such as docker run -it node:22-bookworm'],
+  });
+}
+
+/**
+ * @typedef {{ path: string, version: string }} Tool
+ * @typedef {{ compiler: Tool, cmake: Tool, generator: 'Ninja' | 'Unix Makefiles', buildTool: Tool }} Toolchain
+ *
+ * @param {Record<string, string | undefined>} [env]
+ * @returns {Toolchain}
+ */
+export function findToolchain(env = process.env) {
+  const cmake = findCmake(env);
+  const ninja = findTool('ninja', env);
+  const make = findTool('make', env);
+  const buildTool = ninja ?? make;
+  if (!buildTool) throw cmakeMissing('neither ninja nor make is on PATH');
+  return { compiler: findCompiler(env), cmake, generator: ninja ? 'Ninja' : 'Unix Makefiles', buildTool };
+}
+
+/** @param {Record<string, string | undefined>} env @returns {Tool} */
+function findCompiler(env) {
+  const tried = [];
+  for (const name of env.CXX ? [env.CXX] : ['g++', 'clang++']) {
+    const tool = findTool(name, env);
+    const problem = tool ? compilerProblem(tool, env) : 'not installed';
+    if (tool && !problem) return tool;
+    tried.push({
+      source: env.CXX ? `CXX=${name}` : name,
+      path: tool?.path,
+      outcome: /** @type {string} */ (problem),
+    });
+  }
+  throw new SetupError('ERR_COMPILER_NOT_FOUND', 'There is no C++ compiler that can build cortorch.', {
+    tried,
+    needed: 'g++ 11 or newer, or clang++ 14 or newer with libomp: C++20 and OpenMP',
+    remedies: [
+      'apt-get install g++ cmake ninja-build     # Debian, Ubuntu; then: npx cortorch setup',
+      'dnf install gcc-c++ cmake ninja-build     # Fedora, RHEL; then: npx cortorch setup',
+    ],
+  });
+}
+
+/** @param {Tool} compiler @param {Record<string, string | undefined>} env @returns {string | null} */
+function compilerProblem(compiler, env) {
+  const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'cortorch-probe-'));
+  try {
+    const args = ['-std=c++20', '-fopenmp', '-x', 'c++', '-', '-o', path.join(folder, 'probe')];
+    const { status, stderr } = spawnSync(compiler.path, args, { env, input: PROBE, encoding: 'utf8' });
+    if (status === 0) return null;
+    const error = stderr.split('\n').find((line) => /error|cannot/.test(line)) ?? `exit code ${status}`;
+    return `version ${compiler.version} does not build a small C++20 program with OpenMP: ${error.trim()}`;
+  } finally {
+    fs.rmSync(folder, { recursive: true, force: true });
+  }
+}
+
+/** @param {Record<string, string | undefined>} env @returns {Tool} */
+function findCmake(env) {
+  const cmake = findTool('cmake', env);
+  if (!cmake) throw cmakeMissing('cmake is not on PATH');
+  if (compareVersions(cmake.version, CMAKE) < 0) {
+    throw cmakeMissing(`${cmake.path} is version ${cmake.version}`);
+  }
+  return cmake;
+}
+
+/** @param {string} found */
+function cmakeMissing(found) {
+  return new SetupError('ERR_CMAKE_NOT_FOUND', 'CMake is needed to build cortorch.', {
+    found,
+    needed: `cmake ${CMAKE} or newer, and ninja or make`,
+    remedies: [
+      'apt-get install cmake ninja-build     # Debian, Ubuntu; then: npx cortorch setup',
+      'python3 -m pip install cmake ninja    # without root; then: npx cortorch setup',
+    ],
+  });
+}
+
+/**
+ * @param {string} name a program on PATH, or a path
+ * @param {Record<string, string | undefined>} env
+ * @returns {Tool | null}
+ */
+export function findTool(name, env = process.env) {
+  const folders = name.includes('/') ? [''] : (env.PATH ?? '').split(':').filter(Boolean);
+  const file = folders.map((folder) => path.resolve(folder, name)).find(isExecutable);
+  if (!file) return null;
+  const { stdout } = spawnSync(file, ['--version'], { env, encoding: 'utf8' });
+  const [version] = /\d+\.\d+(\.\d+)?/.exec(stripDistribution(stdout ?? '')) ?? ['unknown'];
+  return { path: file, version };
+}
+
+/** `g++ (Debian 12.2.0-14) 12.2.0`: what stands in brackets is the distribution's number. @param {string} text */
+function stripDistribution(text) {
+  return text.replace(/\([^)]*\)/g, '');
+}
+
+/** @param {string} file */
+function isExecutable(file) {
+  try {
+    fs.accessSync(file, fs.constants.X_OK);
+    return fs.statSync(file).isFile();
+  } catch {
+    return false;
+  }
+}
+
+/** @param {string} a @param {string} b */
+export function compareVersions(a, b) {
+  const part = (/** @type {string} */ text, /** @type {number} */ i) => Number(text.split('.')[i]) || 0;
+  return part(a, 0) - part(b, 0) || part(a, 1) - part(b, 1) || part(a, 2) - part(b, 2);
+}
