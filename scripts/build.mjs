@@ -49,7 +49,7 @@ export function buildFolder(root = packageRoot) {
     log: path.join(folder, 'build.log'),
     /** A digest of what cannot change without starting afresh: libtorch, compiler, generator. */
     setup: path.join(folder, 'setup'),
-    lock: `${folder}.lock`,
+    lock: path.join(folder, '.lock'),
   };
 }
 
@@ -89,14 +89,13 @@ export async function buildNative({
   const libtorch = (!resolve && builtOn(last, env)) || (await ensureLibtorch({ env, log }));
   return withLock(root, log, async () => {
     const setup = digest([root, libtorch.path, libtorch.version, tools.compiler, tools.generator]);
-    const { folder, record: recordFile, setup: setupFile } = buildFolder(root);
+    const { folder, record: recordFile, setup: setupFile, lock } = buildFolder(root);
     const same = readIfThere(setupFile) === setup;
     const before = readRecord(root); // read again: another process may have built while this one waited
     if (same && before && isFresh(root, before, inputs, env)) return { changed: false, record: before };
 
     // Another libtorch or compiler: CMake's cache and the objects are of no use, and header times can deceive.
-    if (!same) fs.rmSync(folder, { recursive: true, force: true });
-    makeFolder(folder);
+    if (!same) emptyFolder(folder, lock);
     fs.writeFileSync(setupFile, setup);
     fs.rmSync(recordFile, { force: true });
     log(
@@ -233,10 +232,11 @@ function run(command, args, options, onLine) {
 function makeFolder(folder) {
   try {
     fs.mkdirSync(folder, { recursive: true });
+    fs.accessSync(folder, fs.constants.W_OK);
   } catch (error) {
     throw new SetupError(
       'ERR_BUILD_FOLDER',
-      `${folder} cannot be made: ${/** @type {Error} */ (error).message}.`,
+      `${folder} cannot be written: ${/** @type {Error} */ (error).message}.`,
       {
         needed: 'write access to the folder that cortorch is installed in',
         remedies: [
@@ -244,6 +244,14 @@ function makeFolder(folder) {
         ],
       },
     );
+  }
+}
+
+/** @param {string} folder @param {string} except */
+function emptyFolder(folder, except) {
+  for (const name of fs.readdirSync(folder)) {
+    const file = path.join(folder, name);
+    if (file !== except) fs.rmSync(file, { recursive: true, force: true });
   }
 }
 
@@ -256,9 +264,10 @@ function makeFolder(folder) {
  * @returns {Promise<T>}
  */
 async function withLock(root, log, work) {
-  const { lock } = buildFolder(root);
+  const { folder, lock } = buildFolder(root);
+  makeFolder(folder);
   for (let waited = 0; !takeLock(lock); waited++) {
-    if (waited === 0) log(`Waiting for the build of process ${fs.readFileSync(lock, 'utf8')}`);
+    if (waited === 0) log(`Waiting for the build of process ${readIfThere(lock)} (${lock})`);
     await new Promise((resolve) => setTimeout(resolve, 250));
   }
   try {
@@ -274,18 +283,21 @@ function takeLock(lock) {
     fs.writeFileSync(lock, String(process.pid), { flag: 'wx' });
     return true;
   } catch (error) {
-    if (/** @type {NodeJS.ErrnoException} */ (error).code !== 'EEXIST') {
-      makeFolder(path.dirname(lock));
-      throw error;
-    }
+    if (/** @type {NodeJS.ErrnoException} */ (error).code !== 'EEXIST') throw error;
   }
-  try {
-    process.kill(Number(fs.readFileSync(lock, 'utf8')), 0);
-  } catch (error) {
-    // Its owner is gone without tidying up. (EPERM: it lives, and is another user's.)
-    if (/** @type {NodeJS.ErrnoException} */ (error).code === 'ESRCH') fs.rmSync(lock, { force: true });
-  }
+  if (!isAlive(Number(readIfThere(lock)))) fs.rmSync(lock, { force: true }); // its owner went without tidying up
   return false;
+}
+
+/** @param {number} pid 0 if its owner has not written it yet */
+function isAlive(pid) {
+  if (pid === process.pid) return false; // of an earlier process that had the same number
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch (error) {
+    return /** @type {NodeJS.ErrnoException} */ (error).code === 'EPERM'; // it lives, and is another user's
+  }
 }
 
 /** Names, sizes and times, not contents: this runs at every start. @param {string} root */

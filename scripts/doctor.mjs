@@ -31,7 +31,7 @@ export function describeSetup({ root = packageRoot, env = process.env } = {}) {
     libtorch: { supported: SUPPORTED, found, tried: libtorch.value?.tried ?? [] },
     /** What the addon was built on, whether or not it can be loaded now. */
     built: built && { ...built, addon: buildFolder(root).addon, usable: build.problem === null },
-    cuda: describeCuda(built?.cuda ?? found?.cuda ?? null, nvcc !== null),
+    cuda: describeCuda((built ?? found)?.cuda ?? null, nvcc !== null),
     problems: [platform, toolchain, libtorch, build].flatMap(({ problem }) => problem ?? []),
   };
 }

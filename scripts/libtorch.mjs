@@ -388,7 +388,10 @@ async function pipDownload(options, work, env) {
 function pipError(said, code) {
   const lines = said.trim().split('\n');
   const line = lines.findLast((text) => text.startsWith('ERROR:')) ?? lines.at(-1);
-  return line ? line.replace(/^ERROR: /, '').slice(0, 300) : `pip failed (exit code ${code})`;
+  // An index that cannot be reached ends as "no matching distribution"; the reason is in a warning before it.
+  const broken = /after connection broken by .*?([^:'"]+)['")]+: \//.exec(said)?.[1]?.trim();
+  const error = line?.replace(/^ERROR: /, '').slice(0, 300) || `exit code ${code}`;
+  return broken ? `${error} (the index was not reached: ${broken})` : error;
 }
 
 /**

@@ -78,7 +78,7 @@ function findCompiler(env) {
   }
   throw new SetupError('ERR_COMPILER_NOT_FOUND', 'There is no C++ compiler that can build cortorch.', {
     tried,
-    needed: 'g++ 11 or newer, or clang++ 14 or newer with libomp: C++20 and OpenMP',
+    needed: 'g++ 11 or newer, or a clang++ with libomp: C++20 and OpenMP',
     remedies: [
       'apt-get install g++ cmake ninja-build     # Debian, Ubuntu; then: npx cortorch setup',
       'dnf install gcc-c++ cmake ninja-build     # Fedora, RHEL; then: npx cortorch setup',

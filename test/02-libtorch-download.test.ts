@@ -87,8 +87,11 @@ t.test('a mirror can be named, and is the only place that is asked', async (t) =
 
 t.test('without a network one message says all that was tried, and what helps', async (t) => {
   const dir = t.testdir();
-  const noNetwork =
-    'echo "WARNING: Retrying" >&2; echo "ERROR: No matching distribution found for torch" >&2; exit 1';
+  const noNetwork = [
+    `echo "WARNING: Retrying after connection broken by 'New(x): Failed: [Errno 111] Connection refused': /torch/"`,
+    'echo "ERROR: No matching distribution found for torch"',
+    'exit 1',
+  ].join(' >&2\n');
   const PATH = fakePrograms(path.join(dir, 'bin'), { python3: fakePython('', noNetwork) });
   const env = { PATH, CORTORCH_CACHE: path.join(dir, 'cache') };
   const { tried } = resolveLibtorch({ env });
@@ -98,7 +101,7 @@ t.test('without a network one message says all that was tried, and what helps', 
     'No libtorch was found, and it could not be downloaded.',
     'LIBTORCH: not set',
     'has no torch',
-    'pip, as it is configured: No matching distribution found for torch',
+    'pip, as it is configured: No matching distribution found for torch (the index was not reached: [Errno 111] Connection refused)',
     'pip, from https://download.pytorch.org/whl/cpu: No matching distribution found for torch',
     `${UNREACHABLE}: fetch failed: `,
     'Needed: libtorch 2.11–2.14 for Linux x64',

@@ -54,7 +54,7 @@ t.test('values come back as they were', async (t) => {
       [2n ** 70n, 2],
       [0.5, 3],
     ]),
-    new OrderedDict([
+    new OrderedDict<CheckpointValue>([
       ['b', 1],
       ['a', new OrderedDict()],
     ]),
@@ -262,22 +262,16 @@ t.test('depth is bounded, and so is what shares', async (t) => {
 });
 
 t.test('memory is bounded', async (t) => {
+  const memo = Buffer.alloc(5 * 1_500_000);
+  for (let i = 0; i < memo.length; i += 5) memo.writeUInt32LE(i, memo.writeUInt8(0x72, i));
   for (const [what, bytes] of [
-    ['dicts', pickle('(', '}'.repeat(3_000_000), 't')],
-    ['marks', pickle('('.repeat(3_000_000))],
-    [
-      'memo',
-      pickle(
-        'N',
-        Buffer.concat(
-          Array.from({ length: 2_000_000 }, (_, i) => Buffer.from([0x72, i, i >> 8, i >> 16, 0])),
-        ),
-      ),
-    ],
-    ['tuples', pickle('N', '\x85'.repeat(3_000_000))],
-    ['calls', pickle('ccollections\nOrderedDict\nq\0', 'h\0)R'.repeat(500_000))],
+    ['dicts', pickle('(', '}'.repeat(1_000_000), 't')],
+    ['marks', pickle('('.repeat(1_000_000))],
+    ['memo', pickle('N', memo)],
+    ['tuples', pickle('N', '\x85'.repeat(1_000_000))],
+    ['calls', pickle('ccollections\nOrderedDict\nq\0', 'h\0)R'.repeat(200_000))],
   ] as const) {
-    t.throws(() => read(bytes), { constructor: FormatError, message: /more memory|nested/ }, what);
+    t.throws(() => read(bytes), { constructor: FormatError, message: /more memory/ }, what);
   }
 });
 

@@ -183,8 +183,12 @@ function extraField(id: number, ...values: bigint[]): Buffer {
 /** An entry of an archive that is read. */
 export interface ZipEntry {
   readonly name: string;
+  /** 0: stored as it is. Entries that are compressed are listed but not read. */
+  readonly method: number;
   /** Bytes of its content. */
   readonly size: number;
+  /** Bytes that it takes in the file. */
+  readonly compressed: number;
   /** 0 also where PyTorch was told to compute none (torch.serialization.set_crc32_options). */
   readonly crc32: number;
   /** Where its local header starts. */
@@ -223,13 +227,15 @@ export class ZipReader {
 
   /** The content of an entry, in memory of its own. */
   async read(entry: ZipEntry): Promise<Uint8Array> {
+    if (entry.method !== 0)
+      throw unsupported(`the entry ${entry.name} is compressed, which torch.save never does`);
     const name = Buffer.from(entry.name);
     const header = await readAt(this.#file, entry.offset, LOCAL_HEADER_BYTES + name.length);
     if (header.readUInt32LE(0) !== LOCAL_HEADER)
       throw corrupt(`the entry ${entry.name} is not where it should be`);
     const sameName =
       header.readUInt16LE(26) === name.length && header.subarray(LOCAL_HEADER_BYTES).equals(name);
-    if (!sameName || header.readUInt16LE(8) !== 0) {
+    if (!sameName || header.readUInt16LE(8) !== entry.method) {
       throw corrupt(`the entry ${entry.name} is described otherwise in the directory`);
     }
     const dataStart = entry.offset + header.length + header.readUInt16LE(28);
@@ -314,12 +320,10 @@ function parseDirectory(bytes: Buffer, count: number, directoryStart: number): M
     const name = entryName(bytes.subarray(at + CENTRAL_HEADER_BYTES, nameEnd));
     if ((bytes.readUInt16LE(at + 8) & FLAG_ENCRYPTED) !== 0)
       throw unsupported(`the entry ${name} is encrypted`);
-    if (bytes.readUInt16LE(at + 10) !== 0) {
-      throw unsupported(`the entry ${name} is compressed, which torch.save never does`);
-    }
     const [size, compressed, offset] = wideFields(bytes, at, bytes.subarray(nameEnd, extraEnd), name);
-    if (size !== compressed) throw corrupt(`the entry ${name} gives two different sizes`);
-    found.push({ name, size, crc32: bytes.readUInt32LE(at + 16), offset });
+    const method = bytes.readUInt16LE(at + 10);
+    if (method === 0 && size !== compressed) throw corrupt(`the entry ${name} gives two different sizes`);
+    found.push({ name, method, size, compressed, crc32: bytes.readUInt32LE(at + 16), offset });
     at = next;
   }
   if (at !== bytes.length) throw corrupt('its directory is longer than its entries');
@@ -329,7 +333,7 @@ function parseDirectory(bytes: Buffer, count: number, directoryStart: number): M
   for (const [i, entry] of ordered.entries()) {
     const limit = ordered[i + 1]?.offset ?? directoryStart;
     // The local header's extra field is not known yet; ZipReader.read looks again.
-    if (entry.offset + LOCAL_HEADER_BYTES + Buffer.byteLength(entry.name) + entry.size > limit) {
+    if (entry.offset + LOCAL_HEADER_BYTES + Buffer.byteLength(entry.name) + entry.compressed > limit) {
       throw corrupt(`the entry ${entry.name} overlaps the next one`);
     }
     limits.set(entry, limit);

@@ -1,0 +1,77 @@
+/** What a setting's value may be. One parser serves flags (always text) and configuration files (JSON values). */
+
+import { isCount, isInteger, isNumber, show } from '../errors.js';
+import { didYouMean } from '../suggest.js';
+
+/** The value is not what it should be; whoever knows where it came from says so. */
+export class WrongValue extends Error {}
+
+/** Turns what was given into a value, or throws {@link WrongValue}. */
+export type Parser<T> = (given: unknown) => T;
+
+const expected = (what: string, given: unknown): WrongValue =>
+  new WrongValue(
+    given === '' ? `expected ${what}, but it has no value` : `expected ${what} but received ${show(given)}`,
+  );
+
+/** A number: a JSON number, or text that is one. */
+const number =
+  (what: string, accepts: (value: number) => boolean): Parser<number> =>
+  (given) => {
+    const value = typeof given === 'string' && given.trim() !== '' ? Number(given) : given;
+    if (!isNumber(value) || !accepts(value)) throw expected(what, given);
+    return value;
+  };
+
+/** 1, 2, 3, … */
+export const count = number('a whole number of at least 1', isCount);
+/** 0, 1, 2, … */
+export const whole = number('a whole number of at least 0', (value) => isInteger(value) && value >= 0);
+export const positive = number('a number above 0', (value) => value > 0);
+export const notNegative = number('a number of at least 0', (value) => value >= 0);
+/** Such as Adam's β. */
+export const belowOne = number('a number of at least 0 and below 1', (value) => value >= 0 && value < 1);
+
+export const text: Parser<string> = (given) => {
+  if (typeof given !== 'string' || given === '') throw expected('a text', given);
+  return given;
+};
+
+export const yesOrNo: Parser<boolean> = (given) => {
+  if (typeof given !== 'boolean') throw expected('true or false', given);
+  return given;
+};
+
+/** `0.1,0.2`, or a list of numbers. */
+export const list =
+  (what: string, item: Parser<number>): Parser<readonly number[]> =>
+  (given) => {
+    const items: unknown[] = Array.isArray(given)
+      ? given
+      : typeof given === 'string'
+        ? given.split(',')
+        : [given];
+    try {
+      return items.map(item);
+    } catch {
+      throw expected(what, given);
+    }
+  };
+
+/**
+ * One of a few words.
+ *
+ * @param later words of the documentation that this version does not have yet
+ */
+export const oneOf =
+  <T extends string>(words: readonly T[], later: readonly string[] = []): Parser<T> =>
+  (given) => {
+    if (words.includes(given as T)) return given as T;
+    if (later.includes(given as string)) {
+      throw new WrongValue(
+        `${String(given)} is not in this version of cortorch, which has ${words.join(', ')}`,
+      );
+    }
+    const near = typeof given === 'string' ? didYouMean(given, words) : '';
+    throw new WrongValue(expected(`one of ${words.join(', ')}`, given).message + near);
+  };

@@ -1,0 +1,57 @@
+/** cortorch: biologically motivated deep learning at libtorch speed, from TypeScript. */
+
+export { CortorchError, type CortorchErrorCode } from './errors.js';
+
+export {
+  network,
+  type DenseOptions,
+  type ImageBuilder,
+  type ImageShape,
+  type VectorBuilder,
+  type VectorShape,
+} from './model/builder.js';
+export {
+  Network,
+  type Evaluation,
+  type NetworkOptions,
+  type Normalization,
+  type ParameterInfo,
+  type ParameterValue,
+  type StateDict,
+} from './model/network.js';
+export { preset, presetNames, type PresetName } from './model/presets.js';
+export {
+  parseNetworkSpec,
+  type ActivationName,
+  type DenseSpec,
+  type FlattenSpec,
+  type InitializerName,
+  type LayerSpec,
+  type LossName,
+  type NetworkSpec,
+  type ResolvedSpec,
+} from './model/spec.js';
+
+export { ruleNames, type RuleName } from './rules/rules.js';
+export { dfaHiddenLayer, dfaOutputLayer, layer, type LayerOptions } from './rules/layer.js';
+
+export { type OptimizerName, type OptimizerOptions } from './training/optimizer.js';
+export { type ScheduleName, type ScheduleOptions } from './training/schedule.js';
+export {
+  Trainer,
+  type BatchSource,
+  type EpochEvent,
+  type FitOptions,
+  type ProgressEvent,
+  type Scores,
+  type TrainerOptions,
+  type TrainerState,
+  type TrainEvent,
+} from './training/trainer.js';
+
+export { Dataset, type Batch, type DatasetArrays, type Labels } from './data/dataset.js';
+export { fashionMnist, idxFolder, mnist, type LoadOptions, type TrainAndTest } from './data/index.js';
+
+export { liveTensors, Tensor, type TensorArray, type TensorDType } from './tensor/tensor.js';
+export { dense, denseAdjoint, denseOuter, softmaxCrossEntropy, squaredError } from './tensor/operations.js';
+export { scope } from './tensor/scope.js';

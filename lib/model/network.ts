@@ -1,0 +1,291 @@
+/** A network with its parameters in native memory, and the thread that runs it. */
+
+import {
+  CortorchError,
+  inRange,
+  invalid,
+  isCount,
+  isInteger,
+  isNumber,
+  isPlainObject,
+  isString,
+} from '../errors.js';
+import { countExamples, Dataset } from '../data/dataset.js';
+import { call, callAsync, type NativeCounts, type NetworkHandle } from '../native.js';
+import { parseRule, type RuleName } from '../rules/rules.js';
+import { countParameters, parseNetworkSpec, type NetworkSpec, type ResolvedSpec } from './spec.js';
+
+/** Per channel (one entry for vectors and grey images): (x − mean) / std, after bytes were divided by 255. */
+export interface Normalization {
+  readonly mean: readonly number[];
+  readonly std: readonly number[];
+}
+
+export interface NetworkOptions {
+  /** Default `bp`. */
+  readonly rule?: RuleName;
+  /** Of the initial parameters; an integer from 0 to 2⁵³ − 1. Default 0. */
+  readonly seed?: number;
+  /** Of the compute team; process-wide, so all networks agree. Default: libtorch's (the physical cores). */
+  readonly threads?: number;
+  /** Default `cpu`. */
+  readonly device?: string;
+  /** Default `fp32`. */
+  readonly precision?: string;
+  /** Default: none. */
+  readonly normalization?: Normalization | null;
+}
+
+export interface ParameterInfo {
+  readonly name: string;
+  readonly shape: readonly number[];
+  /** False for fixed feedback. */
+  readonly trainable: boolean;
+}
+
+export interface ParameterValue {
+  readonly shape: readonly number[];
+  /** Row-major. */
+  readonly data: Float32Array;
+}
+
+/** Parameters by name, in the order of the layers. */
+export type StateDict = Map<string, ParameterValue>;
+
+export interface Evaluation {
+  /** Mean over the examples. */
+  readonly loss: number;
+  /** Fraction of wrong answers; with real-valued targets the mean squared error per output. */
+  readonly error: number;
+  /** Fraction whose class is not among the five best; null with 5 classes or fewer, or without classes. */
+  readonly error5: number | null;
+  readonly examples: number;
+}
+
+/**
+ * @example
+ * using net = new Network(preset('mnist-fc'), { rule: 'fa', seed: 1 });
+ * const { test } = await mnist();
+ * console.log(await net.evaluate(test));
+ */
+export class Network implements Disposable {
+  readonly #handle: NetworkHandle;
+  readonly spec: ResolvedSpec;
+  readonly rule: RuleName;
+  readonly seed: number;
+  readonly normalization: Normalization | null;
+  readonly threads: number;
+  readonly device = 'cpu';
+  readonly precision = 'fp32';
+  /** Every tensor of the state dict, in the order of the layers. */
+  readonly parameters: readonly ParameterInfo[];
+  /** Values in the trainable parameters. */
+  readonly parameterCount: number;
+
+  /**
+   * Draws all parameters from the seed. Networks that differ only in their rule start from equal weights.
+   *
+   * @throws CortorchError ERR_INVALID_SPEC, ERR_INVALID_ARGUMENT, ERR_UNKNOWN_OPTION, ERR_DEVICE_UNAVAILABLE,
+   *   ERR_THREADS_CONFLICT, ERR_NATIVE_NOT_BUILT
+   */
+  constructor(spec: NetworkSpec, options: NetworkOptions = {}) {
+    this.spec = parseNetworkSpec(spec);
+    this.rule = parseRule(options.rule ?? 'bp');
+    this.seed = checkSeed(options.seed ?? 0);
+    this.normalization = checkNormalization(options.normalization ?? null, this.spec.input);
+    checkDevice(options.device ?? 'cpu', options.precision ?? 'fp32');
+    if (options.threads !== undefined && !(isCount(options.threads) && inRange(options.threads, 1, 1024))) {
+      throw invalid('threads', 'an integer from 1 to 1024', options.threads);
+    }
+    this.parameterCount = countParameters(this.spec);
+    this.#handle = call(
+      (n) => new n.NetworkHandle({ ...this.spec, rule: this.rule }, this.seed, options.threads ?? 0),
+    );
+    this.parameters = this.#handle.parameters();
+    this.threads = this.#handle.threads();
+  }
+
+  /** A copy of all parameters. Waits for the step that runs, if one does. */
+  async stateDict(): Promise<StateDict> {
+    const values = await callAsync(() => this.#handle.read());
+    return new Map(this.parameters.map(({ name, shape }, i) => [name, { shape, data: values[i]! }]));
+  }
+
+  /**
+   * Sets all parameters.
+   *
+   * @throws CortorchError ERR_CHECKPOINT_MISMATCH that lists every missing, unexpected and mis-shaped name; then
+   *   nothing has changed
+   */
+  async loadStateDict(state: StateDict): Promise<void> {
+    const missing = this.parameters.filter(({ name }) => !state.has(name)).map(({ name }) => name);
+    const known = new Set(this.parameters.map(({ name }) => name));
+    const unexpected = [...state.keys()].filter((name) => !known.has(name));
+    const misshaped = this.parameters.flatMap(({ name, shape }) => {
+      const given = state.get(name);
+      return given === undefined || same(given.shape, shape)
+        ? []
+        : [`${name} (is [${given.shape.join(', ')}], should be [${shape.join(', ')}])`];
+    });
+    const problems = [
+      ...(missing.length > 0 ? [`missing: ${missing.join(', ')}`] : []),
+      ...(unexpected.length > 0 ? [`unexpected: ${unexpected.join(', ')}`] : []),
+      ...(misshaped.length > 0 ? [`of another shape: ${misshaped.join(', ')}`] : []),
+    ];
+    if (problems.length > 0) {
+      throw new CortorchError(
+        'ERR_CHECKPOINT_MISMATCH',
+        `these parameters do not fit the network (rule ${this.rule}): ${problems.join('; ')}; ` +
+          'use the model and the rule that they were made with',
+      );
+    }
+    await callAsync(() => this.#handle.write(this.parameters.map(({ name }) => state.get(name)!.data)));
+  }
+
+  /**
+   * The last layer's outputs (logits for a classifier).
+   *
+   * @param images count × input values, bytes or floats as in {@link Dataset.fromArrays}
+   * @returns count × outputs
+   * @throws CortorchError ERR_INVALID_ARGUMENT
+   */
+  async predict(images: Uint8Array | Float32Array): Promise<Float32Array> {
+    const count = countExamples(images, this.spec.input);
+    return callAsync(() => this.#handle.predict(images, [count, ...this.spec.input], this.normalization));
+  }
+
+  /**
+   * Loss and error over a whole data set.
+   *
+   * @throws CortorchError ERR_INVALID_ARGUMENT if the data do not fit the network, ERR_ABORTED
+   */
+  async evaluate(
+    data: Dataset,
+    options: { batchSize?: number; signal?: AbortSignal | undefined } = {},
+  ): Promise<Evaluation> {
+    const { batchSize = 1000, signal } = options;
+    this.checkData(data);
+    if (!isCount(batchSize)) throw invalid('batchSize', 'a positive integer', batchSize);
+    const handle = Dataset.handleOf(data, 'data');
+    const sums = await this.stoppable(signal, () =>
+      this.#handle.evaluate(handle, this.spec.loss, this.normalization, batchSize),
+    );
+    return meanOf(sums, data.classes);
+  }
+
+  /** Does a data set fit the network? @throws CortorchError ERR_INVALID_ARGUMENT */
+  checkData(data: Dataset): void {
+    Dataset.handleOf(data, 'data');
+    const { input } = this.spec;
+    const outputs = this.spec.layers.reduce((n, layer) => (layer.type === 'dense' ? layer.units : n), 0);
+    if (!same(data.shape, input)) {
+      throw invalid(
+        'data',
+        `examples of shape ${input.join('×')}, the network's input`,
+        `${data.shape.join('×')}`,
+      );
+    }
+    if (data.classes !== null && data.classes > outputs) {
+      throw invalid('data', `at most ${outputs} classes, the network's outputs`, `${data.classes} classes`);
+    }
+    if (data.classes === null && this.spec.loss === 'softmax-cross-entropy') {
+      throw invalid('data', 'labels, which softmax-cross-entropy needs', 'real-valued targets');
+    }
+    if (data.classes === null && data.outputs !== outputs) {
+      throw invalid('data', `targets of ${outputs} values, the network's outputs`, `${data.outputs} values`);
+    }
+  }
+
+  /**
+   * For the package's own use: native work that ends early, between steps, when the signal says so.
+   *
+   * @throws CortorchError ERR_ABORTED before the work if the signal was given already, and after it otherwise
+   */
+  async stoppable<T>(signal: AbortSignal | undefined, work: () => Promise<T>): Promise<T> {
+    throwIfAborted(signal);
+    const stop = (): void => this.#handle.stop();
+    signal?.addEventListener('abort', stop);
+    try {
+      const result = await callAsync(work);
+      return result;
+    } finally {
+      signal?.removeEventListener('abort', stop);
+    }
+  }
+
+  /** Ends the network's thread, after the step that runs, and frees its memory. Doing it twice is harmless. */
+  dispose(): void {
+    this.#handle.dispose();
+  }
+
+  [Symbol.dispose](): void {
+    this.dispose();
+  }
+
+  /** For the package's own use. @throws CortorchError ERR_INVALID_ARGUMENT */
+  static handleOf(value: unknown, name: string): NetworkHandle {
+    if (!(value instanceof Network)) throw invalid(name, 'a Network', value);
+    return value.#handle;
+  }
+}
+
+/** @throws CortorchError ERR_ABORTED */
+export function throwIfAborted(signal: AbortSignal | undefined): void {
+  if (signal?.aborted) {
+    throw new CortorchError('ERR_ABORTED', 'stopped by the signal, between two steps', {
+      cause: signal.reason,
+    });
+  }
+}
+
+export function meanOf(sums: NativeCounts, classes: number | null): Evaluation {
+  const { examples } = sums;
+  return {
+    loss: sums.loss / examples,
+    error: sums.error / examples,
+    error5: classes !== null && classes > 5 ? sums.error5 / examples : null,
+    examples,
+  };
+}
+
+export const same = (a: readonly number[], b: readonly number[]): boolean =>
+  a.length === b.length && a.every((size, i) => size === b[i]);
+
+/** @throws CortorchError ERR_INVALID_ARGUMENT */
+export function checkSeed(seed: unknown): number {
+  if (!isInteger(seed) || seed < 0) throw invalid('seed', 'an integer from 0 to 2^53 - 1', seed);
+  return seed;
+}
+
+function checkNormalization(value: Normalization | null, input: readonly number[]): Normalization | null {
+  if (value === null) return null;
+  if (!isPlainObject(value)) throw invalid('normalization', '{ mean, std }', value);
+  const channels = input.length === 3 ? input[0]! : 1;
+  for (const key of ['mean', 'std'] as const) {
+    const list = value[key];
+    if (!Array.isArray(list) || list.length !== channels || !list.every(isNumber)) {
+      throw invalid(`normalization.${key}`, `${channels} number(s), one a channel`, list);
+    }
+  }
+  if (!value.std.every((std) => std > 0)) throw invalid('normalization.std', 'positive numbers', value.std);
+  return { mean: [...value.mean], std: [...value.std] };
+}
+
+function checkDevice(device: unknown, precision: unknown): void {
+  if (!isString(device) || !/^(cpu|cuda(:\d+)?)$/.test(device))
+    throw invalid('device', "'cpu' or 'cuda[:i]'", device);
+  if (device !== 'cpu') {
+    throw new CortorchError(
+      'ERR_DEVICE_UNAVAILABLE',
+      `device ${device} is not in this version of cortorch, which runs on the CPU; use device cpu`,
+    );
+  }
+  if (!['fp32', 'tf32', 'bf16'].includes(precision as string))
+    throw invalid('precision', "'fp32', 'tf32' or 'bf16'", precision);
+  if (precision !== 'fp32') {
+    throw new CortorchError(
+      'ERR_DEVICE_UNAVAILABLE',
+      `precision ${String(precision)} needs a GPU; on the CPU use fp32`,
+    );
+  }
+}

@@ -1,0 +1,209 @@
+/**
+ * Loads the addon, once, on first use: importing the package must not fail where the addon is missing, so that
+ * `cortorch doctor` can say what to do. The interfaces below are the addon's whole surface.
+ */
+
+import { checkBuild, loadAddon } from '../scripts/build.mjs';
+import { CortorchError, type CortorchErrorCode } from './errors.js';
+
+/** A native tensor; only functions of {@link NativeTensorFunctions} can do something with it. */
+export interface TensorHandle {
+  readonly tensorHandle: unique symbol;
+}
+
+export type NativeTypedArray = Float32Array | Float64Array | Uint8Array | Int32Array | BigInt64Array;
+
+type Optional = TensorHandle | undefined;
+
+export interface NativeTensorFunctions {
+  dispose(tensor: TensorHandle): void;
+  live(): number;
+  shape(tensor: TensorHandle): number[];
+  dtype(tensor: TensorHandle): string;
+  device(tensor: TensorHandle): string;
+  data(tensor: TensorHandle): NativeTypedArray;
+  requiresGrad(tensor: TensorHandle): boolean;
+  setRequiresGrad(tensor: TensorHandle, value: boolean): void;
+  grad(tensor: TensorHandle): TensorHandle | null;
+  clearGrad(tensor: TensorHandle): void;
+  backward(tensor: TensorHandle, gradient: Optional, createGraph: boolean): void;
+  add(a: TensorHandle, b: TensorHandle | number): TensorHandle;
+  sub(a: TensorHandle, b: TensorHandle | number): TensorHandle;
+  mul(a: TensorHandle, b: TensorHandle | number): TensorHandle;
+  div(a: TensorHandle, b: TensorHandle | number): TensorHandle;
+  matmul(a: TensorHandle, b: TensorHandle): TensorHandle;
+  neg(a: TensorHandle): TensorHandle;
+  exp(a: TensorHandle): TensorHandle;
+  log(a: TensorHandle): TensorHandle;
+  activate(a: TensorHandle, activation: string): TensorHandle;
+  softmax(a: TensorHandle, dim: number): TensorHandle;
+  sum(a: TensorHandle, dim?: number): TensorHandle;
+  mean(a: TensorHandle, dim?: number): TensorHandle;
+  argmax(a: TensorHandle, dim?: number): TensorHandle;
+  reshape(a: TensorHandle, shape: readonly number[]): TensorHandle;
+  transpose(a: TensorHandle, dim0: number, dim1: number): TensorHandle;
+  detach(a: TensorHandle): TensorHandle;
+  to(a: TensorHandle, dtype: string): TensorHandle;
+  dense(x: TensorHandle, weight: TensorHandle, bias: Optional): TensorHandle;
+  denseAdjoint(v: TensorHandle, y: TensorHandle): TensorHandle;
+  denseOuter(x: TensorHandle, delta: TensorHandle): TensorHandle;
+  layer(
+    x: TensorHandle,
+    weight: TensorHandle,
+    bias: Optional,
+    feedback: Optional,
+    activation: string,
+    rule: string,
+  ): TensorHandle;
+  dfaHiddenLayer(
+    x: TensorHandle,
+    weight: TensorHandle,
+    bias: Optional,
+    feedback: TensorHandle,
+    activation: string,
+  ): [TensorHandle, TensorHandle];
+  dfaOutputLayer(
+    x: TensorHandle,
+    weight: TensorHandle,
+    bias: Optional,
+    activation: string,
+    ports: readonly TensorHandle[],
+  ): TensorHandle;
+  softmaxCrossEntropy(logits: TensorHandle, labels: TensorHandle): TensorHandle;
+  squaredError(outputs: TensorHandle, targets: TensorHandle): TensorHandle;
+}
+
+/** Sums over examples. */
+export interface NativeCounts {
+  loss: number;
+  error: number;
+  error5: number;
+  examples: number;
+}
+
+/** What steps add up to. */
+export interface NativePass extends NativeCounts {
+  steps: number;
+  notFinite: boolean;
+  seconds: number;
+}
+
+export interface NativeNormalization {
+  readonly mean: readonly number[];
+  readonly std: readonly number[];
+}
+
+export interface DatasetHandle {
+  subset(indices: BigInt64Array): DatasetHandle;
+  dispose(): void;
+}
+
+export interface NetworkHandle {
+  parameters(): { name: string; shape: number[]; trainable: boolean }[];
+  threads(): number;
+  read(): Promise<Float32Array[]>;
+  write(values: readonly Float32Array[]): Promise<void>;
+  predict(
+    images: Uint8Array | Float32Array,
+    shape: readonly number[],
+    normalization: NativeNormalization | null,
+  ): Promise<Float32Array>;
+  evaluate(
+    dataset: DatasetHandle,
+    loss: string,
+    normalization: NativeNormalization | null,
+    batchSize: number,
+  ): Promise<NativeCounts>;
+  stop(): void;
+  dispose(): void;
+}
+
+export interface NativeOptimizerState {
+  steps: number;
+  parameters: Record<string, Float32Array>[];
+}
+
+export interface TrainerHandle {
+  run(
+    dataset: DatasetHandle,
+    position: { batchSize: number; seed: number; epoch: number; firstStep: number },
+    lrFactors: Float64Array,
+  ): Promise<NativePass>;
+  step(
+    images: Uint8Array | Float32Array,
+    shape: readonly number[],
+    targets: BigInt64Array | Float32Array,
+    outputs: number,
+    lrFactor: number,
+  ): Promise<NativePass>;
+  read(): Promise<NativeOptimizerState>;
+  write(state: NativeOptimizerState): Promise<void>;
+}
+
+export interface Native {
+  readonly tensor: NativeTensorFunctions;
+  readonly TensorHandle: new (data: NativeTypedArray, shape: readonly number[]) => TensorHandle;
+  readonly DatasetHandle: new (
+    images: Uint8Array | Float32Array,
+    shape: readonly number[],
+    targets: BigInt64Array | Float32Array,
+    outputs: number,
+    classes: number,
+  ) => DatasetHandle;
+  readonly NetworkHandle: new (spec: object, seed: number, threads: number) => NetworkHandle;
+  readonly TrainerHandle: new (
+    network: NetworkHandle,
+    loss: string,
+    optimizer: object,
+    normalization: NativeNormalization | null,
+  ) => TrainerHandle;
+  info(): { libtorch: string; cuda: boolean; threads: number; cpu: string };
+  shutdown(): void;
+}
+
+let addon: Native | undefined;
+
+/**
+ * The addon.
+ *
+ * @throws CortorchError that says what is missing and names `npx cortorch setup`
+ */
+export function native(): Native {
+  if (addon === undefined) {
+    try {
+      checkBuild();
+      addon = loadAddon() as Native;
+    } catch (error) {
+      throw translate(error);
+    }
+    // process.exit() skips the environment's cleanup hooks in Node 20, and a running thread would then abort
+    // the process: so the threads are joined here too.
+    process.once('exit', () => addon?.shutdown());
+  }
+  return addon;
+}
+
+/** An error of the addon or of the set-up scripts as a CortorchError with a JavaScript stack. */
+export function translate(error: unknown): unknown {
+  if (error instanceof CortorchError || !(error instanceof Error) || !('code' in error)) return error;
+  if (typeof error.code !== 'string' || !error.code.startsWith('ERR_')) return error;
+  return new CortorchError(error.code as CortorchErrorCode, error.message, { cause: error });
+}
+
+/** Calls into the addon with {@link translate}d errors. */
+export function call<T>(body: (addon: Native) => T): T {
+  try {
+    return body(native());
+  } catch (error) {
+    throw translate(error);
+  }
+}
+
+/** The same for a promise of the addon; the stack is the caller's, not the event loop's. */
+export async function callAsync<T>(body: (addon: Native) => Promise<T>): Promise<T> {
+  try {
+    return await body(native());
+  } catch (error) {
+    throw translate(error);
+  }
+}

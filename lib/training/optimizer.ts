@@ -1,0 +1,84 @@
+/** Optimizer settings: PyTorch's definitions (torch.optim.Adam, SGD, RMSprop), with their defaults. */
+
+import { CortorchError, invalid, isNumber, isOneOf, isPlainObject } from '../errors.js';
+import { didYouMean } from '../suggest.js';
+
+export type OptimizerName = 'adam' | 'sgd' | 'rmsprop';
+export const optimizerNames: readonly OptimizerName[] = ['adam', 'sgd', 'rmsprop'];
+
+export interface OptimizerOptions {
+  /** Default `adam`. */
+  readonly type?: OptimizerName;
+  /** Learning rate; default 0.001 (sgd, rmsprop: 0.01). */
+  readonly lr?: number;
+  /** adam; default 0.9 */
+  readonly beta1?: number;
+  /** adam, default 0.999; rmsprop's smoothing constant, default 0.99 */
+  readonly beta2?: number;
+  /** adam, rmsprop; default 1e-8 */
+  readonly eps?: number;
+  /** sgd, rmsprop; default 0 */
+  readonly momentum?: number;
+  /** Added to the gradient, times the weight; default 0. */
+  readonly weightDecay?: number;
+}
+
+export type ResolvedOptimizer = Required<OptimizerOptions>;
+
+/** The settings that each optimizer uses. */
+export const optimizerSettings: Readonly<Record<OptimizerName, readonly (keyof OptimizerOptions)[]>> = {
+  adam: ['lr', 'beta1', 'beta2', 'eps', 'weightDecay'],
+  sgd: ['lr', 'momentum', 'weightDecay'],
+  rmsprop: ['lr', 'beta2', 'eps', 'momentum', 'weightDecay'],
+};
+
+const defaults: Readonly<Record<OptimizerName, ResolvedOptimizer>> = {
+  adam: { type: 'adam', lr: 1e-3, beta1: 0.9, beta2: 0.999, eps: 1e-8, momentum: 0, weightDecay: 0 },
+  sgd: { type: 'sgd', lr: 1e-2, beta1: 0, beta2: 0, eps: 0, momentum: 0, weightDecay: 0 },
+  rmsprop: { type: 'rmsprop', lr: 1e-2, beta1: 0, beta2: 0.99, eps: 1e-8, momentum: 0, weightDecay: 0 },
+};
+
+/**
+ * Checks the settings and fills in what is missing.
+ *
+ * @throws CortorchError ERR_INVALID_ARGUMENT, or ERR_UNUSED_OPTION for a setting that the optimizer does not use
+ */
+export function resolveOptimizer(options: OptimizerOptions = {}): ResolvedOptimizer {
+  if (!isPlainObject(options))
+    throw invalid('optimizer', 'an object such as { type: "adam", lr: 1e-3 }', options);
+  const type = options.type ?? 'adam';
+  if (!isOneOf(type, optimizerNames))
+    throw invalid('optimizer.type', `one of ${optimizerNames.join(', ')}`, type);
+  const used = optimizerSettings[type];
+  for (const key of Object.keys(options) as (keyof OptimizerOptions)[]) {
+    if (key === 'type' || options[key] === undefined) continue;
+    if (!(key in defaults.adam)) {
+      throw new CortorchError(
+        'ERR_UNKNOWN_OPTION',
+        `optimizer.${key}: there is no such setting${didYouMean(key, used)}`,
+      );
+    }
+    if (!used.includes(key)) {
+      throw new CortorchError(
+        'ERR_UNUSED_OPTION',
+        `optimizer.${key} is not used by ${type}, whose settings are ${used.join(', ')}`,
+      );
+    }
+  }
+  const given = Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined));
+  const resolved: ResolvedOptimizer = { ...defaults[type], ...given };
+  notNegative('lr', resolved.lr);
+  for (const key of ['beta1', 'beta2', 'momentum'] as const) {
+    if (!isNumber(resolved[key]) || resolved[key] < 0 || resolved[key] >= 1) {
+      throw invalid(`optimizer.${key}`, 'a number from 0 up to but not including 1', resolved[key]);
+    }
+  }
+  notNegative('eps', resolved.eps);
+  notNegative('weightDecay', resolved.weightDecay);
+  return resolved;
+}
+
+function notNegative(key: keyof OptimizerOptions, value: unknown): void {
+  if (!isNumber(value) || value < 0)
+    throw invalid(`optimizer.${key}`, 'a number that is not negative', value);
+}

@@ -1,0 +1,434 @@
+/**
+ * The training loop. JavaScript crosses into native once for a run of steps of about a tenth of a second; between
+ * two runs there is time for events, signals and everything else.
+ */
+
+import { CortorchError, invalid, isCount, isFunction, isPlainObject } from '../errors.js';
+import { countExamples, Dataset, targetsOf, type Batch } from '../data/dataset.js';
+import { checkSeed, Network, same, throwIfAborted, type Evaluation } from '../model/network.js';
+import { call, callAsync, type NativePass, type TrainerHandle } from '../native.js';
+import { resolveOptimizer, type OptimizerOptions, type ResolvedOptimizer } from './optimizer.js';
+import {
+  learningRateFactor,
+  resolveSchedule,
+  type ResolvedSchedule,
+  type ScheduleOptions,
+} from './schedule.js';
+
+export interface TrainerOptions {
+  /** Default: Adam with a learning rate of 0.001. */
+  readonly optimizer?: OptimizerOptions;
+  /** Examples a step; the last batch of an epoch may be smaller. Default 100. */
+  readonly batchSize?: number;
+  /** Of the shuffling; default: the network's. */
+  readonly seed?: number;
+  /** Default: a constant learning rate. */
+  readonly schedule?: ScheduleOptions;
+}
+
+/** One pass over batches of the caller's own; the function is called for each epoch, counted from 1. */
+export type BatchSource = (epoch: number) => AsyncIterable<Batch> | Iterable<Batch>;
+
+export interface FitOptions {
+  /** Passes over the data in all, those made before a resume included. */
+  readonly epochs: number;
+  /** Evaluated after each epoch. */
+  readonly validation?: Dataset | null;
+  /** Evaluated after each epoch; nothing is ever chosen by it. */
+  readonly test?: Dataset | null;
+  /** Optimizer steps in all, those made before a resume included, after which training ends. */
+  readonly maxSteps?: number | undefined;
+  /** Ends training between two steps, with ERR_ABORTED; the trainer can go on from there. */
+  readonly signal?: AbortSignal | undefined;
+  /** Batches in an epoch of a {@link BatchSource}: what schedules other than the constant one need. */
+  readonly stepsPerEpoch?: number;
+}
+
+/** Where training is, about five times a second. */
+export interface ProgressEvent {
+  readonly type: 'progress';
+  /** Counted from 1. */
+  readonly epoch: number;
+  readonly epochs: number;
+  readonly stepInEpoch: number;
+  /** null if a {@link BatchSource} did not say. */
+  readonly stepsPerEpoch: number | null;
+  /** Optimizer steps in all. */
+  readonly step: number;
+  /** Means over the epoch so far. */
+  readonly loss: number;
+  readonly error: number;
+  readonly imagesPerSecond: number;
+  /** Of training, to the end of the last epoch; null if unknown. */
+  readonly secondsLeft: number | null;
+}
+
+/** The end of an epoch. Errors are fractions; losses are means over examples. */
+export interface EpochEvent {
+  readonly type: 'epoch';
+  readonly epoch: number;
+  readonly phase: 'forward';
+  /** Of the batches as they were trained on, each before its update. */
+  readonly train: { readonly loss: number; readonly error: number };
+  readonly validation: Scores | null;
+  readonly test: Scores | null;
+  /** The training pass alone. */
+  readonly seconds: number;
+  readonly evaluationSeconds: number;
+  readonly imagesPerSecond: number;
+  /** Only when `maxSteps` ended training inside the epoch. */
+  readonly partial?: true;
+}
+
+export type TrainEvent = ProgressEvent | EpochEvent;
+export type Scores = Pick<Evaluation, 'loss' | 'error' | 'error5'>;
+
+/** Everything that a trainer needs, beside the network's parameters, to go on bit for bit. */
+export interface TrainerState {
+  /** Epochs completed. */
+  readonly epoch: number;
+  /** Optimizer steps in all. */
+  readonly step: number;
+  /** Steps of the epoch that is not complete. */
+  readonly stepInEpoch: number;
+  /** Over those steps. */
+  readonly sums: EpochSums;
+  readonly seed: number;
+  readonly optimizer: ResolvedOptimizer & {
+    readonly steps: number;
+    readonly parameters: readonly ParameterState[];
+  };
+}
+
+export interface ParameterState {
+  readonly name: string;
+  readonly shape: readonly number[];
+  /** exp_avg and exp_avg_sq (adam), momentum_buffer, square_avg (rmsprop), as torch.optim calls them. */
+  readonly state: Readonly<Record<string, Float32Array>>;
+}
+
+export interface EpochSums {
+  readonly loss: number;
+  readonly error: number;
+  readonly examples: number;
+  readonly seconds: number;
+}
+
+const noSums: EpochSums = { loss: 0, error: 0, examples: 0, seconds: 0 };
+
+/** Seconds that a run of steps should take: short enough for a responsive Ctrl-C, long enough to cost nothing. */
+const RUN_SECONDS = 0.1;
+
+/**
+ * @example
+ * const trainer = new Trainer(net, { optimizer: { type: 'adam', lr: 1.5e-4 }, batchSize: 100, seed: 1 });
+ * for await (const event of trainer.fit(train, { epochs: 5, test })) {
+ *   if (event.type === 'epoch') console.log(event.epoch, event.test?.error);
+ * }
+ */
+export class Trainer {
+  readonly #network: Network;
+  readonly #handle: TrainerHandle;
+  readonly optimizer: ResolvedOptimizer;
+  readonly schedule: ResolvedSchedule;
+  readonly batchSize: number;
+  readonly seed: number;
+  #epoch = 0;
+  #step = 0;
+  #stepInEpoch = 0;
+  #sums = noSums;
+  #fitting = false;
+
+  /** @throws CortorchError ERR_INVALID_ARGUMENT, ERR_UNKNOWN_OPTION, ERR_UNUSED_OPTION */
+  constructor(network: Network, options: TrainerOptions = {}) {
+    if (!isPlainObject(options))
+      throw invalid('options', '{ optimizer, batchSize, seed, schedule }', options);
+    const { batchSize = 100, optimizer, schedule, seed = network.seed }: TrainerOptions = options;
+    if (!isCount(batchSize)) throw invalid('batchSize', 'a positive integer', batchSize);
+    const handle = Network.handleOf(network, 'network');
+    this.#network = network;
+    this.optimizer = resolveOptimizer(optimizer);
+    this.schedule = resolveSchedule(schedule);
+    this.batchSize = batchSize;
+    this.seed = checkSeed(seed);
+    this.#handle = call(
+      (n) => new n.TrainerHandle(handle, network.spec.loss, this.optimizer, network.normalization),
+    );
+  }
+
+  /**
+   * Trains, from where this trainer is, to the end of epoch `epochs`.
+   *
+   * @throws CortorchError ERR_ABORTED (the model stays usable, and a further fit() goes on from the next step),
+   *   ERR_LOSS_NOT_FINITE (the batch that showed it made no update), ERR_BUSY, ERR_INVALID_ARGUMENT
+   */
+  async *fit(data: Dataset | BatchSource, options: FitOptions): AsyncGenerator<TrainEvent, void, void> {
+    this.#checkFit(data, options);
+    if (this.#fitting) {
+      throw new CortorchError(
+        'ERR_BUSY',
+        'this trainer is in the middle of a fit(); end that one first, or make a trainer of its own',
+      );
+    }
+    this.#fitting = true;
+    try {
+      const { epochs, maxSteps = Infinity, signal } = options;
+      while (this.#epoch < epochs && this.#step < maxSteps) {
+        yield* data instanceof Dataset ? this.#passOver(data, options) : this.#passOverBatches(data, options);
+        const partial = !this.#passIsComplete(data);
+        const start = performance.now();
+        const validation = await this.#score(options.validation, signal);
+        const test = await this.#score(options.test, signal);
+        yield this.#endEpoch(validation, test, (performance.now() - start) / 1000, partial);
+      }
+    } finally {
+      this.#fitting = false;
+    }
+  }
+
+  /** A copy of all that is needed to go on, beside the network's parameters. */
+  async state(): Promise<TrainerState> {
+    const { steps, parameters } = await callAsync(() => this.#handle.read());
+    const trainable = this.#network.parameters.filter((parameter) => parameter.trainable);
+    return {
+      epoch: this.#epoch,
+      step: this.#step,
+      stepInEpoch: this.#stepInEpoch,
+      sums: this.#sums,
+      seed: this.seed,
+      optimizer: {
+        ...this.optimizer,
+        steps,
+        parameters: trainable.map(({ name, shape }, i) => ({ name, shape, state: parameters[i]! })),
+      },
+    };
+  }
+
+  /**
+   * Goes back to a state that {@link state} gave; settings stay those of the constructor.
+   *
+   * @throws CortorchError ERR_CHECKPOINT_MISMATCH if it is of another network, optimizer or seed
+   */
+  async loadState(state: TrainerState): Promise<void> {
+    const { optimizer } = state;
+    const trainable = this.#network.parameters.filter((parameter) => parameter.trainable);
+    const mismatch = (what: string): CortorchError =>
+      new CortorchError(
+        'ERR_CHECKPOINT_MISMATCH',
+        `the trainer's state does not fit: ${what}; use the settings that it was made with`,
+      );
+    if (optimizer.type !== this.optimizer.type) {
+      throw mismatch(`it is of optimizer ${optimizer.type}, and this one is ${this.optimizer.type}`);
+    }
+    if (state.seed !== this.seed) throw mismatch(`its seed is ${state.seed}, and this one's is ${this.seed}`);
+    const differs = trainable.some(
+      ({ name, shape }, i) =>
+        optimizer.parameters[i]?.name !== name || !same(optimizer.parameters[i].shape, shape),
+    );
+    if (differs || optimizer.parameters.length !== trainable.length) {
+      throw mismatch(`its parameters are ${optimizer.parameters.map((p) => p.name).join(', ')}`);
+    }
+    const parameters = optimizer.parameters.map((parameter) => ({ ...parameter.state }));
+    await callAsync(() => this.#handle.write({ steps: optimizer.steps, parameters }));
+    this.#epoch = state.epoch;
+    this.#step = state.step;
+    this.#stepInEpoch = state.stepInEpoch;
+    this.#sums = state.sums;
+  }
+
+  /** The rest of the current epoch, in runs of steps. */
+  async *#passOver(data: Dataset, options: FitOptions): AsyncGenerator<ProgressEvent, void, void> {
+    const { epochs, maxSteps = Infinity, signal } = options;
+    const handle = Dataset.handleOf(data, 'data');
+    const stepsPerEpoch = Math.ceil(data.size / this.batchSize);
+    let run = 4; // steps; then as many as fit into RUN_SECONDS
+    while (this.#stepInEpoch < stepsPerEpoch && this.#step < maxSteps) {
+      const count = Math.min(run, stepsPerEpoch - this.#stepInEpoch, maxSteps - this.#step);
+      const factors = Float64Array.from({ length: count }, (_, i) =>
+        learningRateFactor(this.schedule, this.#step + i, stepsPerEpoch, epochs),
+      );
+      const position = {
+        batchSize: this.batchSize,
+        seed: this.seed,
+        epoch: this.#epoch,
+        firstStep: this.#stepInEpoch,
+      };
+      const start = performance.now();
+      const pass = await this.#network.stoppable(signal, () => this.#handle.run(handle, position, factors));
+      this.#add(pass, (performance.now() - start) / 1000);
+      throwIfAborted(signal);
+      yield this.#progress(options, stepsPerEpoch);
+      run = Math.max(1, Math.min(2 * run, Math.round((RUN_SECONDS / pass.seconds) * pass.steps)));
+    }
+  }
+
+  /** The same for a stream. The next batch is asked for while a step runs. */
+  async *#passOverBatches(
+    source: BatchSource,
+    options: FitOptions,
+  ): AsyncGenerator<ProgressEvent, void, void> {
+    const { epochs, maxSteps = Infinity, signal, stepsPerEpoch } = options;
+    const { input } = this.#network.spec;
+    const batches = iterate(source(this.#epoch + 1));
+    try {
+      // A resumed epoch: what was trained on before is passed over.
+      for (let i = 0; i < this.#stepInEpoch; i++) await batches.next();
+      let next = batches.next();
+      let lastEvent = performance.now();
+      while (this.#step < maxSteps) {
+        throwIfAborted(signal);
+        const { done, value: batch } = await next;
+        if (done) break;
+        const size = countExamples(batch.images, input);
+        if (size === 0) throw invalid('batch', 'at least one example', batch.images);
+        const outputs = this.#outputs();
+        const classes = batch.labels === undefined ? null : outputs;
+        const targets = targetsOf(batch, size, classes);
+        if (
+          classes === null &&
+          (this.#network.spec.loss === 'softmax-cross-entropy' || targets.outputs !== outputs)
+        ) {
+          throw invalid(
+            'batch',
+            `labels, or with squared-error targets of ${outputs} values`,
+            `targets of ${targets.outputs} values`,
+          );
+        }
+        const factor = learningRateFactor(this.schedule, this.#step, stepsPerEpoch ?? 1, epochs);
+        const start = performance.now();
+        const work = callAsync(() =>
+          this.#handle.step(batch.images, [size, ...input], targets.values, targets.outputs, factor),
+        );
+        next = batches.next();
+        next.catch(() => undefined); // its error is thrown when it is awaited
+        this.#add(await work, (performance.now() - start) / 1000);
+        if (performance.now() - lastEvent > 200) {
+          lastEvent = performance.now();
+          yield this.#progress(options, stepsPerEpoch ?? null);
+        }
+      }
+    } finally {
+      await batches.return?.();
+    }
+    if (this.#sums.examples === 0) throw invalid('data', 'at least one batch in an epoch', 'none');
+  }
+
+  #add(pass: NativePass, seconds: number): void {
+    this.#sums = {
+      loss: this.#sums.loss + pass.loss,
+      error: this.#sums.error + pass.error,
+      examples: this.#sums.examples + pass.examples,
+      seconds: this.#sums.seconds + seconds,
+    };
+    this.#step += pass.steps;
+    this.#stepInEpoch += pass.steps;
+    if (pass.notFinite) {
+      throw new CortorchError(
+        'ERR_LOSS_NOT_FINITE',
+        `the loss became NaN or infinite at step ${this.#step + 1} (step ${this.#stepInEpoch + 1} of epoch ${this.#epoch + 1}); ` +
+          'that step was not made. A smaller learning rate is the usual remedy',
+      );
+    }
+  }
+
+  /** Was the pass ended by `maxSteps`, with data left? A stream's end is not known before it comes. */
+  #passIsComplete(data: Dataset | BatchSource): boolean {
+    return !(data instanceof Dataset) || this.#stepInEpoch * this.batchSize >= data.size;
+  }
+
+  #progress(options: FitOptions, stepsPerEpoch: number | null): ProgressEvent {
+    const { loss, error, examples, seconds } = this.#sums;
+    const { epochs, maxSteps = Infinity } = options;
+    const secondsPerStep = seconds / this.#stepInEpoch;
+    const stepsLeft =
+      stepsPerEpoch === null
+        ? null
+        : Math.min((epochs - this.#epoch) * stepsPerEpoch - this.#stepInEpoch, maxSteps - this.#step);
+    return {
+      type: 'progress',
+      epoch: this.#epoch + 1,
+      epochs,
+      stepInEpoch: this.#stepInEpoch,
+      stepsPerEpoch,
+      step: this.#step,
+      loss: loss / examples,
+      error: error / examples,
+      imagesPerSecond: examples / seconds,
+      secondsLeft: stepsLeft === null ? null : stepsLeft * secondsPerStep,
+    };
+  }
+
+  #endEpoch(
+    validation: Scores | null,
+    test: Scores | null,
+    evaluationSeconds: number,
+    partial: boolean,
+  ): EpochEvent {
+    const { loss, error, examples, seconds } = this.#sums;
+    const event: EpochEvent = {
+      type: 'epoch',
+      epoch: this.#epoch + 1,
+      phase: 'forward',
+      train: { loss: loss / examples, error: error / examples },
+      validation,
+      test,
+      seconds,
+      evaluationSeconds,
+      imagesPerSecond: examples / seconds,
+      ...(partial && { partial }),
+    };
+    if (!partial) {
+      this.#epoch++;
+      this.#stepInEpoch = 0;
+      this.#sums = noSums;
+    }
+    return event;
+  }
+
+  async #score(data: Dataset | null | undefined, signal: AbortSignal | undefined): Promise<Scores | null> {
+    if (data === null || data === undefined) return null;
+    const { loss, error, error5, examples } = await this.#network.evaluate(data, { signal });
+    if (examples < data.size) throwIfAborted(signal);
+    return { loss, error, error5 };
+  }
+
+  #outputs(): number {
+    return this.#network.spec.layers.reduce((n, layer) => (layer.type === 'dense' ? layer.units : n), 0);
+  }
+
+  #checkFit(data: unknown, options: FitOptions): void {
+    if (!isPlainObject(options)) throw invalid('options', '{ epochs, … }', options);
+    const { epochs, maxSteps, validation, test, stepsPerEpoch } = options;
+    if (!isCount(epochs)) throw invalid('epochs', 'a positive integer', epochs);
+    if (maxSteps !== undefined && !isCount(maxSteps))
+      throw invalid('maxSteps', 'a positive integer', maxSteps);
+    if (stepsPerEpoch !== undefined && !isCount(stepsPerEpoch)) {
+      throw invalid('stepsPerEpoch', 'a positive integer', stepsPerEpoch);
+    }
+    if (validation) this.#network.checkData(validation);
+    if (test) this.#network.checkData(test);
+    if (data instanceof Dataset) {
+      this.#network.checkData(data);
+      return;
+    }
+    if (!isFunction(data))
+      throw invalid('data', 'a Dataset, or a function that gives the batches of an epoch', data);
+    const constant = this.schedule.type === 'constant' && this.schedule.warmupEpochs === 0;
+    if (!constant && stepsPerEpoch === undefined) {
+      throw invalid(
+        'stepsPerEpoch',
+        'the number of batches in an epoch, which the learning-rate schedule needs',
+        stepsPerEpoch,
+      );
+    }
+  }
+}
+
+function iterate(batches: AsyncIterable<Batch> | Iterable<Batch>): AsyncIterator<Batch> {
+  if (Symbol.asyncIterator in batches) return batches[Symbol.asyncIterator]();
+  const iterator = batches[Symbol.iterator]();
+  return {
+    next: async () => iterator.next(),
+    return: async () => iterator.return?.() ?? { done: true, value: undefined },
+  };
+}
