@@ -1,4 +1,4 @@
-import { spawnSync } from 'node:child_process';
+import { execFileSync, spawnSync } from 'node:child_process';
 import {
   mkdirSync,
   readdirSync,
@@ -74,11 +74,14 @@ t.test('a link is followed; what is no regular file is refused', async (t) => {
   await writeFileAtomic(join(folder, 'link'), bytes('after'));
   t.equal(readFileSync(join(folder, 'target'), 'utf8'), 'after');
   t.ok(lstatSync(join(folder, 'link')).isSymbolicLink());
-  await t.rejects(writeFileAtomic('/dev/null', bytes('x')), {
+  // A pipe in place of a device such as /dev/null: a mistake here, run as root, would replace the machine's own.
+  const pipe = join(folder, 'pipe');
+  execFileSync('mkfifo', [pipe]);
+  await t.rejects(writeFileAtomic(pipe, bytes('x')), {
     code: 'ERR_WRITE_FAILED',
     message: /not a regular file/,
   });
-  t.ok(statSync('/dev/null').isCharacterDevice());
+  t.ok(statSync(pipe).isFIFO());
   await t.rejects(writeFileAtomic(join(folder, 'sub'), bytes('x')), {
     code: 'ERR_WRITE_FAILED',
     message: /folder of that name/,

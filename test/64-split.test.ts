@@ -95,6 +95,11 @@ t.test('Random: seeds and ranges', async (t) => {
   // Five degrees of freedom: chi-squared stays below 20.5 with a probability of 99.9 %.
   const chi2 = histogram.reduce((sum, n) => sum + (n - 10_000) ** 2 / 10_000, 0);
   t.ok(chi2 < 20.5, `chi-squared ${chi2}`);
+  // A plain remainder by 3 · 2^30 would give the lowest third half of the draws.
+  const low = Array.from({ length: 3000 }, () => random.nextBelow(3 * 2 ** 30)).filter(
+    (n) => n < 2 ** 30,
+  ).length;
+  t.ok(low > 880 && low < 1120, `${low} of 3000 in the lowest third`);
   t.equal(random.nextBelow(1), 0);
   t.ok(random.nextBelow(2 ** 32) < 2 ** 32);
   t.throws(() => random.nextBelow(0), { code: 'ERR_INVALID_ARGUMENT' });

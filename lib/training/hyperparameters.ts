@@ -3,7 +3,7 @@
  * found) and Table 1 (errors after 500 epochs). What is used without a setting of one's own comes from here.
  */
 
-import type { OptimizerOptions } from './optimizer.js';
+import type { OptimizerName, OptimizerOptions } from './optimizer.js';
 
 /** Adam as in the paper's Table 5. */
 export interface AdamSettings {
@@ -95,28 +95,14 @@ export const paper: Readonly<Record<string, PaperNumbers>> = {
 };
 
 /**
- * Where the paper has nothing to say: PyTorch's defaults, but learning rates of our own for SGD (PyTorch's 1e-3
- * hardly moves without momentum) and RMSprop (PyTorch's 1e-2 is too much for most networks).
- */
-const fallback: Readonly<Record<OptimizerOptions['type'], OptimizerOptions>> = {
-  adam: { type: 'adam', ...adam(1e-3, 0.9, 0.999, 1e-8), weightDecay: 0 },
-  sgd: { type: 'sgd', lr: 1e-2, momentum: 0, weightDecay: 0 },
-  rmsprop: { type: 'rmsprop', lr: 1e-3, beta2: 0.99, eps: 1e-8, momentum: 0, weightDecay: 0 },
-};
-
-/**
- * The optimizer settings that a model trains with when none are given: for a preset and Adam those of Table 5,
- * else PyTorch's (Adam: lr 1e-3, β 0.9 and 0.999, ε 1e-8; SGD: lr 1e-2; RMSprop: lr 1e-3, β2 0.99, ε 1e-8).
+ * The optimizer settings that a model trains with when none are given: with Adam those of Table 5 for a preset and
+ * a rule that it has; else only the type, so that PyTorch's defaults hold (Adam 1e-3, see resolveOptimizer).
  *
  * @param model a preset's name, or anything else for a network of one's own
  * @param rule a learning rule, such as `fa`
  */
-export function defaultsFor(
-  model: string,
-  rule: string,
-  type: OptimizerOptions['type'] = 'adam',
-): OptimizerOptions {
+export function defaultsFor(model: string, rule: string, type: OptimizerName = 'adam'): OptimizerOptions {
   const numbers = Object.hasOwn(paper, model) ? paper[model] : undefined;
   const published = type === 'adam' ? numbers?.settings[rule as PaperRule]?.forward : undefined;
-  return { ...fallback[type], ...published };
+  return { type, ...published };
 }

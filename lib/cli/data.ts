@@ -1,0 +1,32 @@
+/** The data set that the settings name. */
+
+import type { Dataset } from '../data/dataset.js';
+import { fashionMnist, mnist, type TrainAndTest } from '../data/index.js';
+import type { DatasetName } from './options.js';
+
+const loaders = { mnist, 'fashion-mnist': fashionMnist };
+
+/** @throws CortorchError ERR_DATASET_NOT_FOUND, ERR_DATASET_CORRUPT, ERR_READ_FAILED */
+export function loadDataset(name: DatasetName, dataDir: string | undefined): Promise<TrainAndTest> {
+  return loaders[name]({ dataDir });
+}
+
+/** The training set, what is held out of it, and the test set. */
+export interface Parts {
+  readonly train: Dataset;
+  readonly validation: Dataset | null;
+  readonly test: Dataset;
+}
+
+/**
+ * Holds out a validation set.
+ *
+ * @param count images; 0: none
+ * @throws CortorchError ERR_INVALID_ARGUMENT if there are not so many
+ */
+export function holdOut({ train, test }: TrainAndTest, count: number, seed: number): Parts {
+  if (count === 0) return { train, validation: null, test };
+  const parts = train.split(count, seed);
+  train.dispose();
+  return { ...parts, test };
+}

@@ -1,0 +1,54 @@
+/** `cortorch eval`: the error of a checkpoint on a test set. */
+
+import { CortorchError, isOneOf } from '../errors.js';
+import { Network } from '../model/network.js';
+import { readCheckpoint } from '../training/checkpoint.js';
+import { loadDataset } from './data.js';
+import { duration, percent, plural, significant } from './format.js';
+import { datasetNames, type Given, type OptionName } from './options.js';
+
+export const evalOptions = [
+  'checkpoint',
+  'dataset',
+  'dataDir',
+  'batchSize',
+  'threads',
+  'device',
+  'precision',
+  'json',
+  'debug',
+] as const satisfies readonly OptionName[];
+
+/** @returns the exit code */
+export async function evaluate(flags: Given<(typeof evalOptions)[number]>): Promise<number> {
+  const { checkpoint: path, dataDir, batchSize = 1000, threads, device, precision, json } = flags;
+  if (path === undefined) {
+    throw new CortorchError('ERR_USAGE', '--checkpoint is missing: --checkpoint runs/a/best.pt');
+  }
+  const { config, parameters } = await readCheckpoint(path);
+  const dataset = flags.dataset ?? config.dataset;
+  if (!isOneOf(dataset, datasetNames)) {
+    throw new CortorchError('ERR_USAGE', `--dataset is missing, and ${path} does not say: --dataset mnist`);
+  }
+  using network = new Network(config.network, {
+    rule: config.rule,
+    normalization: config.normalization,
+    ...(threads !== undefined && { threads }),
+    ...(device !== undefined && { device }),
+    ...(precision !== undefined && { precision }),
+  });
+  await network.loadStateDict(parameters);
+  const { train, test } = await loadDataset(dataset, dataDir);
+  train.dispose();
+  const start = performance.now();
+  const { loss, error, error5, examples } = await network.evaluate(test, { batchSize });
+  const seconds = (performance.now() - start) / 1000;
+  if (json) console.log(JSON.stringify({ type: 'eval', loss, error, error5, examples }));
+  else {
+    const top5 = error5 === null ? '' : `, top-5 error ${percent(error5)}`;
+    console.log(
+      `${dataset} test: error ${percent(error)}${top5}, loss ${significant(loss)} (${plural(examples, 'image')}, ${duration(seconds)})`,
+    );
+  }
+  return 0;
+}

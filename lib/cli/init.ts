@@ -1,0 +1,31 @@
+/** `cortorch init`: writes a fresh network's parameters. */
+
+import { CortorchError } from '../errors.js';
+import { Network } from '../model/network.js';
+import { writeCheckpoint } from '../training/checkpoint.js';
+import { integer } from './format.js';
+import type { Given, OptionName } from './options.js';
+import { loadModel } from './settings.js';
+
+export const initOptions = ['model', 'rule', 'seed', 'out', 'debug'] as const satisfies readonly OptionName[];
+
+/** @returns the exit code */
+export async function init(flags: Given<(typeof initOptions)[number]>): Promise<number> {
+  const { model, rule = 'bp', seed = 0, out } = flags;
+  if (model === undefined) throw new CortorchError('ERR_USAGE', '--model is missing: --model mnist-fc');
+  if (out === undefined) throw new CortorchError('ERR_USAGE', '--out is missing: --out FILE.pt');
+  using network = new Network(await loadModel(model), { rule, seed });
+  await writeCheckpoint(out, {
+    parameters: await network.stateDict(),
+    config: { network: network.spec, rule, normalization: null, seed, model },
+    epoch: 0,
+    step: 0,
+    metrics: null,
+    training: null,
+  });
+  console.error(
+    `${out}: ${model} with ${rule}, seed ${seed}, ${integer(network.parameterCount)} parameters. ` +
+      `To train from it: cortorch train --model ${model} --rule ${rule} --init ${out}`,
+  );
+  return 0;
+}

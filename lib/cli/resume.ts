@@ -1,0 +1,50 @@
+/** `cortorch train --resume DIR`: the settings are those of the run, but for what does not change its course. */
+
+import { CortorchError } from '../errors.js';
+import { RunDirectory } from '../training/run.js';
+import { readConfigFile } from './config-file.js';
+import { kebab, type Given, type OptionName } from './options.js';
+import { gatherSettings, resolveSettings, trainOptions, type TrainOption } from './settings.js';
+import type { Plan } from './train.js';
+
+/** How far, how fast and from where: these may change. */
+const harmless: readonly OptionName[] = ['epochs', 'maxSteps', 'threads', 'dataDir'];
+
+/**
+ * @param folder of the run
+ * @throws CortorchError ERR_USAGE for a setting that would change the run; ERR_CHECKPOINT_NOT_FOUND, …
+ */
+export async function goOn(flags: Given<TrainOption>, folder: string): Promise<Plan> {
+  const run = RunDirectory.open(folder);
+  if (flags.out !== undefined && !run.is(flags.out)) {
+    throw new CortorchError('ERR_USAGE', `--out is ${flags.out}, but a run goes on in its own folder, ${folder}; leave --out out`);
+  }
+  const { values: saved, network } = await readConfigFile(run.config, trainOptions);
+  const { settings: given } = await gatherSettings(flags);
+  const before: Readonly<Record<string, unknown>> = saved;
+  for (const [name, value] of Object.entries(given) as [OptionName, unknown][]) {
+    if (harmless.includes(name) || JSON.stringify(value) === JSON.stringify(before[name])) continue;
+    const had = before[name] === undefined ? 'does not use it' : `has ${String(before[name])}`;
+    throw new CortorchError(
+      'ERR_USAGE',
+      `--${kebab(name)} is ${String(value)}, but the run in ${folder} ${had}; leave it out, or begin a new run with --out`,
+    );
+  }
+  if (given.epochs !== undefined && given.epochs !== saved.epochs && saved.lrSchedule === 'cosine') {
+    throw new CortorchError(
+      'ERR_USAGE',
+      `--epochs is ${given.epochs}, but the cosine schedule of the run in ${folder} ends with epoch ${saved.epochs}; leave it out`,
+    );
+  }
+  // How many steps to make was said to the command of then, not to the run.
+  const { maxSteps: _, ...rest } = saved;
+  const config = await resolveSettings({ ...rest, ...given }, network);
+  const from = await run.readLast();
+  if (from.training === null) {
+    throw new CortorchError(
+      'ERR_CHECKPOINT_UNSUPPORTED',
+      `${run.last} holds no state of training; it is a best.pt under another name? Start from it with --init instead`,
+    );
+  }
+  return { config, run, from };
+}

@@ -1,0 +1,241 @@
+/** From the settings that were given to all the settings of a run. */
+
+import { readFileSync } from 'node:fs';
+import { resolve, sep } from 'node:path';
+import { CortorchError } from '../errors.js';
+import { isPreset, preset } from '../model/presets.js';
+import type { ResolvedSpec } from '../model/spec.js';
+import type { Normalization } from '../model/network.js';
+import { native } from '../native.js';
+import type { RuleName } from '../rules/rules.js';
+import { defaultsFor } from '../training/hyperparameters.js';
+import {
+  optimizerNames,
+  optimizerSettings,
+  resolveOptimizer,
+  type OptimizerName,
+  type OptimizerOptions,
+} from '../training/optimizer.js';
+import type { ScheduleName, ScheduleOptions } from '../training/schedule.js';
+import { readConfigFile, readSpecFile } from './config-file.js';
+import { kebab, type DatasetName, type Given, type OptionName } from './options.js';
+
+/** The settings of `cortorch train`. */
+export const trainOptions = [
+  'dataset',
+  'dataDir',
+  'validation',
+  'mean',
+  'std',
+  'batchSize',
+  'model',
+  'rule',
+  'init',
+  'optimizer',
+  'lr',
+  'beta1',
+  'beta2',
+  'eps',
+  'momentum',
+  'weightDecay',
+  'lrSchedule',
+  'lrSteps',
+  'lrDecay',
+  'warmupEpochs',
+  'epochs',
+  'maxSteps',
+  'seed',
+  'threads',
+  'device',
+  'precision',
+  'out',
+  'resume',
+  'config',
+  'json',
+  'debug',
+] as const satisfies readonly OptionName[];
+
+export type TrainOption = (typeof trainOptions)[number];
+
+/** What a configuration cannot say: where it is, and how to talk about it. */
+type FlagOnly = 'out' | 'resume' | 'config' | 'json' | 'debug';
+const flagOnly: readonly TrainOption[] = ['out', 'resume', 'config', 'json', 'debug'];
+
+type Settings = Given<Exclude<TrainOption, FlagOnly>>;
+type Needed =
+  | 'dataset'
+  | 'validation'
+  | 'batchSize'
+  | 'model'
+  | 'rule'
+  | 'optimizer'
+  | 'lr'
+  | 'weightDecay'
+  | 'lrSchedule'
+  | 'warmupEpochs'
+  | 'epochs'
+  | 'seed'
+  | 'threads'
+  | 'device'
+  | 'precision';
+
+/**
+ * A run's settings, all of them; those that it does not use are left out. As JSON it is the run's `config.json`,
+ * and that again is a configuration file.
+ */
+export type RunConfig = Settings &
+  Required<Pick<Settings, Needed>> & {
+    readonly network: ResolvedSpec;
+    readonly versions: { readonly cortorch: string; readonly node: string; readonly libtorch: string };
+  };
+
+/** Flags and the configuration file together; flags win. */
+export async function gatherSettings(
+  flags: Given<TrainOption>,
+): Promise<{ settings: Settings; network: ResolvedSpec | undefined }> {
+  const { out: _, resume: __, config, json: ___, debug: ____, ...given } = flags;
+  if (config === undefined) return { settings: absolute(given), network: undefined };
+  const known = trainOptions.filter((name) => !flagOnly.includes(name)) as Exclude<TrainOption, FlagOnly>[];
+  const saved = await readConfigFile(config, known);
+  return {
+    settings: absolute({ ...saved.values, ...given }),
+    // A network that the file holds is that of the file's model.
+    network: given.model === undefined ? saved.network : undefined,
+  };
+}
+
+/**
+ * Fills in every default.
+ *
+ * @param saved the network, if it is known already
+ * @throws CortorchError ERR_USAGE, ERR_UNUSED_OPTION, ERR_UNKNOWN_OPTION, ERR_INVALID_SPEC; ERR_NATIVE_NOT_BUILT
+ */
+export async function resolveSettings(given: Settings, saved?: ResolvedSpec): Promise<RunConfig> {
+  const { dataset, model, rule = 'bp' } = given;
+  if (dataset === undefined) throw missing('dataset', '--dataset mnist');
+  if (model === undefined) throw missing('model', '--model mnist-fc, or --model FILE.json');
+  const network = saved ?? (await loadModel(model));
+  const { libtorch, threads } = native().info();
+  return {
+    dataset,
+    ...pick(given, ['dataDir']),
+    validation: given.validation ?? DEFAULT_VALIDATION[dataset],
+    ...normalizationSettings(given, network),
+    batchSize: given.batchSize ?? 100,
+    model,
+    rule,
+    ...pick(given, ['init']),
+    ...optimizerSettingsOf(given, model, rule),
+    ...scheduleSettings(given),
+    epochs: given.epochs ?? 10,
+    ...pick(given, ['maxSteps']),
+    seed: given.seed ?? 0,
+    threads: given.threads ?? threads,
+    device: given.device ?? 'cpu',
+    precision: given.precision ?? 'fp32',
+    network,
+    versions: { cortorch: packageVersion(), node: process.versions.node, libtorch },
+  };
+}
+
+/** Images held out of a training set that brings no validation set of its own. */
+const DEFAULT_VALIDATION: Readonly<Record<DatasetName, number>> = { mnist: 5000, 'fashion-mnist': 5000 };
+
+/** A preset by name, or the spec in a file. @throws CortorchError ERR_UNKNOWN_OPTION, ERR_INVALID_SPEC, ERR_USAGE */
+export async function loadModel(model: string): Promise<ResolvedSpec> {
+  return isSpecFile(model) ? readSpecFile(model) : preset(model);
+}
+
+const isSpecFile = (model: string): boolean => !isPreset(model) && (model.endsWith('.json') || model.includes(sep));
+
+export const normalizationOf = ({ mean, std }: Settings): Normalization | null =>
+  mean === undefined || std === undefined ? null : { mean, std };
+
+export function optimizerOf(config: RunConfig): OptimizerOptions {
+  return { type: config.optimizer, ...pick(config, OPTIMIZER_KEYS) };
+}
+
+export function scheduleOf(config: RunConfig): ScheduleOptions {
+  const { lrSchedule: type, lrSteps: steps, lrDecay: decay, warmupEpochs } = config;
+  return { type, warmupEpochs, ...(steps && { steps }), ...(decay !== undefined && { decay }) };
+}
+
+const OPTIMIZER_KEYS = ['lr', 'beta1', 'beta2', 'eps', 'momentum', 'weightDecay'] as const;
+
+function optimizerSettingsOf(given: Settings, model: string, rule: RuleName): Pick<RunConfig, 'optimizer' | 'lr' | 'weightDecay'> & Settings {
+  const type: OptimizerName = given.optimizer ?? 'adam';
+  const used = optimizerSettings[type];
+  for (const key of OPTIMIZER_KEYS) {
+    if (given[key] === undefined || used.includes(key)) continue;
+    const users = optimizerNames.filter((name) => optimizerSettings[name].includes(key)).join(' or ');
+    throw unused(key, `optimizer ${type}`, `choose --optimizer ${users}, or leave it out`);
+  }
+  const resolved = resolveOptimizer({ ...defaultsFor(model, rule, type), ...pick(given, OPTIMIZER_KEYS) });
+  const { lr, weightDecay } = resolved;
+  const keys = OPTIMIZER_KEYS.filter((key) => used.includes(key));
+  return { optimizer: type, ...pick(resolved, keys), lr, weightDecay };
+}
+
+function scheduleSettings(given: Settings): Pick<RunConfig, 'lrSchedule' | 'warmupEpochs'> & Settings {
+  const lrSchedule: ScheduleName = given.lrSchedule ?? 'constant';
+  const warmupEpochs = given.warmupEpochs ?? 0;
+  if (lrSchedule !== 'step') {
+    for (const key of ['lrSteps', 'lrDecay'] as const) {
+      if (given[key] === undefined) continue;
+      throw unused(key, `the ${lrSchedule} schedule`, 'choose --lr-schedule step, or leave it out');
+    }
+    return { lrSchedule, warmupEpochs };
+  }
+  const { lrSteps, lrDecay = 0.1 } = given;
+  if (lrSteps === undefined) throw missing('lrSteps', '--lr-steps 30,60: the epochs after which the rate falls');
+  if (lrSteps.some((epoch, i) => i > 0 && epoch <= lrSteps[i - 1]!)) {
+    throw new CortorchError('ERR_USAGE', `--lr-steps: expected rising epochs but received ${lrSteps.join(',')}`);
+  }
+  return { lrSchedule, lrSteps, lrDecay, warmupEpochs };
+}
+
+function normalizationSettings({ mean, std }: Settings, { input }: ResolvedSpec): Settings {
+  if (mean === undefined && std === undefined) return {};
+  if (mean === undefined) throw missing('mean', '--std is there, and each needs the other');
+  if (std === undefined) throw missing('std', '--mean is there, and each needs the other');
+  const channels = input.length === 3 ? input[0]! : 1;
+  for (const [key, values] of [['mean', mean], ['std', std]] as const) {
+    if (values.length === channels) continue;
+    const what = `expected ${channels} number${channels === 1 ? '' : 's'}, one for each channel`;
+    throw new CortorchError('ERR_USAGE', `--${key}: ${what}, but received ${values.join(',')}`);
+  }
+  if (!std.every((value) => value > 0)) {
+    throw new CortorchError('ERR_USAGE', `--std: expected numbers above 0 but received ${std.join(',')}`);
+  }
+  return { mean, std };
+}
+
+/** Files and folders by their whole names: a run may be resumed from another folder. */
+function absolute(given: Settings): Settings {
+  const { dataDir, init, model } = given;
+  return {
+    ...given,
+    ...(dataDir !== undefined && { dataDir: resolve(dataDir) }),
+    ...(init !== undefined && { init: resolve(init) }),
+    ...(model !== undefined && isSpecFile(model) && { model: resolve(model) }),
+  };
+}
+
+/** Those of the keys that have a value. */
+function pick<T extends object, K extends keyof T>(from: T, keys: readonly K[]): Pick<T, K> {
+  const entries = keys.filter((key) => from[key] !== undefined).map((key) => [key, from[key]]);
+  return Object.fromEntries(entries) as Pick<T, K>;
+}
+
+function missing(name: OptionName, example: string): CortorchError {
+  return new CortorchError('ERR_USAGE', `--${kebab(name)} is missing: ${example}`);
+}
+
+function unused(name: OptionName, by: string, remedy: string): CortorchError {
+  return new CortorchError('ERR_UNUSED_OPTION', `--${kebab(name)} is not used by ${by}; ${remedy}`);
+}
+
+export function packageVersion(): string {
+  const file = new URL('../../package.json', import.meta.url);
+  return (JSON.parse(readFileSync(file, 'utf8')) as { version: string }).version;
+}

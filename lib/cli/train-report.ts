@@ -1,0 +1,95 @@
+/** What `cortorch train` says: lines of JSON on stdout if they are wanted, and everything for people on stderr. */
+
+import type { Best, Checkpoint } from '../training/checkpoint.js';
+import type { RunDirectory } from '../training/run.js';
+import type { EpochEvent, ProgressEvent } from '../training/trainer.js';
+import type { Parts } from './data.js';
+import { duration, integer, percent, plural, significant } from './format.js';
+import { Progress } from './progress.js';
+import type { RunConfig } from './settings.js';
+
+export interface StartLine {
+  readonly type: 'start';
+  readonly config: RunConfig;
+  readonly parameters: number;
+  readonly device: string;
+}
+
+export interface EndLine {
+  readonly type: 'end';
+  readonly best: Best | null;
+  /** null: none was written, since there is no --out */
+  readonly checkpoint: string | null;
+}
+
+export class TrainReport {
+  readonly #json: boolean;
+  readonly #progress = new Progress();
+  #epochs = 0;
+
+  constructor(json: boolean) {
+    this.#json = json;
+  }
+
+  /** A remark. */
+  note(text: string): void {
+    this.#progress.line(text);
+  }
+
+  start(line: StartLine, run: RunDirectory | null, from: Checkpoint | null): void {
+    this.#print(line);
+    const { config, parameters } = line;
+    const { model, rule, dataset, optimizer, lr, batchSize, epochs, threads } = config;
+    this.#epochs = epochs;
+    this.note(
+      `${model} with ${rule} on ${dataset}: ${integer(parameters)} parameters, ${optimizer} (lr ${lr}), ` +
+        `batches of ${batchSize}, ${plural(epochs, 'epoch')}, ${plural(threads, 'thread')}`,
+    );
+    if (from) this.note(`Going on with ${run!.path} after epoch ${from.epoch}, step ${from.step}`);
+  }
+
+  event(event: ProgressEvent | EpochEvent): void {
+    if (event.type === 'progress') {
+      this.#progress.update(event);
+      return;
+    }
+    this.#progress.clear();
+    this.#print(event);
+    const { epoch, train, validation, test, seconds, imagesPerSecond, partial } = event;
+    const errors = [
+      `train ${percent(train.error)}`,
+      ...(validation ? [`validation ${percent(validation.error)}`] : []),
+      ...(test ? [`test ${percent(test.error)}`] : []),
+    ];
+    this.note(
+      `epoch ${epoch}/${this.#epochs}${partial ? ' (a part)' : ''}  error: ${errors.join(', ')}  ` +
+        `loss ${significant(train.loss)}  ${duration(seconds)}, ${integer(imagesPerSecond)} images/s`,
+    );
+  }
+
+  end(line: EndLine, run: RunDirectory | null, data: Parts): void {
+    this.#print(line);
+    const { best } = line;
+    if (best !== null) {
+      const chosen = best.validation
+        ? `smallest error on ${plural(data.validation!.size, 'validation image')}, ${percent(best.validation.error)}`
+        : 'the last, there being no validation set';
+      this.note(`Best epoch: ${best.epoch} (${chosen}); its test error: ${percent(best.test!.error)}`);
+    }
+    if (run === null) this.note('Nothing was written; --out DIR keeps checkpoints and metrics');
+    else this.note(`In ${run.path}: best.pt (epoch ${best?.epoch ?? '-'}), last.pt, metrics.jsonl, config.json`);
+  }
+
+  interrupted(run: RunDirectory | null): void {
+    if (run === null) this.note('Interrupted. Nothing was written, since there was no --out');
+    else this.note(`Interrupted; saved in ${run.last}. To go on: cortorch train --resume ${run.path}`);
+  }
+
+  clear(): void {
+    this.#progress.clear();
+  }
+
+  #print(line: object): void {
+    if (this.#json) process.stdout.write(`${JSON.stringify(line)}\n`);
+  }
+}

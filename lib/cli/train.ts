@@ -1,0 +1,169 @@
+/** `cortorch train`: trains a network, from its beginning or from where a run was left. */
+
+import { join } from 'node:path';
+import { CortorchError } from '../errors.js';
+import { Network, type StateDict } from '../model/network.js';
+import { readParameters, type Best, type Checkpoint, type ModelConfig } from '../training/checkpoint.js';
+import { RunDirectory } from '../training/run.js';
+import { Trainer, type EpochEvent } from '../training/trainer.js';
+import { holdOut, loadDataset } from './data.js';
+import { EXIT_INTERRUPTED, Interrupt } from './interrupt.js';
+import type { Given } from './options.js';
+import { goOn } from './resume.js';
+import {
+  gatherSettings,
+  normalizationOf,
+  optimizerOf,
+  resolveSettings,
+  scheduleOf,
+  type RunConfig,
+  type TrainOption,
+} from './settings.js';
+import { TrainReport } from './train-report.js';
+
+/** What is to be done: the settings, the folder if there is one, and where to go on. */
+export interface Plan {
+  readonly config: RunConfig;
+  readonly run: RunDirectory | null;
+  readonly from: Checkpoint | null;
+}
+
+/**
+ * @returns the exit code
+ * @throws CortorchError for everything that goes wrong
+ */
+export async function train(flags: Given<TrainOption>): Promise<number> {
+  const report = new TrainReport(flags.json ?? false);
+  using interrupt = new Interrupt((text) => report.note(text));
+  const { signal } = interrupt;
+  const { config, run, from } = flags.resume === undefined ? await begin(flags) : await goOn(flags, flags.resume);
+
+  const data = holdOut(await loadDataset(config.dataset, config.dataDir), config.validation, config.seed);
+  using network = new Network(config.network, {
+    rule: config.rule,
+    seed: config.seed,
+    threads: config.threads,
+    device: config.device,
+    precision: config.precision,
+    normalization: normalizationOf(config),
+  });
+  const trainer = new Trainer(network, {
+    optimizer: optimizerOf(config),
+    batchSize: config.batchSize,
+    seed: config.seed,
+    schedule: scheduleOf(config),
+  });
+  if (from) {
+    await network.loadStateDict(from.parameters);
+    await trainer.loadState(from.training!.state);
+  } else if (config.init !== undefined) {
+    await startFrom(config.init, network);
+  }
+
+  // Of the complete epochs; a last one that --max-steps cut short only counts where there is nothing better.
+  let best: Best | null = from?.training?.best ?? null;
+  let result = best;
+  const checkpoint = async (event: EpochEvent | null): Promise<Checkpoint> => {
+    const state = await trainer.state();
+    const { epoch, step } = state;
+    const parameters = await network.stateDict();
+    requireFinite(parameters, step);
+    const metrics = event && { train: event.train, validation: event.validation, test: event.test };
+    const training = { state, best };
+    return { parameters, config: modelConfig(config, network), epoch, step, metrics, training };
+  };
+
+  const start = { type: 'start', config, parameters: network.parameterCount, device: network.device } as const;
+  if (from) await run?.resume(config, from.epoch);
+  else await run?.begin(config, await checkpoint(null));
+  await run?.log(start);
+  report.start(start, run, from);
+  try {
+    const { epochs, maxSteps } = config;
+    const { validation, test } = data;
+    for await (const event of trainer.fit(data.train, { epochs, maxSteps, validation, test, signal })) {
+      report.event(event);
+      if (event.type === 'progress') continue;
+      await run?.log(event);
+      requireFiniteLosses(event);
+      const isBest = isBetter(event, result);
+      if (isBest) result = { epoch: event.epoch, validation: event.validation, test: event.test };
+      if (!event.partial) best = result;
+      if (run) {
+        const now = await checkpoint(event);
+        if (isBest) await run.saveBest(now);
+        await run.saveLast(now);
+      }
+    }
+    const end = { type: 'end', best: result, checkpoint: run && join(run.path, 'best.pt') } as const;
+    await run?.log(end);
+    report.end(end, run, data);
+    return 0;
+  } catch (error) {
+    if (!(error instanceof CortorchError)) throw error;
+    if (error.code === 'ERR_ABORTED') {
+      await run?.saveLast(await checkpoint(null));
+      report.interrupted(run);
+      return EXIT_INTERRUPTED;
+    }
+    throw error.code === 'ERR_LOSS_NOT_FINITE' ? await withWhatIsKept(error, run) : error;
+  } finally {
+    report.clear();
+    await run?.close();
+  }
+}
+
+/** A new run. */
+async function begin(flags: Given<TrainOption>): Promise<Plan> {
+  const { settings, network } = await gatherSettings(flags);
+  const config = await resolveSettings(settings, network);
+  const run = flags.out === undefined ? null : await RunDirectory.create(flags.out);
+  return { config, run, from: null };
+}
+
+/** --init: the parameters of a file in place of those drawn from the seed. */
+async function startFrom(file: string, network: Network): Promise<void> {
+  const parameters = await readParameters(file);
+  try {
+    await network.loadStateDict(parameters);
+  } catch (error) {
+    if (!(error instanceof CortorchError)) throw error;
+    throw new CortorchError(error.code, `cannot start from ${file}: ${error.message}`, { cause: error });
+  }
+}
+
+function modelConfig(config: RunConfig, network: Network): ModelConfig {
+  const { model, dataset } = config;
+  const { spec, rule, normalization, seed } = network;
+  return { network: spec, rule, normalization, seed, model, dataset };
+}
+
+/** By the validation error; without validation the last epoch is as good as any. Never by the test error. */
+function isBetter({ validation, partial }: EpochEvent, best: Best | null): boolean {
+  if (validation === null || best === null || best.validation === null) return true;
+  return !partial && validation.error < best.validation.error;
+}
+
+function requireFiniteLosses({ epoch, train, validation, test }: EpochEvent): void {
+  for (const [name, scores] of Object.entries({ train, validation, test })) {
+    if (scores === null || Number.isFinite(scores.loss)) continue;
+    throw notFinite(`the ${name} loss became NaN or infinite in epoch ${epoch}`);
+  }
+}
+
+function requireFinite(parameters: StateDict, step: number): void {
+  for (const [name, { data }] of parameters) {
+    if (!data.every(Number.isFinite)) throw notFinite(`${name} became NaN or infinite by step ${step}`);
+  }
+}
+
+const notFinite = (what: string): CortorchError =>
+  new CortorchError('ERR_LOSS_NOT_FINITE', `${what}. A smaller learning rate is the usual remedy`);
+
+/** Parameters that led to a NaN are worth nothing: the checkpoints stay as they were. */
+async function withWhatIsKept(error: CortorchError, run: RunDirectory | null): Promise<CortorchError> {
+  if (run === null) return error;
+  const { epoch, step } = await run.readLast();
+  const text = `${error.message} (--lr).\n${run.last} still holds the run after epoch ${epoch}, step ${step}`;
+  return new CortorchError(error.code, text, { cause: error });
+}

@@ -1,0 +1,262 @@
+/**
+ * What the checkpoints of training hold: the parameters as a state_dict, how to make the network that they belong
+ * to, and in `last.pt` all that is needed to go on bit for bit.
+ *
+ * In Python, `torch.load(path, weights_only=True)` gives a dict of
+ * - `state_dict`: an OrderedDict of tensors, for `nn.Module.load_state_dict`
+ * - `config`: `network` (the spec), `rule`, `normalization`, `seed`, `model`, `dataset`
+ * - `epoch` (complete ones), `step`, `metrics` (of the epoch that ended here)
+ * - `optimizer`, in last.pt: for `torch.optim.Adam.load_state_dict`, or SGD's or RMSprop's
+ * - `rng`, in last.pt: random numbers are counted, not drawn, so the seed, the epoch and the step are all of it
+ * - `position`, in last.pt: where in the epoch training is, and the epoch's sums so far
+ * - `best`, in last.pt: the epoch that best.pt is of
+ */
+
+import { tensorDataFrom, typedArrayOf, isTensorData } from '../checkpoint/tensor-data.js';
+import { loadTorchFile, saveTorchFile } from '../checkpoint/torch-file.js';
+import {
+  isDict,
+  OrderedDict,
+  PyFloat,
+  toPlain,
+  type CheckpointObject,
+  type CheckpointValue,
+} from '../checkpoint/value.js';
+import { CortorchError, isInteger, isNumber, isPlainObject, isString } from '../errors.js';
+import type { Normalization, ParameterValue, StateDict } from '../model/network.js';
+import { parseNetworkSpec, type NetworkSpec, type ResolvedSpec } from '../model/spec.js';
+import { parseRule, type RuleName } from '../rules/rules.js';
+import { fromTorchOptimizer, toTorchOptimizer } from './checkpoint-optimizer.js';
+import type { EpochEvent, EpochSums, TrainerState } from './trainer.js';
+
+/** How to make the network that the parameters belong to. */
+export interface ModelConfig {
+  readonly network: NetworkSpec;
+  readonly rule: RuleName;
+  readonly normalization: Normalization | null;
+  readonly seed: number;
+  /** What it was called: a preset, or the file of its spec. */
+  readonly model?: string | undefined;
+  /** What it was trained on. */
+  readonly dataset?: string | undefined;
+}
+
+/** How good the network was at the end of an epoch. */
+export type Metrics = Pick<EpochEvent, 'train' | 'validation' | 'test'>;
+
+/** The epoch with the smallest validation error; without validation the last one. Never chosen by the test error. */
+export interface Best extends Pick<EpochEvent, 'validation' | 'test'> {
+  readonly epoch: number;
+}
+
+/** A checkpoint of training. */
+export interface Checkpoint {
+  readonly parameters: StateDict;
+  readonly config: ModelConfig & { readonly network: ResolvedSpec };
+  /** Complete epochs. */
+  readonly epoch: number;
+  /** Optimizer steps in all. */
+  readonly step: number;
+  readonly metrics: Metrics | null;
+  /** Only in `last.pt`. */
+  readonly training: { readonly state: TrainerState; readonly best: Best | null } | null;
+}
+
+/**
+ * Writes a checkpoint, atomically.
+ *
+ * @throws CortorchError ERR_WRITE_FAILED
+ */
+export async function writeCheckpoint(
+  path: string,
+  checkpoint: Omit<Checkpoint, 'config'> & { readonly config: ModelConfig },
+): Promise<void> {
+  const { parameters, config, epoch, step, metrics, training } = checkpoint;
+  await saveTorchFile(path, {
+    state_dict: new OrderedDict([...parameters].map(([name, value]) => [name, toTensor(value)])),
+    config: plainToPython(config),
+    epoch,
+    step,
+    metrics: plainToPython(metrics),
+    ...(training && trainingToPython(training.state, training.best)),
+  });
+}
+
+/**
+ * Reads a checkpoint that {@link writeCheckpoint} wrote.
+ *
+ * @throws CortorchError ERR_CHECKPOINT_NOT_FOUND, ERR_CHECKPOINT_CORRUPT, ERR_READ_FAILED;
+ *   ERR_CHECKPOINT_UNSUPPORTED, naming what is missing, for other people's checkpoints
+ */
+export async function readCheckpoint(path: string): Promise<Checkpoint> {
+  const file = new Fields(path, await loadTorchFile(path));
+  const config = file.plain('config');
+  if (!isPlainObject(config)) throw file.wrong('config');
+  const epoch = file.integer('epoch');
+  const step = file.integer('step');
+  const parameters = parametersOf(path, file.get('state_dict'));
+  return {
+    parameters,
+    config: parseModelConfig(path, config),
+    epoch,
+    step,
+    metrics: file.plain('metrics') as Metrics | null,
+    training: file.has('optimizer') ? trainingFromPython(file, epoch, step, parameters) : null,
+  };
+}
+
+/**
+ * Only the parameters of a checkpoint: also of a file that holds nothing but a state_dict.
+ *
+ * @throws CortorchError as {@link readCheckpoint}
+ */
+export async function readParameters(path: string): Promise<StateDict> {
+  const value = await loadTorchFile(path);
+  const file = new Fields(path, value);
+  return parametersOf(path, file.has('state_dict') ? file.get('state_dict') : value);
+}
+
+// ------------------------------------------------------------------------------------------------ parameters
+
+const toTensor = ({ data, shape }: ParameterValue) => tensorDataFrom(data, shape);
+
+function parametersOf(path: string, value: CheckpointValue): StateDict {
+  if (!isDict(value)) throw unsupported(path, 'its state_dict is not a dict');
+  const parameters: StateDict = new Map();
+  for (const [name, tensor] of value instanceof Map ? value : Object.entries(value)) {
+    if (!isTensorData(tensor)) throw unsupported(path, `${String(name)} in its state_dict is not a tensor`);
+    if (tensor.dtype !== 'float32') {
+      throw unsupported(path, `${String(name)} in its state_dict is ${tensor.dtype}, not float32`);
+    }
+    parameters.set(String(name), { shape: tensor.shape, data: typedArrayOf(tensor) as Float32Array });
+  }
+  return parameters;
+}
+
+// ------------------------------------------------------------------------------------------------ config
+
+function parseModelConfig(path: string, config: Record<string, unknown>): Checkpoint['config'] {
+  const { network, rule, normalization, seed, model, dataset } = config;
+  try {
+    return {
+      network: parseNetworkSpec(network),
+      rule: parseRule(rule),
+      normalization: (normalization ?? null) as Normalization | null, // checked by the network that is made with it
+      seed: isInteger(seed) ? seed : 0,
+      ...(isString(model) && { model }),
+      ...(isString(dataset) && { dataset }),
+    };
+  } catch (error) {
+    if (!(error instanceof CortorchError)) throw error;
+    throw unsupported(path, `its config is of no network of this version: ${error.message}`);
+  }
+}
+
+/** Plain data for Python: what is undefined is left out, and numbers that are not whole are floats by themselves. */
+function plainToPython(value: unknown): CheckpointValue {
+  return JSON.parse(JSON.stringify(value ?? null)) as CheckpointValue;
+}
+
+// ------------------------------------------------------------------------------------------------ training
+
+function trainingToPython(state: TrainerState, best: Best | null): CheckpointObject {
+  const { epoch, step, stepInEpoch, sums, seed, optimizer } = state;
+  return {
+    optimizer: toTorchOptimizer(optimizer),
+    rng: { seed, epoch, step },
+    position: {
+      step_in_epoch: stepInEpoch,
+      optimizer_steps: optimizer.steps,
+      loss_sum: new PyFloat(sums.loss),
+      error_sum: new PyFloat(sums.error),
+      examples: sums.examples,
+      seconds: new PyFloat(sums.seconds),
+    },
+    best: plainToPython(best),
+  };
+}
+
+function trainingFromPython(
+  file: Fields,
+  epoch: number,
+  step: number,
+  parameters: StateDict,
+): Checkpoint['training'] {
+  const position = file.within('position');
+  const sums: EpochSums = {
+    loss: position.number('loss_sum'),
+    error: position.number('error_sum'),
+    examples: position.integer('examples'),
+    seconds: position.number('seconds'),
+  };
+  const state: TrainerState = {
+    epoch,
+    step,
+    stepInEpoch: position.integer('step_in_epoch'),
+    sums,
+    seed: file.within('rng').integer('seed'),
+    optimizer: fromTorchOptimizer(
+      file.get('optimizer'),
+      position.integer('optimizer_steps'),
+      parameters,
+      (what) => unsupported(file.path, what),
+    ),
+  };
+  return { state, best: file.plain('best') as Best | null };
+}
+
+// ------------------------------------------------------------------------------------------------ reading
+
+/** A dict of a checkpoint, and errors that name file and key. */
+class Fields {
+  readonly path: string;
+  readonly #values: ReadonlyMap<unknown, CheckpointValue>;
+  readonly #prefix: string;
+
+  constructor(path: string, value: CheckpointValue, prefix = '') {
+    this.path = path;
+    this.#prefix = prefix;
+    this.#values = isDict(value) ? new Map(value instanceof Map ? value : Object.entries(value)) : new Map();
+  }
+
+  has(key: string): boolean {
+    return this.#values.has(key);
+  }
+
+  get(key: string): CheckpointValue {
+    const value = this.#values.get(key);
+    if (value === undefined) throw this.wrong(key, 'has no');
+    return value;
+  }
+
+  within(key: string): Fields {
+    return new Fields(this.path, this.get(key), `${this.#prefix}${key}.`);
+  }
+
+  plain(key: string): unknown {
+    return toPlain(this.get(key), this.#prefix + key);
+  }
+
+  integer(key: string): number {
+    const value = this.get(key);
+    if (!isInteger(value) || value < 0) throw this.wrong(key);
+    return value;
+  }
+
+  number(key: string): number {
+    const value = this.plain(key);
+    if (!isNumber(value)) throw this.wrong(key);
+    return value;
+  }
+
+  wrong(key: string, problem = 'has an unusable'): CortorchError {
+    return unsupported(this.path, `it ${problem} \`${this.#prefix}${key}\``);
+  }
+}
+
+function unsupported(path: string, what: string): CortorchError {
+  return new CortorchError(
+    'ERR_CHECKPOINT_UNSUPPORTED',
+    `cannot use the checkpoint ${path}: ${what}; name one that cortorch wrote`,
+  );
+}

@@ -1,0 +1,142 @@
+/**
+ * A run's folder: `config.json` (all settings), `metrics.jsonl` (a line for the start, each epoch and the end),
+ * `last.pt` (to go on from) and `best.pt`.
+ */
+
+import { existsSync, statSync } from 'node:fs';
+import { mkdir } from 'node:fs/promises';
+import { join, resolve } from 'node:path';
+import { CortorchError } from '../errors.js';
+import { LineFile, removeLeftovers, writeFailure, writeFileAtomic } from '../files.js';
+import { readCheckpoint, writeCheckpoint, type Checkpoint } from './checkpoint.js';
+
+type NewCheckpoint = Parameters<typeof writeCheckpoint>[1];
+
+export class RunDirectory {
+  /** As it was given, for messages. */
+  readonly path: string;
+  #metrics: LineFile | undefined;
+
+  private constructor(path: string) {
+    this.path = path;
+  }
+
+  get config(): string {
+    return join(this.path, 'config.json');
+  }
+  get last(): string {
+    return join(this.path, 'last.pt');
+  }
+  get best(): string {
+    return join(this.path, 'best.pt');
+  }
+
+  /**
+   * A folder for a new run; it is made if there is none.
+   *
+   * @throws CortorchError ERR_USAGE if it holds a run already; ERR_WRITE_FAILED
+   */
+  static async create(path: string): Promise<RunDirectory> {
+    const run = new RunDirectory(path);
+    if (existsSync(path) && !statSync(path).isDirectory()) {
+      throw new CortorchError('ERR_WRITE_FAILED', `cannot write to ${path}: it is not a folder; name another with --out`);
+    }
+    if (existsSync(run.last) || existsSync(run.best)) {
+      throw new CortorchError(
+        'ERR_USAGE',
+        `${path} holds a run already; go on with it (--resume ${path}) or name another folder (--out)`,
+      );
+    }
+    try {
+      await mkdir(path, { recursive: true });
+    } catch (error) {
+      throw writeFailure(path, error);
+    }
+    return run;
+  }
+
+  /**
+   * The folder of a run to go on with.
+   *
+   * @throws CortorchError ERR_CHECKPOINT_NOT_FOUND if it is no such folder
+   */
+  static open(path: string): RunDirectory {
+    const run = new RunDirectory(path);
+    for (const file of [run.config, run.last]) {
+      if (existsSync(file)) continue;
+      const message = `${path} is not the folder of a run: it has no ${file.slice(path.length).replace(/^\/+/, '')}`;
+      throw new CortorchError('ERR_CHECKPOINT_NOT_FOUND', `${message}; name one that --out made`);
+    }
+    return run;
+  }
+
+  /** Whether two names are of the same folder. */
+  is(path: string): boolean {
+    return resolve(path) === resolve(this.path);
+  }
+
+  readLast(): Promise<Checkpoint> {
+    return readCheckpoint(this.last);
+  }
+
+  /**
+   * Begins a run: its settings and the state before the first step.
+   *
+   * @throws CortorchError ERR_WRITE_FAILED
+   */
+  async begin(config: object, first: NewCheckpoint): Promise<void> {
+    await this.#writeConfig(config);
+    this.#metrics = await LineFile.open(join(this.path, 'metrics.jsonl'));
+    await this.#metrics.truncateToLines(0);
+    await this.saveLast(first);
+  }
+
+  /**
+   * Goes on with a run: settings may have changed, and what was logged after the checkpoint is taken back.
+   *
+   * @param epochs that the checkpoint has completed
+   * @throws CortorchError ERR_WRITE_FAILED
+   */
+  async resume(config: object, epochs: number): Promise<void> {
+    for (const file of [this.config, this.last, this.best]) await removeLeftovers(file);
+    await this.#writeConfig(config);
+    this.#metrics = await LineFile.open(join(this.path, 'metrics.jsonl'));
+    const lines = await this.#metrics.readLines();
+    const late = lines.findIndex((line) => !isWithin(line, epochs));
+    if (late >= 0) await this.#metrics.truncateToLines(late);
+  }
+
+  /** Appends a line to `metrics.jsonl`. A start line is only wanted at its top. @throws CortorchError ERR_WRITE_FAILED */
+  async log(line: { readonly type: string }): Promise<void> {
+    if (line.type === 'start' && this.#metrics!.lines > 0) return;
+    await this.#metrics!.append(JSON.stringify(line));
+  }
+
+  /** @throws CortorchError ERR_WRITE_FAILED */
+  saveLast(checkpoint: NewCheckpoint): Promise<void> {
+    return writeCheckpoint(this.last, checkpoint);
+  }
+
+  /** @throws CortorchError ERR_WRITE_FAILED */
+  saveBest(checkpoint: NewCheckpoint): Promise<void> {
+    return writeCheckpoint(this.best, { ...checkpoint, training: null });
+  }
+
+  async close(): Promise<void> {
+    await this.#metrics?.close();
+  }
+
+  #writeConfig(config: object): Promise<void> {
+    return writeFileAtomic(this.config, Buffer.from(`${JSON.stringify(config, null, 2)}\n`));
+  }
+}
+
+/** Does a line of `metrics.jsonl` belong to a run of so many complete epochs? */
+function isWithin(line: string, epochs: number): boolean {
+  try {
+    const { type, epoch, partial } = JSON.parse(line) as { type?: string; epoch?: number; partial?: boolean };
+    return type === 'start' || (type === 'epoch' && epoch! <= epochs && partial !== true);
+  } catch {
+    return false; // a line that a crash left half-written
+  }
+}
