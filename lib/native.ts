@@ -18,6 +18,7 @@ type Optional = TensorHandle | undefined;
 export interface NativeTensorFunctions {
   dispose(tensor: TensorHandle): void;
   live(): number;
+  externalMemory(): number;
   shape(tensor: TensorHandle): number[];
   dtype(tensor: TensorHandle): string;
   device(tensor: TensorHandle): string;

@@ -26,8 +26,11 @@ const ARCHIVE_SHA256 = 'edbf4cbed78433d803e90a65f1752e57783d164bce66c95c0872b2ab
 /** A download that stays silent for so long has died, in ms. */
 const STALL_TIMEOUT = 60_000;
 
-/** Of a wheel or an archive, what compiling, linking and loading need; the Python sources stay out. */
-const NEEDED = /^(?:torch|libtorch)\/(?:lib\/|include\/|share\/|version\.py$|build-(?:version|hash)$)/;
+/**
+ * Of a wheel or an archive, all but test programs and their like. The Python sources stay, so that
+ * `PYTHONPATH=<cache folder> python3` has a torch to check ours against.
+ */
+const NEEDED = /^(?:torch\/(?!test\/|bin\/)|torchgen\/|libtorch\/)/;
 
 /**
  * @typedef {object} Libtorch
@@ -91,7 +94,7 @@ export function resolveLibtorch({
     tried.push({ source: python, path: folder, outcome: seen.problem });
   }
 
-  const cached = path.join(cacheDir, `libtorch-${FETCHED_VERSION}`);
+  const cached = treeIn(path.join(cacheDir, `libtorch-${FETCHED_VERSION}`));
   const seen = inspectLibtorch(cached);
   if (!('problem' in seen)) {
     tried.push({ source: 'cache', path: cached, outcome: `libtorch ${seen.version}` });
@@ -277,7 +280,8 @@ export async function fetchLibtorch({
         log('  unpacking');
         const unpacked = await unpack(archive, work);
         install(unpacked, target);
-        return { source: 'cache', .../** @type {Omit<Libtorch, 'source'>} */ (inspectLibtorch(target)) };
+        const seen = /** @type {Omit<Libtorch, 'source'>} */ (inspectLibtorch(treeIn(target)));
+        return { source: 'cache', ...seen };
       } catch (error) {
         const outcome = error instanceof Error ? error.message : String(error);
         log(`  that failed: ${outcome}`);
@@ -456,28 +460,32 @@ function progress(total, log) {
 }
 
 /**
- * @param {string} archive a wheel, or the official archive: both are zip files of the same tree
+ * @param {string} archive a wheel, or the official archive: zip files of nearly the same tree
  * @param {string} work
- * @returns {Promise<string>} the folder with lib/ and include/
+ * @returns {Promise<string>} a folder that {@link treeIn} finds libtorch in
  */
 async function unpack(archive, work) {
   const folder = path.join(work, 'unpacked');
   fs.rmSync(folder, { recursive: true, force: true });
   await unzip(archive, folder, (name) => NEEDED.test(name));
-  const tree = ['torch', 'libtorch']
-    .map((name) => path.join(folder, name))
-    .find((name) => fs.existsSync(name));
-  if (!tree) throw new Error(`${path.basename(archive)} holds no libtorch`);
+  const tree = treeIn(folder);
+  if (!fs.existsSync(tree)) throw new Error(`${path.basename(archive)} holds no libtorch`);
   const seen = inspectLibtorch(tree);
   if ('problem' in seen) throw new Error(`what ${path.basename(archive)} holds ${seen.problem}`);
-  return tree;
+  return folder;
+}
+
+/** @param {string} folder unpacked: a wheel has its libtorch in torch/, the official archive in libtorch/ */
+function treeIn(folder) {
+  const archive = path.join(folder, 'libtorch');
+  return fs.existsSync(archive) ? archive : path.join(folder, 'torch');
 }
 
 /** @param {string} unpacked @param {string} target */
 function install(unpacked, target) {
   // Another process may have come first; what it left is as good, what an older failure left is not.
   if (fs.existsSync(target)) {
-    if (!('problem' in inspectLibtorch(target))) return;
+    if (!('problem' in inspectLibtorch(treeIn(target)))) return;
     fs.rmSync(target, { recursive: true, force: true });
   }
   fs.renameSync(unpacked, target);

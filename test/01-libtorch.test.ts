@@ -25,7 +25,7 @@ function refusal(work: () => unknown): SetupError {
 t.test('LIBTORCH comes first, then Python, then the cache', async (t) => {
   const dir = t.testdir();
   const torch = fakeLibtorch(path.join(dir, 'site-packages/torch'), '2.12.1+cu126', { cuda: '12.6' });
-  const cached = fakeLibtorch(path.join(dir, 'cache/libtorch-2.13.0+cpu'));
+  const cached = fakeLibtorch(path.join(dir, 'cache/libtorch-2.13.0+cpu/torch'));
   const wished = fakeLibtorch(path.join(dir, 'libtorch'), '2.14.0+cpu');
   const withTorch = fakePrograms(path.join(dir, 'with'), { python3: fakePython(torch) });
   const without = fakePrograms(path.join(dir, 'without'), { python3: fakePython('') });
@@ -115,7 +115,7 @@ t.test('a Python torch outside the supported range is passed over, and said', as
 t.test('LIBTORCH is a wish: one that cannot be used is refused, never skipped', async (t) => {
   const dir = t.testdir();
   const cached = { CORTORCH_CACHE: path.join(dir, 'cache'), PATH: '' };
-  fakeLibtorch(path.join(dir, 'cache/libtorch-2.13.0+cpu'));
+  fakeLibtorch(path.join(dir, 'cache/libtorch-2.13.0+cpu/torch'));
   const refused = (LIBTORCH: string) => refusal(() => resolveLibtorch({ env: { ...cached, LIBTORCH } }));
 
   const nowhere = refused('/nowhere/libtorch');

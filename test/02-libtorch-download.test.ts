@@ -26,7 +26,10 @@ t.test('pip, as it is configured, is asked for the CPU build alone', async (t) =
   const inWheel = Object.entries(libtorchFiles('2.13.0+cpu')).map(
     ([name, content]) => [`torch/${name}`, content] as const,
   );
-  fs.writeFileSync(wheel, zip({ ...Object.fromEntries(inWheel), 'torch/nn/__init__.py': 'import this' }));
+  fs.writeFileSync(
+    wheel,
+    zip({ ...Object.fromEntries(inWheel), 'torch/nn/__init__.py': 'import this', 'torch/test/x': '' }),
+  );
   const PATH = fakePrograms(path.join(dir, 'bin'), {
     python3: fakePython(
       '',
@@ -38,13 +41,14 @@ t.test('pip, as it is configured, is asked for the CPU build alone', async (t) =
   t.match(found, {
     source: 'cache',
     version: '2.13.0+cpu',
-    path: path.join(dir, 'cache/libtorch-2.13.0+cpu'),
+    path: path.join(dir, 'cache/libtorch-2.13.0+cpu/torch'),
   });
   t.match(
     fs.readFileSync(path.join(dir, 'asked'), 'utf8'),
     /^-m pip download torch==2\.13\.0\+cpu --no-deps/,
   );
-  t.notOk(fs.existsSync(path.join(found.path, 'nn')), 'the Python sources stay out');
+  t.ok(fs.existsSync(path.join(found.path, 'nn')), 'with the Python sources');
+  t.notOk(fs.existsSync(path.join(found.path, 'test')), 'without test programs');
   t.same(
     fs.readdirSync(path.join(dir, 'cache')),
     ['libtorch-2.13.0+cpu'],
@@ -153,7 +157,7 @@ t.test('a download that cannot be trusted is thrown away', async (t) => {
 });
 
 t.test('what an older failure left in the cache is replaced', async (t) => {
-  const dir = t.testdir({ 'libtorch-2.13.0+cpu': { lib: { 'libtorch.so': '' } } });
+  const dir = t.testdir({ 'libtorch-2.13.0+cpu': { torch: { lib: { 'libtorch.so': '' } } } });
   const archive = libtorchArchive();
   const server = await serve((_request, response) => response.end(archive));
   t.teardown(server.close);

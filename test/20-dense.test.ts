@@ -8,7 +8,9 @@ import { readFileSync } from 'node:fs';
 /** The three operations as plain loops in float64. */
 const naive = {
   apply: (x: number[][], w: number[][], b: ArrayLike<number>): number[] =>
-    x.flatMap((row) => w.map((weights, i) => weights.reduce((sum, value, j) => sum + value * row[j]!, b[i]!))),
+    x.flatMap((row) =>
+      w.map((weights, i) => weights.reduce((sum, value, j) => sum + value * row[j]!, b[i]!)),
+    ),
   adjoint: (v: number[][], y: number[][], inputs: number): number[] =>
     y.flatMap((row) =>
       Array.from({ length: inputs }, (_, j) => row.reduce((sum, value, i) => sum + value * v[i]![j]!, 0)),
@@ -115,11 +117,18 @@ t.test('the shapes that do not fit are named', async (t) => {
   scope(() => {
     const w = Tensor.full([3, 4], 1);
     const x = Tensor.full([2, 5], 1);
-    t.throws(() => dense(x, w), { code: 'ERR_NATIVE', message: /last size of x to be 4, but its shape is \[2, 5\]/ });
+    t.throws(() => dense(x, w), {
+      code: 'ERR_NATIVE',
+      message: /last size of x to be 4, but its shape is \[2, 5\]/,
+    });
     t.throws(() => dense(Tensor.full([], 1), w), { message: /last size of x/ });
-    t.throws(() => dense(x, Tensor.full([3], 1)), { message: /weight to be \[out, in\], but its shape is \[3\]/ });
+    t.throws(() => dense(x, Tensor.full([3], 1)), {
+      message: /weight to be \[out, in\], but its shape is \[3\]/,
+    });
     t.throws(() => dense(Tensor.full([2, 4], 1), w, Tensor.full([2], 1)), { message: /bias to be \[3\]/ });
-    t.throws(() => dense(Tensor.full([2, 4], 1).to('float64'), w), { message: /x is Double but weight is Float/ });
+    t.throws(() => dense(Tensor.full([2, 4], 1).to('float64'), w), {
+      message: /x is Double but weight is Float/,
+    });
     t.throws(() => dense(Tensor.full([2, 4], 1).to('int32'), w), { message: /float32 or float64/ });
     t.throws(() => denseAdjoint(w, x), { message: /last size of y to be 3/ });
     t.throws(() => denseOuter(x, Tensor.full([3, 4], 1)), { message: /equal leading sizes/ });
@@ -131,7 +140,10 @@ t.test('the results do not depend on the number of threads', async (t) => {
   const { Network } = await import('../lib/index.js');
   const spec = {
     input: [70],
-    layers: [{ type: 'dense', units: 300, activation: 'tanh' }, { type: 'dense', units: 40 }],
+    layers: [
+      { type: 'dense', units: 300, activation: 'tanh' },
+      { type: 'dense', units: 40 },
+    ],
     loss: 'softmax-cross-entropy',
   } as const;
   const images = randomArray(90 * 70, 1);

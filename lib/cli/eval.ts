@@ -5,22 +5,10 @@ import { Network } from '../model/network.js';
 import { readCheckpoint } from '../training/checkpoint.js';
 import { loadDataset } from './data.js';
 import { duration, percent, plural, significant } from './format.js';
-import { datasetNames, type Given, type OptionName } from './options.js';
-
-export const evalOptions = [
-  'checkpoint',
-  'dataset',
-  'dataDir',
-  'batchSize',
-  'threads',
-  'device',
-  'precision',
-  'json',
-  'debug',
-] as const satisfies readonly OptionName[];
+import { datasetNames, type Flags } from './options.js';
 
 /** @returns the exit code */
-export async function evaluate(flags: Given<(typeof evalOptions)[number]>): Promise<number> {
+export async function evaluate(flags: Flags<'eval'>): Promise<number> {
   const { checkpoint: path, dataDir, batchSize = 1000, threads, device, precision, json } = flags;
   if (path === undefined) {
     throw new CortorchError('ERR_USAGE', '--checkpoint is missing: --checkpoint runs/a/best.pt');

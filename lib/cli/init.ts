@@ -4,13 +4,11 @@ import { CortorchError } from '../errors.js';
 import { Network } from '../model/network.js';
 import { writeCheckpoint } from '../training/checkpoint.js';
 import { integer } from './format.js';
-import type { Given, OptionName } from './options.js';
+import type { Flags } from './options.js';
 import { loadModel } from './settings.js';
 
-export const initOptions = ['model', 'rule', 'seed', 'out', 'debug'] as const satisfies readonly OptionName[];
-
 /** @returns the exit code */
-export async function init(flags: Given<(typeof initOptions)[number]>): Promise<number> {
+export async function init(flags: Flags<'init'>): Promise<number> {
   const { model, rule = 'bp', seed = 0, out } = flags;
   if (model === undefined) throw new CortorchError('ERR_USAGE', '--model is missing: --model mnist-fc');
   if (out === undefined) throw new CortorchError('ERR_USAGE', '--out is missing: --out FILE.pt');

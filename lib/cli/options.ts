@@ -48,8 +48,16 @@ export const options = {
   ),
   dataDir: option('Data', text, 'Folder with its files (default: where the data set belongs)'),
   validation: option('Data', whole, 'Training images held out for validation (default 5000)'),
-  mean: option('Data', numbers('numbers such as 0.1307'), 'Mean to subtract, per channel: a,b,c (default none)'),
-  std: option('Data', numbers('numbers such as 0.3081'), 'Standard deviation to divide by, per channel: a,b,c'),
+  mean: option(
+    'Data',
+    numbers('numbers such as 0.1307'),
+    'Mean to subtract, per channel: a,b,c (default none)',
+  ),
+  std: option(
+    'Data',
+    numbers('numbers such as 0.3081'),
+    'Standard deviation to divide by, per channel: a,b,c',
+  ),
   batchSize: option('Data', count, 'Images a step (default 100)'),
 
   model: option('Model', text, `Preset (${presetNames.join(', ')}) or a network's spec, FILE.json`),
@@ -64,7 +72,11 @@ export const options = {
   momentum: option('Optimizer', belowOne, 'sgd, rmsprop (default 0)'),
   weightDecay: option('Optimizer', notNegative, 'Times the weight, added to the gradient (default 0)'),
   lrSchedule: option('Optimizer', oneOf(scheduleNames), `${scheduleNames.join(', ')} (default constant)`),
-  lrSteps: option('Optimizer', list('epochs such as 30,60', count), 'step: epochs after which the rate falls: a,b'),
+  lrSteps: option(
+    'Optimizer',
+    list('epochs such as 30,60', count),
+    'step: epochs after which the rate falls: a,b',
+  ),
   lrDecay: option('Optimizer', positive, 'step: what the rate is multiplied by then (default 0.1)'),
   warmupEpochs: option('Optimizer', notNegative, 'Epochs in which the rate rises from near 0 (default 0)'),
 
@@ -89,6 +101,50 @@ export type Given<Name extends OptionName = OptionName> = {
   readonly [K in Name]?: ReturnType<(typeof options)[K]['parse']>;
 };
 
+/** The flags of each command, in the order of its help. */
+export const commandOptions = {
+  train: [
+    'dataset',
+    'dataDir',
+    'validation',
+    'mean',
+    'std',
+    'batchSize',
+    'model',
+    'rule',
+    'init',
+    'optimizer',
+    'lr',
+    'beta1',
+    'beta2',
+    'eps',
+    'momentum',
+    'weightDecay',
+    'lrSchedule',
+    'lrSteps',
+    'lrDecay',
+    'warmupEpochs',
+    'epochs',
+    'maxSteps',
+    'seed',
+    'threads',
+    'device',
+    'precision',
+    'out',
+    'resume',
+    'config',
+    'json',
+    'debug',
+  ],
+  eval: ['checkpoint', 'dataset', 'dataDir', 'batchSize', 'threads', 'device', 'precision', 'json', 'debug'],
+  init: ['model', 'rule', 'seed', 'out', 'debug'],
+  doctor: ['json', 'debug'],
+} as const satisfies Record<string, readonly OptionName[]>;
+
+export type CommandName = keyof typeof commandOptions;
+export type CommandOption<Command extends CommandName> = (typeof commandOptions)[Command][number];
+export type Flags<Command extends CommandName> = Given<CommandOption<Command>>;
+
 /** Settings of the documentation that no rule of this version uses, and what they belong to. */
 const later: Readonly<Record<string, string>> = {
   schedule: 'target propagation',
@@ -107,7 +163,8 @@ const later: Readonly<Record<string, string>> = {
 
 /** `batchSize` as a flag: `batch-size`. */
 export const kebab = (name: string): string => name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
-const camel = (name: string): string => name.replace(/-([a-z0-9])/g, (_, letter: string) => letter.toUpperCase());
+const camel = (name: string): string =>
+  name.replace(/-([a-z0-9])/g, (_, letter: string) => letter.toUpperCase());
 
 /**
  * Checks settings by name and value.

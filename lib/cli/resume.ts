@@ -3,8 +3,8 @@
 import { CortorchError } from '../errors.js';
 import { RunDirectory } from '../training/run.js';
 import { readConfigFile } from './config-file.js';
-import { kebab, type Given, type OptionName } from './options.js';
-import { gatherSettings, resolveSettings, trainOptions, type TrainOption } from './settings.js';
+import { kebab, type Flags, type OptionName } from './options.js';
+import { gatherSettings, resolveSettings, settingNames } from './settings.js';
 import type { Plan } from './train.js';
 
 /** How far, how fast and from where: these may change. */
@@ -14,12 +14,15 @@ const harmless: readonly OptionName[] = ['epochs', 'maxSteps', 'threads', 'dataD
  * @param folder of the run
  * @throws CortorchError ERR_USAGE for a setting that would change the run; ERR_CHECKPOINT_NOT_FOUND, …
  */
-export async function goOn(flags: Given<TrainOption>, folder: string): Promise<Plan> {
+export async function goOn(flags: Flags<'train'>, folder: string): Promise<Plan> {
   const run = RunDirectory.open(folder);
   if (flags.out !== undefined && !run.is(flags.out)) {
-    throw new CortorchError('ERR_USAGE', `--out is ${flags.out}, but a run goes on in its own folder, ${folder}; leave --out out`);
+    throw new CortorchError(
+      'ERR_USAGE',
+      `--out is ${flags.out}, but a run goes on in its own folder, ${folder}; leave --out out`,
+    );
   }
-  const { values: saved, network } = await readConfigFile(run.config, trainOptions);
+  const { values: saved, network } = await readConfigFile(run.config, settingNames);
   const { settings: given } = await gatherSettings(flags);
   const before: Readonly<Record<string, unknown>> = saved;
   for (const [name, value] of Object.entries(given) as [OptionName, unknown][]) {

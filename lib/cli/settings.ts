@@ -18,50 +18,27 @@ import {
 } from '../training/optimizer.js';
 import type { ScheduleName, ScheduleOptions } from '../training/schedule.js';
 import { readConfigFile, readSpecFile } from './config-file.js';
-import { kebab, type DatasetName, type Given, type OptionName } from './options.js';
-
-/** The settings of `cortorch train`. */
-export const trainOptions = [
-  'dataset',
-  'dataDir',
-  'validation',
-  'mean',
-  'std',
-  'batchSize',
-  'model',
-  'rule',
-  'init',
-  'optimizer',
-  'lr',
-  'beta1',
-  'beta2',
-  'eps',
-  'momentum',
-  'weightDecay',
-  'lrSchedule',
-  'lrSteps',
-  'lrDecay',
-  'warmupEpochs',
-  'epochs',
-  'maxSteps',
-  'seed',
-  'threads',
-  'device',
-  'precision',
-  'out',
-  'resume',
-  'config',
-  'json',
-  'debug',
-] as const satisfies readonly OptionName[];
-
-export type TrainOption = (typeof trainOptions)[number];
+import {
+  commandOptions,
+  kebab,
+  type CommandOption,
+  type DatasetName,
+  type Flags,
+  type Given,
+  type OptionName,
+} from './options.js';
 
 /** What a configuration cannot say: where it is, and how to talk about it. */
-type FlagOnly = 'out' | 'resume' | 'config' | 'json' | 'debug';
-const flagOnly: readonly TrainOption[] = ['out', 'resume', 'config', 'json', 'debug'];
+const flagOnly = ['out', 'resume', 'config', 'json', 'debug'] as const;
 
-type Settings = Given<Exclude<TrainOption, FlagOnly>>;
+type Setting = Exclude<CommandOption<'train'>, (typeof flagOnly)[number]>;
+type Settings = Given<Setting>;
+
+/** What a configuration file may say. */
+export const settingNames = commandOptions.train.filter(
+  (name): name is Setting => !(flagOnly as readonly string[]).includes(name),
+);
+
 type Needed =
   | 'dataset'
   | 'validation'
@@ -91,12 +68,11 @@ export type RunConfig = Settings &
 
 /** Flags and the configuration file together; flags win. */
 export async function gatherSettings(
-  flags: Given<TrainOption>,
+  flags: Flags<'train'>,
 ): Promise<{ settings: Settings; network: ResolvedSpec | undefined }> {
   const { out: _, resume: __, config, json: ___, debug: ____, ...given } = flags;
   if (config === undefined) return { settings: absolute(given), network: undefined };
-  const known = trainOptions.filter((name) => !flagOnly.includes(name)) as Exclude<TrainOption, FlagOnly>[];
-  const saved = await readConfigFile(config, known);
+  const saved = await readConfigFile(config, settingNames);
   return {
     settings: absolute({ ...saved.values, ...given }),
     // A network that the file holds is that of the file's model.
@@ -146,7 +122,8 @@ export async function loadModel(model: string): Promise<ResolvedSpec> {
   return isSpecFile(model) ? readSpecFile(model) : preset(model);
 }
 
-const isSpecFile = (model: string): boolean => !isPreset(model) && (model.endsWith('.json') || model.includes(sep));
+const isSpecFile = (model: string): boolean =>
+  !isPreset(model) && (model.endsWith('.json') || model.includes(sep));
 
 export const normalizationOf = ({ mean, std }: Settings): Normalization | null =>
   mean === undefined || std === undefined ? null : { mean, std };
@@ -162,7 +139,11 @@ export function scheduleOf(config: RunConfig): ScheduleOptions {
 
 const OPTIMIZER_KEYS = ['lr', 'beta1', 'beta2', 'eps', 'momentum', 'weightDecay'] as const;
 
-function optimizerSettingsOf(given: Settings, model: string, rule: RuleName): Pick<RunConfig, 'optimizer' | 'lr' | 'weightDecay'> & Settings {
+function optimizerSettingsOf(
+  given: Settings,
+  model: string,
+  rule: RuleName,
+): Pick<RunConfig, 'optimizer' | 'lr' | 'weightDecay'> & Settings {
   const type: OptimizerName = given.optimizer ?? 'adam';
   const used = optimizerSettings[type];
   for (const key of OPTIMIZER_KEYS) {
@@ -187,9 +168,13 @@ function scheduleSettings(given: Settings): Pick<RunConfig, 'lrSchedule' | 'warm
     return { lrSchedule, warmupEpochs };
   }
   const { lrSteps, lrDecay = 0.1 } = given;
-  if (lrSteps === undefined) throw missing('lrSteps', '--lr-steps 30,60: the epochs after which the rate falls');
+  if (lrSteps === undefined)
+    throw missing('lrSteps', '--lr-steps 30,60: the epochs after which the rate falls');
   if (lrSteps.some((epoch, i) => i > 0 && epoch <= lrSteps[i - 1]!)) {
-    throw new CortorchError('ERR_USAGE', `--lr-steps: expected rising epochs but received ${lrSteps.join(',')}`);
+    throw new CortorchError(
+      'ERR_USAGE',
+      `--lr-steps: expected rising epochs but received ${lrSteps.join(',')}`,
+    );
   }
   return { lrSchedule, lrSteps, lrDecay, warmupEpochs };
 }
@@ -199,7 +184,10 @@ function normalizationSettings({ mean, std }: Settings, { input }: ResolvedSpec)
   if (mean === undefined) throw missing('mean', '--std is there, and each needs the other');
   if (std === undefined) throw missing('std', '--mean is there, and each needs the other');
   const channels = input.length === 3 ? input[0]! : 1;
-  for (const [key, values] of [['mean', mean], ['std', std]] as const) {
+  for (const [key, values] of [
+    ['mean', mean],
+    ['std', std],
+  ] as const) {
     if (values.length === channels) continue;
     const what = `expected ${channels} number${channels === 1 ? '' : 's'}, one for each channel`;
     throw new CortorchError('ERR_USAGE', `--${key}: ${what}, but received ${values.join(',')}`);

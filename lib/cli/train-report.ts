@@ -77,7 +77,8 @@ export class TrainReport {
       this.note(`Best epoch: ${best.epoch} (${chosen}); its test error: ${percent(best.test!.error)}`);
     }
     if (run === null) this.note('Nothing was written; --out DIR keeps checkpoints and metrics');
-    else this.note(`In ${run.path}: best.pt (epoch ${best?.epoch ?? '-'}), last.pt, metrics.jsonl, config.json`);
+    else
+      this.note(`In ${run.path}: best.pt (epoch ${best?.epoch ?? '-'}), last.pt, metrics.jsonl, config.json`);
   }
 
   interrupted(run: RunDirectory | null): void {

@@ -8,7 +8,7 @@ import { RunDirectory } from '../training/run.js';
 import { Trainer, type EpochEvent } from '../training/trainer.js';
 import { holdOut, loadDataset } from './data.js';
 import { EXIT_INTERRUPTED, Interrupt } from './interrupt.js';
-import type { Given } from './options.js';
+import type { Flags } from './options.js';
 import { goOn } from './resume.js';
 import {
   gatherSettings,
@@ -17,7 +17,6 @@ import {
   resolveSettings,
   scheduleOf,
   type RunConfig,
-  type TrainOption,
 } from './settings.js';
 import { TrainReport } from './train-report.js';
 
@@ -32,11 +31,12 @@ export interface Plan {
  * @returns the exit code
  * @throws CortorchError for everything that goes wrong
  */
-export async function train(flags: Given<TrainOption>): Promise<number> {
+export async function train(flags: Flags<'train'>): Promise<number> {
   const report = new TrainReport(flags.json ?? false);
   using interrupt = new Interrupt((text) => report.note(text));
   const { signal } = interrupt;
-  const { config, run, from } = flags.resume === undefined ? await begin(flags) : await goOn(flags, flags.resume);
+  const { config, run, from } =
+    flags.resume === undefined ? await begin(flags) : await goOn(flags, flags.resume);
 
   const data = holdOut(await loadDataset(config.dataset, config.dataDir), config.validation, config.seed);
   using network = new Network(config.network, {
@@ -73,7 +73,12 @@ export async function train(flags: Given<TrainOption>): Promise<number> {
     return { parameters, config: modelConfig(config, network), epoch, step, metrics, training };
   };
 
-  const start = { type: 'start', config, parameters: network.parameterCount, device: network.device } as const;
+  const start = {
+    type: 'start',
+    config,
+    parameters: network.parameterCount,
+    device: network.device,
+  } as const;
   if (from) await run?.resume(config, from.epoch);
   else await run?.begin(config, await checkpoint(null));
   await run?.log(start);
@@ -114,7 +119,7 @@ export async function train(flags: Given<TrainOption>): Promise<number> {
 }
 
 /** A new run. */
-async function begin(flags: Given<TrainOption>): Promise<Plan> {
+async function begin(flags: Flags<'train'>): Promise<Plan> {
   const { settings, network } = await gatherSettings(flags);
   const config = await resolveSettings(settings, network);
   const run = flags.out === undefined ? null : await RunDirectory.create(flags.out);

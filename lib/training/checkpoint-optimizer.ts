@@ -50,7 +50,15 @@ function settings(optimizer: OptimizerState): CheckpointObject {
     case 'sgd':
       return { lr, momentum, dampening: 0, weight_decay: weightDecay, nesterov: false, fused: null };
     case 'rmsprop':
-      return { lr, momentum, alpha: beta2, eps, centered: false, weight_decay: weightDecay, capturable: false };
+      return {
+        lr,
+        momentum,
+        alpha: beta2,
+        eps,
+        centered: false,
+        weight_decay: weightDecay,
+        capturable: false,
+      };
   }
 }
 

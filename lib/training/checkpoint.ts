@@ -24,14 +24,14 @@ import {
 } from '../checkpoint/value.js';
 import { CortorchError, isInteger, isNumber, isPlainObject, isString } from '../errors.js';
 import type { Normalization, ParameterValue, StateDict } from '../model/network.js';
-import { parseNetworkSpec, type NetworkSpec, type ResolvedSpec } from '../model/spec.js';
+import { parseNetworkSpec, type ResolvedSpec } from '../model/spec.js';
 import { parseRule, type RuleName } from '../rules/rules.js';
 import { fromTorchOptimizer, toTorchOptimizer } from './checkpoint-optimizer.js';
 import type { EpochEvent, EpochSums, TrainerState } from './trainer.js';
 
 /** How to make the network that the parameters belong to. */
 export interface ModelConfig {
-  readonly network: NetworkSpec;
+  readonly network: ResolvedSpec;
   readonly rule: RuleName;
   readonly normalization: Normalization | null;
   readonly seed: number;
@@ -52,7 +52,7 @@ export interface Best extends Pick<EpochEvent, 'validation' | 'test'> {
 /** A checkpoint of training. */
 export interface Checkpoint {
   readonly parameters: StateDict;
-  readonly config: ModelConfig & { readonly network: ResolvedSpec };
+  readonly config: ModelConfig;
   /** Complete epochs. */
   readonly epoch: number;
   /** Optimizer steps in all. */
@@ -67,10 +67,7 @@ export interface Checkpoint {
  *
  * @throws CortorchError ERR_WRITE_FAILED
  */
-export async function writeCheckpoint(
-  path: string,
-  checkpoint: Omit<Checkpoint, 'config'> & { readonly config: ModelConfig },
-): Promise<void> {
+export async function writeCheckpoint(path: string, checkpoint: Checkpoint): Promise<void> {
   const { parameters, config, epoch, step, metrics, training } = checkpoint;
   await saveTorchFile(path, {
     state_dict: new OrderedDict([...parameters].map(([name, value]) => [name, toTensor(value)])),
@@ -135,7 +132,7 @@ function parametersOf(path: string, value: CheckpointValue): StateDict {
 
 // ------------------------------------------------------------------------------------------------ config
 
-function parseModelConfig(path: string, config: Record<string, unknown>): Checkpoint['config'] {
+function parseModelConfig(path: string, config: Record<string, unknown>): ModelConfig {
   const { network, rule, normalization, seed, model, dataset } = config;
   try {
     return {

@@ -10,8 +10,6 @@ import { CortorchError } from '../errors.js';
 import { LineFile, removeLeftovers, writeFailure, writeFileAtomic } from '../files.js';
 import { readCheckpoint, writeCheckpoint, type Checkpoint } from './checkpoint.js';
 
-type NewCheckpoint = Parameters<typeof writeCheckpoint>[1];
-
 export class RunDirectory {
   /** As it was given, for messages. */
   readonly path: string;
@@ -39,7 +37,10 @@ export class RunDirectory {
   static async create(path: string): Promise<RunDirectory> {
     const run = new RunDirectory(path);
     if (existsSync(path) && !statSync(path).isDirectory()) {
-      throw new CortorchError('ERR_WRITE_FAILED', `cannot write to ${path}: it is not a folder; name another with --out`);
+      throw new CortorchError(
+        'ERR_WRITE_FAILED',
+        `cannot write to ${path}: it is not a folder; name another with --out`,
+      );
     }
     if (existsSync(run.last) || existsSync(run.best)) {
       throw new CortorchError(
@@ -84,7 +85,7 @@ export class RunDirectory {
    *
    * @throws CortorchError ERR_WRITE_FAILED
    */
-  async begin(config: object, first: NewCheckpoint): Promise<void> {
+  async begin(config: object, first: Checkpoint): Promise<void> {
     await this.#writeConfig(config);
     this.#metrics = await LineFile.open(join(this.path, 'metrics.jsonl'));
     await this.#metrics.truncateToLines(0);
@@ -113,12 +114,12 @@ export class RunDirectory {
   }
 
   /** @throws CortorchError ERR_WRITE_FAILED */
-  saveLast(checkpoint: NewCheckpoint): Promise<void> {
+  saveLast(checkpoint: Checkpoint): Promise<void> {
     return writeCheckpoint(this.last, checkpoint);
   }
 
   /** @throws CortorchError ERR_WRITE_FAILED */
-  saveBest(checkpoint: NewCheckpoint): Promise<void> {
+  saveBest(checkpoint: Checkpoint): Promise<void> {
     return writeCheckpoint(this.best, { ...checkpoint, training: null });
   }
 

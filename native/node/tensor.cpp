@@ -142,6 +142,10 @@ void define_tensor(Napi::Env env, Napi::Object exports) {
     return info.Env().Undefined();
   });
   set_plain("live", [](Info info) -> Napi::Value { return Napi::Number::New(info.Env(), static_cast<double>(TensorHandle::live())); });
+  // What V8 has been told of memory outside its heap, in bytes, by all addons.
+  set_plain("externalMemory", [](Info info) -> Napi::Value {
+    return Napi::Number::New(info.Env(), static_cast<double>(Napi::MemoryManagement::AdjustExternalMemory(info.Env(), 0)));
+  });
   set_plain("shape", [](Info info) -> Napi::Value { return shape_to(info.Env(), argument(info, 0, "tensor").sizes()); });
   set_plain("dtype", [](Info info) -> Napi::Value { return Napi::String::New(info.Env(), dtype_name(argument(info, 0, "tensor").scalar_type())); });
   set_plain("device", [](Info info) -> Napi::Value { return Napi::String::New(info.Env(), argument(info, 0, "tensor").device().str()); });

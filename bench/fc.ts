@@ -1,0 +1,267 @@
+/**
+ * `npm run bench -- fc`: training the MNIST network 784 – 5 × 256 – 10, batch 100, float32, Adam; cortorch beside
+ * PyTorch eager and torch.compile, and beside what the processor's multiply-add units could do at most. All in
+ * one run, interleaved, each side in a process of its own with the same number of threads.
+ *
+ * What is unequal is unequal in PyTorch's favour: its steps get batches that lie ready as floats (cortorch gathers
+ * and scales its own from bytes), and it never looks at its loss (cortorch sums loss and error, and checks every
+ * loss for NaN).
+ */
+import fs from 'node:fs';
+import os from 'node:os';
+import path from 'node:path';
+import { parseArgs } from 'node:util';
+import { packageRoot, readRecord } from '../scripts/build.mjs';
+import { embeddedMnistFolder } from '../lib/data/mnist.js';
+import { compileHere, findPython, interleave, machine, median, medianRatio, Side, table } from './harness.js';
+
+const SIZES = [784, 256, 256, 256, 256, 256, 10];
+const BATCH = 100;
+const STEPS_PER_EPOCH = 550;
+/** Steps of one measurement come in hundreds. */
+const STEP_UNIT = 100;
+const WARM_UP_ROUNDS = 2;
+const GOAL_OVER_EAGER = 2.5;
+const GOAL_OF_PEAK = 0.6;
+
+type Rule = 'bp' | 'fa' | 'dfa';
+type Form = 'cortorch' | 'eager' | 'compile' | 'compile-max-autotune';
+
+interface Contestant {
+  readonly form: Form;
+  readonly rule: Rule;
+  readonly side: Side;
+}
+
+const FORMS: Record<Form, string> = {
+  cortorch: 'cortorch',
+  eager: 'PyTorch eager',
+  compile: 'torch.compile',
+  'compile-max-autotune': 'torch.compile max-autotune',
+};
+
+const { values: options } = parseArgs({
+  options: {
+    threads: { type: 'string', default: String(os.availableParallelism()) },
+    rounds: { type: 'string', default: '15' },
+    /** Of one measurement of steps. */
+    seconds: { type: 'string', default: '0.4' },
+    only: { type: 'string' },
+    out: { type: 'string', default: '.cache/bench/fc.json' },
+    help: { type: 'boolean', default: false },
+  },
+});
+
+const USAGE = `npm run bench -- fc [--threads N] [--rounds N] [--seconds S] [--only step|epoch] [--out FILE.json]
+
+  --threads   of every side (default: all cores)
+  --rounds    measurements of each side (default 15)
+  --seconds   how long one measurement of steps takes (default 0.4)
+  --only      steps or whole epochs alone
+  --out       where the single measurements go as JSON (default .cache/bench/fc.json)
+
+PyTorch is run by the Python that CORTORCH_PYTHON names, or by python3.
+`;
+
+/** Floating-point operations of a step: a multiply-add is two, and a product is batch · in · out of them. */
+function flopOfStep(rule: Rule): number {
+  const layers = SIZES.slice(1).map((out, i) => 2 * BATCH * SIZES[i]! * out);
+  const sum = (values: number[]) => values.reduce((a, b) => a + b, 0);
+  // The error goes down through every layer but the first; under dfa from the output to each hidden layer.
+  const down =
+    rule === 'dfa'
+      ? sum(SIZES.slice(1, -1).map((units) => 2 * BATCH * units * SIZES.at(-1)!))
+      : sum(layers.slice(1));
+  return 2 * sum(layers) + down; // apply and outer of each layer
+}
+
+async function main(): Promise<void> {
+  const threads = Number(options.threads);
+  const rounds = Number(options.rounds);
+  const before = machine();
+  const python = findPython();
+  if (before.loadBefore > 0.3) {
+    note(
+      `The load is ${before.loadBefore.toFixed(2)}: something else is running here, so these are not final.`,
+    );
+  }
+  const versions = { cortorch: readRecord()?.version ?? 'unknown', torch: 'none' };
+  const peak = startPeak(threads);
+  const contestants = await startAll(threads, python, versions);
+  const work = (piece: (contestant: Contestant) => Promise<number>) => {
+    const all = new Map(
+      contestants.map((contestant) => [nameOf(contestant), () => piece(contestant)] as const),
+    );
+    if (peak) all.set('peak', async () => Number((await peak.ask('')).gflops));
+    return all;
+  };
+  const results: Record<string, unknown> = {};
+
+  for (const what of ['step', 'epoch'] as const) {
+    if (options.only !== undefined && options.only !== what) continue;
+    const counts = new Map(
+      contestants.map((contestant) => [nameOf(contestant), what === 'step' ? STEP_UNIT : 1]),
+    );
+    const measure = async (contestant: Contestant) => {
+      const name = nameOf(contestant);
+      const count = counts.get(name)!;
+      const { seconds } = await contestant.side.ask(`${what} ${count}`);
+      return Number(seconds) / count;
+    };
+    const warm = await interleave(`Warming up, ${what}s`, WARM_UP_ROUNDS, work(measure));
+    if (what === 'step') {
+      for (const name of counts.keys()) {
+        const steps = Number(options.seconds) / warm.get(name)!.at(-1)!;
+        counts.set(name, Math.max(1, Math.round(steps / STEP_UNIT)) * STEP_UNIT);
+      }
+    }
+    const seconds = await interleave(`Measuring ${what}s`, rounds, work(measure));
+    const memory = new Map<string, number>();
+    for (const contestant of contestants) {
+      memory.set(nameOf(contestant), Number((await contestant.side.ask('memory')).bytes));
+    }
+    results[what] = report(what, contestants, seconds, memory);
+  }
+
+  for (const { side } of contestants) side.close();
+  peak?.close();
+  const file = path.resolve(packageRoot, options.out);
+  fs.mkdirSync(path.dirname(file), { recursive: true });
+  fs.writeFileSync(file, JSON.stringify({ machine: before, versions, threads, rounds, ...results }, null, 1));
+  console.log(
+    `\n${before.cpu}, ${before.cores} cores, ${threads} threads; load before ${before.loadBefore.toFixed(2)}; ` +
+      `Node ${before.node}, libtorch ${versions.cortorch}, ${versions.torch}; ${before.date}`,
+  );
+  note(`Every measurement is in ${path.relative(process.cwd(), file)}`);
+}
+
+const note = (text: string) => process.stderr.write(`${text}\n`);
+const nameOf = ({ form, rule }: Pick<Contestant, 'form' | 'rule'>) => `${form} ${rule}`;
+const besideThis = (name: string) => path.join(import.meta.dirname, name);
+
+function startPeak(threads: number): Side | null {
+  const program = compileHere(besideThis('fma-peak.cpp'));
+  if (!program) note('No C++ compiler: the multiply-add peak is left out.');
+  return program === null ? null : new Side('fma-peak', program, [String(threads)]);
+}
+
+async function startAll(threads: number, python: string | null, versions: { torch: string }) {
+  const contestants: Contestant[] = [];
+  // One after another: they compile, and the machine is small.
+  const start = async (form: Form, rule: Rule, command: string, args: string[]) => {
+    note(`Starting ${FORMS[form]}, ${rule}`);
+    const side = new Side(`${FORMS[form]}, ${rule}`, command, args, { OMP_NUM_THREADS: String(threads) });
+    try {
+      const { version } = await side.read();
+      if (form !== 'cortorch') versions.torch = String(version);
+      contestants.push({ form, rule, side });
+    } catch (error) {
+      if (form === 'cortorch') throw error;
+      note(`  left out: ${(error as Error).message}`);
+    }
+  };
+  for (const rule of ['bp', 'fa', 'dfa'] as const) {
+    await start('cortorch', rule, process.execPath, [
+      besideThis('fc-cortorch.mjs'),
+      JSON.stringify({ rule, threads }),
+    ]);
+  }
+  if (python === null) {
+    note('No Python that can import torch (CORTORCH_PYTHON names one): PyTorch is left out.');
+    return contestants;
+  }
+  for (const form of ['eager', 'compile', 'compile-max-autotune'] as const) {
+    for (const rule of ['bp', 'fa'] as const) {
+      const settings = { form, rule, threads, mnist: embeddedMnistFolder() };
+      await start(form, rule, python, [besideThis('fc_pytorch.py'), JSON.stringify(settings)]);
+    }
+  }
+  return contestants;
+}
+
+/** Prints the table and whether the goals are met; returns the numbers. */
+function report(
+  what: 'step' | 'epoch',
+  contestants: readonly Contestant[],
+  measured: ReadonlyMap<string, readonly number[]>,
+  memory: ReadonlyMap<string, number>,
+) {
+  const gflops = measured.get('peak');
+  const steps = what === 'step' ? 1 : STEPS_PER_EPOCH;
+  const of = (form: Form, rule: Rule) => measured.get(nameOf({ form, rule }));
+  const compiled = (rule: Rule) =>
+    (['compile', 'compile-max-autotune'] as const)
+      .map((form) => of(form, rule))
+      .filter((times) => times !== undefined)
+      .sort((a, b) => median(a) - median(b))[0];
+
+  const summaries = contestants.map(({ form, rule }) => {
+    const seconds = of(form, rule)!;
+    const eager = of('eager', rule);
+    const best = compiled(rule);
+    const floor = gflops?.map((g) => (flopOfStep(rule) * steps) / (g * 1e9));
+    return {
+      form,
+      rule,
+      median: median(seconds),
+      min: Math.min(...seconds),
+      overEager: eager && medianRatio(eager, seconds),
+      overCompile: best && medianRatio(best, seconds),
+      ofPeak: floor && medianRatio(floor, seconds),
+      peakBytes: memory.get(nameOf({ form, rule }))!,
+      seconds,
+    };
+  });
+
+  const time = (seconds: number) => (what === 'step' ? (seconds * 1e6).toFixed(0) : seconds.toFixed(3));
+  const unit = what === 'step' ? 'µs/step' : 's/epoch';
+  const times = (ratio: number | undefined) => (ratio === undefined ? '' : `${ratio.toFixed(2)} ×`);
+  const percent = (share: number | undefined) => (share === undefined ? '' : `${(share * 100).toFixed(1)} %`);
+  const head = ['', 'rule', unit, 'min', 'images/s', 'vs eager', 'vs compile', 'of FMA peak', 'peak RSS'];
+  const rows = summaries.map((s) => [
+    FORMS[s.form],
+    s.rule,
+    time(s.median),
+    time(s.min),
+    Math.round((BATCH * steps) / s.median).toLocaleString('en-US'),
+    times(s.overEager),
+    times(s.overCompile),
+    percent(s.ofPeak),
+    `${Math.round(s.peakBytes / 2 ** 20)} MiB`,
+  ]);
+  if (gflops) {
+    for (const rule of ['bp', 'dfa'] as const) {
+      const floor = (g: number) => time((flopOfStep(rule) * steps) / (g * 1e9));
+      const name = rule === 'bp' ? 'bp, fa' : rule;
+      const images = Math.round((median(gflops) * 1e9 * BATCH) / flopOfStep(rule)).toLocaleString('en-US');
+      const best = Math.max(...gflops);
+      rows.push(['FMA floor', name, floor(median(gflops)), floor(best), images, '', '', '100 %', '']);
+    }
+  }
+  console.log(`\n## fc, ${what === 'step' ? 'a training step' : 'a whole epoch, data included'}\n`);
+  console.log(table(head, rows));
+  if (gflops) {
+    console.log(
+      `\nFMA peak: median ${median(gflops).toFixed(0)} GFLOP/s, from ${Math.min(...gflops).toFixed(0)} to ` +
+        `${Math.max(...gflops).toFixed(0)}; a step of bp or fa is ${(flopOfStep('bp') / 1e6).toFixed(1)} MFLOP, ` +
+        `of dfa ${(flopOfStep('dfa') / 1e6).toFixed(1)}.`,
+    );
+  }
+  for (const { form, rule, overEager, ofPeak } of summaries) {
+    if (form !== 'cortorch' || rule === 'dfa') continue;
+    const judged = (value: number, goal: number) => `goal ${goal}: ${value >= goal ? 'met' : 'MISSED'}`;
+    if (overEager !== undefined) {
+      console.log(`${rule}: ${overEager.toFixed(2)} times eager (${judged(overEager, GOAL_OVER_EAGER)})`);
+    }
+    if (ofPeak !== undefined) {
+      console.log(`${rule}: ${ofPeak.toFixed(3)} of the FMA peak (${judged(ofPeak, GOAL_OF_PEAK)})`);
+    }
+  }
+  return { sides: summaries, gflops };
+}
+
+if (options.help) {
+  console.log(USAGE);
+} else {
+  await main();
+}

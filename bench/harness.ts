@@ -1,0 +1,139 @@
+/**
+ * Measuring several programs side by side: each is a process that lives as long as the benchmark and does a piece
+ * of work for each line on its stdin. The pieces are interleaved (A B C A B C …), so that a machine that gets
+ * slower or faster on the way does so for all of them, and every comparison is made within a round.
+ */
+import { spawn, spawnSync, type ChildProcess } from 'node:child_process';
+import fs from 'node:fs';
+import os from 'node:os';
+import path from 'node:path';
+import { createInterface, type Interface } from 'node:readline';
+import { setTimeout as sleep } from 'node:timers/promises';
+
+export type Reply = Record<string, unknown>;
+
+/** A process that answers each line on stdin with one line of JSON on stdout. */
+export class Side {
+  readonly #child: ChildProcess;
+  readonly #lines: AsyncIterator<string>;
+  readonly #reader: Interface;
+  #errors = '';
+
+  constructor(
+    readonly name: string,
+    command: string,
+    args: readonly string[],
+    env: NodeJS.ProcessEnv = {},
+  ) {
+    this.#child = spawn(command, args, { env: { ...process.env, ...env }, stdio: ['pipe', 'pipe', 'pipe'] });
+    this.#child.on('error', (error) => (this.#errors += error.message));
+    this.#child.stdin!.on('error', () => undefined); // it died; read() says so
+    this.#child.stderr!.on('data', (text) => (this.#errors = (this.#errors + text).slice(-4000)));
+    this.#reader = createInterface(this.#child.stdout!);
+    this.#lines = this.#reader[Symbol.asyncIterator]();
+  }
+
+  /** The next line that it says of its own accord. */
+  async read(): Promise<Reply> {
+    const { value, done } = await this.#lines.next();
+    if (done) throw new Error(`${this.name} ended: ${this.#errors.trim() || 'it said nothing'}`);
+    return JSON.parse(value) as Reply;
+  }
+
+  async ask(line: string): Promise<Reply> {
+    this.#child.stdin!.write(`${line}\n`);
+    return this.read();
+  }
+
+  close(): void {
+    this.#child.stdin!.end();
+    this.#reader.close();
+  }
+}
+
+/** Between two pieces of work: OpenMP threads spin for a moment before they sleep. */
+const PAUSE_MS = 40;
+
+/**
+ * Runs every piece of work once a round.
+ *
+ * @returns for each piece of work what it gave, round by round
+ */
+export async function interleave(
+  what: string,
+  rounds: number,
+  work: ReadonlyMap<string, () => Promise<number>>,
+): Promise<Map<string, number[]>> {
+  const results = new Map([...work.keys()].map((name) => [name, [] as number[]]));
+  const names = [...work.keys()];
+  for (let round = 0; round < rounds; round++) {
+    process.stderr.write(`\r${what}: round ${round + 1} of ${rounds} `);
+    // Everyone comes first once in a while: the first piece follows another one than the rest.
+    const order = names.map((_, i) => names[(i + round) % names.length]!);
+    for (const name of order) {
+      await sleep(PAUSE_MS);
+      results.get(name)!.push(await work.get(name)!());
+    }
+  }
+  process.stderr.write('\n');
+  return results;
+}
+
+export function median(values: readonly number[]): number {
+  const sorted = [...values].sort((a, b) => a - b);
+  const middle = sorted.length >> 1;
+  return sorted.length % 2 === 1 ? sorted[middle]! : (sorted[middle - 1]! + sorted[middle]!) / 2;
+}
+
+/** Median over the rounds of a / b. */
+export const medianRatio = (a: readonly number[], b: readonly number[]): number =>
+  median(a.map((value, round) => value / b[round]!));
+
+/** A Python that has torch: CORTORCH_PYTHON, or the one on the PATH. */
+export function findPython(): string | null {
+  const wish = process.env.CORTORCH_PYTHON;
+  const candidates = wish ? [wish] : ['python3', 'python'];
+  const found = candidates.find((python) => spawnSync(python, ['-c', 'import torch']).status === 0);
+  if (wish && found === undefined) {
+    throw new Error(`CORTORCH_PYTHON is ${wish}, which cannot import torch`);
+  }
+  return found ?? null;
+}
+
+/** Compiles a C++ program of one file for this machine alone; null if there is no compiler. */
+export function compileHere(source: string): string | null {
+  const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'cortorch-bench-'));
+  process.once('exit', () => fs.rmSync(folder, { recursive: true, force: true }));
+  const program = path.join(folder, path.basename(source, '.cpp'));
+  const flags = ['-std=gnu++20', '-O3', '-march=native', '-pthread', source, '-o', program];
+  const compilers = process.env.CXX ? [process.env.CXX] : ['g++', 'c++', 'clang++'];
+  const found = compilers.some((compiler) => spawnSync(compiler, flags).status === 0);
+  return found ? program : null;
+}
+
+/** The machine in words, and whether it is quiet. */
+export function machine() {
+  const cpus = os.cpus();
+  const [load] = os.loadavg();
+  // A virtual machine may hide the model's name, but not its family.
+  const info = fs.existsSync('/proc/cpuinfo') ? fs.readFileSync('/proc/cpuinfo', 'utf8') : '';
+  const field = (name: string) => new RegExp(`^${name}\\s*: (.*)$`, 'm').exec(info)?.[1];
+  const widest = ['avx512f', 'avx2', 'avx'].find((flag) => field('flags')?.split(' ').includes(flag));
+  return {
+    cpu: `${cpus[0]?.model.trim()} (family ${field('cpu family')}, model ${field('model')}, ${widest})`,
+    cores: cpus.length,
+    memoryGiB: Math.round(os.totalmem() / 2 ** 30),
+    loadBefore: load!,
+    node: process.version,
+    date: new Date().toISOString().slice(0, 10),
+  };
+}
+
+/** A table in Markdown, aligned; every column but the first two is of numbers. */
+export function table(head: readonly string[], rows: readonly (readonly string[])[]): string {
+  const widths = head.map((title, i) => Math.max(title.length, ...rows.map((row) => row[i]!.length)));
+  const text = (cells: readonly string[]) =>
+    `| ${cells.map((cell, i) => (i < 2 ? cell.padEnd(widths[i]!) : cell.padStart(widths[i]!))).join(' | ')} |`;
+  const rule = `| ${widths.map((width, i) => (i < 2 ? '-'.repeat(width) : `${'-'.repeat(width - 1)}:`)).join(' | ')} |`;
+  return [text(head), rule, ...rows.map(text)].join('\n');
+}

