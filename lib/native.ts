@@ -82,7 +82,7 @@ export interface NativeCounts {
   examples: number;
 }
 
-/** What steps add up to. */
+/** What steps add up to; steps, notFinite and seconds are of one call. */
 export interface NativePass extends NativeCounts {
   steps: number;
   notFinite: boolean;
@@ -129,6 +129,7 @@ export interface TrainerHandle {
     dataset: DatasetHandle,
     position: { batchSize: number; seed: number; epoch: number; firstStep: number },
     lrFactors: Float64Array,
+    sums: NativeCounts,
   ): Promise<NativePass>;
   step(
     images: Uint8Array | Float32Array,

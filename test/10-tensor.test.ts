@@ -1,5 +1,6 @@
 import t from 'tap';
 import { CortorchError, liveTensors, scope, Tensor } from '../lib/index.js';
+import { gc } from './support/gc.js';
 
 t.test('typed arrays in and out, every dtype, with their shapes', async (t) => {
   for (const data of [
@@ -124,10 +125,6 @@ t.test('dispose, using and scope', async (t) => {
 });
 
 t.test('the garbage collector frees what nobody disposed of', async (t) => {
-  const { setFlagsFromString } = await import('node:v8');
-  const { runInNewContext } = await import('node:vm');
-  setFlagsFromString('--expose-gc');
-  const gc = runInNewContext('gc') as () => void;
   const { native } = await import('../lib/native.js');
   const reported = (): number => native().tensor.externalMemory();
   const source = new Float32Array(250_000); // 1 MB

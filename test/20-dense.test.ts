@@ -71,7 +71,7 @@ t.test('operands that are not contiguous', async (t) => {
   scope(() => {
     const x = Tensor.from(randomArray(20 * 30, 1), [20, 30]);
     const w = Tensor.from(randomArray(20 * 7, 2), [20, 7]);
-    const same = (a: Tensor, b: Tensor): void => t.strictSame(a.data(), b.data());
+    const same = (a: Tensor, b: Tensor): boolean => t.strictSame(a.data(), b.data());
     const copy = (a: Tensor): Tensor => Tensor.from(a.data(), a.shape);
     same(dense(x.transpose(), w.transpose()), dense(copy(x.transpose()), copy(w.transpose())));
     same(denseAdjoint(w, x.transpose()), denseAdjoint(w, copy(x.transpose())));

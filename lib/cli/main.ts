@@ -58,14 +58,16 @@ const laterCommands = ['inspect', 'convert', 'reproduce'];
  * @returns the exit code: 0 done, 1 failed, 2 wrong usage, 130 interrupted
  */
 export async function main(argv: readonly string[]): Promise<number> {
-  // A reader that has gone (`| head`) is no failure of ours.
-  process.stdout.on('error', () => undefined);
+  process.stdout.off('error', ignore).on('error', ignore);
   try {
     return await dispatch(argv);
   } catch (error) {
     return failed(error, argv.includes('--debug'));
   }
 }
+
+/** A reader that has gone (`| head`) is no failure of ours. */
+const ignore = (): void => undefined;
 
 async function dispatch([name = '', ...args]: readonly string[]): Promise<number> {
   if (name === '--version') {

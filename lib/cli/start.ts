@@ -8,7 +8,7 @@ import type { RuleName } from '../rules/rules.js';
 import { defaultsFor, paper } from '../training/hyperparameters.js';
 import { Trainer, type EpochEvent } from '../training/trainer.js';
 import { holdOut } from './data.js';
-import { duration, integer, percent, plural } from './format.js';
+import { integer, percent, plural } from './format.js';
 import { EXIT_INTERRUPTED, Interrupt } from './interrupt.js';
 import { Progress } from './progress.js';
 import { table } from './table.js';
@@ -107,12 +107,11 @@ function summary(rows: readonly Row[], epochs: number): string {
       integer(images / seconds),
     ]),
   );
-  const total = rows.reduce((sum, row) => sum + row.seconds, 0);
+  const trained = integer(rows[0]!.images / epochs);
   return `${drawn}
-
-Here: after ${plural(epochs, 'epoch')}, seed ${SEED}, trained on 55,000 images (5,000 are held out), Adam as in the paper.
-In the paper (Bartunov et al. 2018, Table 1): the best of 500 epochs, chosen on the test set.
-Seconds and images/s: the training passes alone; ${duration(total)} in all.
+ here: after ${plural(epochs, 'epoch')} on ${trained} images (${integer(VALIDATION)} more are held out), seed ${SEED}
+ in the paper: the best of 500 epochs, chosen on the test set (Bartunov et al. 2018, Table 1)
+ seconds, images/s: the training passes alone, evaluation and loading not counted
 
 Next: npx cortorch train --dataset mnist --model ${MODEL} --rule fa --epochs 50 --out runs/fa
       npx cortorch --help`;

@@ -254,8 +254,10 @@ export class Trainer {
         firstStep: this.#stepInEpoch,
       };
       const start = performance.now();
-      const pass = await this.#network.stoppable(signal, () => this.#handle.run(handle, position, factors));
-      this.#add(pass, (performance.now() - start) / 1000);
+      const pass = await this.#network.stoppable(signal, () =>
+        this.#handle.run(handle, position, factors, { ...this.#sums, error5: 0 }),
+      );
+      this.#take(pass, pass, (performance.now() - start) / 1000);
       throwIfAborted(signal);
       yield this.#progress(options, stepsPerEpoch);
       run = Math.max(1, Math.min(2 * run, Math.round((RUN_SECONDS / pass.seconds) * pass.steps)));
@@ -301,7 +303,13 @@ export class Trainer {
         );
         next = batches.next();
         next.catch(() => undefined); // its error is thrown when it is awaited
-        this.#add(await work, (performance.now() - start) / 1000);
+        const pass = await work;
+        const sums = {
+          loss: this.#sums.loss + pass.loss,
+          error: this.#sums.error + pass.error,
+          examples: this.#sums.examples + pass.examples,
+        };
+        this.#take(pass, sums, (performance.now() - start) / 1000);
         if (performance.now() - lastEvent > 200) {
           lastEvent = performance.now();
           yield this.#progress(options, stepsPerEpoch ?? null);
@@ -313,13 +321,10 @@ export class Trainer {
     if (this.#sums.examples === 0) throw invalid('data', 'at least one batch in an epoch', 'none');
   }
 
-  #add(pass: NativePass, seconds: number): void {
-    this.#sums = {
-      loss: this.#sums.loss + pass.loss,
-      error: this.#sums.error + pass.error,
-      examples: this.#sums.examples + pass.examples,
-      seconds: this.#sums.seconds + seconds,
-    };
+  /** `sums` are those of the epoch so far, `pass` included. */
+  #take(pass: NativePass, sums: Omit<EpochSums, 'seconds'>, seconds: number): void {
+    const { loss, error, examples } = sums;
+    this.#sums = { loss, error, examples, seconds: this.#sums.seconds + seconds };
     this.#step += pass.steps;
     this.#stepInEpoch += pass.steps;
     if (pass.notFinite) {

@@ -112,6 +112,10 @@ Loss loss_of(const Napi::Value& value) {
   return name == "squared-error" ? Loss::squared_error : Loss::softmax_cross_entropy;
 }
 
+LossCounts counts_of(const Napi::Object& object) {
+  return {number(object, "loss"), number(object, "error"), number(object, "error5"), integer(object, "examples")};
+}
+
 Napi::Object counts_to(Napi::Env env, const LossCounts& counts) {
   Napi::Object object = Napi::Object::New(env);
   object.Set("loss", counts.loss);

@@ -30,6 +30,7 @@ NetworkSpec network_spec(const Napi::Object& object);
 OptimizerSpec optimizer_spec(const Napi::Object& object);
 Normalization normalization_of(const Napi::Value& value);
 Loss loss_of(const Napi::Value& value);
+LossCounts counts_of(const Napi::Object& object);
 Napi::Object counts_to(Napi::Env env, const LossCounts& counts);
 
 // A new tensor with a copy of a typed array's values. Throws if the shape does not hold as many.

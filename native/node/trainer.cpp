@@ -49,8 +49,8 @@ TrainerHandle::TrainerHandle(const Napi::CallbackInfo& info) : Wrapped(info) {
   });
 }
 
-// run(dataset, { batchSize, seed, epoch, firstStep }, lrFactors: Float64Array): a promise of sums over the
-// steps made, { loss, error, error5, examples, steps, notFinite, seconds }.
+// run(dataset, { batchSize, seed, epoch, firstStep }, lrFactors: Float64Array, sums): a promise of
+// { loss, error, error5, examples } going on from `sums`, and of the { steps, notFinite, seconds } of this run.
 Napi::Value TrainerHandle::run(const Napi::CallbackInfo& info) {
   return guarded(info.Env(), [&]() -> Napi::Value {
     const Napi::Object options = info[1].As<Napi::Object>();
@@ -61,8 +61,8 @@ Napi::Value TrainerHandle::run(const Napi::CallbackInfo& info) {
         [model = model_.get(), trainer = trainer_, dataset = DatasetHandle::unwrap(info[0], "dataset").dataset(),
          batch_size = integer(options, "batchSize"), seed = seed_of(options.Get("seed")),
          epoch = static_cast<uint32_t>(integer(options, "epoch")), first_step = integer(options, "firstStep"),
-         factors = std::vector<double>(array.Data(), array.Data() + array.ElementLength())] {
-          return timed([&] { return trainer->run(*dataset, batch_size, seed, epoch, first_step, factors, model->thread.stop_flag()); });
+         counts = counts_of(info[3].As<Napi::Object>()), factors = std::vector<double>(array.Data(), array.Data() + array.ElementLength())] {
+          return timed([&] { return trainer->run(*dataset, batch_size, seed, epoch, first_step, factors, counts, model->thread.stop_flag()); });
         },
         timed_to);
   });

@@ -45,11 +45,12 @@ PassResult Trainer::step(const at::Tensor& x, const at::Tensor& targets, double 
 }
 
 PassResult Trainer::run(const Dataset& data, int64_t batch_size, uint64_t seed, uint32_t epoch, int64_t first_step,
-                        std::span<const double> lr_factors, const std::atomic<bool>& stop) {
+                        std::span<const double> lr_factors, const LossCounts& counts, const std::atomic<bool>& stop) {
   if (order_.seed != seed || order_.epoch != epoch || order_.indices.size() != static_cast<std::size_t>(data.size())) {
     order_ = {seed, epoch, permutation(seed, epoch, data.size())};
   }
   PassResult total;
+  total.counts = counts;
   for (std::size_t i = 0; i < lr_factors.size() && !stop.load(std::memory_order_relaxed); ++i) {
     const int64_t begin = (first_step + static_cast<int64_t>(i)) * batch_size;
     const int64_t count = std::min(batch_size, data.size() - begin);

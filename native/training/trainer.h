@@ -31,8 +31,9 @@ class Trainer {
 
   // Steps `first_step` … of epoch `epoch`, one for each learning-rate factor; the epoch is a permutation of
   // the data set in batches, of which the last may be short. Ends early, between steps, when `stop` is set.
+  // The counts go on from `counts`, step by step: how an epoch is cut into runs does not change their bits.
   PassResult run(const Dataset& data, int64_t batch_size, uint64_t seed, uint32_t epoch, int64_t first_step,
-                 std::span<const double> lr_factors, const std::atomic<bool>& stop);
+                 std::span<const double> lr_factors, const LossCounts& counts, const std::atomic<bool>& stop);
 
   Optimizer& optimizer() { return optimizer_; }
 
