@@ -43,14 +43,25 @@ export type CortorchErrorCode =
   | 'ERR_THREADS_CONFLICT'
   /** An error inside libtorch or the addon. */
   | 'ERR_NATIVE'
+  | 'ERR_OUT_OF_MEMORY'
   /** The addon has not been built on this machine. */
   | 'ERR_NATIVE_NOT_BUILT'
   /** The addon is there but the system does not load it. */
-  | 'ERR_NATIVE_LOAD_FAILED'
-  | 'ERR_LIBTORCH_NOT_FOUND'
-  | 'ERR_LIBTORCH_UNSUPPORTED'
-  /** The libtorch that the addon was built with is no longer where it was. */
-  | 'ERR_LIBTORCH_MOVED';
+  | 'ERR_NATIVE_LOAD'
+  /** The libtorch that the addon was built with is no longer where it was, or is another version. */
+  | 'ERR_LIBTORCH_MOVED'
+  // What setting up can end in.
+  | 'ERR_LIBTORCH_INVALID'
+  | 'ERR_LIBTORCH_VERSION'
+  | 'ERR_LIBTORCH_DOWNLOAD'
+  | 'ERR_COMPILER_NOT_FOUND'
+  | 'ERR_CMAKE_NOT_FOUND'
+  | 'ERR_PLATFORM_UNSUPPORTED'
+  | 'ERR_NATIVE_BUILD'
+  | 'ERR_CACHE_NOT_WRITABLE'
+  | 'ERR_BUILD_FOLDER'
+  | 'ERR_DEPENDENCIES'
+  | 'ERR_TYPESCRIPT';
 
 /** Every error that this package throws on purpose. */
 export class CortorchError extends Error {

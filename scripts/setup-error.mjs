@@ -4,7 +4,7 @@
  */
 export class SetupError extends Error {
   /**
-   * @param {string} code such as ERR_LIBTORCH_NOT_FOUND
+   * @param {string} code such as ERR_LIBTORCH_DOWNLOAD
    * @param {string} summary one sentence
    * @param {{ tried?: { source: string, path?: string | undefined, outcome: string }[], found?: string, needed?: string,
    *           remedies?: string[] }} [details]

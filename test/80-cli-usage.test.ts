@@ -1,7 +1,7 @@
 /** Wrong usage: exit code 2, and one sentence that names what is wrong and what would be right. */
 import fs from 'node:fs';
 import path from 'node:path';
-import t from 'tap';
+import t, { type Test } from 'tap';
 import { main } from '../lib/cli/main.js';
 import { commandOptions, kebab, options } from '../lib/cli/options.js';
 import { gatherSettings, optimizerOf, resolveSettings, scheduleOf } from '../lib/cli/settings.js';
@@ -24,7 +24,7 @@ async function call(...args: string[]): Promise<{ code: number; stdout: string; 
 const MNIST = ['--dataset', 'mnist', '--model', 'mnist-fc'];
 
 /** What `cortorch train` with these flags says, without its code. */
-async function refused(t: Tap.Test, flags: readonly string[], code: string, message: RegExp, exit = 2) {
+async function refused(t: Test, flags: readonly string[], code: string, message: RegExp, exit = 2) {
   const { code: exitCode, stdout, stderr } = await call('train', ...flags);
   t.equal(exitCode, exit, `exit code of ${flags.join(' ')}`);
   t.equal(stdout, '', 'nothing on stdout');

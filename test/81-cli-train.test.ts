@@ -1,7 +1,7 @@
 /** train, eval and init, end to end: lines, files and exit codes of the contract. */
 import fs from 'node:fs';
 import path from 'node:path';
-import t from 'tap';
+import t, { type Test } from 'tap';
 import { readCheckpoint } from '../lib/training/checkpoint.js';
 import { cortorch, metricsOf, smallSpec, timeless, writeTinyData, type Line } from './support/cli.js';
 
@@ -16,13 +16,13 @@ const SMALL = [
   ...['--validation', '100', '--batch-size', '20', '--lr', '0.01', '--seed', '1'],
 ];
 
-function checkScores(t: Tap.Test, scores: Record<string, unknown>) {
+function checkScores(t: Test, scores: Record<string, unknown>) {
   t.strictSame(Object.keys(scores), ['loss', 'error', 'error5']);
   for (const value of Object.values(scores)) t.type(value, 'number');
   t.ok((scores.error as number) >= 0 && (scores.error as number) <= 1, 'a fraction');
 }
 
-function checkLines(t: Tap.Test, lines: readonly Line[], epochs: number, checkpoint: string | null) {
+function checkLines(t: Test, lines: readonly Line[], epochs: number, checkpoint: string | null) {
   const start = lines[0]!;
   const end = lines.at(-1)!;
   t.strictSame(Object.keys(start), ['type', 'config', 'parameters', 'device']);

@@ -12,6 +12,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 
 namespace cortorch {
 namespace {
@@ -19,6 +20,14 @@ namespace {
 using torch::autograd::AutogradContext;
 using torch::autograd::Function;
 using torch::autograd::variable_list;
+
+// The mean loss as a tensor. A sum in float64 may be past what float32 holds: that is infinity there.
+at::Tensor mean_loss(const LossCounts& counts, const at::Tensor& like) {
+  const double mean = counts.loss / static_cast<double>(std::max<int64_t>(1, counts.examples));
+  const double limit = std::numeric_limits<float>::max();
+  return at::scalar_tensor(std::abs(mean) > limit ? std::copysign(INFINITY, mean) : mean,
+                           like.options().requires_grad(false));
+}
 
 // Answers that rank before the right one; ties go to the lower class, as in argmax. A NaN ranks the right
 // answer last.
@@ -83,7 +92,7 @@ struct CrossEntropy : Function<CrossEntropy> {
     const at::Tensor gradient = cross_entropy_pass(logits.contiguous(), labels.contiguous(), true, here);
     counts->add(here);
     ctx->save_for_backward({logits, labels, gradient});
-    return at::scalar_tensor(here.loss / static_cast<double>(std::max<int64_t>(1, here.examples)), logits.options().requires_grad(false));
+    return mean_loss(here, logits);
   }
   static variable_list backward(AutogradContext* ctx, const variable_list& grads) {
     const auto saved = ctx->get_saved_variables();
@@ -127,7 +136,7 @@ struct SquaredError : Function<SquaredError> {
     here.examples = batch;
     counts->add(here);
     ctx->save_for_backward({outputs, difference, targets});
-    return at::scalar_tensor(here.loss / static_cast<double>(std::max<int64_t>(1, batch)), outputs.options().requires_grad(false));
+    return mean_loss(here, outputs);
   }
   static variable_list backward(AutogradContext* ctx, const variable_list& grads) {
     const auto saved = ctx->get_saved_variables();

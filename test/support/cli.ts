@@ -137,7 +137,7 @@ export function writeTinyData(folder: string, { train = 600, test = 200 } = {}):
       for (let p = 0; p < SIDE * SIDE; p++) {
         noise = (Math.imul(noise, 1664525) + 1013904223) >>> 0;
         const bar = Math.floor(p / SIDE) === 2 * labels[i]! + 4;
-        images[i * SIDE * SIDE + p] = (noise >>> 25) + (bar ? 60 : 0);
+        images[i * SIDE * SIDE + p] = (noise >>> 26) + (bar ? 120 : 0);
       }
     }
     fs.writeFileSync(path.join(folder, `${name}-images-idx3-ubyte`), idx([count, SIDE, SIDE], images));
