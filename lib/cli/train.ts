@@ -83,6 +83,7 @@ export async function train(flags: Flags<'train'>): Promise<number> {
   else await run?.begin(config, await checkpoint(null));
   await run?.log(start);
   report.start(start, run, from);
+  if (from && isDone(config, from)) report.note(`There is nothing left to do; --epochs N goes on`);
   try {
     const { epochs, maxSteps } = config;
     const { validation, test } = data;
@@ -142,6 +143,9 @@ function modelConfig(config: RunConfig, network: Network): ModelConfig {
   const { spec, rule, normalization, seed } = network;
   return { network: spec, rule, normalization, seed, model, dataset };
 }
+
+const isDone = ({ epochs, maxSteps = Infinity }: RunConfig, { epoch, step }: Checkpoint): boolean =>
+  epoch >= epochs || step >= maxSteps;
 
 /** By the validation error; without validation the last epoch is as good as any. Never by the test error. */
 function isBetter({ validation, partial }: EpochEvent, best: Best | null): boolean {

@@ -5,7 +5,7 @@
 
 import { existsSync, statSync } from 'node:fs';
 import { mkdir } from 'node:fs/promises';
-import { join, resolve } from 'node:path';
+import { dirname, join, resolve } from 'node:path';
 import { CortorchError } from '../errors.js';
 import { LineFile, removeLeftovers, writeFailure, writeFileAtomic } from '../files.js';
 import { readCheckpoint, writeCheckpoint, type Checkpoint } from './checkpoint.js';
@@ -48,11 +48,7 @@ export class RunDirectory {
         `${path} holds a run already; go on with it (--resume ${path}) or name another folder (--out)`,
       );
     }
-    try {
-      await mkdir(path, { recursive: true });
-    } catch (error) {
-      throw writeFailure(path, error);
-    }
+    await makeFolder(path);
     return run;
   }
 
@@ -129,6 +125,28 @@ export class RunDirectory {
 
   #writeConfig(config: object): Promise<void> {
     return writeFileAtomic(this.config, Buffer.from(`${JSON.stringify(config, null, 2)}\n`));
+  }
+}
+
+/**
+ * Makes a folder, and those that it is in. Not mkdir's `recursive`: it never ends where a folder that is there
+ * claims not to be when something is made in it, as /proc does.
+ */
+async function makeFolder(path: string): Promise<void> {
+  const make = (): Promise<void> =>
+    mkdir(path).catch((error: NodeJS.ErrnoException) => {
+      if (error.code !== 'EEXIST') throw error;
+    });
+  try {
+    await make();
+  } catch (error) {
+    const parent = dirname(path);
+    if ((error as NodeJS.ErrnoException).code !== 'ENOENT' || parent === path)
+      throw writeFailure(path, error);
+    await makeFolder(parent);
+    await make().catch((again: unknown) => {
+      throw writeFailure(path, again);
+    });
   }
 }
 

@@ -1,24 +1,21 @@
 /** The command line as a process of its own, and a data set small enough to learn in a moment. */
 import { spawn, type ChildProcess } from 'node:child_process';
+import { createHash } from 'node:crypto';
 import fs from 'node:fs';
 import path from 'node:path';
 import { packageRoot } from '../../scripts/build.mjs';
-
-/** What tap adds would have each process covered and slow; a user has none of it. */
-const environment = Object.fromEntries(
-  Object.entries(process.env).filter(([name]) => !/^(NODE_OPTIONS|TAP|_TAPJS)/.test(name)),
-);
 
 const tsx = path.join(packageRoot, 'node_modules/tsx/dist/esm/index.mjs');
 
 /** As bin/cortorch.js does it, but from the sources. */
 const script = (module: string): string =>
-  `import { main } from ${JSON.stringify(path.join(packageRoot, module))};
+  `import { main } from ${JSON.stringify(path.resolve(packageRoot, module))};
    process.exitCode = await main(process.argv.slice(1));`;
 
 export interface Finished {
   /** null: ended by a signal */
   readonly code: number | null;
+  readonly signal: NodeJS.Signals | null;
   readonly stdout: string;
   readonly stderr: string;
   /** The lines of stdout. */
@@ -48,21 +45,14 @@ export interface CliOptions {
 /** Starts `cortorch ARGS`. */
 export function start(args: readonly string[], options: CliOptions = {}): Running {
   const { cwd, env, module = 'lib/cli/main.ts', shell } = options;
-  const command = [
-    process.execPath,
-    '--import',
-    tsx,
-    '--input-type=module',
-    '-e',
-    script(module),
-    '--',
-    ...args,
-  ];
+  // tap has every process load its hooks: slower, and they end it at signals that a user's process survives.
+  const node = ['env', '-u', 'NODE_OPTIONS', process.execPath, '--import', tsx];
+  const command = [...node, '--input-type=module', '-e', script(module), '--', ...args];
   const [program, ...rest] =
     shell === undefined ? command : ['bash', '-c', `${shell}; exec "$@"`, '-', ...command];
   const child = spawn(program!, rest, {
     cwd,
-    env: { ...environment, ...env },
+    env: { ...process.env, ...env },
     stdio: ['ignore', 'pipe', 'pipe'],
   });
   const output = { stdout: '', stderr: '' };
@@ -75,7 +65,9 @@ export function start(args: readonly string[], options: CliOptions = {}): Runnin
   }
   const finished = new Promise<Finished>((resolve, reject) => {
     child.on('error', reject);
-    child.on('close', (code) => resolve({ code, ...output, lines: parseLines(output.stdout) }));
+    child.on('close', (code, signal) =>
+      resolve({ code, signal, ...output, lines: parseLines(output.stdout) }),
+    );
   });
   const seen = (pattern: RegExp): Promise<void> =>
     new Promise((resolve, reject) => {
@@ -165,3 +157,14 @@ export const smallSpec = {
   ],
   loss: 'softmax-cross-entropy',
 };
+
+/** A digest of each parameter: comparing those is quick, and a difference is short to read. */
+export function digests(
+  parameters: ReadonlyMap<string, { readonly data: Float32Array }>,
+): Record<string, string> {
+  const digest = ({ buffer, byteOffset, byteLength }: Float32Array): string =>
+    createHash('sha256')
+      .update(Buffer.from(buffer, byteOffset, byteLength))
+      .digest('hex');
+  return Object.fromEntries([...parameters].map(([name, { data }]) => [name, digest(data)]));
+}

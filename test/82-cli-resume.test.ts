@@ -1,0 +1,184 @@
+/** Interrupting and going on: the end is bit for bit that of a run that was left alone. */
+import fs from 'node:fs';
+import path from 'node:path';
+import t, { type Test } from 'tap';
+import { readCheckpoint } from '../lib/training/checkpoint.js';
+import { cortorch, digests, metricsOf, smallSpec, start, timeless, writeTinyData } from './support/cli.js';
+
+const folder = t.testdir({ 'small.json': JSON.stringify(smallSpec) });
+const data = writeTinyData(path.join(folder, 'data'), { train: 3100, test: 200 });
+const at = (name: string) => path.join(folder, name);
+
+/** 300 steps an epoch. */
+const FLAGS = [
+  ...['train', '--dataset', 'mnist', '--data-dir', data, '--model', at('small.json')],
+  ...['--validation', '100', '--batch-size', '10', '--seed', '3', '--json'],
+];
+
+/** Everything that a run leaves, without times. */
+async function result(run: string) {
+  const [last, best] = await Promise.all([
+    readCheckpoint(path.join(run, 'last.pt')),
+    readCheckpoint(path.join(run, 'best.pt')),
+  ]);
+  const { state, best: chosen } = last.training!;
+  const { parameters, ...optimizer } = state.optimizer;
+  const moments = parameters.flatMap(({ name, state: arrays }) =>
+    Object.entries(arrays).map(([key, values]): [string, { data: Float32Array }] => [
+      `${name} ${key}`,
+      { data: values },
+    ]),
+  );
+  return {
+    last: {
+      epoch: last.epoch,
+      step: last.step,
+      stepInEpoch: state.stepInEpoch,
+      chosen,
+      metrics: last.metrics,
+    },
+    best: { epoch: best.epoch, step: best.step, metrics: best.metrics },
+    optimizer,
+    parameters: digests(last.parameters),
+    bestParameters: digests(best.parameters),
+    moments: digests(new Map(moments)),
+    metrics: metricsOf(run)
+      .slice(1)
+      .map(timeless)
+      .map((line) => ({ ...line, checkpoint: undefined })),
+  };
+}
+
+async function sameAsUndisturbed(t: Test, resumed: string, flags: readonly string[]) {
+  const alone = `${resumed}-undisturbed`;
+  t.match(await cortorch([...FLAGS, ...flags, '--out', alone]), { code: 0 });
+  t.strictSame(await result(resumed), await result(alone));
+}
+
+for (const signal of ['SIGINT', 'SIGTERM'] as const) {
+  t.test(`${signal} saves and ends with 130`, async (t) => {
+    const out = at(signal);
+    const flags = ['--rule', 'fa', '--epochs', '4'];
+    const run = start([...FLAGS, ...flags, '--out', out]);
+    await run.seen(/"epoch":1,/);
+    run.process.kill(signal);
+    const { code, stderr, lines } = await run.finished;
+    t.equal(code, 130, stderr);
+    t.match(stderr, `To go on: cortorch train --resume ${out}`);
+    t.notMatch(lines.at(-1), { type: 'end' });
+    const { step } = await readCheckpoint(path.join(out, 'last.pt'));
+    t.ok(step >= 300 && step < 1200, `stopped at step ${step}`);
+
+    const resumed = await cortorch(['train', '--resume', out, '--json']);
+    t.equal(resumed.code, 0, resumed.stderr);
+    t.match(resumed.lines[0], { type: 'start', config: { rule: 'fa', epochs: 4 } });
+    t.match(resumed.stderr, `Going on with ${out} after epoch`);
+    await sameAsUndisturbed(t, out, flags);
+  });
+}
+
+t.test('an interrupted run in the middle of an epoch, with momentum and a cosine schedule', async (t) => {
+  const out = at('middle');
+  const flags = ['--rule', 'dfa', '--epochs', '2', '--optimizer', 'sgd', '--momentum', '0.9'].concat([
+    '--lr-schedule',
+    'cosine',
+    '--warmup-epochs',
+    '0.5',
+  ]);
+  t.match(await cortorch([...FLAGS, ...flags, '--max-steps', '410', '--out', out]), { code: 0 });
+  t.match(await readCheckpoint(path.join(out, 'last.pt')), {
+    epoch: 1,
+    step: 410,
+    training: { state: { stepInEpoch: 110 } },
+  });
+  t.match(metricsOf(out).at(-2), { epoch: 2, partial: true });
+  t.match(await cortorch(['train', '--resume', out]), { code: 0 });
+  await sameAsUndisturbed(t, out, flags);
+});
+
+t.test('a killed run goes on from its last epoch', async (t) => {
+  const out = at('killed');
+  const run = start([...FLAGS, '--epochs', '3', '--out', out]);
+  await run.seen(/"epoch":2,/);
+  run.process.kill('SIGKILL');
+  t.equal((await run.finished).code, null);
+  const { epoch } = await readCheckpoint(path.join(out, 'last.pt'));
+  t.ok(epoch >= 1, `epoch ${epoch} is complete`);
+  // What a kill in the middle of writing leaves.
+  fs.writeFileSync(path.join(out, '.last.pt.0123456789abcdef.tmp'), 'half');
+  fs.appendFileSync(path.join(out, 'metrics.jsonl'), '{"type":"epoch","epo');
+  t.match(await cortorch(['train', '--resume', out]), { code: 0 });
+  t.strictSame(fs.readdirSync(out).sort(), ['best.pt', 'config.json', 'last.pt', 'metrics.jsonl']);
+  await sameAsUndisturbed(t, out, ['--epochs', '3']);
+});
+
+t.test('a run can be resumed from its first second', async (t) => {
+  const out = at('first');
+  const run = start([...FLAGS, '--epochs', '1', '--out', out]);
+  await run.seen(/"type":"start"/);
+  run.process.kill('SIGKILL');
+  await run.finished;
+  t.match(await readCheckpoint(path.join(out, 'last.pt')), { epoch: 0, step: 0 });
+  t.match(await cortorch(['train', '--resume', out]), { code: 0 });
+  await sameAsUndisturbed(t, out, ['--epochs', '1']);
+});
+
+t.test('more epochs than at first, once it is finished', async (t) => {
+  const out = at('more');
+  t.match(await cortorch([...FLAGS, '--epochs', '1', '--out', out]), { code: 0 });
+  const before = await result(out);
+  const nothing = await cortorch(['train', '--resume', out, '--json']);
+  t.match(nothing, { code: 0, stderr: /nothing left to do; --epochs N/ });
+  t.match(nothing.lines.at(-1), { type: 'end', best: { epoch: 1 } });
+  t.strictSame(await result(out), before);
+  const more = ['train', '--resume', out, '--epochs', '2', '--threads', '1'];
+  t.match(await cortorch(more), { code: 0 });
+  t.match(await result(out), { last: { epoch: 2, step: 600 } });
+  t.match(JSON.parse(fs.readFileSync(path.join(out, 'config.json'), 'utf8')), { epochs: 2, threads: 1 });
+});
+
+t.test('what must not change on resuming', async (t) => {
+  const out = at('fixed');
+  const flags = ['--epochs', '1', '--lr-schedule', 'cosine', '--lr', '0.001'];
+  t.match(await cortorch([...FLAGS, ...flags, '--out', out]), { code: 0 });
+  const refused = async (message: RegExp, ...more: string[]) => {
+    const { code, stdout, stderr } = await cortorch(['train', '--resume', out, ...more]);
+    t.match({ code, stdout, stderr }, { code: 2, stdout: '', stderr: message });
+  };
+  await refused(/--lr is 0\.01, but the run in .* has 0\.001/, '--lr', '0.01');
+  await refused(/--rule is fa, but the run .* has bp/, '--rule', 'fa');
+  await refused(/--momentum is 0\.9, but the run .* does not use it/, '--momentum', '0.9');
+  await refused(/--epochs is 3, but the cosine schedule/, '--epochs', '3');
+  await refused(/a run goes on in its own folder/, '--out', at('elsewhere'));
+  t.match(
+    await cortorch(['train', '--resume', out, '--lr', '0.001', '--out', out]),
+    { code: 0 },
+    'the same is fine',
+  );
+  t.match(await cortorch(['train', '--resume', at('nowhere')]), {
+    code: 1,
+    stderr: /ERR_CHECKPOINT_NOT_FOUND.*is not the folder of a run: it has no config\.json/,
+  });
+});
+
+t.test('Ctrl-C without --out, and a second one', async (t) => {
+  const once = start([...FLAGS, '--epochs', '1000']);
+  await once.seen(/"epoch":1,/);
+  once.process.kill('SIGINT');
+  t.match(await once.finished, { code: 130, stderr: /Interrupted. Nothing was written/ });
+
+  const twice = start([...FLAGS, '--epochs', '1000', '--out', at('twice')]);
+  await twice.seen(/"epoch":1,/);
+  twice.process.kill('SIGINT');
+  twice.process.kill('SIGINT'); // as npx does: it counts as one
+  t.match(await twice.finished, { code: 130, stderr: /saved in/ });
+});
+
+t.test('a reader that goes away ends training in good order', async (t) => {
+  const out = at('pipe');
+  const run = start([...FLAGS, '--epochs', '1000', '--out', out]);
+  await run.seen(/"epoch":1,/);
+  run.process.stdout!.destroy();
+  t.match(await run.finished, { code: 130 });
+  t.ok((await readCheckpoint(path.join(out, 'last.pt'))).epoch >= 1);
+});
