@@ -144,6 +144,15 @@ t.test('data that are broken', async (t) => {
   t.match(tooMany, { code: 2, stderr: /cannot hold out 600 images/ });
 });
 
+t.test('data that do not fit the network', async (t) => {
+  const vector = { ...smallSpec, input: [100], layers: smallSpec.layers.slice(1) };
+  fs.writeFileSync(at('vector.json'), JSON.stringify(vector));
+  const flags = FLAGS.map((flag) => (flag === at('small.json') ? at('vector.json') : flag));
+  const finished = await cortorch([...flags, ...DATA, '--out', at('unfitting')]);
+  t.match(finished, { code: 2, stderr: /expected examples of shape 100, the network's input/ });
+  t.strictSame(fs.readdirSync(at('unfitting')), [], 'no run was begun');
+});
+
 t.test('checkpoints that are none', async (t) => {
   fs.writeFileSync(at('text.pt'), 'not a checkpoint');
   const evaluate = (file: string) => cortorch(['eval', '--checkpoint', file, '--dataset', 'mnist', ...DATA]);

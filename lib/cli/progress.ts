@@ -9,7 +9,8 @@ import { duration, integer, percent, significant } from './format.js';
 /** Where nothing can be rewritten: seconds between two lines of progress. */
 const SECONDS_BETWEEN_LINES = 60;
 
-const BAR_WIDTH = 20;
+/** Characters: with it, rate, time left and error fit the usual 80 columns. */
+const BAR_WIDTH = 12;
 
 /** What {@link Progress} needs of stderr. */
 export interface Screen {
@@ -62,8 +63,8 @@ function fitting(start: string, event: ProgressEvent, width: number): string {
   const parts = [
     `epoch ${epoch}/${epochs}`,
     ...(secondsLeft === null ? [] : [`${duration(secondsLeft)} left`]),
-    `error ${percent(error)}`,
     `${integer(imagesPerSecond)} images/s`,
+    `error ${percent(error)}`,
     `loss ${significant(loss)}`,
   ];
   let line = start;

@@ -47,6 +47,7 @@ export async function train(flags: Flags<'train'>): Promise<number> {
     precision: config.precision,
     normalization: normalizationOf(config),
   });
+  network.checkData(data.train);
   const trainer = new Trainer(network, {
     optimizer: optimizerOf(config),
     batchSize: config.batchSize,
@@ -83,7 +84,7 @@ export async function train(flags: Flags<'train'>): Promise<number> {
   else await run?.begin(config, await checkpoint(null));
   await run?.log(start);
   report.start(start, run, from);
-  if (from && isDone(config, from)) report.note(`There is nothing left to do; --epochs N goes on`);
+  if (from && isDone(config, from)) report.note('There is nothing left to do; --epochs N goes on');
   try {
     const { epochs, maxSteps } = config;
     const { validation, test } = data;

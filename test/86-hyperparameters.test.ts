@@ -1,0 +1,61 @@
+/** The paper's settings as defaults. */
+import t from 'tap';
+import { presetNames } from '../lib/model/presets.js';
+import { ruleNames } from '../lib/rules/rules.js';
+import { defaultsFor, paper } from '../lib/training/hyperparameters.js';
+import { resolveOptimizer } from '../lib/training/optimizer.js';
+
+t.test('Table 5 for the presets and rules of this version', async (t) => {
+  t.strictSame(defaultsFor('mnist-fc', 'bp'), {
+    type: 'adam',
+    lr: 1.52e-4,
+    beta1: 0.9,
+    beta2: 0.999,
+    eps: 1e-8,
+  });
+  t.strictSame(defaultsFor('mnist-fc', 'fa'), {
+    type: 'adam',
+    lr: 1.68e-4,
+    beta1: 0.9,
+    beta2: 0.999,
+    eps: 1e-4,
+  });
+  t.strictSame(defaultsFor('mnist-fc', 'dfa'), {
+    type: 'adam',
+    lr: 1.649e-3,
+    beta1: 0.9,
+    beta2: 0.95,
+    eps: 1e-3,
+  });
+  for (const preset of presetNames) {
+    for (const rule of ruleNames) {
+      t.ok(paper[preset]?.settings[rule], `settings of ${preset} with ${rule}`);
+      t.ok(paper[preset]?.results[rule], `results of ${preset} with ${rule}`);
+    }
+  }
+});
+
+t.test("PyTorch's defaults elsewhere", async (t) => {
+  for (const model of ['mine.json', 'constructor', '__proto__']) {
+    t.strictSame(defaultsFor(model, 'bp'), { type: 'adam' });
+  }
+  t.strictSame(defaultsFor('mnist-fc', 'bp', 'sgd'), { type: 'sgd' });
+  t.match(resolveOptimizer(defaultsFor('mine.json', 'fa')), {
+    lr: 1e-3,
+    beta1: 0.9,
+    beta2: 0.999,
+    eps: 1e-8,
+  });
+});
+
+t.test('every column is plausible', async (t) => {
+  for (const { settings, results } of Object.values(paper)) {
+    for (const [rule, { forward, inverse, noise, targetStep }] of Object.entries(settings)) {
+      t.doesNotThrow(() => resolveOptimizer({ type: 'adam', ...forward }), rule);
+      t.equal(inverse !== undefined, rule.includes('tp'), `${rule}: inverses are of target propagation`);
+      t.equal(noise !== undefined, rule.includes('tp'));
+      t.equal(targetStep !== undefined, rule.startsWith('dtp'));
+    }
+    for (const { train, test } of Object.values(results)) t.ok(train <= test && test < 100);
+  }
+});
