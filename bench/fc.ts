@@ -78,13 +78,11 @@ function flopOfStep(rule: Rule): number {
 async function main(): Promise<void> {
   const threads = Number(options.threads);
   const rounds = Number(options.rounds);
-  const before = machine();
+  const before = await machine();
   const python = findPython();
-  if (before.loadBefore > 0.3) {
-    note(
-      `The load is ${before.loadBefore.toFixed(2)}: something else is running here, so these are not final.`,
-    );
-  }
+  const busy = `${(before.busyBefore * 100).toFixed(0)} % of the processor was busy before`;
+  if (before.busyBefore > 0.05)
+    note(`${busy}: something else is running here, so these are not final numbers.`);
   const versions = { cortorch: readRecord()?.version ?? 'unknown', torch: 'none' };
   const peak = startPeak(threads);
   const contestants = await startAll(threads, python, versions);
@@ -129,7 +127,7 @@ async function main(): Promise<void> {
   fs.mkdirSync(path.dirname(file), { recursive: true });
   fs.writeFileSync(file, JSON.stringify({ machine: before, versions, threads, rounds, ...results }, null, 1));
   console.log(
-    `\n${before.cpu}, ${before.cores} cores, ${threads} threads; load before ${before.loadBefore.toFixed(2)}; ` +
+    `\n${before.cpu}, ${before.cores} cores, ${threads} threads; ${busy}; ` +
       `Node ${before.node}, libtorch ${versions.cortorch}, ${versions.torch}; ${before.date}`,
   );
   note(`Every measurement is in ${path.relative(process.cwd(), file)}`);

@@ -111,10 +111,22 @@ export function compileHere(source: string): string | null {
   return found ? program : null;
 }
 
+/** The share of the processor's time that is used, by anyone, in the next two seconds: 0 to 1. */
+export async function busyShare(): Promise<number> {
+  const spent = () => {
+    const times = os.cpus().map((cpu) => cpu.times);
+    const idle = times.reduce((sum, time) => sum + time.idle, 0);
+    return { idle, all: times.reduce((sum, t) => sum + t.user + t.nice + t.sys + t.irq + t.idle, 0) };
+  };
+  const before = spent();
+  await sleep(2000);
+  const after = spent();
+  return 1 - (after.idle - before.idle) / (after.all - before.all);
+}
+
 /** The machine in words, and whether it is quiet. */
-export function machine() {
+export async function machine() {
   const cpus = os.cpus();
-  const [load] = os.loadavg();
   // A virtual machine may hide the model's name, but not its family.
   const info = fs.existsSync('/proc/cpuinfo') ? fs.readFileSync('/proc/cpuinfo', 'utf8') : '';
   const field = (name: string) => new RegExp(`^${name}\\s*: (.*)$`, 'm').exec(info)?.[1];
@@ -123,7 +135,7 @@ export function machine() {
     cpu: `${cpus[0]?.model.trim()} (family ${field('cpu family')}, model ${field('model')}, ${widest})`,
     cores: cpus.length,
     memoryGiB: Math.round(os.totalmem() / 2 ** 30),
-    loadBefore: load!,
+    busyBefore: await busyShare(),
     node: process.version,
     date: new Date().toISOString().slice(0, 10),
   };

@@ -118,6 +118,13 @@ export function invalid(name: string, expected: string, received: unknown): Cort
   return new CortorchError('ERR_INVALID_ARGUMENT', message);
 }
 
+/** Another thread may write to shared memory while it is copied. @throws CortorchError ERR_INVALID_ARGUMENT */
+export function checkMemory(array: ArrayBufferView, name: string): void {
+  if (array.buffer instanceof SharedArrayBuffer) {
+    throw invalid(name, 'an array of its own memory (copy it with slice())', 'one over a SharedArrayBuffer');
+  }
+}
+
 /** A value in a few words, for an error message: never more than about 60 characters. */
 export function show(value: unknown): string {
   if (typeof value === 'string')

@@ -35,11 +35,11 @@ export {
 export { ruleNames, type RuleName } from './rules/rules.js';
 export { dfaHiddenLayer, dfaOutputLayer, layer, type LayerOptions } from './rules/layer.js';
 
+export { type BatchSource } from './training/batches.js';
 export { type OptimizerName, type OptimizerOptions } from './training/optimizer.js';
 export { type ScheduleName, type ScheduleOptions } from './training/schedule.js';
 export {
   Trainer,
-  type BatchSource,
   type EpochEvent,
   type FitOptions,
   type ProgressEvent,

@@ -114,8 +114,11 @@ export interface NetworkHandle {
     loss: string,
     normalization: NativeNormalization | null,
     batchSize: number,
+    job: number,
   ): Promise<NativeCounts>;
-  stop(): void;
+  /** Ends a job early, between two steps; jobs have numbers of the caller's own. */
+  stop(job: number): void;
+  settled(job: number): void;
   dispose(): void;
 }
 
@@ -130,6 +133,7 @@ export interface TrainerHandle {
     position: { batchSize: number; seed: number; epoch: number; firstStep: number },
     lrFactors: Float64Array,
     sums: NativeCounts,
+    job: number,
   ): Promise<NativePass>;
   step(
     images: Uint8Array | Float32Array,
@@ -187,9 +191,9 @@ export function native(): Native {
 
 /** An error of the addon or of the set-up scripts as a CortorchError with a JavaScript stack. */
 export function translate(error: unknown): unknown {
-  if (error instanceof CortorchError || !(error instanceof Error) || !('code' in error)) return error;
-  if (typeof error.code !== 'string' || !error.code.startsWith('ERR_')) return error;
-  return new CortorchError(error.code as CortorchErrorCode, error.message, { cause: error });
+  if (error instanceof CortorchError || !(error instanceof Error)) return error;
+  const code = 'code' in error && String(error.code).startsWith('ERR_') ? error.code : 'ERR_NATIVE';
+  return new CortorchError(code as CortorchErrorCode, error.message, { cause: error });
 }
 
 /** Calls into the addon with {@link translate}d errors. */

@@ -1,7 +1,7 @@
 /**
  * A small seeded generator for what is decided in TypeScript, such as which images are held out.
  * xoshiro128** by Blackman and Vigna (https://prng.di.unimi.it/xoshiro128starstar.c): the same seed gives
- * the same numbers on every machine. What happens in native code has libtorch's generators.
+ * the same numbers on every machine. What happens in native code has a generator of its own (Philox).
  */
 
 import { invalid, isCount, isInteger } from './errors.js';

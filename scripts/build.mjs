@@ -285,8 +285,23 @@ function takeLock(lock) {
   } catch (error) {
     if (/** @type {NodeJS.ErrnoException} */ (error).code !== 'EEXIST') throw error;
   }
-  if (!isAlive(Number(readIfThere(lock)))) fs.rmSync(lock, { force: true }); // its owner went without tidying up
+  if (!isAlive(Number(readIfThere(lock)))) removeStale(lock); // its owner went without tidying up
   return false;
+}
+
+/**
+ * Two processes may see the same dead owner, and the slower one must not take the quicker one's new lock away.
+ * @param {string} lock
+ */
+function removeStale(lock) {
+  const aside = `${lock}.${process.pid}`;
+  try {
+    fs.renameSync(lock, aside);
+    if (isAlive(Number(readIfThere(aside)))) fs.linkSync(aside, lock);
+    fs.rmSync(aside, { force: true });
+  } catch {
+    // Somebody else was quicker; the next look at the lock tells.
+  }
 }
 
 /** @param {number} pid 0 if its owner has not written it yet */

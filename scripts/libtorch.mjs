@@ -7,6 +7,7 @@ import { createHash } from 'node:crypto';
 import fs from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
+import { pipeline } from 'node:stream/promises';
 import { SetupError } from './setup-error.mjs';
 import { unzip } from './unzip.mjs';
 
@@ -409,25 +410,27 @@ function pipError(said, code) {
 async function download(url, sha256, work, log) {
   const file = path.join(work, 'libtorch.zip');
   const abort = new AbortController();
-  let timer = setTimeout(() => abort.abort(), STALL_TIMEOUT);
+  const timer = setTimeout(() => abort.abort(), STALL_TIMEOUT);
   const hash = createHash('sha256');
-  const out = fs.createWriteStream(file);
   try {
     const response = await fetch(url, { signal: abort.signal });
     if (!response.ok || !response.body) throw new Error(`the server answered ${response.status}`);
     const report = progress(Number(response.headers.get('content-length')), log);
-    for await (const chunk of response.body) {
-      timer.refresh();
-      hash.update(chunk);
-      if (!out.write(chunk)) await new Promise((resolve) => out.once('drain', () => resolve(undefined)));
-      report(chunk.length);
-    }
+    const watched = async function* (/** @type {AsyncIterable<Uint8Array>} */ chunks) {
+      for await (const chunk of chunks) {
+        timer.refresh();
+        hash.update(chunk);
+        report(chunk.length);
+        yield chunk;
+      }
+    };
+    // pipeline: a full disk ends the download as an error of its own.
+    await pipeline(/** @type {any} */ (response.body), watched, fs.createWriteStream(file));
   } catch (error) {
     if (abort.signal.aborted) throw new Error(`no data for ${STALL_TIMEOUT / 1000} seconds`);
     throw new Error(reasonOf(error));
   } finally {
     clearTimeout(timer);
-    await new Promise((resolve) => out.end(() => resolve(undefined)));
   }
   const received = hash.digest('hex');
   if (received !== sha256) {

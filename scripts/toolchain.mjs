@@ -9,13 +9,22 @@ import { SetupError } from './setup-error.mjs';
 const GLIBC = '2.28';
 const CMAKE = '3.18';
 
-/** C++20 with its library, a linker and OpenMP: what the sources use, and what an old compiler lacks. */
+/** C++20, a linker, OpenMP and GCC's vector extensions: what the sources use, and what others lack. */
 const PROBE = `
 #include <concepts>
 #include <span>
 #include <omp.h>
 static_assert(__cplusplus >= 202002L);
-int main() { return omp_get_max_threads() < 1; }
+typedef float Vector __attribute__((vector_size(32)));
+typedef int Index __attribute__((vector_size(32)));
+__attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default"))) void swap(Vector* a) {
+  *a = __builtin_shuffle(*a, Index{1, 0, 3, 2, 5, 4, 7, 6});
+}
+int main() {
+  Vector a{};
+  swap(&a);
+  return omp_get_max_threads() < 1;
+}
 `;
 
 /** @typedef {{ platform: string, arch: string, glibc: string | null }} Platform */
@@ -66,7 +75,7 @@ export function findToolchain(env = process.env) {
 /** @param {Record<string, string | undefined>} env @returns {Tool} */
 function findCompiler(env) {
   const tried = [];
-  for (const name of env.CXX ? [env.CXX] : ['g++', 'clang++']) {
+  for (const name of env.CXX ? [env.CXX] : ['g++', 'g++-14', 'g++-13', 'g++-12']) {
     const tool = findTool(name, env);
     const problem = tool ? compilerProblem(tool, env) : 'not installed';
     if (tool && !problem) return tool;
@@ -78,9 +87,9 @@ function findCompiler(env) {
   }
   throw new SetupError('ERR_COMPILER_NOT_FOUND', 'There is no C++ compiler that can build cortorch.', {
     tried,
-    needed: 'g++ 11 or newer, or a clang++ with libomp: C++20 and OpenMP',
+    needed: 'g++ 12 or newer: C++20, OpenMP, and code for several processors in one function (not clang++)',
     remedies: [
-      'apt-get install g++ cmake ninja-build     # Debian, Ubuntu; then: npx cortorch setup',
+      'apt-get install g++ cmake ninja-build     # Debian 12, Ubuntu 24.04 (22.04: g++-12); then: npx cortorch setup',
       'dnf install gcc-c++ cmake ninja-build     # Fedora, RHEL; then: npx cortorch setup',
     ],
   });

@@ -61,6 +61,11 @@ t.test('arithmetic and gradients', async (t) => {
   t.strictSame(best.data(), BigInt64Array.of(0n, 1n));
   using wide = x.to('float64');
   t.equal(wide.dtype, 'float64');
+  using copy = Tensor.from([1]).to('float32');
+  copy.requiresGrad = true;
+  using whole = Tensor.from(Int32Array.of(1, 2));
+  using half = whole.add(0.5);
+  t.strictSame(half.data(), Float32Array.of(1.5, 2.5), 'a number is not cut to the tensor’s dtype');
 });
 
 t.test('mistakes are named', async (t) => {
@@ -70,6 +75,11 @@ t.test('mistakes are named', async (t) => {
   });
   t.throws(() => Tensor.from([[1, 2], [3]]), { message: /equal lengths/ });
   t.throws(() => Tensor.from(new Float32Array(1), [-1]), { message: /`shape`/ });
+  t.throws(() => Tensor.from(new Int16Array(2) as never), {
+    code: 'ERR_INVALID_ARGUMENT',
+    message: /`data`/,
+  });
+  t.throws(() => Tensor.from(new Float32Array(new SharedArrayBuffer(8))), { message: /SharedArrayBuffer/ });
   t.throws(() => Tensor.from('no' as unknown as number), { message: /`data`/ });
   using a = Tensor.from([1, 2]);
   using b = Tensor.from([1, 2, 3]);
@@ -128,6 +138,10 @@ t.test('the garbage collector frees what nobody disposed of', async (t) => {
   const { native } = await import('../lib/native.js');
   const reported = (): number => native().tensor.externalMemory();
   const source = new Float32Array(250_000); // 1 MB
+  for (let i = 0; i < 5; i++) {
+    gc(); // what the tests above left
+    await new Promise((resolve) => setImmediate(resolve));
+  }
   const before = liveTensors();
   const external = reported();
   // Other memory outside the heap comes and goes meanwhile, but not tens of megabytes.

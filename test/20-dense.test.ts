@@ -135,7 +135,7 @@ t.test('the shapes that do not fit are named', async (t) => {
   });
 });
 
-t.test('the results do not depend on the number of threads', async (t) => {
+t.test('the results do not depend on the number of threads, beyond rounding', async (t) => {
   const { native } = await import('../lib/native.js');
   const { Network } = await import('../lib/index.js');
   const spec = {
@@ -153,6 +153,7 @@ t.test('the results do not depend on the number of threads', async (t) => {
     results.push(await network.predict(images));
   }
   t.ok(native().info().threads >= 1);
+  // The order of summation is the same; how the micro-kernel rounds may depend on the rectangle that it gets.
   t.ok(relativeError(results[1]!, results[0]!) < 1e-6);
   t.ok(relativeError(results[2]!, results[0]!) < 1e-6);
 });

@@ -40,6 +40,32 @@ t.test('squared error: summed over outputs, mean over the batch; labels are one-
   });
 });
 
+t.test('targets of another shape or type are refused', async (t) => {
+  scope(() => {
+    const outputs = Tensor.full([3, 3], 1);
+    const refused = (targets: Tensor): void => {
+      t.throws(() => squaredError(outputs, targets), {
+        code: 'ERR_NATIVE',
+        message: /expected targets of the outputs' shape/,
+      });
+    };
+    refused(Tensor.from(new BigInt64Array(0), [3, 0]));
+    refused(Tensor.from(new BigInt64Array(9), [3, 3]));
+    refused(Tensor.full([3, 2], 1));
+    refused(Tensor.from(new Int32Array(9), [3, 3]));
+    t.throws(() => squaredError(outputs, Tensor.full([2, 3], 1)), { message: /3 outputs but/ });
+    t.throws(() => softmaxCrossEntropy(outputs, Tensor.from(new BigInt64Array(3), [3, 1])), {
+      message: /labels \[batch\]/,
+    });
+    t.throws(() => softmaxCrossEntropy(Tensor.full([3, 0], 1), Tensor.from(new BigInt64Array(3))), {
+      message: /no classes/,
+    });
+    t.throws(() => squaredError(outputs.to('float64'), outputs.to('float64')), {
+      message: /float32 outputs/,
+    });
+  });
+});
+
 /** A network that gives its input back. */
 async function passThrough(classes: number): Promise<Network> {
   const network = new Network({

@@ -4,6 +4,7 @@ import {
   Network,
   network,
   preset,
+  Trainer,
   type InitializerName,
   type NetworkSpec,
   type StateDict,
@@ -218,8 +219,10 @@ t.test('several networks at once; two that ask for different thread counts are r
   const x = randomArray(30, 1);
   const [a, b] = await Promise.all([one.predict(x), other.predict(x)]);
   t.ok(sameBits(a!, b!));
+  const trainer = new Trainer(one); // what it keeps must not keep the network
   one.dispose();
   other.dispose();
+  await t.rejects(trainer.state(), { code: 'ERR_DISPOSED' });
   using alone = new Network(spec, { threads: 1 });
   t.equal(alone.threads, 1, 'free again when they are gone');
 });

@@ -348,6 +348,29 @@ t.test('batches of the caller’s own', async (t) => {
     [1, 2],
   );
 
+  // maxSteps in the middle of a stream: the epoch is not over, no batch too many is asked for, and it goes on.
+  using third = new Network(spec, { seed: 1 });
+  const c = new Trainer(third, { optimizer: { type: 'sgd', lr: 0.1 } });
+  asked = 0;
+  const cut = epochsOf(await drain(c.fit(stream, { epochs: 2, maxSteps: 2 })));
+  t.strictSame([cut.length, cut[0]!.partial, asked], [1, true, 2]);
+  t.strictSame([(await c.state()).epoch, (await c.state()).stepInEpoch], [0, 2]);
+  await drain(c.fit(stream, { epochs: 2 }));
+  t.ok(sameState(await third.stateDict(), left), 'the same as without the cut');
+
+  const abort = new AbortController();
+  const stuck = async function* (): AsyncGenerator<(typeof batches)[number]> {
+    yield batches[0]!;
+    setTimeout(() => abort.abort(), 10);
+    await new Promise(() => undefined); // never
+  };
+  await t.rejects(
+    drain(new Trainer(third).fit(stuck, { epochs: 3, signal: abort.signal })),
+    { code: 'ERR_ABORTED' },
+    'not waited for',
+  );
+  await t.rejects(drain(a.fit(() => [undefined as never], { epochs: 9 })), { code: 'ERR_INVALID_ARGUMENT' });
+
   const failing = function* (): Generator<(typeof batches)[number]> {
     yield batches[0]!;
     throw new Error('the disk is gone');

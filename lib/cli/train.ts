@@ -89,10 +89,10 @@ export async function train(flags: Flags<'train'>): Promise<number> {
     const { epochs, maxSteps } = config;
     const { validation, test } = data;
     for await (const event of trainer.fit(data.train, { epochs, maxSteps, validation, test, signal })) {
+      if (event.type === 'epoch') await requireFiniteLosses(event, trainer);
       report.event(event);
       if (event.type === 'progress') continue;
       await run?.log(event);
-      requireFiniteLosses(event);
       const isBest = isBetter(event, result);
       if (isBest) result = { epoch: event.epoch, validation: event.validation, test: event.test };
       if (!event.partial) best = result;
@@ -108,12 +108,14 @@ export async function train(flags: Flags<'train'>): Promise<number> {
     return 0;
   } catch (error) {
     if (!(error instanceof CortorchError)) throw error;
-    if (error.code === 'ERR_ABORTED') {
+    if (error.code !== 'ERR_ABORTED') throw await withWhatIsKept(error, run);
+    try {
       await run?.saveLast(await checkpoint(null));
-      report.interrupted(run);
-      return EXIT_INTERRUPTED;
+    } catch (failure) {
+      throw await withWhatIsKept(failure as CortorchError, run);
     }
-    throw error.code === 'ERR_LOSS_NOT_FINITE' ? await withWhatIsKept(error, run) : error;
+    report.interrupted(run);
+    return EXIT_INTERRUPTED;
   } finally {
     report.clear();
     await run?.close();
@@ -154,10 +156,15 @@ function isBetter({ validation, partial }: EpochEvent, best: Best | null): boole
   return !partial && validation.error < best.validation.error;
 }
 
-function requireFiniteLosses({ epoch, train, validation, test }: EpochEvent): void {
+/** Before it is reported: JSON has no NaN. */
+async function requireFiniteLosses(
+  { epoch, train, validation, test }: EpochEvent,
+  trainer: Trainer,
+): Promise<void> {
   for (const [name, scores] of Object.entries({ train, validation, test })) {
     if (scores === null || Number.isFinite(scores.loss)) continue;
-    throw notFinite(`the ${name} loss became NaN or infinite in epoch ${epoch}`);
+    const { step } = await trainer.state();
+    throw notFinite(`the ${name} loss became NaN or infinite by step ${step}, in epoch ${epoch}`);
   }
 }
 
@@ -172,7 +179,7 @@ const notFinite = (what: string): CortorchError =>
 
 /** Parameters that led to a NaN are worth nothing: the checkpoints stay as they were. */
 async function withWhatIsKept(error: CortorchError, run: RunDirectory | null): Promise<CortorchError> {
-  if (run === null) return error;
+  if (run === null || error.code !== 'ERR_LOSS_NOT_FINITE') return error;
   const { epoch, step } = await run.readLast();
   const text = `${error.message} (--lr).\n${run.last} still holds the run after epoch ${epoch}, step ${step}`;
   return new CortorchError(error.code, text, { cause: error });

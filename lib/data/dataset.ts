@@ -1,6 +1,6 @@
 /** Examples in memory as bytes or floats, with what they should give; shuffled, gathered and scaled natively. */
 
-import { CortorchError, invalid, isCount, isPlainObject } from '../errors.js';
+import { checkMemory, CortorchError, invalid, isCount, isPlainObject } from '../errors.js';
 import { call, type DatasetHandle } from '../native.js';
 import { holdOut } from './split.js';
 
@@ -117,6 +117,7 @@ export function countExamples(images: unknown, shape: readonly number[]): number
   if (!(images instanceof Uint8Array) && !(images instanceof Float32Array)) {
     throw invalid('images', 'a Uint8Array or a Float32Array', images);
   }
+  checkMemory(images, 'images');
   const values = shape.reduce((a, b) => a * b, 1);
   if (images.length % values !== 0) {
     throw invalid(
@@ -144,6 +145,7 @@ export function targetsOf(
   }
   if (targets !== undefined) {
     if (!(targets instanceof Float32Array)) throw invalid('targets', 'a Float32Array', targets);
+    checkMemory(targets, 'targets');
     if (targets.length === 0 || targets.length % size !== 0) {
       throw invalid(
         'targets',

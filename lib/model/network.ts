@@ -13,7 +13,13 @@ import {
 import { countExamples, Dataset } from '../data/dataset.js';
 import { call, callAsync, type NativeCounts, type NetworkHandle } from '../native.js';
 import { parseRule, type RuleName } from '../rules/rules.js';
-import { countParameters, parseNetworkSpec, type NetworkSpec, type ResolvedSpec } from './spec.js';
+import {
+  countOutputs,
+  countParameters,
+  parseNetworkSpec,
+  type NetworkSpec,
+  type ResolvedSpec,
+} from './spec.js';
 
 /** Per channel (one entry for vectors and grey images): (x − mean) / std, after bytes were divided by 255. */
 export interface Normalization {
@@ -26,7 +32,7 @@ export interface NetworkOptions {
   readonly rule?: RuleName;
   /** Of the initial parameters; an integer from 0 to 2⁵³ − 1. Default 0. */
   readonly seed?: number;
-  /** Of the compute team; process-wide, so all networks agree. Default: libtorch's (the physical cores). */
+  /** Of the compute team; process-wide, so all networks agree. Default: libtorch's (as a rule one for each processor). */
   readonly threads?: number;
   /** Default `cpu`. */
   readonly device?: string;
@@ -127,6 +133,15 @@ export class Network implements Disposable {
         ? []
         : [`${name} (is [${given.shape.join(', ')}], should be [${shape.join(', ')}])`];
     });
+    for (const { name, shape } of this.parameters) {
+      const data: unknown = state.get(name)?.data;
+      const size = shape.reduce((a, b) => a * b, 1);
+      if (!missing.includes(name) && !(data instanceof Float32Array && data.length === size)) {
+        if (!misshaped.some((problem) => problem.startsWith(`${name} `))) {
+          throw invalid(`state.get('${name}').data`, `a Float32Array of ${size} values`, data);
+        }
+      }
+    }
     const problems = [
       ...(missing.length > 0 ? [`missing: ${missing.join(', ')}`] : []),
       ...(unexpected.length > 0 ? [`unexpected: ${unexpected.join(', ')}`] : []),
@@ -167,9 +182,13 @@ export class Network implements Disposable {
     this.checkData(data);
     if (!isCount(batchSize)) throw invalid('batchSize', 'a positive integer', batchSize);
     const handle = Dataset.handleOf(data, 'data');
-    const sums = await this.stoppable(signal, () =>
-      this.#handle.evaluate(handle, this.spec.loss, this.normalization, batchSize),
+    const sums = await this.stoppable(signal, (job) =>
+      this.#handle.evaluate(handle, this.spec.loss, this.normalization, batchSize, job),
     );
+    if (sums.examples < data.size) {
+      throwIfAborted(signal);
+      throw new CortorchError('ERR_DISPOSED', 'the network was disposed of in the middle of an evaluation');
+    }
     return meanOf(sums, data.classes);
   }
 
@@ -177,7 +196,7 @@ export class Network implements Disposable {
   checkData(data: Dataset): void {
     Dataset.handleOf(data, 'data');
     const { input } = this.spec;
-    const outputs = this.spec.layers.reduce((n, layer) => (layer.type === 'dense' ? layer.units : n), 0);
+    const outputs = countOutputs(this.spec);
     if (!same(data.shape, input)) {
       throw invalid(
         'data',
@@ -197,23 +216,29 @@ export class Network implements Disposable {
   }
 
   /**
-   * For the package's own use: native work that ends early, between steps, when the signal says so.
+   * For the package's own use: native work that ends early, between steps, when the signal says so. What it gives
+   * then is what was done; the caller tells by that, and by the signal.
    *
-   * @throws CortorchError ERR_ABORTED before the work if the signal was given already, and after it otherwise
+   * @param work starts a job of the number that it is given
+   * @throws CortorchError ERR_ABORTED if the signal was given before
    */
-  async stoppable<T>(signal: AbortSignal | undefined, work: () => Promise<T>): Promise<T> {
+  async stoppable<T>(signal: AbortSignal | undefined, work: (job: number) => Promise<T>): Promise<T> {
     throwIfAborted(signal);
-    const stop = (): void => this.#handle.stop();
+    const job = nextJob++ % 2 ** 32;
+    const stop = (): void => this.#handle.stop(job);
     signal?.addEventListener('abort', stop);
     try {
-      const result = await callAsync(work);
-      return result;
+      return await callAsync(() => work(job));
     } finally {
       signal?.removeEventListener('abort', stop);
+      this.#handle.settled(job);
     }
   }
 
-  /** Ends the network's thread, after the step that runs, and frees its memory. Doing it twice is harmless. */
+  /**
+   * Ends the network's thread, after the step that runs, and frees its memory and that of its trainers; using
+   * either afterwards is ERR_DISPOSED. Doing it twice is harmless.
+   */
   dispose(): void {
     this.#handle.dispose();
   }
@@ -228,6 +253,8 @@ export class Network implements Disposable {
     return value.#handle;
   }
 }
+
+let nextJob = 0;
 
 /** @throws CortorchError ERR_ABORTED */
 export function throwIfAborted(signal: AbortSignal | undefined): void {

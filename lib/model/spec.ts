@@ -138,6 +138,9 @@ export function shapeAfter(layer: LayerSpec, input: readonly number[], where: st
   }
 }
 
+/** Values that the network gives for one example. */
+export const countOutputs = (spec: ResolvedSpec): number => inferShapes(spec).at(-1)![0]!;
+
 /** Values in the trainable parameters of a spec. */
 export function countParameters(spec: ResolvedSpec): number {
   const shapes = inferShapes(spec);

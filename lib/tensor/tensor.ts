@@ -5,7 +5,7 @@
  * collector finds the object.
  */
 
-import { CortorchError, invalid, isInteger } from '../errors.js';
+import { checkMemory, CortorchError, invalid, isInteger } from '../errors.js';
 import { call, native, type NativeTypedArray, type TensorHandle } from '../native.js';
 import { track } from './scope.js';
 
@@ -13,6 +13,8 @@ export type TensorDType = 'float32' | 'float64' | 'uint8' | 'int32' | 'int64';
 
 /** Typed arrays that a tensor is made from and read into: one for each {@link TensorDType}, in that order. */
 export type TensorArray = NativeTypedArray;
+
+const arrayTypes = [Float32Array, Float64Array, Uint8Array, Int32Array, BigInt64Array] as const;
 
 type Nested = number | readonly Nested[];
 
@@ -37,6 +39,10 @@ export class Tensor implements Disposable {
     let values: TensorArray;
     let own: readonly number[];
     if (ArrayBuffer.isView(data)) {
+      if (!arrayTypes.some((type) => data instanceof type)) {
+        throw invalid('data', `a ${arrayTypes.map((type) => type.name).join(', ')} or numbers`, data);
+      }
+      checkMemory(data, 'data');
       values = data as TensorArray;
       own = [(data as TensorArray).length];
     } else {

@@ -4,9 +4,10 @@
  */
 
 import { CortorchError, invalid, isCount, isFunction, isPlainObject } from '../errors.js';
-import { countExamples, Dataset, targetsOf, type Batch } from '../data/dataset.js';
+import { Dataset } from '../data/dataset.js';
 import { checkSeed, Network, same, throwIfAborted, type Evaluation } from '../model/network.js';
 import { call, callAsync, type NativePass, type TrainerHandle } from '../native.js';
+import { BatchReader, type BatchSource } from './batches.js';
 import { resolveOptimizer, type OptimizerOptions, type ResolvedOptimizer } from './optimizer.js';
 import {
   learningRateFactor,
@@ -25,9 +26,6 @@ export interface TrainerOptions {
   /** Default: a constant learning rate. */
   readonly schedule?: ScheduleOptions;
 }
-
-/** One pass over batches of the caller's own; the function is called for each epoch, counted from 1. */
-export type BatchSource = (epoch: number) => AsyncIterable<Batch> | Iterable<Batch>;
 
 export interface FitOptions {
   /** Passes over the data in all, those made before a resume included. */
@@ -174,12 +172,14 @@ export class Trainer {
     try {
       const { epochs, maxSteps = Infinity, signal } = options;
       while (this.#epoch < epochs && this.#step < maxSteps) {
-        yield* data instanceof Dataset ? this.#passOver(data, options) : this.#passOverBatches(data, options);
-        const partial = !this.#passIsComplete(data);
+        const complete =
+          data instanceof Dataset
+            ? yield* this.#passOver(data, options)
+            : yield* this.#passOverBatches(data, options);
         const start = performance.now();
         const validation = await this.#score(options.validation, signal);
         const test = await this.#score(options.test, signal);
-        yield this.#endEpoch(validation, test, (performance.now() - start) / 1000, partial);
+        yield this.#endEpoch(validation, test, (performance.now() - start) / 1000, !complete);
       }
     } finally {
       this.#fitting = false;
@@ -228,6 +228,13 @@ export class Trainer {
     if (differs || optimizer.parameters.length !== trainable.length) {
       throw mismatch(`its parameters are ${optimizer.parameters.map((p) => p.name).join(', ')}`);
     }
+    for (const { name, shape, state: arrays } of optimizer.parameters) {
+      const size = shape.reduce((a, b) => a * b, 1);
+      for (const [key, array] of Object.entries(arrays)) {
+        if (array instanceof Float32Array && array.length === size) continue;
+        throw invalid(`${key} of ${name}`, `a Float32Array of ${size} values`, array);
+      }
+    }
     const parameters = optimizer.parameters.map((parameter) => ({ ...parameter.state }));
     await callAsync(() => this.#handle.write({ steps: optimizer.steps, parameters }));
     this.#epoch = state.epoch;
@@ -236,8 +243,8 @@ export class Trainer {
     this.#sums = state.sums;
   }
 
-  /** The rest of the current epoch, in runs of steps. */
-  async *#passOver(data: Dataset, options: FitOptions): AsyncGenerator<ProgressEvent, void, void> {
+  /** The rest of the current epoch, in runs of steps. @returns whether it ended, and not because of `maxSteps` */
+  async *#passOver(data: Dataset, options: FitOptions): AsyncGenerator<ProgressEvent, boolean, void> {
     const { epochs, maxSteps = Infinity, signal } = options;
     const handle = Dataset.handleOf(data, 'data');
     const stepsPerEpoch = Math.ceil(data.size / this.batchSize);
@@ -254,55 +261,38 @@ export class Trainer {
         firstStep: this.#stepInEpoch,
       };
       const start = performance.now();
-      const pass = await this.#network.stoppable(signal, () =>
-        this.#handle.run(handle, position, factors, { ...this.#sums, error5: 0 }),
+      const pass = await this.#network.stoppable(signal, (job) =>
+        this.#handle.run(handle, position, factors, { ...this.#sums, error5: 0 }, job),
       );
       this.#take(pass, pass, (performance.now() - start) / 1000);
       throwIfAborted(signal);
       yield this.#progress(options, stepsPerEpoch);
       run = Math.max(1, Math.min(2 * run, Math.round((RUN_SECONDS / pass.seconds) * pass.steps)));
     }
+    return this.#stepInEpoch >= stepsPerEpoch;
   }
 
-  /** The same for a stream. The next batch is asked for while a step runs. */
+  /** The same for a stream, of which the next batch is asked for while a step runs. @returns whether it ended */
   async *#passOverBatches(
     source: BatchSource,
     options: FitOptions,
-  ): AsyncGenerator<ProgressEvent, void, void> {
+  ): AsyncGenerator<ProgressEvent, boolean, void> {
     const { epochs, maxSteps = Infinity, signal, stepsPerEpoch } = options;
-    const { input } = this.#network.spec;
-    const batches = iterate(source(this.#epoch + 1));
+    const reader = new BatchReader(source(this.#epoch + 1), this.#network.spec);
     try {
-      // A resumed epoch: what was trained on before is passed over.
-      for (let i = 0; i < this.#stepInEpoch; i++) await batches.next();
-      let next = batches.next();
+      await reader.skip(this.#stepInEpoch, signal);
       let lastEvent = performance.now();
       while (this.#step < maxSteps) {
-        throwIfAborted(signal);
-        const { done, value: batch } = await next;
-        if (done) break;
-        const size = countExamples(batch.images, input);
-        if (size === 0) throw invalid('batch', 'at least one example', batch.images);
-        const outputs = this.#outputs();
-        const classes = batch.labels === undefined ? null : outputs;
-        const targets = targetsOf(batch, size, classes);
-        if (
-          classes === null &&
-          (this.#network.spec.loss === 'softmax-cross-entropy' || targets.outputs !== outputs)
-        ) {
-          throw invalid(
-            'batch',
-            `labels, or with squared-error targets of ${outputs} values`,
-            `targets of ${targets.outputs} values`,
-          );
+        const batch = await reader.read(signal);
+        if (batch === null) {
+          if (this.#sums.examples === 0) throw invalid('data', 'at least one batch in an epoch', 'none');
+          return true;
         }
+        const { images, shape, targets, outputs } = batch;
         const factor = learningRateFactor(this.schedule, this.#step, stepsPerEpoch ?? 1, epochs);
         const start = performance.now();
-        const work = callAsync(() =>
-          this.#handle.step(batch.images, [size, ...input], targets.values, targets.outputs, factor),
-        );
-        next = batches.next();
-        next.catch(() => undefined); // its error is thrown when it is awaited
+        const work = callAsync(() => this.#handle.step(images, shape, targets, outputs, factor));
+        if (this.#step + 1 < maxSteps) reader.lookAhead();
         const pass = await work;
         const sums = {
           loss: this.#sums.loss + pass.loss,
@@ -315,10 +305,10 @@ export class Trainer {
           yield this.#progress(options, stepsPerEpoch ?? null);
         }
       }
+      return false;
     } finally {
-      await batches.return?.();
+      reader.close();
     }
-    if (this.#sums.examples === 0) throw invalid('data', 'at least one batch in an epoch', 'none');
   }
 
   /** `sums` are those of the epoch so far, `pass` included. */
@@ -334,11 +324,6 @@ export class Trainer {
           'that step was not made. A smaller learning rate is the usual remedy',
       );
     }
-  }
-
-  /** Was the pass ended by `maxSteps`, with data left? A stream's end is not known before it comes. */
-  #passIsComplete(data: Dataset | BatchSource): boolean {
-    return !(data instanceof Dataset) || this.#stepInEpoch * this.batchSize >= data.size;
   }
 
   #progress(options: FitOptions, stepsPerEpoch: number | null): ProgressEvent {
@@ -392,13 +377,8 @@ export class Trainer {
 
   async #score(data: Dataset | null | undefined, signal: AbortSignal | undefined): Promise<Scores | null> {
     if (data === null || data === undefined) return null;
-    const { loss, error, error5, examples } = await this.#network.evaluate(data, { signal });
-    if (examples < data.size) throwIfAborted(signal);
+    const { loss, error, error5 } = await this.#network.evaluate(data, { signal });
     return { loss, error, error5 };
-  }
-
-  #outputs(): number {
-    return this.#network.spec.layers.reduce((n, layer) => (layer.type === 'dense' ? layer.units : n), 0);
   }
 
   #checkFit(data: unknown, options: FitOptions): void {
@@ -427,13 +407,4 @@ export class Trainer {
       );
     }
   }
-}
-
-function iterate(batches: AsyncIterable<Batch> | Iterable<Batch>): AsyncIterator<Batch> {
-  if (Symbol.asyncIterator in batches) return batches[Symbol.asyncIterator]();
-  const iterator = batches[Symbol.iterator]();
-  return {
-    next: async () => iterator.next(),
-    return: async () => iterator.return?.() ?? { done: true, value: undefined },
-  };
 }

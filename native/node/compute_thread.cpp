@@ -46,12 +46,28 @@ struct ComputeThread::Channel {
 ComputeThread::ComputeThread(Napi::Env env, int threads) : channel_(std::make_shared<Channel>()), env_(env) {
   channel_->function = Channel::Function::New(env, "cortorch", 0, 1);
   channel_->function.Unref(env);  // an idle model does not keep the process alive
+  try {
+    AddonData::of(env).threads.reserve(AddonData::of(env).threads.size() + 1);
+    thread_ = std::thread([this, threads] { run(threads); });
+  } catch (...) {  // the system has no thread left: nothing may point here
+    channel_->function.Release();
+    throw;
+  }
   AddonData::of(env).threads.push_back(this);
   // Hooks run in reverse order: this one, made after the channel's own, joins the thread before Node closes
   // the channel under it.
   napi_add_env_cleanup_hook(env, end_with_environment, this);
-  thread_ = std::thread([this, threads] { run(threads); });
 }
+
+StopFlag ComputeThread::begin_stoppable(uint32_t job) {
+  return stoppable_[job] = std::make_shared<std::atomic<bool>>(false);
+}
+
+void ComputeThread::stop(uint32_t job) {
+  if (const auto found = stoppable_.find(job); found != stoppable_.end()) found->second->store(true);
+}
+
+void ComputeThread::end_stoppable(uint32_t job) { stoppable_.erase(job); }
 
 ComputeThread::~ComputeThread() { end(false); }
 
@@ -62,8 +78,8 @@ void ComputeThread::end(bool reject_waiting) {
   {
     const std::lock_guard lock(mutex_);
     ending_ = true;
-    stop_ = true;
   }
+  for (const auto& [job, flag] : stoppable_) flag->store(true);
   wake_.notify_all();
   thread_.join();
   napi_remove_env_cleanup_hook(env_, end_with_environment, this);
@@ -81,7 +97,9 @@ void ComputeThread::end(bool reject_waiting) {
 
 void ComputeThread::end_all(Napi::Env env) {
   const auto threads = AddonData::of(env).threads;  // a copy: each takes itself off the list
-  for (ComputeThread* thread : threads) thread->request_stop();
+  for (ComputeThread* thread : threads) {
+    for (const auto& [job, flag] : thread->stoppable_) flag->store(true);
+  }
   for (ComputeThread* thread : threads) thread->end(false);
 }
 
@@ -137,7 +155,7 @@ int default_threads() {
   return models > 0 ? threads_in_force : at::get_num_threads();
 }
 
-int claim_threads(int wanted) {
+ThreadClaim::ThreadClaim(int wanted) {
   const std::lock_guard lock(threads_mutex);
   if (models > 0 && wanted != 0 && wanted != threads_in_force) {
     throw CodedError("ERR_THREADS_CONFLICT",
@@ -150,10 +168,12 @@ int claim_threads(int wanted) {
     at::set_num_threads(threads_in_force);
   }
   ++models;
-  return threads_in_force;
+  threads_ = threads_in_force;
 }
 
-void release_threads() {
+void ThreadClaim::release() {
+  if (!held_) return;
+  held_ = false;
   const std::lock_guard lock(threads_mutex);
   --models;
 }

@@ -8,6 +8,7 @@
 #include <condition_variable>
 #include <deque>
 #include <functional>
+#include <map>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -18,9 +19,11 @@
 
 namespace cortorch::node {
 
+using StopFlag = std::shared_ptr<std::atomic<bool>>;
+
 class ComputeThread {
  public:
-  // `threads` is the size of the team; see claim_threads.
+  // `threads` is the size of the team; see ThreadClaim.
   ComputeThread(Napi::Env env, int threads);
   ComputeThread(const ComputeThread&) = delete;
   ComputeThread& operator=(const ComputeThread&) = delete;
@@ -38,13 +41,11 @@ class ComputeThread {
         [result, finish = std::move(finish)](Napi::Env e) -> Napi::Value { return finish(e, **result); });
   }
 
-  // Long work looks at this between steps and ends early when it is set. Cleared by the next clear_stop(),
-  // unless the thread is ending.
-  const std::atomic<bool>& stop_flag() const { return stop_; }
-  void request_stop() { stop_ = true; }
-  void clear_stop() {
-    if (!ending_) stop_ = false;
-  }
+  // A flag for one long job, which looks at it between steps and ends early when it is set: by stop() with the
+  // number that JavaScript gave the job, or because the thread ends. These three are for JavaScript's thread.
+  StopFlag begin_stoppable(uint32_t job);
+  void stop(uint32_t job);
+  void end_stoppable(uint32_t job);
 
   // Stops between steps and joins; what was still waiting is rejected (ERR_DISPOSED). Called when the model is
   // disposed of, and before the environment or the process goes away: there a joinable thread would abort
@@ -66,16 +67,30 @@ class ComputeThread {
   std::mutex mutex_;
   std::condition_variable wake_;
   std::deque<std::unique_ptr<Job>> queue_;
-  std::atomic<bool> stop_{false};
-  std::atomic<bool> ending_{false};
+  std::map<uint32_t, StopFlag> stoppable_;
+  bool ending_ = false;  // under the mutex
   napi_env env_;
   std::thread thread_;
 };
 
-// The size of a team is a setting of the process (libtorch's). The first model decides; another may ask
-// for the same or for 0 (whatever is in force). Throws CodedError ERR_THREADS_CONFLICT. Give back with release.
-int claim_threads(int wanted);
-void release_threads();
+// The size of a team is a setting of the process (libtorch's). The first model decides; another may ask for the
+// same or for 0 (whatever is in force), and gets a CodedError ERR_THREADS_CONFLICT otherwise.
+class ThreadClaim {
+ public:
+  explicit ThreadClaim(int wanted);
+  ThreadClaim(const ThreadClaim&) = delete;
+  ThreadClaim& operator=(const ThreadClaim&) = delete;
+  ~ThreadClaim() { release(); }
+
+  int threads() const { return threads_; }
+  // Once; the destructor does it too.
+  void release();
+
+ private:
+  int threads_;
+  bool held_ = true;
+};
+
 // The size that a model that asks for none would get now.
 int default_threads();
 

@@ -14,9 +14,14 @@ DatasetHandle::DatasetHandle(const Napi::CallbackInfo& info) : Wrapped(info) {
     TORCH_CHECK(!shape.empty(), "data set: the shape is empty");
     const int64_t outputs = info[3].As<Napi::Number>().Int64Value();
     const Shape target_shape = outputs > 0 ? Shape{shape[0], outputs} : Shape{shape[0]};
-    dataset_ = std::make_shared<Dataset>(tensor_from(info[0], shape), tensor_from(info[2], target_shape),
-                                         info[4].As<Napi::Number>().Int64Value());
+    hold(info.Env(), std::make_shared<Dataset>(tensor_from(info[0], shape), tensor_from(info[2], target_shape),
+                                               info[4].As<Napi::Number>().Int64Value()));
   });
+}
+
+void DatasetHandle::hold(Napi::Env env, std::shared_ptr<const Dataset> dataset) {
+  memory_.report(env, static_cast<int64_t>(dataset->images().nbytes() + dataset->targets().nbytes()));
+  dataset_ = std::move(dataset);
 }
 
 std::shared_ptr<const Dataset> DatasetHandle::dataset() const {
@@ -30,14 +35,16 @@ Napi::Value DatasetHandle::subset(const Napi::CallbackInfo& info) {
     const auto source = dataset();
     const at::Tensor indices = tensor_from(info[0], {static_cast<int64_t>(info[0].As<Napi::TypedArray>().ElementLength())});
     Napi::Object object = AddonData::of(info.Env()).dataset_class.New({});
-    unwrap(object, "subset").dataset_ = std::make_shared<Dataset>(
-        at::index_select(source->images(), 0, indices), at::index_select(source->targets(), 0, indices), source->classes());
+    unwrap(object, "subset")
+        .hold(info.Env(), std::make_shared<Dataset>(at::index_select(source->images(), 0, indices),
+                                                    at::index_select(source->targets(), 0, indices), source->classes()));
     return object;
   });
 }
 
 Napi::Value DatasetHandle::dispose(const Napi::CallbackInfo& info) {
   dataset_ = nullptr;
+  memory_.release();
   return info.Env().Undefined();
 }
 

@@ -24,7 +24,10 @@ class DatasetHandle final : public Wrapped<DatasetHandle> {
   Napi::Value subset(const Napi::CallbackInfo& info);
   Napi::Value dispose(const Napi::CallbackInfo& info);
 
+  void hold(Napi::Env env, std::shared_ptr<const Dataset> dataset);
+
   std::shared_ptr<const Dataset> dataset_;
+  ReportedMemory memory_;
 };
 
 }  // namespace cortorch::node

@@ -4,34 +4,56 @@
 #include <napi.h>
 
 #include <memory>
+#include <utility>
+#include <vector>
 
 #include "network/network.h"
 #include "node/compute_thread.h"
+#include "training/trainer.h"
 
 namespace cortorch::node {
 
-struct Model {
+// A trainer updates a model's parameters and goes with them, or when JavaScript lets go of it.
+struct TrainerSlot {
+  std::shared_ptr<Trainer> trainer;
+};
+
+class Model {
+ public:
   Model(Napi::Env env, NetworkSpec spec, uint64_t seed, int threads)
-      : team(claim_threads(threads)), network(build(std::move(spec), seed)), thread(env, team) {}
-  ~Model() {
-    thread.end(false);
-    release_threads();
+      : claim_(threads), network_(std::make_unique<Network>(std::move(spec), seed)), thread_(env, claim_.threads()) {}
+  ~Model() { close(false); }
+
+  // Ends the thread, between two steps, and frees the parameters, the trainers and the claim on the thread count,
+  // whoever still holds the model. What is submitted afterwards is ERR_DISPOSED.
+  void close(bool reject_waiting) {
+    thread_.end(reject_waiting);
+    for (const auto& slot : trainers_) {
+      if (const auto held = slot.lock()) held->trainer.reset();
+    }
+    trainers_.clear();
+    network_.reset();
+    claim_.release();
   }
 
-  int team;
-  Network network;
-  ComputeThread thread;  // last: it ends before what it works on goes
+  void add(const std::shared_ptr<TrainerSlot>& slot) {
+    std::erase_if(trainers_, [](const auto& other) { return other.expired(); });
+    trainers_.push_back(slot);
+  }
+
+  // Throws ERR_DISPOSED.
+  Network& network() const {
+    if (network_ == nullptr) throw CodedError("ERR_DISPOSED", "this network was disposed of");
+    return *network_;
+  }
+  ComputeThread& thread() { return thread_; }
+  int threads() const { return claim_.threads(); }
 
  private:
-  // A failed construction must give the claim back.
-  static Network build(NetworkSpec spec, uint64_t seed) {
-    try {
-      return Network(std::move(spec), seed);
-    } catch (...) {
-      release_threads();
-      throw;
-    }
-  }
+  ThreadClaim claim_;
+  std::unique_ptr<Network> network_;
+  std::vector<std::weak_ptr<TrainerSlot>> trainers_;
+  ComputeThread thread_;  // last: it ends before what it works on goes
 };
 
 }  // namespace cortorch::node

@@ -14,6 +14,9 @@ NetworkHandle::NetworkHandle(const Napi::CallbackInfo& info) : Wrapped(info) {
   guarded(info.Env(), [&] {
     model_ = std::make_shared<Model>(info.Env(), network_spec(info[0].As<Napi::Object>()), seed_of(info[1]),
                                      info[2].As<Napi::Number>().Int32Value());
+    int64_t bytes = 0;
+    for (const auto& [name, tensor] : model_->network().parameters()) bytes += static_cast<int64_t>(tensor.nbytes());
+    memory_.report(info.Env(), bytes);
   });
 }
 
@@ -25,7 +28,7 @@ const std::shared_ptr<Model>& NetworkHandle::model() const {
 // parameters(): [{ name, shape, trainable }] in the order of the state_dict.
 Napi::Value NetworkHandle::parameters(const Napi::CallbackInfo& info) {
   return guarded(info.Env(), [&]() -> Napi::Value {
-    const auto& parameters = model()->network.parameters();
+    const auto& parameters = model()->network().parameters();
     Napi::Array array = Napi::Array::New(info.Env(), parameters.size());
     for (std::size_t i = 0; i < parameters.size(); ++i) {
       const auto& [name, tensor] = parameters[i];
@@ -40,19 +43,19 @@ Napi::Value NetworkHandle::parameters(const Napi::CallbackInfo& info) {
 }
 
 Napi::Value NetworkHandle::threads(const Napi::CallbackInfo& info) {
-  return guarded(info.Env(), [&]() -> Napi::Value { return Napi::Number::New(info.Env(), model()->team); });
+  return guarded(info.Env(), [&]() -> Napi::Value { return Napi::Number::New(info.Env(), model()->threads()); });
 }
 
 // read(): a promise of the values of all parameters, Float32Arrays in the order of parameters().
 Napi::Value NetworkHandle::read(const Napi::CallbackInfo& info) {
   return guarded(info.Env(), [&]() -> Napi::Value {
     const auto model = this->model();
-    return model->thread.submit(
+    return model->thread().submit(
         info.Env(), model,
-        [model = model.get()] {
+        [network = &model->network()] {
           at::NoGradGuard no_grad;
           std::vector<at::Tensor> values;
-          for (const auto& [name, tensor] : model->network.parameters()) values.push_back(tensor.detach().clone());
+          for (const auto& [name, tensor] : network->parameters()) values.push_back(tensor.detach().clone());
           return values;
         },
         [](Napi::Env env, const std::vector<at::Tensor>& values) -> Napi::Value {
@@ -67,7 +70,7 @@ Napi::Value NetworkHandle::read(const Napi::CallbackInfo& info) {
 Napi::Value NetworkHandle::write(const Napi::CallbackInfo& info) {
   return guarded(info.Env(), [&]() -> Napi::Value {
     const auto model = this->model();
-    const auto& parameters = model->network.parameters();
+    const auto& parameters = model->network().parameters();
     const Napi::Array array = info[0].As<Napi::Array>();
     TORCH_CHECK(array.Length() == parameters.size(), "the network has ", parameters.size(), " parameters, but ", array.Length(), " were given");
     std::vector<at::Tensor> values;
@@ -76,11 +79,11 @@ Napi::Value NetworkHandle::write(const Napi::CallbackInfo& info) {
       values.push_back(tensor_from(array.Get(static_cast<uint32_t>(i)), shape));
       TORCH_CHECK(values.back().scalar_type() == at::kFloat, "expected a Float32Array for ", parameters[i].first);
     }
-    return model->thread.submit(
+    return model->thread().submit(
         info.Env(), model,
-        [model = model.get(), values = std::move(values)] {
+        [network = &model->network(), values = std::move(values)] {
           at::NoGradGuard no_grad;
-          const auto& to = model->network.parameters();
+          const auto& to = network->parameters();
           for (std::size_t i = 0; i < to.size(); ++i) to[i].second.detach().copy_(values[i]);
           return true;
         },
@@ -93,39 +96,49 @@ Napi::Value NetworkHandle::predict(const Napi::CallbackInfo& info) {
   return guarded(info.Env(), [&]() -> Napi::Value {
     const auto model = this->model();
     at::Tensor images = tensor_from(info[0], shape_of(info[1]));
-    return model->thread.submit(
+    return model->thread().submit(
         info.Env(), model,
-        [model = model.get(), images = std::move(images), normalization = normalization_of(info[2])] {
+        [network = &model->network(), images = std::move(images), normalization = normalization_of(info[2])] {
           at::NoGradGuard no_grad;
-          return model->network.forward(prepare(images, normalization));
+          return network->forward(prepare(images, normalization));
         },
         [](Napi::Env env, const at::Tensor& outputs) { return typed_array_from(env, outputs); });
   });
 }
 
-// evaluate(dataset, loss, normalization, batchSize): a promise of sums { loss, error, error5, examples }.
+// evaluate(dataset, loss, normalization, batchSize, job): a promise of sums { loss, error, error5, examples };
+// stop(job) ends it early.
 Napi::Value NetworkHandle::evaluate(const Napi::CallbackInfo& info) {
   return guarded(info.Env(), [&]() -> Napi::Value {
     const auto model = this->model();
-    model->thread.clear_stop();
-    return model->thread.submit(
+    const uint32_t job = info[4].As<Napi::Number>().Uint32Value();
+    const auto dataset = DatasetHandle::unwrap(info[0], "dataset").dataset();
+    const Loss loss = loss_of(info[1]);
+    return model->thread().submit(
         info.Env(), model,
-        [model = model.get(), dataset = DatasetHandle::unwrap(info[0], "dataset").dataset(), loss = loss_of(info[1]),
-         normalization = normalization_of(info[2]), batch = info[3].As<Napi::Number>().Int64Value()] {
-          return cortorch::evaluate(model->network, loss, *dataset, normalization, batch, model->thread.stop_flag());
+        [network = &model->network(), dataset, loss, normalization = normalization_of(info[2]),
+         batch = info[3].As<Napi::Number>().Int64Value(), stop = model->thread().begin_stoppable(job)] {
+          return cortorch::evaluate(*network, loss, *dataset, normalization, batch, *stop);
         },
         [](Napi::Env env, const LossCounts& counts) -> Napi::Value { return counts_to(env, counts); });
   });
 }
 
+// stop(job) and settled(job): of a job that was given its number by the caller.
 Napi::Value NetworkHandle::stop(const Napi::CallbackInfo& info) {
-  if (model_ != nullptr) model_->thread.request_stop();
+  if (model_ != nullptr) model_->thread().stop(info[0].As<Napi::Number>().Uint32Value());
+  return info.Env().Undefined();
+}
+
+Napi::Value NetworkHandle::settled(const Napi::CallbackInfo& info) {
+  if (model_ != nullptr) model_->thread().end_stoppable(info[0].As<Napi::Number>().Uint32Value());
   return info.Env().Undefined();
 }
 
 Napi::Value NetworkHandle::dispose(const Napi::CallbackInfo& info) {
-  if (model_ != nullptr) model_->thread.end(true);
+  if (model_ != nullptr) model_->close(true);
   model_ = nullptr;
+  memory_.release();
   return info.Env().Undefined();
 }
 
@@ -136,7 +149,7 @@ void define_network(Napi::Env env, Napi::Object exports) {
       {Wrap::InstanceMethod<&NetworkHandle::parameters>("parameters"), Wrap::InstanceMethod<&NetworkHandle::threads>("threads"),
        Wrap::InstanceMethod<&NetworkHandle::read>("read"), Wrap::InstanceMethod<&NetworkHandle::write>("write"),
        Wrap::InstanceMethod<&NetworkHandle::predict>("predict"), Wrap::InstanceMethod<&NetworkHandle::evaluate>("evaluate"),
-       Wrap::InstanceMethod<&NetworkHandle::stop>("stop"), Wrap::InstanceMethod<&NetworkHandle::dispose>("dispose")});
+       Wrap::InstanceMethod<&NetworkHandle::stop>("stop"), Wrap::InstanceMethod<&NetworkHandle::settled>("settled"), Wrap::InstanceMethod<&NetworkHandle::dispose>("dispose")});
   AddonData::of(env).network_class = Napi::Persistent(network_class);
   exports.Set("NetworkHandle", network_class);
 }

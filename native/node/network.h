@@ -28,9 +28,11 @@ class NetworkHandle final : public Wrapped<NetworkHandle> {
   Napi::Value predict(const Napi::CallbackInfo& info);
   Napi::Value evaluate(const Napi::CallbackInfo& info);
   Napi::Value stop(const Napi::CallbackInfo& info);
+  Napi::Value settled(const Napi::CallbackInfo& info);
   Napi::Value dispose(const Napi::CallbackInfo& info);
 
   std::shared_ptr<Model> model_;
+  ReportedMemory memory_;
 };
 
 }  // namespace cortorch::node

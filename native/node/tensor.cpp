@@ -5,7 +5,6 @@
 #include <ATen/ops/argmax.h>
 #include <ATen/ops/div.h>
 #include <ATen/ops/exp.h>
-#include <ATen/ops/full.h>
 #include <ATen/ops/log.h>
 #include <ATen/ops/matmul.h>
 #include <ATen/ops/mean.h>
@@ -39,12 +38,6 @@ at::Tensor optional_argument(const Napi::CallbackInfo& info, std::size_t i, cons
   return info[i].IsUndefined() || info[i].IsNull() ? at::Tensor() : argument(info, i, name);
 }
 
-// A tensor, or a number as a scalar tensor of the other's dtype.
-at::Tensor operand(const Napi::CallbackInfo& info, std::size_t i, const at::Tensor& other) {
-  if (!info[i].IsNumber()) return argument(info, i, "other");
-  return at::full({}, info[i].As<Napi::Number>().DoubleValue(), other.options().requires_grad(false));
-}
-
 template <typename Operation>
 Napi::Function function(Napi::Env env, const char* name, Operation operation) {
   return Napi::Function::New(
@@ -67,7 +60,9 @@ using Info = const Napi::CallbackInfo&;
 template <typename Operation>
 at::Tensor binary(Info info, Operation operation) {
   const at::Tensor& a = argument(info, 0, "tensor");
-  return operation(a, operand(info, 1, a));
+  // A number stays one, so that it does not change the tensor's dtype where it need not.
+  if (info[1].IsNumber()) return operation(a, at::Scalar(info[1].As<Napi::Number>().DoubleValue()));
+  return operation(a, argument(info, 1, "other"));
 }
 
 // The dimension, or all of them if none is given.
@@ -83,33 +78,26 @@ LinearMapPtr dense_map_of(const at::Tensor& weight) {
   return c10::make_intrusive<Dense>(weight.size(1), weight.size(0));
 }
 
-void check_layer(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias) {
-  TORCH_CHECK(weight.dim() == 2 && x.dim() == 2 && x.size(1) == weight.size(1), "layer: expected x [batch, in] and weight [out, in], but their shapes are ",
-              x.sizes(), " and ", weight.sizes());
-  TORCH_CHECK(!bias.defined() || (bias.dim() == 1 && bias.size(0) == weight.size(0)), "layer: expected bias [", weight.size(0), "], but its shape is ", bias.sizes());
-}
-
 }  // namespace
 
-TensorHandle::TensorHandle(const Napi::CallbackInfo& info) : Wrapped(info), env_(info.Env()) {
+TensorHandle::TensorHandle(const Napi::CallbackInfo& info) : Wrapped(info) {
   // new TensorHandle(typedArray, shape), or without arguments from wrap().
   if (info.Length() == 0) return;
   guarded(info.Env(), [&] { hold(info.Env(), tensor_from(info[0], shape_of(info[1]))); });
 }
 
-TensorHandle::~TensorHandle() { dispose(env_); }
+TensorHandle::~TensorHandle() { dispose(); }
 
 void TensorHandle::hold(Napi::Env env, at::Tensor tensor) {
   tensor_ = std::move(tensor);
-  reported_ = static_cast<int64_t>(tensor_.nbytes());
-  Napi::MemoryManagement::AdjustExternalMemory(env, reported_);
+  memory_.report(env, static_cast<int64_t>(tensor_.nbytes()));
   ++live_handles;
 }
 
-void TensorHandle::dispose(Napi::Env env) {
+void TensorHandle::dispose() {
   if (!tensor_.defined()) return;
   tensor_.reset();
-  Napi::MemoryManagement::AdjustExternalMemory(env, -reported_);
+  memory_.release();
   --live_handles;
 }
 
@@ -138,7 +126,7 @@ void define_tensor(Napi::Env env, Napi::Object exports) {
   const auto set_plain = [&](const char* name, auto body) { ops.Set(name, plain_function(env, name, body)); };
 
   set_plain("dispose", [](Info info) -> Napi::Value {
-    TensorHandle::unwrap(info[0], "tensor").dispose(info.Env());
+    TensorHandle::unwrap(info[0], "tensor").dispose();
     return info.Env().Undefined();
   });
   set_plain("live", [](Info info) -> Napi::Value { return Napi::Number::New(info.Env(), static_cast<double>(TensorHandle::live())); });
@@ -169,10 +157,10 @@ void define_tensor(Napi::Env env, Napi::Object exports) {
     return info.Env().Undefined();
   });
 
-  set("add", [](Info info) { return binary(info, [](auto& a, const auto& b) { return at::add(a, b); }); });
-  set("sub", [](Info info) { return binary(info, [](auto& a, const auto& b) { return at::sub(a, b); }); });
-  set("mul", [](Info info) { return binary(info, [](auto& a, const auto& b) { return at::mul(a, b); }); });
-  set("div", [](Info info) { return binary(info, [](auto& a, const auto& b) { return at::div(a, b); }); });
+  set("add", [](Info info) { return binary(info, [](const at::Tensor& a, const auto& b) { return at::add(a, b); }); });
+  set("sub", [](Info info) { return binary(info, [](const at::Tensor& a, const auto& b) { return at::sub(a, b); }); });
+  set("mul", [](Info info) { return binary(info, [](const at::Tensor& a, const auto& b) { return at::mul(a, b); }); });
+  set("div", [](Info info) { return binary(info, [](const at::Tensor& a, const auto& b) { return at::div(a, b); }); });
   set("matmul", [](Info info) { return at::matmul(argument(info, 0, "tensor"), argument(info, 1, "other")); });
   set("neg", [](Info info) { return at::neg(argument(info, 0, "tensor")); });
   set("exp", [](Info info) { return at::exp(argument(info, 0, "tensor")); });
@@ -193,7 +181,7 @@ void define_tensor(Napi::Env env, Napi::Object exports) {
     return argument(info, 0, "tensor").transpose(info[1].As<Napi::Number>().Int64Value(), info[2].As<Napi::Number>().Int64Value());
   });
   set("detach", [](Info info) { return argument(info, 0, "tensor").detach(); });
-  set("to", [](Info info) { return argument(info, 0, "tensor").to(dtype_of(info[1].As<Napi::String>().Utf8Value())); });
+  set("to", [](Info info) { return argument(info, 0, "tensor").to(dtype_of(info[1].As<Napi::String>().Utf8Value()), /*non_blocking=*/false, /*copy=*/true); });
 
   set("dense", [](Info info) {
     const at::Tensor bias = optional_argument(info, 2, "bias");
@@ -206,8 +194,6 @@ void define_tensor(Napi::Env env, Napi::Object exports) {
   set("layer", [](Info info) {
     const at::Tensor &x = argument(info, 0, "x"), &weight = argument(info, 1, "weight");
     const at::Tensor bias = optional_argument(info, 2, "bias"), feedback = optional_argument(info, 3, "feedback");
-    check_layer(x, weight, bias);
-    TORCH_CHECK(!feedback.defined() || feedback.sizes() == weight.sizes(), "layer: expected feedback of weight's shape ", weight.sizes(), ", but its shape is ", feedback.sizes());
     return layer(dense_map_of(weight), activation_from_name(info[4].As<Napi::String>().Utf8Value()),
                  rule_from_name(info[5].As<Napi::String>().Utf8Value()), x, weight, bias, feedback);
   });
@@ -215,8 +201,6 @@ void define_tensor(Napi::Env env, Napi::Object exports) {
   set_plain("dfaHiddenLayer", [](Info info) -> Napi::Value {
     const at::Tensor &x = argument(info, 0, "x"), &weight = argument(info, 1, "weight"), &feedback = argument(info, 3, "feedback");
     const at::Tensor bias = optional_argument(info, 2, "bias");
-    check_layer(x, weight, bias);
-    TORCH_CHECK(feedback.dim() == 2 && feedback.size(1) == weight.size(0), "dfaHiddenLayer: expected feedback [classes, ", weight.size(0), "], but its shape is ", feedback.sizes());
     LayerOutput out = dfa_hidden_layer(dense_map_of(weight), activation_from_name(info[4].As<Napi::String>().Utf8Value()), x, weight, bias, feedback);
     Napi::Array result = Napi::Array::New(info.Env(), 2);
     result.Set(0u, TensorHandle::wrap(info.Env(), std::move(out.y)));
@@ -227,7 +211,6 @@ void define_tensor(Napi::Env env, Napi::Object exports) {
   set("dfaOutputLayer", [](Info info) {
     const at::Tensor &x = argument(info, 0, "x"), &weight = argument(info, 1, "weight");
     const at::Tensor bias = optional_argument(info, 2, "bias");
-    check_layer(x, weight, bias);
     std::vector<at::Tensor> ports;
     const Napi::Array array = info[4].As<Napi::Array>();
     for (uint32_t i = 0; i < array.Length(); ++i) ports.push_back(TensorHandle::unwrap(array.Get(i), "ports").tensor());

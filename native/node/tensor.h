@@ -19,15 +19,14 @@ class TensorHandle final : public Wrapped<TensorHandle> {
   static Napi::Object wrap(Napi::Env env, at::Tensor tensor);
   // Throws ERR_DISPOSED.
   const at::Tensor& tensor() const;
-  void dispose(Napi::Env env);
+  void dispose();
   static int64_t live();
 
  private:
   void hold(Napi::Env env, at::Tensor tensor);
 
   at::Tensor tensor_;
-  int64_t reported_ = 0;
-  napi_env env_;
+  ReportedMemory memory_;
 };
 
 }  // namespace cortorch::node

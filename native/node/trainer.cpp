@@ -45,24 +45,38 @@ TrainerHandle::TrainerHandle(const Napi::CallbackInfo& info) : Wrapped(info) {
   guarded(info.Env(), [&] {
     model_ = NetworkHandle::unwrap(info[0], "network").model();
     normalization_ = normalization_of(info[3]);
-    trainer_ = std::make_shared<Trainer>(model_->network, loss_of(info[1]), optimizer_spec(info[2].As<Napi::Object>()), normalization_);
+    slot_->trainer = std::make_shared<Trainer>(model_->network(), loss_of(info[1]),
+                                               optimizer_spec(info[2].As<Napi::Object>()), normalization_);
+    model_->add(slot_);
+    int64_t bytes = 0;
+    for (std::size_t i = 0; i < slot_->trainer->optimizer().size(); ++i) {
+      for (const auto& [name, tensor] : slot_->trainer->optimizer().state(i)) bytes += static_cast<int64_t>(tensor.nbytes());
+    }
+    memory_.report(info.Env(), bytes);
   });
 }
 
-// run(dataset, { batchSize, seed, epoch, firstStep }, lrFactors: Float64Array, sums): a promise of
+std::shared_ptr<Trainer> TrainerHandle::trainer() const {
+  if (slot_->trainer == nullptr) throw CodedError("ERR_DISPOSED", "the network of this trainer was disposed of");
+  return slot_->trainer;
+}
+
+// run(dataset, { batchSize, seed, epoch, firstStep }, lrFactors: Float64Array, sums, job): a promise of
 // { loss, error, error5, examples } going on from `sums`, and of the { steps, notFinite, seconds } of this run.
 Napi::Value TrainerHandle::run(const Napi::CallbackInfo& info) {
   return guarded(info.Env(), [&]() -> Napi::Value {
     const Napi::Object options = info[1].As<Napi::Object>();
     const Napi::Float64Array array = info[2].As<Napi::Float64Array>();
-    model_->thread.clear_stop();
-    return model_->thread.submit(
+    const auto trainer = this->trainer();
+    const auto dataset = DatasetHandle::unwrap(info[0], "dataset").dataset();
+    const auto stop = model_->thread().begin_stoppable(info[4].As<Napi::Number>().Uint32Value());
+    return model_->thread().submit(
         info.Env(), model_,
-        [model = model_.get(), trainer = trainer_, dataset = DatasetHandle::unwrap(info[0], "dataset").dataset(),
+        [trainer, dataset, stop,
          batch_size = integer(options, "batchSize"), seed = seed_of(options.Get("seed")),
          epoch = static_cast<uint32_t>(integer(options, "epoch")), first_step = integer(options, "firstStep"),
          counts = counts_of(info[3].As<Napi::Object>()), factors = std::vector<double>(array.Data(), array.Data() + array.ElementLength())] {
-          return timed([&] { return trainer->run(*dataset, batch_size, seed, epoch, first_step, factors, counts, model->thread.stop_flag()); });
+          return timed([&] { return trainer->run(*dataset, batch_size, seed, epoch, first_step, factors, counts, *stop); });
         },
         timed_to);
   });
@@ -75,9 +89,9 @@ Napi::Value TrainerHandle::step(const Napi::CallbackInfo& info) {
     const int64_t outputs = info[3].As<Napi::Number>().Int64Value();
     at::Tensor images = tensor_from(info[0], shape);
     at::Tensor targets = tensor_from(info[2], outputs > 0 ? Shape{shape.at(0), outputs} : Shape{shape.at(0)});
-    return model_->thread.submit(
+    return model_->thread().submit(
         info.Env(), model_,
-        [trainer = trainer_, images = std::move(images), targets = std::move(targets),
+        [trainer = trainer(), images = std::move(images), targets = std::move(targets),
          normalization = normalization_, factor = info[4].As<Napi::Number>().DoubleValue()] {
           return timed([&] { return trainer->step(prepare(images, normalization), targets, factor); });
         },
@@ -88,9 +102,9 @@ Napi::Value TrainerHandle::step(const Napi::CallbackInfo& info) {
 // read(): a promise of { steps, parameters: [{ exp_avg: Float32Array, … }] }, one entry a trainable parameter.
 Napi::Value TrainerHandle::read(const Napi::CallbackInfo& info) {
   return guarded(info.Env(), [&]() -> Napi::Value {
-    return model_->thread.submit(
+    return model_->thread().submit(
         info.Env(), model_,
-        [trainer = trainer_] {
+        [trainer = trainer()] {
           OptimizerState state{trainer->optimizer().steps(), {}};
           for (std::size_t i = 0; i < trainer->optimizer().size(); ++i) {
             state.parameters.push_back(trainer->optimizer().state(i));
@@ -118,7 +132,8 @@ Napi::Value TrainerHandle::write(const Napi::CallbackInfo& info) {
   return guarded(info.Env(), [&]() -> Napi::Value {
     const Napi::Object object = info[0].As<Napi::Object>();
     const Napi::Array parameters = object.Get("parameters").As<Napi::Array>();
-    Optimizer& optimizer = trainer_->optimizer();
+    const auto held = trainer();
+    Optimizer& optimizer = held->optimizer();
     TORCH_CHECK(parameters.Length() == optimizer.size(), "the optimizer has ", optimizer.size(), " parameters, but the state holds ", parameters.Length());
     std::vector<std::pair<at::Tensor, at::Tensor>> copies;
     for (std::size_t i = 0; i < optimizer.size(); ++i) {
@@ -129,9 +144,9 @@ Napi::Value TrainerHandle::write(const Napi::CallbackInfo& info) {
         copies.emplace_back(tensor, tensor_from(entry.Get(name), shape));
       }
     }
-    return model_->thread.submit(
+    return model_->thread().submit(
         info.Env(), model_,
-        [trainer = trainer_, steps = integer(object, "steps"), copies = std::move(copies)] {
+        [trainer = trainer(), steps = integer(object, "steps"), copies = std::move(copies)] {
           for (const auto& [to, from] : copies) to.copy_(from);
           trainer->optimizer().set_steps(steps);
           return true;

@@ -23,9 +23,13 @@ class TrainerHandle final : public Wrapped<TrainerHandle> {
   Napi::Value read(const Napi::CallbackInfo& info);
   Napi::Value write(const Napi::CallbackInfo& info);
 
+  // Throws ERR_DISPOSED.
+  std::shared_ptr<Trainer> trainer() const;
+
   std::shared_ptr<Model> model_;
-  std::shared_ptr<Trainer> trainer_;
+  std::shared_ptr<TrainerSlot> slot_ = std::make_shared<TrainerSlot>();
   Normalization normalization_;
+  ReportedMemory memory_;
 };
 
 }  // namespace cortorch::node

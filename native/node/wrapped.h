@@ -10,6 +10,31 @@
 
 namespace cortorch::node {
 
+// Memory outside V8's heap that a JavaScript object keeps: told to V8, and told again when it is let go, so
+// that the garbage collector knows what it would free.
+class ReportedMemory {
+ public:
+  ReportedMemory() = default;
+  ReportedMemory(const ReportedMemory&) = delete;
+  ReportedMemory& operator=(const ReportedMemory&) = delete;
+  ~ReportedMemory() { release(); }
+
+  void report(Napi::Env env, int64_t bytes) {
+    release();
+    env_ = env;
+    bytes_ = bytes;
+    Napi::MemoryManagement::AdjustExternalMemory(env, bytes);
+  }
+  void release() {
+    if (bytes_ != 0) Napi::MemoryManagement::AdjustExternalMemory(Napi::Env(env_), -bytes_);
+    bytes_ = 0;
+  }
+
+ private:
+  napi_env env_ = nullptr;
+  int64_t bytes_ = 0;
+};
+
 template <typename T>
 class Wrapped : public Napi::ObjectWrap<T> {
  public:

@@ -155,22 +155,59 @@ struct DfaOutput : Function<DfaOutput> {
   }
 };
 
+int64_t count_units(const LinearMap& map) {
+  int64_t units = 1;
+  for (const int64_t size : map.output_shape()) units *= size;
+  return units;
+}
+
+// What the kernels rely on. `feedback` is checked by the caller: its shape is the rule's.
+void check_tensors(const LinearMap& map, const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias,
+                   const at::Tensor& feedback) {
+  const Shape input = map.input_shape();
+  TORCH_CHECK(x.dim() == static_cast<int64_t>(input.size()) + 1 && x.sizes().slice(1) == at::IntArrayRef(input),
+              "layer: expected x to be [batch] and ", at::IntArrayRef(input), ", but its shape is ", x.sizes());
+  TORCH_CHECK(weight.sizes() == at::IntArrayRef(map.weight_shape()), "layer: expected weight of shape ",
+              at::IntArrayRef(map.weight_shape()), ", but its shape is ", weight.sizes());
+  TORCH_CHECK(!bias.defined() || bias.sizes() == at::IntArrayRef(map.bias_shape()), "layer: expected bias of shape ",
+              at::IntArrayRef(map.bias_shape()), ", but its shape is ", bias.defined() ? bias.sizes() : at::IntArrayRef());
+  TORCH_CHECK(x.is_floating_point(), "layer: expected floating-point x, but it is ", x.scalar_type());
+  for (const at::Tensor& other : {weight, bias, feedback}) {
+    TORCH_CHECK(!other.defined() || (other.scalar_type() == x.scalar_type() && other.device() == x.device()),
+                "layer: x is ", x.scalar_type(), " on ", x.device(), ", but another tensor of the layer is ",
+                other.scalar_type(), " on ", other.device());
+  }
+}
+
 }  // namespace
 
 at::Tensor layer(const LinearMapPtr& map, Activation activation, Rule rule, const at::Tensor& x,
                  const at::Tensor& weight, const at::Tensor& bias, const at::Tensor& feedback) {
   TORCH_CHECK(rule != Rule::dfa, "rule dfa needs to know which layer is the output: use dfa_hidden_layer and dfa_output_layer");
+  check_tensors(*map, x, weight, bias, feedback);
+  TORCH_CHECK(!feedback.defined() || feedback.sizes() == weight.sizes(), "layer: expected feedback of weight's shape ",
+              weight.sizes(), ", but its shape is ", feedback.sizes());
   return LayerFunction::apply(x, weight, if_defined(bias), if_defined(feedback), map, activation, rule);
 }
 
 LayerOutput dfa_hidden_layer(const LinearMapPtr& map, Activation activation, const at::Tensor& x,
                              const at::Tensor& weight, const at::Tensor& bias, const at::Tensor& feedback) {
+  check_tensors(*map, x, weight, bias, feedback);
+  const int64_t units = count_units(*map);
+  TORCH_CHECK(feedback.dim() == 2 && feedback.size(1) == units, "dfa_hidden_layer: expected feedback [classes, ",
+              units, "], but its shape is ", feedback.sizes());
   const auto outputs = DfaHidden::apply(x, weight, if_defined(bias), feedback, map, activation);
   return {outputs[0], outputs[1]};
 }
 
 at::Tensor dfa_output_layer(const LinearMapPtr& map, Activation activation, const at::Tensor& x,
                             const at::Tensor& weight, const at::Tensor& bias, const std::vector<at::Tensor>& ports) {
+  check_tensors(*map, x, weight, bias, {});
+  const int64_t units = count_units(*map);
+  for (const at::Tensor& port : ports) {
+    TORCH_CHECK(port.dim() == 2 && port.size(0) == x.size(0) && port.size(1) == units,
+                "dfa_output_layer: expected error ports [", x.size(0), ", ", units, "], but one's shape is ", port.sizes());
+  }
   return DfaOutput::apply(x, weight, if_defined(bias), map, activation, at::TensorList(ports));
 }
 

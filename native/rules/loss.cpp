@@ -48,6 +48,8 @@ int64_t checked_label(const int64_t* labels, int64_t row, int64_t classes) {
 }
 
 void check_outputs(const char* loss, const at::Tensor& outputs, const at::Tensor& targets) {
+  TORCH_CHECK(outputs.scalar_type() == at::kFloat && outputs.device().is_cpu() && targets.device().is_cpu(), loss,
+              ": expected float32 outputs on the CPU, but received ", outputs.scalar_type(), " on ", outputs.device());
   TORCH_CHECK(outputs.dim() == 2, loss, ": expected outputs to be [batch, n], but their shape is ", outputs.sizes());
   TORCH_CHECK(targets.dim() >= 1 && targets.size(0) == outputs.size(0), loss, ": there are ", outputs.size(0),
               " outputs but the targets' shape is ", targets.sizes());
@@ -87,25 +89,24 @@ at::Tensor cross_entropy_pass(const at::Tensor& logits, const at::Tensor& labels
 }
 
 struct CrossEntropy : Function<CrossEntropy> {
-  static at::Tensor forward(AutogradContext* ctx, const at::Tensor& logits, const at::Tensor& labels, LossCounts* counts) {
+  static at::Tensor forward(AutogradContext* ctx, const at::Tensor& logits, const at::Tensor& labels, bool wanted, LossCounts* counts) {
     LossCounts here;
-    const at::Tensor gradient = cross_entropy_pass(logits.contiguous(), labels.contiguous(), true, here);
+    // An evaluation needs no gradient. Inside forward() the grad mode is off, whatever it is outside.
+    const at::Tensor gradient = cross_entropy_pass(logits.contiguous(), labels.contiguous(), wanted, here);
     counts->add(here);
-    ctx->save_for_backward({logits, labels, gradient});
+    if (wanted) ctx->save_for_backward({logits, labels, gradient});
     return mean_loss(here, logits);
   }
   static variable_list backward(AutogradContext* ctx, const variable_list& grads) {
     const auto saved = ctx->get_saved_variables();
-    if (!at::GradMode::is_enabled()) return {at::mul(saved[2], grads[0]), {}, {}};
+    if (!at::GradMode::is_enabled()) return {at::mul(saved[2], grads[0]), {}, {}, {}};
     const at::Tensor difference = at::sub(at::softmax(saved[0], 1), at::one_hot(saved[1], saved[0].size(1)));
-    return {at::mul(at::div(difference, static_cast<double>(saved[0].size(0))), grads[0]), {}, {}};
+    return {at::mul(at::div(difference, static_cast<double>(saved[0].size(0))), grads[0]), {}, {}, {}};
   }
 };
 
 at::Tensor as_targets(const at::Tensor& outputs, const at::Tensor& targets) {
   if (targets.scalar_type() != at::kLong) {
-    TORCH_CHECK(targets.sizes() == outputs.sizes(), "squared error: the outputs' shape is ", outputs.sizes(),
-                " but the targets' shape is ", targets.sizes());
     return targets.to(outputs.scalar_type()).contiguous();
   }
   return at::one_hot(targets, outputs.size(1)).to(outputs.scalar_type());
@@ -157,15 +158,20 @@ void LossCounts::add(const LossCounts& other) {
 
 at::Tensor softmax_cross_entropy(const at::Tensor& logits, const at::Tensor& labels, LossCounts& counts) {
   check_outputs("softmax cross-entropy", logits, labels);
-  TORCH_CHECK(logits.scalar_type() == at::kFloat && labels.scalar_type() == at::kLong && labels.dim() == 1,
-              "softmax cross-entropy: expected float32 logits and int64 labels [batch], but received ",
-              logits.scalar_type(), " and ", labels.scalar_type(), " ", labels.sizes());
-  return CrossEntropy::apply(logits, labels, &counts);
+  TORCH_CHECK(labels.scalar_type() == at::kLong && labels.dim() == 1,
+              "softmax cross-entropy: expected int64 labels [batch], but received ", labels.scalar_type(), " ",
+              labels.sizes());
+  TORCH_CHECK(logits.size(1) > 0, "softmax cross-entropy: there are no classes");
+  const bool wanted = at::GradMode::is_enabled() && logits.requires_grad();
+  return CrossEntropy::apply(logits, labels, wanted, &counts);
 }
 
 at::Tensor squared_error(const at::Tensor& outputs, const at::Tensor& targets, LossCounts& counts) {
   check_outputs("squared error", outputs, targets);
-  TORCH_CHECK(outputs.scalar_type() == at::kFloat, "squared error: expected float32 outputs, but received ", outputs.scalar_type());
+  const bool labels = targets.scalar_type() == at::kLong && targets.dim() == 1;
+  TORCH_CHECK(labels || (targets.is_floating_point() && targets.sizes() == outputs.sizes()),
+              "squared error: expected targets of the outputs' shape ", outputs.sizes(), ", or int64 labels [",
+              outputs.size(0), "], but received ", targets.scalar_type(), " ", targets.sizes());
   return SquaredError::apply(outputs, targets, &counts);
 }
 

@@ -15,9 +15,7 @@ namespace {
 at::Tensor dense_layer(const at::Tensor& x, const at::Tensor& weight, const std::optional<at::Tensor>& bias,
                        const std::optional<at::Tensor>& feedback, const std::string& activation,
                        const std::string& rule) {
-  TORCH_CHECK(weight.dim() == 2 && x.dim() == 2 && x.size(1) == weight.size(1),
-              "dense_layer: expected x [batch, in] and weight [out, in], but their shapes are ", x.sizes(), " and ",
-              weight.sizes());
+  TORCH_CHECK(weight.dim() == 2, "dense_layer: expected weight [out, in], but its shape is ", weight.sizes());
   const LinearMapPtr map = c10::make_intrusive<Dense>(weight.size(1), weight.size(0));
   return layer(map, activation_from_name(activation), rule_from_name(rule), x, weight, bias.value_or(at::Tensor()),
                feedback.value_or(at::Tensor()));
