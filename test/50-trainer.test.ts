@@ -369,17 +369,22 @@ t.test('batches of the caller’s own', async (t) => {
     { code: 'ERR_ABORTED' },
     'not waited for',
   );
-  await t.rejects(drain(a.fit(() => [undefined as never], { epochs: 9 })), { code: 'ERR_INVALID_ARGUMENT' });
+  await t.rejects(drain(new Trainer(third).fit(() => [undefined as never], { epochs: 9 })), {
+    code: 'ERR_INVALID_ARGUMENT',
+  });
 
   const failing = function* (): Generator<(typeof batches)[number]> {
     yield batches[0]!;
     throw new Error('the disk is gone');
   };
-  await t.rejects(drain(a.fit(failing, { epochs: 3 })), { message: 'the disk is gone' });
-  await t.rejects(drain(a.fit(() => [], { epochs: 9 })), { message: /at least one batch/ });
-  await t.rejects(drain(a.fit(() => [{ images: new Float32Array(9), labels: [4] }], { epochs: 9 })), {
-    message: /labels\[0\] is 4/,
-  });
+  await t.rejects(drain(new Trainer(third).fit(failing, { epochs: 3 })), { message: 'the disk is gone' });
+  await t.rejects(drain(new Trainer(third).fit(() => [], { epochs: 9 })), { message: /at least one batch/ });
+  await t.rejects(
+    drain(new Trainer(third).fit(() => [{ images: new Float32Array(9), labels: [4] }], { epochs: 9 })),
+    {
+      message: /labels\[0\] is 4/,
+    },
+  );
 });
 
 t.test('bad arguments', async (t) => {
