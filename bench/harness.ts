@@ -45,6 +45,10 @@ export class Side {
     return this.read();
   }
 
+  get pid(): number {
+    return this.#child.pid!;
+  }
+
   close(): void {
     this.#child.stdin!.end();
     this.#reader.close();
@@ -111,21 +115,32 @@ export function compileHere(source: string): string | null {
   return found ? program : null;
 }
 
-/** The share of the processor's time that is used, by anyone, in the next two seconds: 0 to 1. */
-export async function busyShare(): Promise<number> {
-  const spent = () => {
-    const times = os.cpus().map((cpu) => cpu.times);
-    const idle = times.reduce((sum, time) => sum + time.idle, 0);
-    return { idle, all: times.reduce((sum, t) => sum + t.user + t.nice + t.sys + t.irq + t.idle, 0) };
-  };
-  const before = spent();
-  await sleep(2000);
-  const after = spent();
-  return 1 - (after.idle - before.idle) / (after.all - before.all);
+/** Seconds of processor time that everyone has used since the machine started. */
+function busySeconds(): number {
+  const times = os.cpus().map((cpu) => cpu.times);
+  return times.reduce((sum, { user, nice, sys, irq }) => sum + user + nice + sys + irq, 0) / 1000;
 }
 
-/** The machine in words, and whether it is quiet. */
-export async function machine() {
+/** Seconds of processor time that a process has used; a tick is 10 ms on Linux. */
+function secondsOf(pid: number): number {
+  const fields = fs
+    .readFileSync(`/proc/${pid}/stat`, 'utf8')
+    .replace(/^.*\) /, '')
+    .split(' ');
+  return (Number(fields[11]) + Number(fields[12])) / 100;
+}
+
+/** How much of the processor others use from now on, as a share of all its cores. */
+export function watchOthers(sides: readonly Side[]): () => number {
+  const pids = [process.pid, ...sides.map((side) => side.pid)];
+  const others = () => busySeconds() - pids.reduce((sum, pid) => sum + secondsOf(pid), 0);
+  const before = others();
+  const start = performance.now();
+  return () => (others() - before) / ((performance.now() - start) / 1000) / os.cpus().length;
+}
+
+/** The machine in words. */
+export function machine() {
   const cpus = os.cpus();
   // A virtual machine may hide the model's name, but not its family.
   const info = fs.existsSync('/proc/cpuinfo') ? fs.readFileSync('/proc/cpuinfo', 'utf8') : '';
@@ -135,7 +150,6 @@ export async function machine() {
     cpu: `${cpus[0]?.model.trim()} (family ${field('cpu family')}, model ${field('model')}, ${widest})`,
     cores: cpus.length,
     memoryGiB: Math.round(os.totalmem() / 2 ** 30),
-    busyBefore: await busyShare(),
     node: process.version,
     date: new Date().toISOString().slice(0, 10),
   };

@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "maps/linear_map.h"
+#include "maps/pool.h"
 
 namespace cortorch {
 namespace {
@@ -85,7 +86,7 @@ void copy_normalised(const at::Tensor& images, const Channels& channels, Source 
 at::Tensor batch_like(const at::Tensor& images, int64_t count) {
   Shape shape(images.sizes().begin(), images.sizes().end());
   shape[0] = count;
-  return at::empty(shape, at::kFloat);
+  return pooled_empty(shape);
 }
 
 void check_images(const at::Tensor& images) {

@@ -2,7 +2,6 @@
 
 #include <ATen/Parallel.h>
 #include <ATen/ops/empty.h>
-#include <ATen/ops/empty_like.h>
 #include <ATen/ops/gt.h>
 #include <ATen/ops/mul.h>
 #include <ATen/ops/relu.h>
@@ -15,6 +14,7 @@
 #include <array>
 #include <utility>
 
+#include "maps/pool.h"
 #include "maps/simd.h"
 #include "maps/vector_math.h"
 
@@ -125,7 +125,7 @@ at::Tensor through_activation_fused(Activation activation, const at::Tensor& g, 
   if (activation == Activation::identity && !bias_gradient.defined()) return g;
   const int64_t batch = g.size(0);
   const int64_t units = g.size(1);
-  at::Tensor delta = activation == Activation::identity ? g : at::empty_like(g);
+  at::Tensor delta = activation == Activation::identity ? g : pooled_empty(g.sizes());
   at::Tensor unused;
   if (!bias_gradient.defined()) unused = at::empty({units}, g.options());
   float* sum = (bias_gradient.defined() ? bias_gradient : unused).mutable_data_ptr<float>();

@@ -1,12 +1,12 @@
 #include "maps/dense.h"
 
 #include <ATen/ops/addmm.h>
-#include <ATen/ops/empty.h>
 #include <ATen/ops/matmul.h>
 #include <ATen/ops/sum.h>
 #include <c10/util/Exception.h>
 
 #include "maps/gemm.h"
+#include "maps/pool.h"
 
 namespace cortorch {
 namespace {
@@ -28,7 +28,7 @@ at::Tensor Dense::apply(const at::Tensor& weight, const at::Tensor& x, const at:
   const at::Tensor xc = x.contiguous(), wc = weight.contiguous();
   const at::Tensor bc = bias.defined() ? bias.contiguous() : bias;
   const int64_t batch = x.size(0);
-  at::Tensor y = at::empty({batch, out_}, x.options().requires_grad(false));
+  at::Tensor y = pooled_empty({batch, out_});
   const float* b = bc.defined() ? bc.const_data_ptr<float>() : nullptr;
   gemm(batch, out_, in_, {xc.const_data_ptr<float>(), in_, false}, {wc.const_data_ptr<float>(), in_, true},
        y.mutable_data_ptr<float>(), out_,
@@ -42,7 +42,7 @@ at::Tensor Dense::adjoint(const at::Tensor& v, const at::Tensor& y) const {
   if (!fast(y)) return at::matmul(y, v);
   const at::Tensor yc = y.contiguous(), vc = v.contiguous();
   const int64_t batch = y.size(0);
-  at::Tensor x = at::empty({batch, in_}, y.options().requires_grad(false));
+  at::Tensor x = pooled_empty({batch, in_});
   gemm(batch, in_, out_, {yc.const_data_ptr<float>(), out_, false}, {vc.const_data_ptr<float>(), in_, false},
        x.mutable_data_ptr<float>(), in_);
   return x;
@@ -51,7 +51,7 @@ at::Tensor Dense::adjoint(const at::Tensor& v, const at::Tensor& y) const {
 at::Tensor Dense::outer(const at::Tensor& x, const at::Tensor& delta) const {
   if (!fast(x)) return at::matmul(delta.t(), x);
   const at::Tensor xc = x.contiguous(), dc = delta.contiguous();
-  at::Tensor w = at::empty({out_, in_}, x.options().requires_grad(false));
+  at::Tensor w = pooled_empty({out_, in_});
   gemm(out_, in_, x.size(0), {dc.const_data_ptr<float>(), out_, true}, {xc.const_data_ptr<float>(), in_, false},
        w.mutable_data_ptr<float>(), in_);
   return w;

@@ -7,6 +7,7 @@
 #include <utility>
 #include <vector>
 
+#include "maps/pool.h"
 #include "network/network.h"
 #include "node/compute_thread.h"
 #include "training/trainer.h"
@@ -33,6 +34,7 @@ class Model {
     }
     trainers_.clear();
     network_.reset();
+    trim_pool();
     claim_.release();
   }
 

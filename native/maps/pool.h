@@ -1,0 +1,20 @@
+// Memory for results of kernels that is kept for the next step instead of being given back to the system.
+//
+// A step makes and drops the same tensors every time. malloc returns blocks of this size to the kernel, and
+// getting them back costs a page fault for every 4 KiB: 214 faults and a quarter of the time of an mnist-fc step.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+
+namespace cortorch {
+
+// An uninitialised contiguous float32 CPU tensor; its memory goes back to the pool when the tensor dies, on
+// whatever thread. Small ones come from libtorch's own allocator.
+at::Tensor pooled_empty(at::IntArrayRef sizes);
+
+// Gives what is not in use back to the system.
+void trim_pool();
+
+}  // namespace cortorch
