@@ -13,7 +13,17 @@ import path from 'node:path';
 import { parseArgs } from 'node:util';
 import { packageRoot, readRecord } from '../scripts/build.mjs';
 import { embeddedMnistFolder } from '../lib/data/mnist.js';
-import { compileHere, findPython, interleave, machine, median, medianRatio, Side, table } from './harness.js';
+import {
+  compileHere,
+  findPython,
+  interleave,
+  machine,
+  median,
+  medianRatio,
+  Side,
+  table,
+  watchOthers,
+} from './harness.js';
 
 const SIZES = [784, 256, 256, 256, 256, 256, 10];
 const BATCH = 100;

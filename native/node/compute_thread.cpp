@@ -165,7 +165,6 @@ ThreadClaim::ThreadClaim(int wanted) {
   }
   if (models == 0) {
     threads_in_force = wanted != 0 ? wanted : at::get_num_threads();
-    at::set_num_threads(threads_in_force);
   }
   ++models;
   threads_ = threads_in_force;

@@ -4,12 +4,14 @@
 
 #include "node/addon.h"
 #include "node/convert.h"
+#include "node/serial_section.h"
 
 namespace cortorch::node {
 
 DatasetHandle::DatasetHandle(const Napi::CallbackInfo& info) : Wrapped(info) {
   if (info.Length() == 0) return;  // subset() fills it
   guarded(info.Env(), [&] {
+    const SerialSection serial;
     const Shape shape = shape_of(info[1]);
     TORCH_CHECK(!shape.empty(), "data set: the shape is empty");
     const int64_t outputs = info[3].As<Napi::Number>().Int64Value();
@@ -32,6 +34,7 @@ std::shared_ptr<const Dataset> DatasetHandle::dataset() const {
 // subset(indices: BigInt64Array): a data set of copies of these examples, in this order.
 Napi::Value DatasetHandle::subset(const Napi::CallbackInfo& info) {
   return guarded(info.Env(), [&]() -> Napi::Value {
+    const SerialSection serial;
     const auto source = dataset();
     const at::Tensor indices = tensor_from(info[0], {static_cast<int64_t>(info[0].As<Napi::TypedArray>().ElementLength())});
     Napi::Object object = AddonData::of(info.Env()).dataset_class.New({});

@@ -7,13 +7,17 @@
 #include "node/addon.h"
 #include "node/convert.h"
 #include "node/dataset.h"
+#include "node/serial_section.h"
 
 namespace cortorch::node {
 
 NetworkHandle::NetworkHandle(const Napi::CallbackInfo& info) : Wrapped(info) {
   guarded(info.Env(), [&] {
+    const int wanted = info[2].As<Napi::Number>().Int32Value();
+    const int threads = wanted != 0 ? wanted : default_threads();
+    const SerialSection serial;
     model_ = std::make_shared<Model>(info.Env(), network_spec(info[0].As<Napi::Object>()), seed_of(info[1]),
-                                     info[2].As<Napi::Number>().Int32Value());
+                                     threads);
     int64_t bytes = 0;
     for (const auto& [name, tensor] : model_->network().parameters()) bytes += static_cast<int64_t>(tensor.nbytes());
     memory_.report(info.Env(), bytes);

@@ -10,6 +10,7 @@
 #include "node/convert.h"
 #include "node/dataset.h"
 #include "node/network.h"
+#include "node/serial_section.h"
 
 namespace cortorch::node {
 namespace {
@@ -43,6 +44,7 @@ struct OptimizerState {
 
 TrainerHandle::TrainerHandle(const Napi::CallbackInfo& info) : Wrapped(info) {
   guarded(info.Env(), [&] {
+    const SerialSection serial;
     model_ = NetworkHandle::unwrap(info[0], "network").model();
     normalization_ = normalization_of(info[3]);
     slot_->trainer = std::make_shared<Trainer>(model_->network(), loss_of(info[1]),
