@@ -31,7 +31,7 @@ const STALL_TIMEOUT = 60_000;
  * Of a wheel or an archive, all but test programs and their like. The Python sources stay, so that
  * `PYTHONPATH=<cache folder> python3` has a torch to check ours against.
  */
-const NEEDED = /^(?:torch\/(?!test\/|bin\/)|torchgen\/|libtorch\/)/;
+const NEEDED = /^(?:torch\/(?!test\/|bin\/(?!torch_shm_manager))|torchgen\/|libtorch\/)/;
 
 /**
  * @typedef {object} Libtorch

@@ -120,10 +120,10 @@ t.test('disposing of a network that trains: the promise is settled, nothing cras
   const loop = (async () => {
     for await (const event of trainer.fit(data, { epochs: 1e6 })) void event;
   })();
-  const waiting = net.evaluate(data);
+  const waiting = net.evaluate(data).catch(() => undefined); // settled either way
   setTimeout(() => net.dispose(), 30);
   await t.rejects(loop, { code: 'ERR_DISPOSED' });
-  await waiting.catch(() => undefined);
+  await waiting;
 });
 
 t.test('10,000 steps scripted on tensors leave none behind', async (t) => {
@@ -157,7 +157,7 @@ t.test('10,000 steps leave the live-tensor count and the resident memory where t
   const grown = process.memoryUsage.rss() - resident;
   t.equal(liveTensors(), tensors);
   // A lost gradient a step would be 20 MB (the network's is 2 kB); V8's own heap breathes by a few.
-  t.ok(grown < 8e6, `grown by ${(grown / 1e6).toFixed(1)} MB`);
+  t.ok(grown < 16e6, `grown by ${(grown / 1e6).toFixed(1)} MB`);
   net.dispose();
 });
 
@@ -203,7 +203,7 @@ t.test('the process ends cleanly in the middle of training', async (t) => {
 t.test('worker threads: each has its own, and one that is terminated takes nothing with it', async (t) => {
   const { net, data } = light();
   const trainer = new Trainer(net, { batchSize: 10 });
-  for (let i = 0; i < 3; i++) {
+  for (let i = 0; i < 6; i++) {
     const endless = JSON.stringify(new URL('support/endless-worker.ts', import.meta.url).href);
     const source = `import('tsx/esm/api').then(({ register }) => { register(); return import(${endless}); });`;
     const worker = new Worker(source, { eval: true });

@@ -23,18 +23,26 @@ struct ComputeThread::Channel {
   static void call_javascript(Napi::Env env, Napi::Function, std::nullptr_t*, Job* raw) {
     const std::unique_ptr<Job> job(raw);
     if (env == nullptr) return;  // the environment is going away, and with it whoever waited
-    Napi::HandleScope scope(env);
-    if (--job->channel->pending == 0) job->channel->function.Unref(env);
     try {
-      if (job->failure) {
-        job->deferred.Reject(to_javascript(env, *job->failure).Value());
+      Napi::HandleScope scope(env);
+      if (--job->channel->pending == 0) job->channel->function.Unref(env);
+      settle(env, *job);
+    } catch (const Napi::Error&) {
+      // A worker that is being terminated runs no JavaScript any more, not even a rejection.
+    }
+  }
+
+  static void settle(Napi::Env env, Job& job) {
+    try {
+      if (job.failure) {
+        job.deferred.Reject(to_javascript(env, *job.failure).Value());
       } else {
-        job->deferred.Resolve(job->settle(env));
+        job.deferred.Resolve(job.settle(env));
       }
     } catch (const Napi::Error& error) {
-      job->deferred.Reject(error.Value());
+      job.deferred.Reject(error.Value());
     } catch (...) {
-      job->deferred.Reject(to_javascript(env, current_failure()).Value());
+      job.deferred.Reject(to_javascript(env, current_failure()).Value());
     }
   }
 
