@@ -119,6 +119,20 @@ at::Tensor through_activation(Activation activation, const at::Tensor& g, const 
   return g;
 }
 
+void through_activation_tile(Activation activation, const float* g, const float* y, float* delta, float* sum,
+                             int64_t rows, int64_t columns, int64_t ld) {
+  std::fill_n(sum, columns, 0.0f);
+  for (int64_t r = 0; r < rows; ++r) {
+    const int64_t at = r * ld;
+    switch (activation) {
+      case Activation::tanh: tanh_backward_row(g + at, y + at, delta + at, sum, columns); break;
+      case Activation::sigmoid: sigmoid_backward_row(g + at, y + at, delta + at, sum, columns); break;
+      case Activation::relu: relu_backward_row(g + at, y + at, delta + at, sum, columns); break;
+      case Activation::identity: add_row(g + at, sum, columns); break;
+    }
+  }
+}
+
 at::Tensor through_activation_fused(Activation activation, const at::Tensor& g, const at::Tensor& y,
                                     at::Tensor& bias_gradient) {
   TORCH_INTERNAL_ASSERT(g.dim() == 2 && g.is_contiguous() && y.is_contiguous() && g.sizes() == y.sizes());
@@ -140,16 +154,8 @@ at::Tensor through_activation_fused(Activation activation, const at::Tensor& g, 
   at::parallel_for(0, lines, grain, [&](int64_t begin, int64_t end) {
     const int64_t first = begin * kLine;
     const int64_t n = std::min(units, end * kLine) - first;
-    std::fill_n(sum + first, n, 0.0f);
-    for (int64_t b = 0; b < batch; ++b) {
-      const int64_t at = b * units + first;
-      switch (activation) {
-        case Activation::tanh: tanh_backward_row(g_data + at, y_data + at, d_data + at, sum + first, n); break;
-        case Activation::sigmoid: sigmoid_backward_row(g_data + at, y_data + at, d_data + at, sum + first, n); break;
-        case Activation::relu: relu_backward_row(g_data + at, y_data + at, d_data + at, sum + first, n); break;
-        case Activation::identity: add_row(g_data + at, sum + first, n); break;
-      }
-    }
+    through_activation_tile(activation, g_data + first, y_data + first, d_data == nullptr ? nullptr : d_data + first,
+                            sum + first, batch, n, units);
   });
   return delta;
 }

@@ -25,6 +25,11 @@ at::Tensor activate(Activation activation, const at::Tensor& a);
 // δ = g ⊙ σ'(a), with σ' as a function of y = σ(a); made of libtorch's own operations, hence differentiable.
 at::Tensor through_activation(Activation activation, const at::Tensor& g, const at::Tensor& y);
 
+// The same for one row-major float matrix [rows, columns], single-threaded: δ into `delta` (which is neither
+// written nor read under the identity), its column sums, in row order, into `sum` [columns].
+void through_activation_tile(Activation activation, const float* g, const float* y, float* delta, float* sum,
+                             int64_t rows, int64_t columns, int64_t ld);
+
 // The same for float32 [batch, units], in one parallel pass that also sums δ over the batch into
 // `bias_gradient` [units] (may be undefined). Each column is summed by one thread in batch order, so the
 // bits do not depend on the number of threads. Returns g itself where σ' is 1.

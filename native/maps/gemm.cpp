@@ -1,10 +1,10 @@
 #include "maps/gemm.h"
 
 #include <ATen/Parallel.h>
-#include <ATen/native/CPUBlas.h>
 
 #include <algorithm>
 
+#include "maps/micro_kernel.h"
 #include "maps/scratch.h"
 #include "maps/transpose.h"
 
@@ -20,19 +20,6 @@ constexpr int64_t kPanelDepth = 512;
 constexpr int64_t kSmallProduct = int64_t{1} << 17;
 
 int64_t round_up(int64_t value, int64_t multiple) { return (value + multiple - 1) / multiple * multiple; }
-
-// C = A·B (or += with `accumulate`), all row-major.
-void micro_kernel(int64_t m, int64_t n, int64_t k, const float* a, int64_t lda, const float* b, int64_t ldb, float* c,
-                  int64_t ldc, bool accumulate) {
-#ifdef CPUBLAS_BRGEMM_F32F32F32
-  at::native::cpublas::brgemm(m, n, k, lda, ldb, ldc, accumulate, a, b, c, /*is_vnni=*/false);
-#else
-  // Column-major BLAS sees row-major matrices transposed: Cᵀ = Bᵀ·Aᵀ.
-  using at::native::TransposeType;
-  at::native::cpublas::gemm(TransposeType::NoTranspose, TransposeType::NoTranspose, n, m, k, 1.0f, b, ldb, a, lda,
-                            accumulate ? 1.0f : 0.0f, c, ldc);
-#endif
-}
 
 struct Range {
   int64_t begin, end;
@@ -85,7 +72,7 @@ void gemm_rectangle(Range rows, Range columns, int64_t k, const Operand& a, cons
   int64_t lda = a.ld;
   if (a.transposed) {
     lda = round_up(k, 16);
-    float* packed = scratch_a.floats(static_cast<std::size_t>(rows.size() * lda));
+    float* packed = scratch_a.get<float>(static_cast<std::size_t>(rows.size() * lda));
     transpose(a.data + rows.begin, k, rows.size(), a.ld, packed, lda);
     a_data = packed;
   }
@@ -98,7 +85,7 @@ void gemm_rectangle(Range rows, Range columns, int64_t k, const Operand& a, cons
       int64_t ldb = b.ld;
       if (b.transposed) {
         ldb = kPanelColumns;
-        float* packed = scratch_b.floats(static_cast<std::size_t>(kPanelColumns * kPanelDepth));
+        float* packed = scratch_b.get<float>(static_cast<std::size_t>(kPanelColumns * kPanelDepth));
         transpose(b.data + n0 * b.ld + k0, n, depth, b.ld, packed, ldb);
         b_data = packed;
       }

@@ -17,7 +17,7 @@ using Shape = std::vector<int64_t>;
 // Shapes are per example, without the batch. Implementations do not record gradients: maps/autograd.h
 // makes differentiable operations of them, once for all maps. They are immutable and may be shared
 // between threads. Inputs of the operations have one batch dimension in front; float32 takes the fast
-// path, float64 a plain one.
+// path, float64 a plain one. Images may lie in memory in any order, see maps/image_layout.h.
 class LinearMap : public torch::CustomClassHolder {
  public:
   // y = σ(W x + b). x [batch, input_shape], bias [bias_shape] or undefined → [batch, output_shape].
@@ -35,6 +35,8 @@ class LinearMap : public torch::CustomClassHolder {
   // Σ δ over the batch and over everything that shares a bias → bias_shape; of libtorch's own operations,
   // hence differentiable.
   virtual at::Tensor sum_to_bias(const at::Tensor& delta) const = 0;
+  // A view of the bias that broadcasts over [batch, output_shape].
+  virtual at::Tensor bias_view(const at::Tensor& bias) const = 0;
 
   virtual Shape input_shape() const = 0;
   virtual Shape output_shape() const = 0;

@@ -58,13 +58,13 @@ Pool& pool() {
 
 }  // namespace
 
-at::Tensor pooled_empty(at::IntArrayRef sizes) {
+at::Tensor pooled_empty(at::IntArrayRef sizes, at::ScalarType dtype) {
   int64_t count = 1;
   for (const int64_t size : sizes) count *= size;
-  const std::size_t bytes = (static_cast<std::size_t>(count) * sizeof(float) + 63) / 64 * 64;
-  if (bytes < kSmall) return at::empty(sizes, at::kFloat);
+  const std::size_t bytes = (static_cast<std::size_t>(count) * c10::elementSize(dtype) + 63) / 64 * 64;
+  if (bytes < kSmall) return at::empty(sizes, dtype);
   void* block = pool().take(bytes);
-  return at::from_blob(block, sizes, [bytes](void* memory) { pool().give(memory, bytes); }, at::kFloat);
+  return at::from_blob(block, sizes, [bytes](void* memory) { pool().give(memory, bytes); }, dtype);
 }
 
 void trim_pool() { pool().trim(); }

@@ -10,9 +10,9 @@
 
 namespace cortorch {
 
-// An uninitialised contiguous float32 CPU tensor; its memory goes back to the pool when the tensor dies, on
-// whatever thread. Small ones come from libtorch's own allocator.
-at::Tensor pooled_empty(at::IntArrayRef sizes);
+// An uninitialised contiguous CPU tensor; its memory goes back to the pool when the tensor dies, on whatever
+// thread. Small ones come from libtorch's own allocator.
+at::Tensor pooled_empty(at::IntArrayRef sizes, at::ScalarType dtype = at::kFloat);
 
 // Gives what is not in use back to the system.
 void trim_pool();

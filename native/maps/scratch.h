@@ -15,22 +15,23 @@ class Scratch {
   Scratch& operator=(const Scratch&) = delete;
   ~Scratch() { std::free(data_); }
 
-  // At least `count` floats, aligned to a cache line; the contents are undefined.
-  float* floats(std::size_t count) {
-    if (count > capacity_) {
+  // At least `count` elements, aligned to a cache line; the contents are undefined.
+  template <typename T>
+  T* get(std::size_t count) {
+    const std::size_t bytes = (count * sizeof(T) + 4095) / 4096 * 4096;
+    if (bytes > capacity_) {
       std::free(data_);
       capacity_ = 0;
-      const std::size_t bytes = (count * sizeof(float) + 4095) / 4096 * 4096;
-      data_ = static_cast<float*>(std::aligned_alloc(64, bytes));
+      data_ = std::aligned_alloc(64, bytes);
       if (data_ == nullptr) throw std::bad_alloc();
-      capacity_ = bytes / sizeof(float);
+      capacity_ = bytes;
     }
-    return data_;
+    return static_cast<T*>(data_);
   }
 
  private:
-  float* data_ = nullptr;
-  std::size_t capacity_ = 0;
+  void* data_ = nullptr;
+  std::size_t capacity_ = 0;  // bytes
 };
 
 }  // namespace cortorch

@@ -30,23 +30,32 @@ CORTORCH_INLINE void transpose8(const float* in, int64_t ld_in, float* out, int6
   for (int i = 0; i < 8; ++i) *reinterpret_cast<Vector8*>(out + i * ld_out) = s[i];
 }
 
+template <typename T>
+CORTORCH_INLINE void transpose_plain(const T* in, int64_t rows, int64_t columns, int64_t ld_in, T* out, int64_t ld_out) {
+  for (int64_t j = 0; j < columns; ++j) {
+    for (int64_t i = 0; i < rows; ++i) out[j * ld_out + i] = in[i * ld_in + j];
+  }
+}
+
 }  // namespace
 
 CORTORCH_CLONES
 void transpose(const float* in, int64_t rows, int64_t columns, int64_t ld_in, float* out, int64_t ld_out) {
   constexpr int64_t kBlock = 8;
-  const int64_t whole_rows = rows / kBlock * kBlock;
-  const int64_t whole_columns = columns / kBlock * kBlock;
-  // Output rows outermost: writes that miss cost more than reads that miss.
-  for (int64_t j = 0; j < whole_columns; j += kBlock) {
-    for (int64_t i = 0; i < whole_rows; i += kBlock) transpose8(in + i * ld_in + j, ld_in, out + j * ld_out + i, ld_out);
-    for (int64_t i = whole_rows; i < rows; ++i) {
-      for (int64_t jj = j; jj < j + kBlock; ++jj) out[jj * ld_out + i] = in[i * ld_in + jj];
+  if (rows < kBlock || columns < kBlock) return transpose_plain(in, rows, columns, ld_in, out, ld_out);
+  // Output rows outermost: writes that miss cost more than reads that miss. The last blocks overlap those before
+  // them, which is cheaper than moving the rest one by one.
+  for (int64_t j = 0; j < columns; j += kBlock) {
+    const int64_t jj = std::min(j, columns - kBlock);
+    for (int64_t i = 0; i < rows; i += kBlock) {
+      const int64_t ii = std::min(i, rows - kBlock);
+      transpose8(in + ii * ld_in + jj, ld_in, out + jj * ld_out + ii, ld_out);
     }
   }
-  for (int64_t j = whole_columns; j < columns; ++j) {
-    for (int64_t i = 0; i < rows; ++i) out[j * ld_out + i] = in[i * ld_in + j];
-  }
+}
+
+void transpose(const double* in, int64_t rows, int64_t columns, int64_t ld_in, double* out, int64_t ld_out) {
+  transpose_plain(in, rows, columns, ld_in, out, ld_out);
 }
 
 }  // namespace cortorch

@@ -1,24 +1,38 @@
 // The rules as torch operators, for Python: what PyTorch's own checks are run on.
-#include <c10/util/Exception.h>
+#include "maps/operators.h"
+
 #include <torch/library.h>
 
 #include <optional>
 #include <string>
 
-#include "maps/dense.h"
 #include "rules/layer.h"
 
 namespace cortorch {
 namespace {
 
-// y = σ(x Wᵀ + b) under bp or fa; see layer(). x [batch, in], weight [out, in], feedback as weight.
+// y = σ(W x + b) under bp or fa; see layer(). Feedback is of weight's shape.
 at::Tensor dense_layer(const at::Tensor& x, const at::Tensor& weight, const std::optional<at::Tensor>& bias,
                        const std::optional<at::Tensor>& feedback, const std::string& activation,
                        const std::string& rule) {
-  TORCH_CHECK(weight.dim() == 2, "dense_layer: expected weight [out, in], but its shape is ", weight.sizes());
-  const LinearMapPtr map = c10::make_intrusive<Dense>(weight.size(1), weight.size(0));
-  return layer(map, activation_from_name(activation), rule_from_name(rule), x, weight, bias.value_or(at::Tensor()),
+  return layer(dense_map("dense_layer", weight), activation_from_name(activation), rule_from_name(rule), x, weight,
+               bias.value_or(at::Tensor()), feedback.value_or(at::Tensor()));
+}
+
+at::Tensor locally_connected2d_layer(const at::Tensor& x, const at::Tensor& weight, const std::optional<at::Tensor>& bias,
+                                     const std::optional<at::Tensor>& feedback, const std::string& activation,
+                                     const std::string& rule, at::IntArrayRef stride, at::IntArrayRef padding,
+                                     at::IntArrayRef dilation) {
+  return layer(locally_connected2d_map("locally_connected2d_layer", x, weight, {stride, padding, dilation}),
+               activation_from_name(activation), rule_from_name(rule), x, weight, bias.value_or(at::Tensor()),
                feedback.value_or(at::Tensor()));
+}
+
+at::Tensor conv2d_layer(const at::Tensor& x, const at::Tensor& weight, const std::optional<at::Tensor>& bias,
+                        const std::optional<at::Tensor>& feedback, const std::string& activation, const std::string& rule,
+                        at::IntArrayRef stride, at::IntArrayRef padding, at::IntArrayRef dilation) {
+  return layer(conv2d_map("conv2d_layer", x, weight, {stride, padding, dilation}), activation_from_name(activation),
+               rule_from_name(rule), x, weight, bias.value_or(at::Tensor()), feedback.value_or(at::Tensor()));
 }
 
 }  // namespace
@@ -27,4 +41,10 @@ at::Tensor dense_layer(const at::Tensor& x, const at::Tensor& weight, const std:
 TORCH_LIBRARY_FRAGMENT(cortorch, m) {
   m.def("dense_layer(Tensor x, Tensor weight, Tensor? bias, Tensor? feedback, str activation, str rule) -> Tensor",
         &cortorch::dense_layer);
+  m.def("locally_connected2d_layer(Tensor x, Tensor weight, Tensor? bias, Tensor? feedback, str activation, str rule, "
+        "int[2] stride=1, int[2] padding=0, int[2] dilation=1) -> Tensor",
+        &cortorch::locally_connected2d_layer);
+  m.def("conv2d_layer(Tensor x, Tensor weight, Tensor? bias, Tensor? feedback, str activation, str rule, "
+        "int[2] stride=1, int[2] padding=0, int[2] dilation=1) -> Tensor",
+        &cortorch::conv2d_layer);
 }

@@ -1,0 +1,62 @@
+#include "maps/conv2d.h"
+
+#include <ATen/ops/convolution.h>
+#include <ATen/ops/convolution_backward.h>
+#include <ATen/ops/empty.h>
+#include <ATen/ops/sum.h>
+
+#include <array>
+#include <optional>
+
+#include "maps/image_layout.h"
+
+namespace cortorch {
+namespace {
+
+using Pair = std::array<int64_t, 2>;
+
+Pair stride(const Conv2dGeometry& g) { return {g.stride_h, g.stride_w}; }
+Pair padding(const Conv2dGeometry& g) { return {g.padding_h, g.padding_w}; }
+Pair dilation(const Conv2dGeometry& g) { return {g.dilation_h, g.dilation_w}; }
+constexpr Pair kNone{0, 0};
+
+}  // namespace
+
+Conv2d::Conv2d(const Conv2dGeometry& geometry) : g_(geometry) { check(g_, "conv2d"); }
+
+at::Tensor Conv2d::apply(const at::Tensor& weight, const at::Tensor& x, const at::Tensor& bias,
+                         Activation activation) const {
+  const std::optional<at::Tensor> b = bias.defined() ? std::optional(bias) : std::nullopt;
+  at::Tensor y = at::convolution(channels_first(x), weight, b, stride(g_), padding(g_), dilation(g_),
+                                 /*transposed=*/false, kNone, /*groups=*/1);
+  return activate(activation, y);
+}
+
+at::Tensor Conv2d::adjoint(const at::Tensor& v, const at::Tensor& y) const {
+  // Rows and columns at the far edge that no kernel reached: they get zeros.
+  const int64_t reach_h = g_.dilation_h * (g_.kernel_h - 1) + 1, reach_w = g_.dilation_w * (g_.kernel_w - 1) + 1;
+  const Pair rest{(g_.in_height + 2 * g_.padding_h - reach_h) % g_.stride_h,
+                  (g_.in_width + 2 * g_.padding_w - reach_w) % g_.stride_w};
+  return at::convolution(channels_first(y), v, std::nullopt, stride(g_), padding(g_), dilation(g_),
+                         /*transposed=*/true, rest, /*groups=*/1);
+}
+
+at::Tensor Conv2d::outer(const at::Tensor& x, const at::Tensor& delta) const {
+  const at::Tensor shape_only = at::empty(weight_shape(), x.options());
+  return std::get<1>(at::convolution_backward(channels_first(delta), channels_first(x), shape_only, std::nullopt,
+                                              stride(g_), padding(g_), dilation(g_), /*transposed=*/false, kNone,
+                                              /*groups=*/1, {false, true, false}));
+}
+
+at::Tensor Conv2d::delta(Activation activation, const at::Tensor& g, const at::Tensor& y,
+                         at::Tensor& bias_gradient) const {
+  const at::Tensor d = through_activation(activation, g, y);
+  if (bias_gradient.defined()) bias_gradient.copy_(sum_to_bias(d));
+  return d;
+}
+
+at::Tensor Conv2d::sum_to_bias(const at::Tensor& delta) const { return at::sum(delta, {0, 2, 3}); }
+
+at::Tensor Conv2d::bias_view(const at::Tensor& bias) const { return bias.unsqueeze(1).unsqueeze(2); }
+
+}  // namespace cortorch

@@ -1,0 +1,104 @@
+#include "maps/image_layout.h"
+
+#include <ATen/Dispatch.h>
+#include <ATen/Parallel.h>
+#include <c10/util/Exception.h>
+
+#include <algorithm>
+
+#include "maps/pool.h"
+#include "maps/transpose.h"
+
+namespace cortorch {
+namespace {
+
+constexpr int64_t kVector = 16;       // floats; what brgemm likes its rows to be a multiple of
+constexpr int64_t kGrain = 16 * 1024;  // values that are worth waking a thread for
+constexpr int64_t kPixels = 64;        // locations moved together out of a plane
+
+bool fast(const at::Tensor& x) {
+  return x.device().is_cpu() && (x.scalar_type() == at::kFloat || x.scalar_type() == at::kDouble);
+}
+
+// The tensor's memory in the order [H, W, B, C].
+at::Tensor locations(const at::Tensor& x) { return x.permute({2, 3, 0, 1}); }
+
+int64_t grain(int64_t values) { return std::max<int64_t>(1, kGrain / std::max<int64_t>(1, values)); }
+
+}  // namespace
+
+int64_t batch_stride(int64_t batch) { return (batch + kVector - 1) / kVector * kVector; }
+
+at::Tensor empty_location_major(int64_t batch, int64_t channels, int64_t height, int64_t width, at::ScalarType dtype) {
+  return pooled_empty({height, width, batch, channels}, dtype).permute({2, 3, 0, 1});
+}
+
+at::Tensor location_major(const at::Tensor& x) {
+  if (locations(x).is_contiguous()) return x;
+  if (!fast(x)) return locations(x).contiguous().permute({2, 3, 0, 1});
+  const at::Tensor from = x.contiguous();
+  const int64_t batch = x.size(0), channels = x.size(1), area = x.size(2) * x.size(3);
+  at::Tensor result = empty_location_major(batch, channels, x.size(2), x.size(3), x.scalar_type());
+  AT_DISPATCH_FLOATING_TYPES(x.scalar_type(), "location_major", [&] {
+    const scalar_t* in = from.const_data_ptr<scalar_t>();
+    scalar_t* out = result.mutable_data_ptr<scalar_t>();
+    at::parallel_for(0, batch, grain(channels * area), [&](int64_t begin, int64_t end) {
+      for (int64_t b = begin; b < end; ++b) {
+        transpose(in + b * channels * area, channels, area, area, out + b * channels, batch * channels);
+      }
+    });
+  });
+  return result;
+}
+
+at::Tensor channels_first(const at::Tensor& x) {
+  if (x.is_contiguous()) return x;
+  if (!fast(x) || !locations(x).is_contiguous()) return x.contiguous();
+  const int64_t batch = x.size(0), channels = x.size(1), area = x.size(2) * x.size(3);
+  at::Tensor result = pooled_empty(x.sizes(), x.scalar_type());
+  AT_DISPATCH_FLOATING_TYPES(x.scalar_type(), "channels_first", [&] {
+    const scalar_t* in = x.const_data_ptr<scalar_t>();
+    scalar_t* out = result.mutable_data_ptr<scalar_t>();
+    at::parallel_for(0, batch, grain(channels * area), [&](int64_t begin, int64_t end) {
+      for (int64_t b = begin; b < end; ++b) {
+        transpose(in + b * channels, area, channels, batch * channels, out + b * channels * area, area);
+      }
+    });
+  });
+  return result;
+}
+
+at::Tensor batch_last(const at::Tensor& x) {
+  TORCH_INTERNAL_ASSERT(fast(x));
+  const int64_t batch = x.size(0), channels = x.size(1), area = x.size(2) * x.size(3), stride = batch_stride(batch);
+  at::Tensor result = pooled_empty({x.size(2), x.size(3), channels, stride}, x.scalar_type());
+  const bool by_location = locations(x).is_contiguous();
+  const at::Tensor from = by_location ? x : x.contiguous();
+  AT_DISPATCH_FLOATING_TYPES(x.scalar_type(), "batch_last", [&] {
+    const scalar_t* in = from.const_data_ptr<scalar_t>();
+    scalar_t* out = result.mutable_data_ptr<scalar_t>();
+    const int64_t blocks = (area + kPixels - 1) / kPixels;
+    at::parallel_for(0, blocks, grain(kPixels * channels * batch), [&](int64_t begin, int64_t end) {
+      const int64_t first = begin * kPixels, last = std::min(area, end * kPixels);
+      if (by_location) {
+        for (int64_t i = first; i < last; ++i) {
+          transpose(in + i * batch * channels, batch, channels, channels, out + i * channels * stride, stride);
+        }
+      } else {
+        for (int64_t i = first; i < last; i += kPixels) {
+          const int64_t n = std::min(kPixels, last - i);
+          for (int64_t c = 0; c < channels; ++c) {
+            transpose(in + c * area + i, batch, n, channels * area, out + (i * channels + c) * stride, channels * stride);
+          }
+        }
+      }
+      if (stride == batch) return;
+      for (int64_t row = first * channels; row < last * channels; ++row) {
+        std::fill_n(out + row * stride + batch, stride - batch, scalar_t{0});
+      }
+    });
+  });
+  return result;
+}
+
+}  // namespace cortorch

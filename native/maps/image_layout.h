@@ -1,0 +1,26 @@
+// How images lie in memory. Their shape is [batch, channels, height, width] wherever a tensor is handed on; in
+// which order the values lie is a matter of strides, and only the maps look at it.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+
+namespace cortorch {
+
+// Location-major: memory in the order [height, width, batch, channels], so that every location is a dense matrix
+// batch × channels, which is what a product at that location reads and writes. Uninitialised.
+at::Tensor empty_location_major(int64_t batch, int64_t channels, int64_t height, int64_t width,
+                                at::ScalarType dtype = at::kFloat);
+// x itself if it is location-major already.
+at::Tensor location_major(const at::Tensor& x);
+// Memory in the order of the shape: x itself if it is so already.
+at::Tensor channels_first(const at::Tensor& x);
+
+// A working copy in which every location is a matrix channels × batch: a contiguous tensor
+// [height, width, channels, stride], whose rows hold the batch and zeros up to a whole number of vectors.
+at::Tensor batch_last(const at::Tensor& x);
+// The length of those rows.
+int64_t batch_stride(int64_t batch);
+
+}  // namespace cortorch

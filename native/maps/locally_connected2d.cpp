@@ -1,0 +1,39 @@
+#include "maps/locally_connected2d.h"
+
+#include <ATen/ops/sum.h>
+#include <c10/util/Exception.h>
+
+#include "maps/locally_connected2d_cpu.h"
+
+namespace cortorch {
+
+LocallyConnected2d::LocallyConnected2d(const Conv2dGeometry& geometry) : g_(geometry) {
+  check(g_, "locally_connected2d");
+}
+
+at::Tensor LocallyConnected2d::apply(const at::Tensor& weight, const at::Tensor& x, const at::Tensor& bias,
+                                     Activation activation) const {
+  return cpu::locally_connected2d_apply(g_, weight.contiguous(), x, bias.defined() ? bias.contiguous() : bias, activation);
+}
+
+at::Tensor LocallyConnected2d::adjoint(const at::Tensor& v, const at::Tensor& y) const {
+  return cpu::locally_connected2d_adjoint(g_, v.contiguous(), y);
+}
+
+at::Tensor LocallyConnected2d::outer(const at::Tensor& x, const at::Tensor& delta) const {
+  return cpu::locally_connected2d_outer(g_, x, delta);
+}
+
+at::Tensor LocallyConnected2d::delta(Activation activation, const at::Tensor& g, const at::Tensor& y,
+                                     at::Tensor& bias_gradient) const {
+  if (g.scalar_type() == at::kFloat) return cpu::locally_connected2d_delta(activation, g, y, bias_gradient);
+  const at::Tensor d = through_activation(activation, g, y);
+  if (bias_gradient.defined()) bias_gradient.copy_(sum_to_bias(d));
+  return d;
+}
+
+at::Tensor LocallyConnected2d::sum_to_bias(const at::Tensor& delta) const { return at::sum(delta, 0).permute({1, 2, 0}); }
+
+at::Tensor LocallyConnected2d::bias_view(const at::Tensor& bias) const { return bias.permute({2, 0, 1}); }
+
+}  // namespace cortorch

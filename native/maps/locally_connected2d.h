@@ -1,0 +1,41 @@
+#pragma once
+
+#include "maps/conv2d_geometry.h"
+#include "maps/linear_map.h"
+
+namespace cortorch {
+
+// The unshared convolution: every output location has weights of its own. weight
+// [out_h, out_w, k_h, k_w, in, out] and bias [out_h, out_w, out], Keras's order for this layer.
+//
+// Images may lie in memory in any order; results are location-major (maps/image_layout.h), which the next
+// locally connected map takes as it is. float32, float64, and bfloat16 with sums in float32.
+class LocallyConnected2d final : public LinearMap {
+ public:
+  // Throws c10::Error if nothing comes out of this geometry.
+  explicit LocallyConnected2d(const Conv2dGeometry& geometry);
+
+  at::Tensor apply(const at::Tensor& weight, const at::Tensor& x, const at::Tensor& bias,
+                   Activation activation) const override;
+  at::Tensor adjoint(const at::Tensor& v, const at::Tensor& y) const override;
+  at::Tensor outer(const at::Tensor& x, const at::Tensor& delta) const override;
+  at::Tensor delta(Activation activation, const at::Tensor& g, const at::Tensor& y,
+                   at::Tensor& bias_gradient) const override;
+  at::Tensor sum_to_bias(const at::Tensor& delta) const override;
+  at::Tensor bias_view(const at::Tensor& bias) const override;
+
+  Shape input_shape() const override { return {g_.in_channels, g_.in_height, g_.in_width}; }
+  Shape output_shape() const override { return {g_.out_channels, g_.out_height(), g_.out_width()}; }
+  Shape weight_shape() const override {
+    return {g_.out_height(), g_.out_width(), g_.kernel_h, g_.kernel_w, g_.in_channels, g_.out_channels};
+  }
+  Shape bias_shape() const override { return {g_.out_height(), g_.out_width(), g_.out_channels}; }
+  // As of one location: what the shared convolution has (not Keras's, which count all locations).
+  int64_t fan_in() const override { return g_.kernel_h * g_.kernel_w * g_.in_channels; }
+  int64_t fan_out() const override { return g_.kernel_h * g_.kernel_w * g_.out_channels; }
+
+ private:
+  Conv2dGeometry g_;
+};
+
+}  // namespace cortorch

@@ -1,0 +1,331 @@
+#include "maps/locally_connected2d_cpu.h"
+
+#include <ATen/Parallel.h>
+#include <ATen/ops/add.h>
+#include <ATen/ops/empty.h>
+#include <c10/util/BFloat16.h>
+#include <c10/util/Exception.h>
+
+#include <algorithm>
+#include <type_traits>
+
+#include "maps/image_layout.h"
+#include "maps/micro_kernel.h"
+#include "maps/pool.h"
+#include "maps/scratch.h"
+#include "maps/transpose.h"
+
+namespace cortorch::cpu {
+namespace {
+
+// Output columns and batch rows of one product: its operands and its result then stay in the first two caches.
+constexpr int64_t kColumns = 64;
+constexpr int64_t kBatch = 256;
+constexpr int64_t kBatchColumns = 128;
+// With fewer channels a tap alone is too shallow a product: the taps of a patch are packed side by side.
+constexpr int64_t kFewChannels = 16;
+// The adjoint collects neighbouring locations together until they have this many rows.
+constexpr int64_t kSegmentRows = 32;
+// Multiply-adds that are worth waking a thread for.
+constexpr int64_t kGrain = int64_t{1} << 16;
+
+int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
+
+struct Range {
+  int64_t begin, end;
+  int64_t size() const { return end - begin; }
+};
+
+// The taps k of 0..kernel for which first + k·dilation lies in `window`.
+Range taps_in(Range window, int64_t first, int64_t kernel, int64_t dilation) {
+  const int64_t begin = first >= window.begin ? 0 : divide_up(window.begin - first, dilation);
+  const int64_t end = first >= window.end ? 0 : divide_up(window.end - first, dilation);
+  return {std::min(begin, kernel), std::max(std::min(begin, kernel), std::min(end, kernel))};
+}
+
+// Calls body(first tap, count) for pieces of `taps` whose inputs lie side by side.
+template <typename Body>
+void for_runs(Range taps, int64_t dilation, Body body) {
+  if (taps.size() <= 0) return;
+  if (dilation == 1) {
+    body(taps.begin, taps.size());
+  } else {
+    for (int64_t k = taps.begin; k < taps.end; ++k) body(k, 1);
+  }
+}
+
+// A [rows, columns] piece of the weights as the kernels compute with it: where it lies, or widened.
+template <typename W, typename T>
+struct WeightTile {
+  const T* data;
+  int64_t ld;
+
+  WeightTile(const W* weight, int64_t rows, int64_t columns, int64_t ld_weight) {
+    if constexpr (std::is_same_v<W, T>) {
+      data = weight;
+      ld = ld_weight;
+    } else {
+      static thread_local Scratch scratch;
+      T* widened = scratch.get<T>(static_cast<std::size_t>(rows * columns));
+      for (int64_t r = 0; r < rows; ++r) {
+        for (int64_t c = 0; c < columns; ++c) widened[r * columns + c] = static_cast<T>(weight[r * ld_weight + c]);
+      }
+      data = widened;
+      ld = columns;
+    }
+  }
+};
+
+// Sizes that every kernel wants by a short name.
+struct Sizes {
+  explicit Sizes(const Conv2dGeometry& g, int64_t batch)
+      : batch(batch), in(g.in_channels), out(g.out_channels), out_w(g.out_width()), locations(g.out_height() * out_w),
+        taps(g.kernel_h * g.kernel_w) {}
+  int64_t batch, in, out, out_w, locations, taps;
+
+  int64_t grain() const { return std::max<int64_t>(1, kGrain / std::max<int64_t>(1, taps * in * out * batch)); }
+};
+
+// y[rows, columns] of one location, tap by tap out of the location-major image.
+template <typename W, typename T>
+void apply_taps(const Conv2dGeometry& g, const Sizes& n, const W* weight, const T* x, int64_t oh, int64_t ow,
+                Range rows, Range columns, T* y) {
+  const int64_t top = oh * g.stride_h - g.padding_h, left = ow * g.stride_w - g.padding_w;
+  const Range kh_range = taps_in({0, g.in_height}, top, g.kernel_h, g.dilation_h);
+  const Range kw_range = taps_in({0, g.in_width}, left, g.kernel_w, g.dilation_w);
+  bool accumulate = false;
+  for (int64_t kh = kh_range.begin; kh < kh_range.end; ++kh) {
+    for (int64_t kw = kw_range.begin; kw < kw_range.end; ++kw) {
+      const int64_t pixel = (top + kh * g.dilation_h) * g.in_width + left + kw * g.dilation_w;
+      const WeightTile<W, T> w(weight + (kh * g.kernel_w + kw) * n.in * n.out + columns.begin, n.in, columns.size(), n.out);
+      micro_kernel(rows.size(), columns.size(), n.in, x + (pixel * n.batch + rows.begin) * n.in, n.in, w.data, w.ld,
+                   y + rows.begin * n.out + columns.begin, n.out, accumulate);
+      accumulate = true;
+    }
+  }
+  if (accumulate) return;
+  for (int64_t r = rows.begin; r < rows.end; ++r) std::fill_n(y + r * n.out + columns.begin, columns.size(), T{0});
+}
+
+// The patches of `rows` at one location, [rows, taps × in], out of the batch-last image.
+template <typename T>
+void pack_patch(const Conv2dGeometry& g, const Sizes& n, const T* x_last, int64_t oh, int64_t ow, Range rows, T* patch,
+                int64_t ld) {
+  const int64_t top = oh * g.stride_h - g.padding_h, left = ow * g.stride_w - g.padding_w;
+  const int64_t stride = batch_stride(n.batch);
+  const Range kh_range = taps_in({0, g.in_height}, top, g.kernel_h, g.dilation_h);
+  const Range kw_range = taps_in({0, g.in_width}, left, g.kernel_w, g.dilation_w);
+  if (kh_range.size() * kw_range.size() < n.taps) std::fill_n(patch, rows.size() * ld, T{0});
+  for (int64_t kh = kh_range.begin; kh < kh_range.end; ++kh) {
+    for_runs(kw_range, g.dilation_w, [&](int64_t kw, int64_t count) {
+      const int64_t pixel = (top + kh * g.dilation_h) * g.in_width + left + kw * g.dilation_w;
+      transpose(x_last + pixel * n.in * stride + rows.begin, count * n.in, rows.size(), stride,
+                patch + (kh * g.kernel_w + kw) * n.in, ld);
+    });
+  }
+}
+
+// `bias` float, or null: only float32 has the fused epilogue.
+template <typename W, typename T>
+void apply_kernel(const Conv2dGeometry& g, const Sizes& n, const W* weight, const at::Tensor& x, const float* bias,
+                  Activation activation, T* y) {
+  const bool few = n.in < kFewChannels;
+  const at::Tensor image = few ? batch_last(x) : location_major(x);
+  const T* x_data = image.const_data_ptr<T>();
+  const int64_t depth = n.taps * n.in, ld = divide_up(depth, 16) * 16;
+  at::parallel_for(0, n.locations, n.grain(), [&](int64_t begin, int64_t end) {
+    static thread_local Scratch scratch;
+    T* patch = few ? scratch.get<T>(static_cast<std::size_t>(std::min(n.batch, kBatch) * ld)) : nullptr;
+    for (int64_t location = begin; location < end; ++location) {
+      const int64_t oh = location / n.out_w, ow = location % n.out_w;
+      const W* w = weight + location * depth * n.out;
+      T* y_here = y + location * n.batch * n.out;
+      for (int64_t b = 0; b < n.batch; b += kBatch) {
+        const Range rows{b, std::min(n.batch, b + kBatch)};
+        if (few) pack_patch(g, n, x_data, oh, ow, rows, patch, ld);
+        for (int64_t c = 0; c < n.out; c += kColumns) {
+          const Range columns{c, std::min(n.out, c + kColumns)};
+          if (few) {
+            const WeightTile<W, T> tile(w + c, depth, columns.size(), n.out);
+            micro_kernel(rows.size(), columns.size(), depth, patch, ld, tile.data, tile.ld, y_here + b * n.out + c,
+                         n.out, false);
+          } else {
+            apply_taps(g, n, w, x_data, oh, ow, rows, columns, y_here);
+          }
+          if constexpr (std::is_same_v<T, float>) {
+            bias_activation(activation, y_here + b * n.out + c, rows.size(), columns.size(), n.out,
+                            bias == nullptr ? nullptr : bias + location * n.out + c);
+          }
+        }
+      }
+    }
+  });
+}
+
+// Every input location collects from the outputs that see it, so nothing is written twice and the order of the
+// sums is fixed. A few neighbours of one row are collected together where the channels are few.
+template <typename W, typename T>
+void adjoint_kernel(const Conv2dGeometry& g, const Sizes& n, const W* v, const at::Tensor& y, T* x) {
+  const at::Tensor y_last = batch_last(y);
+  const T* y_data = y_last.const_data_ptr<T>();
+  const int64_t stride = batch_stride(n.batch);
+  const int64_t width = std::min(g.in_width, divide_up(kSegmentRows, n.in));
+  const int64_t segments = divide_up(g.in_width, width);
+  const int64_t out_h = n.locations / n.out_w;
+  at::parallel_for(0, g.in_height * segments, n.grain(), [&](int64_t begin, int64_t end) {
+    static thread_local Scratch scratch;
+    T* sum = scratch.get<T>(static_cast<std::size_t>(width * n.in * kBatchColumns));
+    for (int64_t task = begin; task < end; ++task) {
+      const int64_t ih = task / segments;
+      const Range segment{task % segments * width, std::min(g.in_width, (task % segments + 1) * width)};
+      // Outputs of a row that have a tap in the segment.
+      const int64_t reach = g.dilation_w * (g.kernel_w - 1);
+      const int64_t ow_begin = divide_up(std::max<int64_t>(0, segment.begin + g.padding_w - reach), g.stride_w);
+      const int64_t ow_end = std::min(n.out_w, (segment.end - 1 + g.padding_w) / g.stride_w + 1);
+      for (int64_t b = 0; b < n.batch; b += kBatchColumns) {
+        const int64_t columns = std::min(stride - b, kBatchColumns);
+        // A single location is overwritten by its first product; a segment's products overlap.
+        bool accumulate = segment.size() > 1;
+        if (accumulate) std::fill_n(sum, segment.size() * n.in * columns, T{0});
+        for (int64_t kh = 0; kh < g.kernel_h; ++kh) {
+          const int64_t from = ih + g.padding_h - kh * g.dilation_h;
+          if (from < 0 || from % g.stride_h != 0 || from / g.stride_h >= out_h) continue;
+          for (int64_t ow = ow_begin; ow < ow_end; ++ow) {
+            const int64_t location = from / g.stride_h * n.out_w + ow, left = ow * g.stride_w - g.padding_w;
+            for_runs(taps_in(segment, left, g.kernel_w, g.dilation_w), g.dilation_w, [&](int64_t kw, int64_t count) {
+              const WeightTile<W, T> tile(v + (location * n.taps + kh * g.kernel_w + kw) * n.in * n.out, count * n.in,
+                                          n.out, n.out);
+              micro_kernel(count * n.in, columns, n.out, tile.data, tile.ld, y_data + location * n.out * stride + b,
+                           stride, sum + (left + kw * g.dilation_w - segment.begin) * n.in * columns, columns, accumulate);
+              accumulate = true;
+            });
+          }
+        }
+        if (!accumulate) std::fill_n(sum, n.in * columns, T{0});
+        const int64_t rows = std::min(n.batch - b, columns);
+        for (int64_t i = 0; i < segment.size(); ++i) {
+          T* x_here = x + ((ih * g.in_width + segment.begin + i) * n.batch + b) * n.in;
+          transpose(sum + i * n.in * columns, n.in, rows, columns, x_here, n.in);
+        }
+      }
+    }
+  });
+}
+
+template <typename W, typename T>
+void outer_kernel(const Conv2dGeometry& g, const Sizes& n, const at::Tensor& x, const at::Tensor& delta, W* weight) {
+  const at::Tensor x_last = batch_last(x), d = location_major(delta);
+  const T* x_data = x_last.const_data_ptr<T>();
+  const T* d_data = d.const_data_ptr<T>();
+  const int64_t stride = batch_stride(n.batch);
+  at::parallel_for(0, n.locations, n.grain(), [&](int64_t begin, int64_t end) {
+    static thread_local Scratch scratch;
+    for (int64_t location = begin; location < end; ++location) {
+      const int64_t top = location / n.out_w * g.stride_h - g.padding_h;
+      const int64_t left = location % n.out_w * g.stride_w - g.padding_w;
+      const Range kw_range = taps_in({0, g.in_width}, left, g.kernel_w, g.dilation_w);
+      for (int64_t kh = 0; kh < g.kernel_h; ++kh) {
+        const int64_t row = top + kh * g.dilation_h;
+        W* w = weight + (location * n.taps + kh * g.kernel_w) * n.in * n.out;
+        const bool inside = row >= 0 && row < g.in_height && kw_range.size() > 0;
+        const Range inner = inside ? kw_range : Range{0, 0};
+        std::fill_n(w, inner.begin * n.in * n.out, W{0});
+        std::fill_n(w + inner.end * n.in * n.out, (g.kernel_w - inner.end) * n.in * n.out, W{0});
+        for_runs(inner, g.dilation_w, [&](int64_t kw, int64_t count) {
+          const T* patch = x_data + (row * g.in_width + left + kw * g.dilation_w) * n.in * stride;
+          const int64_t rows = count * n.in;
+          W* w_run = w + kw * n.in * n.out;
+          for (int64_t c = 0; c < n.out; c += kColumns) {
+            const int64_t columns = std::min(n.out - c, kColumns);
+            const T* d_here = d_data + location * n.batch * n.out + c;
+            if constexpr (std::is_same_v<W, T>) {
+              micro_kernel(rows, columns, n.batch, patch, stride, d_here, n.out, w_run + c, n.out, false);
+            } else {
+              T* wide = scratch.get<T>(static_cast<std::size_t>(rows * columns));
+              micro_kernel(rows, columns, n.batch, patch, stride, d_here, n.out, wide, columns, false);
+              for (int64_t r = 0; r < rows; ++r) {
+                for (int64_t i = 0; i < columns; ++i) w_run[r * n.out + c + i] = static_cast<W>(wide[r * columns + i]);
+              }
+            }
+          }
+        });
+      }
+    }
+  });
+}
+
+// Calls body(W{}, T{}): the type that weights have in memory, and the one that is computed with.
+template <typename Body>
+void dispatch(at::ScalarType type, Body body) {
+  if (type == at::kFloat) return body(float{}, float{});
+  if (type == at::kDouble) return body(double{}, double{});
+  TORCH_CHECK(type == at::kBFloat16, "locally_connected2d: expected float32, float64 or bfloat16, but received ", type);
+  body(c10::BFloat16{}, float{});
+}
+
+at::ScalarType compute_type(at::ScalarType type) { return type == at::kBFloat16 ? at::kFloat : type; }
+
+}  // namespace
+
+at::Tensor locally_connected2d_apply(const Conv2dGeometry& g, const at::Tensor& weight, const at::Tensor& x,
+                                     const at::Tensor& bias, Activation activation) {
+  const at::ScalarType type = x.scalar_type(), computed = compute_type(type);
+  const Sizes n(g, x.size(0));
+  at::Tensor y = empty_location_major(n.batch, n.out, g.out_height(), g.out_width(), computed);
+  if (n.batch == 0) return y.to(type);
+  const bool fused = computed == at::kFloat;
+  const at::Tensor b = bias.defined() ? bias.to(computed) : bias;
+  dispatch(type, [&]<typename W, typename T>(W, T) {
+    apply_kernel<W, T>(g, n, weight.const_data_ptr<W>(), x.to(computed),
+                       fused && b.defined() ? b.const_data_ptr<float>() : nullptr, activation, y.mutable_data_ptr<T>());
+  });
+  if (fused) return y.to(type);
+  return activate(activation, b.defined() ? at::add(y, b.permute({2, 0, 1})) : y);
+}
+
+at::Tensor locally_connected2d_adjoint(const Conv2dGeometry& g, const at::Tensor& v, const at::Tensor& y) {
+  const at::ScalarType type = y.scalar_type(), computed = compute_type(type);
+  const Sizes n(g, y.size(0));
+  at::Tensor x = empty_location_major(n.batch, n.in, g.in_height, g.in_width, computed);
+  if (n.batch == 0) return x.to(type);
+  dispatch(type, [&]<typename W, typename T>(W, T) {
+    adjoint_kernel<W, T>(g, n, v.const_data_ptr<W>(), y.to(computed), x.mutable_data_ptr<T>());
+  });
+  return x.to(type);
+}
+
+at::Tensor locally_connected2d_outer(const Conv2dGeometry& g, const at::Tensor& x, const at::Tensor& delta) {
+  const at::ScalarType type = x.scalar_type(), computed = compute_type(type);
+  const Sizes n(g, x.size(0));
+  at::Tensor w = pooled_empty({g.out_height(), g.out_width(), g.kernel_h, g.kernel_w, n.in, n.out}, type);
+  if (n.batch == 0) return w.zero_();
+  dispatch(type, [&]<typename W, typename T>(W, T) {
+    outer_kernel<W, T>(g, n, x.to(computed), delta.to(computed), w.mutable_data_ptr<W>());
+  });
+  return w;
+}
+
+at::Tensor locally_connected2d_delta(Activation activation, const at::Tensor& g, const at::Tensor& y,
+                                     at::Tensor& bias_gradient) {
+  const at::Tensor from = location_major(g);
+  if (activation == Activation::identity && !bias_gradient.defined()) return from;
+  const at::Tensor out = location_major(y);
+  const int64_t batch = y.size(0), channels = y.size(1), locations = y.size(2) * y.size(3);
+  at::Tensor delta =
+      activation == Activation::identity ? from : empty_location_major(batch, channels, y.size(2), y.size(3));
+  at::Tensor sums = bias_gradient.defined() ? bias_gradient : at::empty({locations, channels}, y.options());
+  const float* g_data = from.const_data_ptr<float>();
+  const float* y_data = out.const_data_ptr<float>();
+  float* d_data = activation == Activation::identity ? nullptr : delta.mutable_data_ptr<float>();
+  float* sum = sums.mutable_data_ptr<float>();
+  const int64_t tile = batch * channels;
+  at::parallel_for(0, locations, std::max<int64_t>(1, 8192 / std::max<int64_t>(1, tile)), [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) {
+      through_activation_tile(activation, g_data + i * tile, y_data + i * tile,
+                              d_data == nullptr ? nullptr : d_data + i * tile, sum + i * channels, batch, channels, channels);
+    }
+  });
+  return delta;
+}
+
+}  // namespace cortorch::cpu
