@@ -2,6 +2,8 @@
 
 #include <torch/csrc/autograd/custom_function.h>
 
+#include "maps/image_layout.h"
+
 namespace cortorch {
 namespace {
 
@@ -65,6 +67,11 @@ struct Outer : Function<Outer> {
   }
 };
 
+struct ChannelsFirst : Function<ChannelsFirst> {
+  static at::Tensor forward(AutogradContext*, const at::Tensor& x) { return channels_first(x); }
+  static variable_list backward(AutogradContext*, const variable_list& grads) { return {grads[0]}; }
+};
+
 }  // namespace
 
 at::Tensor differentiable_apply(const LinearMapPtr& map, const at::Tensor& weight, const at::Tensor& x) {
@@ -78,5 +85,7 @@ at::Tensor differentiable_adjoint(const LinearMapPtr& map, const at::Tensor& v, 
 at::Tensor differentiable_outer(const LinearMapPtr& map, const at::Tensor& x, const at::Tensor& delta) {
   return Outer::apply(x, delta, map);
 }
+
+at::Tensor differentiable_channels_first(const at::Tensor& x) { return x.is_contiguous() ? x : ChannelsFirst::apply(x); }
 
 }  // namespace cortorch

@@ -13,4 +13,7 @@ at::Tensor differentiable_adjoint(const LinearMapPtr& map, const at::Tensor& v, 
 // Σ_batch x ⊗ δ → weight_shape.
 at::Tensor differentiable_outer(const LinearMapPtr& map, const at::Tensor& x, const at::Tensor& delta);
 
+// The same image with its memory in the order of its shape, for what cannot take it otherwise (see image_layout.h).
+at::Tensor differentiable_channels_first(const at::Tensor& x);
+
 }  // namespace cortorch

@@ -11,6 +11,10 @@
 namespace cortorch {
 namespace {
 
+// A matrix whose rows the kernels can read where they lie, next to each other or as slices of longer ones.
+at::Tensor rows(const at::Tensor& t) { return t.stride(1) == 1 && t.stride(0) >= t.size(1) ? t : t.contiguous(); }
+Operand operand(const at::Tensor& t, bool transposed) { return {t.const_data_ptr<float>(), t.stride(0), transposed}; }
+
 bool fast(const at::Tensor& t) { return t.scalar_type() == at::kFloat && t.device().is_cpu(); }
 
 }  // namespace
@@ -25,13 +29,12 @@ at::Tensor Dense::apply(const at::Tensor& weight, const at::Tensor& x, const at:
     const at::Tensor a = bias.defined() ? at::addmm(bias, x, weight.t()) : at::matmul(x, weight.t());
     return activate(activation, a);
   }
-  const at::Tensor xc = x.contiguous(), wc = weight.contiguous();
+  const at::Tensor xr = rows(x), wr = rows(weight);
   const at::Tensor bc = bias.defined() ? bias.contiguous() : bias;
   const int64_t batch = x.size(0);
   at::Tensor y = pooled_empty({batch, out_});
   const float* b = bc.defined() ? bc.const_data_ptr<float>() : nullptr;
-  gemm(batch, out_, in_, {xc.const_data_ptr<float>(), in_, false}, {wc.const_data_ptr<float>(), in_, true},
-       y.mutable_data_ptr<float>(), out_,
+  gemm(batch, out_, in_, operand(xr, false), operand(wr, true), y.mutable_data_ptr<float>(), out_,
        [&](float* tile, int64_t rows, int64_t columns, int64_t ld, int64_t first) {
          bias_activation(activation, tile, rows, columns, ld, b == nullptr ? nullptr : b + first);
        });
@@ -40,20 +43,18 @@ at::Tensor Dense::apply(const at::Tensor& weight, const at::Tensor& x, const at:
 
 at::Tensor Dense::adjoint(const at::Tensor& v, const at::Tensor& y) const {
   if (!fast(y)) return at::matmul(y, v);
-  const at::Tensor yc = y.contiguous(), vc = v.contiguous();
+  const at::Tensor yr = rows(y), vr = rows(v);
   const int64_t batch = y.size(0);
   at::Tensor x = pooled_empty({batch, in_});
-  gemm(batch, in_, out_, {yc.const_data_ptr<float>(), out_, false}, {vc.const_data_ptr<float>(), in_, false},
-       x.mutable_data_ptr<float>(), in_);
+  gemm(batch, in_, out_, operand(yr, false), operand(vr, false), x.mutable_data_ptr<float>(), in_);
   return x;
 }
 
 at::Tensor Dense::outer(const at::Tensor& x, const at::Tensor& delta) const {
   if (!fast(x)) return at::matmul(delta.t(), x);
-  const at::Tensor xc = x.contiguous(), dc = delta.contiguous();
+  const at::Tensor xr = rows(x), dr = rows(delta);
   at::Tensor w = pooled_empty({out_, in_});
-  gemm(out_, in_, x.size(0), {dc.const_data_ptr<float>(), out_, true}, {xc.const_data_ptr<float>(), in_, false},
-       w.mutable_data_ptr<float>(), in_);
+  gemm(out_, in_, x.size(0), operand(dr, true), operand(xr, false), w.mutable_data_ptr<float>(), in_);
   return w;
 }
 

@@ -23,6 +23,13 @@ bool fast(const at::Tensor& x) {
 // The tensor's memory in the order [H, W, B, C].
 at::Tensor locations(const at::Tensor& x) { return x.permute({2, 3, 0, 1}); }
 
+// x with every example's values in the order of the shape; examples may lie apart, as slices of something larger.
+at::Tensor examples(const at::Tensor& x) {
+  const int64_t area = x.size(2) * x.size(3);
+  const bool ordered = x.stride(3) == 1 && x.stride(2) == x.size(3) && x.stride(1) == area;
+  return ordered ? x : x.contiguous();
+}
+
 int64_t grain(int64_t values) { return std::max<int64_t>(1, kGrain / std::max<int64_t>(1, values)); }
 
 }  // namespace
@@ -36,15 +43,15 @@ at::Tensor empty_location_major(int64_t batch, int64_t channels, int64_t height,
 at::Tensor location_major(const at::Tensor& x) {
   if (locations(x).is_contiguous()) return x;
   if (!fast(x)) return locations(x).contiguous().permute({2, 3, 0, 1});
-  const at::Tensor from = x.contiguous();
-  const int64_t batch = x.size(0), channels = x.size(1), area = x.size(2) * x.size(3);
+  const at::Tensor from = examples(x);
+  const int64_t batch = x.size(0), channels = x.size(1), area = x.size(2) * x.size(3), apart = from.stride(0);
   at::Tensor result = empty_location_major(batch, channels, x.size(2), x.size(3), x.scalar_type());
   AT_DISPATCH_FLOATING_TYPES(x.scalar_type(), "location_major", [&] {
     const scalar_t* in = from.const_data_ptr<scalar_t>();
     scalar_t* out = result.mutable_data_ptr<scalar_t>();
     at::parallel_for(0, batch, grain(channels * area), [&](int64_t begin, int64_t end) {
       for (int64_t b = begin; b < end; ++b) {
-        transpose(in + b * channels * area, channels, area, area, out + b * channels, batch * channels);
+        transpose(in + b * apart, channels, area, area, out + b * channels, batch * channels);
       }
     });
   });
@@ -73,7 +80,8 @@ at::Tensor batch_last(const at::Tensor& x) {
   const int64_t batch = x.size(0), channels = x.size(1), area = x.size(2) * x.size(3), stride = batch_stride(batch);
   at::Tensor result = pooled_empty({x.size(2), x.size(3), channels, stride}, x.scalar_type());
   const bool by_location = locations(x).is_contiguous();
-  const at::Tensor from = by_location ? x : x.contiguous();
+  const at::Tensor from = by_location ? x : examples(x);
+  const int64_t apart = from.stride(0);
   AT_DISPATCH_FLOATING_TYPES(x.scalar_type(), "batch_last", [&] {
     const scalar_t* in = from.const_data_ptr<scalar_t>();
     scalar_t* out = result.mutable_data_ptr<scalar_t>();
@@ -88,7 +96,7 @@ at::Tensor batch_last(const at::Tensor& x) {
         for (int64_t i = first; i < last; i += kPixels) {
           const int64_t n = std::min(kPixels, last - i);
           for (int64_t c = 0; c < channels; ++c) {
-            transpose(in + c * area + i, batch, n, channels * area, out + (i * channels + c) * stride, channels * stride);
+            transpose(in + c * area + i, batch, n, apart, out + (i * channels + c) * stride, channels * stride);
           }
         }
       }

@@ -18,9 +18,10 @@
 namespace cortorch::cpu {
 namespace {
 
-// Output columns and batch rows of one product: its operands and its result then stay in the first two caches.
-constexpr int64_t kColumns = 64;
+// Batch rows of one product, and elements of the matrix batch × out channels that it writes or reads: they stay in
+// the first-level cache while the weights, of which everything is used once, stream past.
 constexpr int64_t kBatch = 256;
+constexpr int64_t kTile = 8192;
 constexpr int64_t kBatchColumns = 128;
 // With fewer channels a tap alone is too shallow a product: the taps of a patch are packed side by side.
 constexpr int64_t kFewChannels = 16;
@@ -30,6 +31,9 @@ constexpr int64_t kSegmentRows = 32;
 constexpr int64_t kGrain = int64_t{1} << 16;
 
 int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
+
+// Output channels that go into one product with so many rows of the batch.
+int64_t column_block(int64_t rows) { return std::max<int64_t>(64, kTile / rows / 16 * 16); }
 
 struct Range {
   int64_t begin, end;
@@ -133,6 +137,7 @@ void apply_kernel(const Conv2dGeometry& g, const Sizes& n, const W* weight, cons
   const at::Tensor image = few ? batch_last(x) : location_major(x);
   const T* x_data = image.const_data_ptr<T>();
   const int64_t depth = n.taps * n.in, ld = divide_up(depth, 16) * 16;
+  const int64_t block = column_block(std::min(n.batch, kBatch));
   at::parallel_for(0, n.locations, n.grain(), [&](int64_t begin, int64_t end) {
     static thread_local Scratch scratch;
     T* patch = few ? scratch.get<T>(static_cast<std::size_t>(std::min(n.batch, kBatch) * ld)) : nullptr;
@@ -143,8 +148,8 @@ void apply_kernel(const Conv2dGeometry& g, const Sizes& n, const W* weight, cons
       for (int64_t b = 0; b < n.batch; b += kBatch) {
         const Range rows{b, std::min(n.batch, b + kBatch)};
         if (few) pack_patch(g, n, x_data, oh, ow, rows, patch, ld);
-        for (int64_t c = 0; c < n.out; c += kColumns) {
-          const Range columns{c, std::min(n.out, c + kColumns)};
+        for (int64_t c = 0; c < n.out; c += block) {
+          const Range columns{c, std::min(n.out, c + block)};
           if (few) {
             const WeightTile<W, T> tile(w + c, depth, columns.size(), n.out);
             micro_kernel(rows.size(), columns.size(), depth, patch, ld, tile.data, tile.ld, y_here + b * n.out + c,
@@ -217,7 +222,7 @@ void outer_kernel(const Conv2dGeometry& g, const Sizes& n, const at::Tensor& x, 
   const at::Tensor x_last = batch_last(x), d = location_major(delta);
   const T* x_data = x_last.const_data_ptr<T>();
   const T* d_data = d.const_data_ptr<T>();
-  const int64_t stride = batch_stride(n.batch);
+  const int64_t stride = batch_stride(n.batch), block = column_block(n.batch);
   at::parallel_for(0, n.locations, n.grain(), [&](int64_t begin, int64_t end) {
     static thread_local Scratch scratch;
     for (int64_t location = begin; location < end; ++location) {
@@ -235,8 +240,8 @@ void outer_kernel(const Conv2dGeometry& g, const Sizes& n, const at::Tensor& x, 
           const T* patch = x_data + (row * g.in_width + left + kw * g.dilation_w) * n.in * stride;
           const int64_t rows = count * n.in;
           W* w_run = w + kw * n.in * n.out;
-          for (int64_t c = 0; c < n.out; c += kColumns) {
-            const int64_t columns = std::min(n.out - c, kColumns);
+          for (int64_t c = 0; c < n.out; c += block) {
+            const int64_t columns = std::min(n.out - c, block);
             const T* d_here = d_data + location * n.batch * n.out + c;
             if constexpr (std::is_same_v<W, T>) {
               micro_kernel(rows, columns, n.batch, patch, stride, d_here, n.out, w_run + c, n.out, false);

@@ -1,13 +1,18 @@
 #include "network/network.h"
 
 #include <ATen/core/grad_mode.h>
+#include <ATen/ops/avg_pool2d.h>
 #include <ATen/ops/empty.h>
+#include <ATen/ops/max_pool2d.h>
 #include <ATen/ops/zeros.h>
 #include <c10/util/Exception.h>
 
 #include <algorithm>
 
+#include "maps/autograd.h"
+#include "maps/conv2d.h"
 #include "maps/dense.h"
+#include "maps/locally_connected2d.h"
 #include "rules/layer.h"
 
 namespace cortorch {
@@ -31,28 +36,43 @@ Network::Network(NetworkSpec spec, uint64_t seed) : spec_(std::move(spec)) {
   at::NoGradGuard no_grad;
   Shape shape = spec_.input;
   TORCH_CHECK(!shape.empty(), "network: the input shape is empty");
-  for (const LayerSpec& layer : spec_.layers) {
-    switch (layer.kind) {
-      case LayerSpec::Kind::flatten: shape = {count(shape)}; break;
-      case LayerSpec::Kind::dense:
-        TORCH_CHECK(shape.size() == 1, "layer ", prefix(layer, layers_.size()),
-                    ": a dense layer takes a vector, but its input has shape ", at::IntArrayRef(shape),
-                    "; put a flatten before it");
-        add_layer(layer, c10::make_intrusive<Dense>(shape[0], layer.units), seed);
-        shape = {layer.units};
-        break;
-    }
-  }
+  for (const LayerSpec& layer : spec_.layers) shape = add(layer, shape, seed);
   TORCH_CHECK(!layers_.empty(), "network: there is no layer with parameters");
   TORCH_CHECK(shape.size() == 1, "network: the output must be a vector, but its shape is ", at::IntArrayRef(shape));
   outputs_ = shape[0];
   add_feedback(seed);
+  name_parameters();
+}
+
+// The shape that comes out of the layer.
+Shape Network::add(const LayerSpec& spec, const Shape& input, uint64_t seed) {
+  using Kind = LayerSpec::Kind;
+  const std::string name = prefix(spec, layers_.size());
+  if (spec.kind == Kind::flatten) return {count(input)};
+  if (spec.kind == Kind::dense) {
+    TORCH_CHECK(input.size() == 1, "layer ", name, ": a dense layer takes a vector, but its input has shape ",
+                at::IntArrayRef(input), "; put a flatten before it");
+    add_layer(spec, c10::make_intrusive<Dense>(input[0], spec.units), seed);
+    return {spec.units};
+  }
+  TORCH_CHECK(input.size() == 3, "layer ", name, ": it takes an image, but its input has shape ", at::IntArrayRef(input));
+  const bool pool = spec.kind == Kind::max_pool2d || spec.kind == Kind::avg_pool2d;
+  const Conv2dGeometry geometry{input[0], input[1], input[2], pool ? input[0] : spec.channels, spec.kernel[0], spec.kernel[1],
+                                spec.stride[0], spec.stride[1], spec.padding[0], spec.padding[1], spec.dilation[0], spec.dilation[1]};
+  check(geometry, ("layer " + name).c_str());
+  if (spec.kind == Kind::locally_connected2d) add_layer(spec, c10::make_intrusive<LocallyConnected2d>(geometry), seed);
+  if (spec.kind == Kind::conv2d) add_layer(spec, c10::make_intrusive<Conv2d>(geometry), seed);
+  return {geometry.out_channels, geometry.out_height(), geometry.out_width()};
+}
+
+void Network::name_parameters() {
   for (std::size_t i = 0; i < layers_.size(); ++i) {
     const Layer& layer = layers_[i];
     parameters_.emplace_back(prefixes_[i] + ".weight", layer.weight);
     if (layer.bias.defined()) parameters_.emplace_back(prefixes_[i] + ".bias", layer.bias);
     if (layer.feedback.defined()) parameters_.emplace_back(prefixes_[i] + ".weight_backward", layer.feedback);
   }
+  if (shared_feedback_.defined()) parameters_.emplace_back("weight_backward", shared_feedback_);
 }
 
 std::string Network::prefix(const LayerSpec& spec, std::size_t index) const {
@@ -78,6 +98,8 @@ void Network::add_layer(const LayerSpec& spec, LinearMapPtr map, uint64_t seed) 
 }
 
 void Network::add_feedback(uint64_t seed) {
+  const bool shared = spec_.dfa_feedback == DfaFeedback::shared;
+  int64_t most_units = 0;
   for (std::size_t i = 0; i < layers_.size(); ++i) {
     Layer& layer = layers_[i];
     const RandomStream random(seed, Purpose::feedback, static_cast<uint32_t>(i));
@@ -89,9 +111,16 @@ void Network::add_feedback(uint64_t seed) {
     // The output layer has the error itself.
     if (spec_.rule == Rule::dfa && i + 1 < layers_.size()) {
       const int64_t units = count(layer.map->output_shape());
+      most_units = std::max(most_units, units);
+      if (shared) continue;
       layer.feedback = at::empty({outputs_, units}, at::kFloat);
       initialize(layer.feedback, Initializer::glorot_uniform, outputs_, units, random);
     }
+  }
+  if (shared && most_units > 0) {
+    shared_feedback_ = at::empty({outputs_, most_units}, at::kFloat);
+    initialize(shared_feedback_, Initializer::glorot_uniform, outputs_, most_units,
+               RandomStream(seed, Purpose::feedback, static_cast<uint32_t>(layers_.size())));
   }
 }
 
@@ -103,22 +132,33 @@ std::vector<std::pair<std::string, at::Tensor>> Network::trainable() const {
 }
 
 at::Tensor Network::forward(const at::Tensor& x) const {
-  at::Tensor h = x;
+  at::Tensor h = batch_of(x, spec_.input);
   std::vector<at::Tensor> ports;
-  for (std::size_t i = 0; i < layers_.size(); ++i) {
-    const Layer& l = layers_[i];
-    h = batch_of(h, l.map->input_shape());
-    if (spec_.rule != Rule::dfa) {
-      h = layer(l.map, l.activation, spec_.rule, h, l.weight, l.bias, l.feedback);
-    } else if (i + 1 < layers_.size()) {
-      LayerOutput hidden = dfa_hidden_layer(l.map, l.activation, h, l.weight, l.bias, l.feedback);
-      h = std::move(hidden.y);
-      ports.push_back(std::move(hidden.error_port));
-    } else {
-      h = dfa_output_layer(l.map, l.activation, h, l.weight, l.bias, ports);
+  std::size_t index = 0;
+  for (const LayerSpec& spec : spec_.layers) {
+    switch (spec.kind) {
+      case LayerSpec::Kind::flatten: h = differentiable_channels_first(h).flatten(1); break;
+      case LayerSpec::Kind::max_pool2d:
+        h = at::max_pool2d(differentiable_channels_first(h), spec.kernel, spec.stride, spec.padding);
+        break;
+      case LayerSpec::Kind::avg_pool2d:
+        h = at::avg_pool2d(differentiable_channels_first(h), spec.kernel, spec.stride, spec.padding);
+        break;
+      default: h = forward_layer(index++, h, ports);
     }
   }
   return h;
+}
+
+at::Tensor Network::forward_layer(std::size_t index, const at::Tensor& x, std::vector<at::Tensor>& ports) const {
+  const Layer& l = layers_[index];
+  if (spec_.rule != Rule::dfa) return layer(l.map, l.activation, spec_.rule, x, l.weight, l.bias, l.feedback);
+  if (index + 1 == layers_.size()) {
+    return dfa_output_layer(l.map, l.activation, x, l.weight, l.bias, ports, shared_feedback_);
+  }
+  LayerOutput hidden = dfa_hidden_layer(l.map, l.activation, x, l.weight, l.bias, l.feedback);
+  ports.push_back(std::move(hidden.error_port));
+  return hidden.y;
 }
 
 }  // namespace cortorch

@@ -3,6 +3,7 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <array>
 #include <cstdint>
 #include <string>
 #include <utility>
@@ -14,20 +15,26 @@
 
 namespace cortorch {
 
-// One entry of a network's description. `flatten` has no parameters and uses none of the other fields.
+// One entry of a network's description. What a kind does not name, it does not use.
 struct LayerSpec {
-  enum class Kind { flatten, dense } kind = Kind::dense;
+  enum class Kind { flatten, max_pool2d, avg_pool2d, dense, locally_connected2d, conv2d } kind = Kind::dense;
   std::string name;  // prefix of the parameter names; empty: layers.<i>
-  int64_t units = 0;
+  int64_t units = 0;     // of dense
+  int64_t channels = 0;  // of the convolutions
+  std::array<int64_t, 2> kernel{1, 1}, stride{1, 1}, padding{0, 0}, dilation{1, 1};  // of convolutions and pooling
   Activation activation = Activation::identity;
   bool bias = true;
   Initializer initializer = Initializer::glorot_uniform;
 };
 
+// Where the feedback of dfa comes from: a matrix for each hidden layer, or the first columns of one for all.
+enum class DfaFeedback { per_layer, shared };
+
 struct NetworkSpec {
   Shape input;  // (C, H, W) or (features)
   std::vector<LayerSpec> layers;
   Rule rule = Rule::bp;
+  DfaFeedback dfa_feedback = DfaFeedback::per_layer;
 };
 
 class Network {
@@ -45,7 +52,6 @@ class Network {
   // Those that the optimizer updates; the fixed feedback is not among them.
   std::vector<std::pair<std::string, at::Tensor>> trainable() const;
 
-  const Shape& input_shape() const { return spec_.input; }
   int64_t outputs() const { return outputs_; }
   Rule rule() const { return spec_.rule; }
 
@@ -56,14 +62,17 @@ class Network {
     at::Tensor weight, bias, feedback;
   };
 
+  Shape add(const LayerSpec& spec, const Shape& input, uint64_t seed);
   void add_layer(const LayerSpec& spec, LinearMapPtr map, uint64_t seed);
   void add_feedback(uint64_t seed);
+  void name_parameters();
   std::string prefix(const LayerSpec& spec, std::size_t index) const;
+  at::Tensor forward_layer(std::size_t index, const at::Tensor& x, std::vector<at::Tensor>& ports) const;
 
   NetworkSpec spec_;
-  // A flatten only changes how the next layer reads its input, and layers reshape their input anyway.
-  std::vector<Layer> layers_;
+  std::vector<Layer> layers_;  // those with parameters
   std::vector<std::string> prefixes_;
+  at::Tensor shared_feedback_;
   std::vector<std::pair<std::string, at::Tensor>> parameters_;
   int64_t outputs_ = 0;
 };

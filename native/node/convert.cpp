@@ -53,29 +53,56 @@ Napi::Array shape_to(Napi::Env env, at::IntArrayRef shape) {
   return array;
 }
 
+std::array<int64_t, 2> pair_of(const Napi::Value& value, const char* key) {
+  const Shape shape = shape_of(value);
+  TORCH_CHECK(shape.size() == 2, "expected two numbers, (height, width), for `", key, "`");
+  return {shape[0], shape[1]};
+}
+
+namespace {
+
+LayerSpec layer_spec(const Napi::Object& from) {
+  using Kind = LayerSpec::Kind;
+  LayerSpec layer;
+  const std::string type = text(from, "type");
+  if (type == "flatten") {
+    layer.kind = Kind::flatten;
+    return layer;
+  }
+  if (type != "dense") {
+    layer.kernel = pair_of(from.Get("kernel"), "kernel");
+    layer.stride = pair_of(from.Get("stride"), "stride");
+    layer.padding = pair_of(from.Get("padding"), "padding");
+  }
+  if (type == "max-pool2d" || type == "avg-pool2d") {
+    layer.kind = type == "max-pool2d" ? Kind::max_pool2d : Kind::avg_pool2d;
+    return layer;
+  }
+  if (type == "dense") {
+    layer.kind = Kind::dense;
+    layer.units = integer(from, "units");
+  } else {
+    TORCH_CHECK(type == "locally-connected2d" || type == "conv2d", "unknown layer type '", type, "'");
+    layer.kind = type == "conv2d" ? Kind::conv2d : Kind::locally_connected2d;
+    layer.channels = integer(from, "channels");
+    layer.dilation = pair_of(from.Get("dilation"), "dilation");
+  }
+  layer.activation = activation_from_name(text(from, "activation"));
+  layer.bias = boolean(from, "bias");
+  layer.initializer = initializer_from_name(text(from, "initializer"));
+  if (from.Has("name") && from.Get("name").IsString()) layer.name = text(from, "name");
+  return layer;
+}
+
+}  // namespace
+
 NetworkSpec network_spec(const Napi::Object& object) {
   NetworkSpec spec;
   spec.input = shape_of(object.Get("input"));
   spec.rule = rule_from_name(text(object, "rule"));
+  if (object.Has("dfaFeedback") && text(object, "dfaFeedback") == "shared") spec.dfa_feedback = DfaFeedback::shared;
   const Napi::Array layers = object.Get("layers").As<Napi::Array>();
-  for (uint32_t i = 0; i < layers.Length(); ++i) {
-    const Napi::Object from = layers.Get(i).As<Napi::Object>();
-    LayerSpec layer;
-    const std::string type = text(from, "type");
-    if (type == "flatten") {
-      layer.kind = LayerSpec::Kind::flatten;
-    } else if (type == "dense") {
-      layer.kind = LayerSpec::Kind::dense;
-      layer.units = integer(from, "units");
-      layer.activation = activation_from_name(text(from, "activation"));
-      layer.bias = boolean(from, "bias");
-      layer.initializer = initializer_from_name(text(from, "initializer"));
-      if (from.Has("name") && from.Get("name").IsString()) layer.name = text(from, "name");
-    } else {
-      TORCH_CHECK(false, "unknown layer type '", type, "'");
-    }
-    spec.layers.push_back(std::move(layer));
-  }
+  for (uint32_t i = 0; i < layers.Length(); ++i) spec.layers.push_back(layer_spec(layers.Get(i).As<Napi::Object>()));
   return spec;
 }
 

@@ -5,6 +5,8 @@
 #include <ATen/core/Tensor.h>
 #include <napi.h>
 
+#include <array>
+#include <cstdint>
 #include <string>
 
 #include "data/dataset.h"
@@ -24,6 +26,8 @@ bool boolean(const Napi::Object& object, const char* key);
 uint64_t seed_of(const Napi::Value& value);
 
 Shape shape_of(const Napi::Value& value);
+// (height, width); `key` names it in an error.
+std::array<int64_t, 2> pair_of(const Napi::Value& value, const char* key);
 Napi::Array shape_to(Napi::Env env, at::IntArrayRef shape);
 
 NetworkSpec network_spec(const Napi::Object& object);

@@ -106,15 +106,27 @@ struct LayerFunction : Function<LayerFunction> {
   }
 };
 
+int64_t count_units(const LinearMap& map) {
+  int64_t units = 1;
+  for (const int64_t size : map.output_shape()) units *= size;
+  return units;
+}
+
+// e B: the output error through dense feedback B [classes, units]. error [batch, classes] → [batch, units].
+at::Tensor broadcast(const at::Tensor& feedback, const at::Tensor& error) {
+  return Dense(feedback.size(1), feedback.size(0)).adjoint(feedback, error);
+}
+
 struct DfaHidden : Function<DfaHidden> {
   static variable_list forward(AutogradContext* ctx, const at::Tensor& x, const at::Tensor& weight,
-                               const std::optional<at::Tensor>& bias, const at::Tensor& feedback,
+                               const std::optional<at::Tensor>& bias, const std::optional<at::Tensor>& feedback,
                                const LinearMapPtr& map, Activation activation) {
     at::Tensor y = map->apply(weight, x, or_undefined(bias), activation);
-    save(ctx, map, activation, Rule::dfa, bias.has_value(), {x, feedback, y});
+    save(ctx, map, activation, Rule::dfa, bias.has_value(), {x, or_undefined(feedback), y});
     ctx->set_materialize_grads(false);  // nothing comes down to y, and no zeros are made in its place
-    // One zero seen [batch, classes] times.
-    at::Tensor port = at::zeros({1, 1}, x.options().requires_grad(false)).expand({x.size(0), feedback.size(0)});
+    // One zero seen [batch, classes] or [batch, units] times.
+    const int64_t width = feedback.has_value() ? feedback->size(0) : count_units(*map);
+    at::Tensor port = at::zeros({1, 1}, x.options().requires_grad(false)).expand({x.size(0), width});
     return {y, port};
   }
 
@@ -124,21 +136,22 @@ struct DfaHidden : Function<DfaHidden> {
     const auto saved = ctx->get_saved_variables();
     const at::Tensor &x = saved[0], &feedback = saved[1], &y = saved[2], &error = grads[1];
     TORCH_CHECK(error.defined(), "rule dfa: no output error arrived at a hidden layer; its port must be given to the output layer");
-    const Dense broadcast(feedback.size(1), feedback.size(0));
-    const at::Tensor g = broadcast.adjoint(feedback, error).reshape(y.sizes());
+    const at::Tensor g = feedback.defined() ? broadcast(feedback, error) : error;
     const Local local =
-        local_gradients(*map, saved_activation(ctx), g, x, y, ctx->needs_input_grad(kWeight), wants_bias(ctx));
+        local_gradients(*map, saved_activation(ctx), g.reshape(y.sizes()), x, y, ctx->needs_input_grad(kWeight), wants_bias(ctx));
     return {{}, local.weight, local.bias, {}, {}, {}};
   }
 };
 
 struct DfaOutput : Function<DfaOutput> {
   static at::Tensor forward(AutogradContext* ctx, const at::Tensor& x, const at::Tensor& weight,
-                            const std::optional<at::Tensor>& bias, const LinearMapPtr& map, Activation activation,
-                            at::TensorList ports) {
+                            const std::optional<at::Tensor>& bias, const std::optional<at::Tensor>& shared_feedback,
+                            const LinearMapPtr& map, Activation activation, at::TensorList ports) {
     at::Tensor y = map->apply(weight, x, or_undefined(bias), activation);
-    save(ctx, map, activation, Rule::dfa, bias.has_value(), {x, y});
-    ctx->saved_data["ports"] = static_cast<int64_t>(ports.size());
+    save(ctx, map, activation, Rule::dfa, bias.has_value(), {x, or_undefined(shared_feedback), y});
+    std::vector<int64_t> widths;
+    for (const at::Tensor& port : ports) widths.push_back(port.size(1));
+    ctx->saved_data["widths"] = std::move(widths);
     return y;
   }
 
@@ -146,20 +159,15 @@ struct DfaOutput : Function<DfaOutput> {
     refuse_second_derivative(Rule::dfa);
     const auto map = saved_map(ctx);
     const auto saved = ctx->get_saved_variables();
-    const Local local = local_gradients(*map, saved_activation(ctx), grads[0], saved[0], saved[1],
-                                        ctx->needs_input_grad(kWeight), wants_bias(ctx));
-    variable_list result{{}, local.weight, local.bias, {}, {}};
+    const at::Tensor &x = saved[0], &shared_feedback = saved[1], &y = saved[2];
+    const Local local = local_gradients(*map, saved_activation(ctx), grads[0], x, y, ctx->needs_input_grad(kWeight), wants_bias(ctx));
+    variable_list result{{}, local.weight, local.bias, {}, {}, {}};
     const at::Tensor error = local.delta.reshape({local.delta.size(0), -1});
-    result.insert(result.end(), static_cast<std::size_t>(ctx->saved_data["ports"].toInt()), error);
+    const at::Tensor sent = shared_feedback.defined() ? broadcast(shared_feedback, error) : error;
+    for (const int64_t width : ctx->saved_data["widths"].toIntVector()) result.push_back(sent.narrow(1, 0, width));
     return result;
   }
 };
-
-int64_t count_units(const LinearMap& map) {
-  int64_t units = 1;
-  for (const int64_t size : map.output_shape()) units *= size;
-  return units;
-}
 
 // What the kernels rely on. `feedback` is checked by the caller: its shape is the rule's.
 void check_tensors(const LinearMap& map, const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias,
@@ -194,21 +202,26 @@ LayerOutput dfa_hidden_layer(const LinearMapPtr& map, Activation activation, con
                              const at::Tensor& weight, const at::Tensor& bias, const at::Tensor& feedback) {
   check_tensors(*map, x, weight, bias, feedback);
   const int64_t units = count_units(*map);
-  TORCH_CHECK(feedback.dim() == 2 && feedback.size(1) == units, "dfa_hidden_layer: expected feedback [classes, ",
-              units, "], but its shape is ", feedback.sizes());
-  const auto outputs = DfaHidden::apply(x, weight, if_defined(bias), feedback, map, activation);
+  TORCH_CHECK(!feedback.defined() || (feedback.dim() == 2 && feedback.size(1) == units),
+              "dfa_hidden_layer: expected feedback [classes, ", units, "], but its shape is ", feedback.sizes());
+  const auto outputs = DfaHidden::apply(x, weight, if_defined(bias), if_defined(feedback), map, activation);
   return {outputs[0], outputs[1]};
 }
 
 at::Tensor dfa_output_layer(const LinearMapPtr& map, Activation activation, const at::Tensor& x,
-                            const at::Tensor& weight, const at::Tensor& bias, const std::vector<at::Tensor>& ports) {
-  check_tensors(*map, x, weight, bias, {});
+                            const at::Tensor& weight, const at::Tensor& bias, const std::vector<at::Tensor>& ports,
+                            const at::Tensor& shared_feedback) {
+  check_tensors(*map, x, weight, bias, shared_feedback);
   const int64_t units = count_units(*map);
+  TORCH_CHECK(!shared_feedback.defined() || (shared_feedback.dim() == 2 && shared_feedback.size(0) == units),
+              "dfa_output_layer: expected shared feedback [", units, ", units], but its shape is ", shared_feedback.sizes());
+  const int64_t most = shared_feedback.defined() ? shared_feedback.size(1) : units;
   for (const at::Tensor& port : ports) {
-    TORCH_CHECK(port.dim() == 2 && port.size(0) == x.size(0) && port.size(1) == units,
-                "dfa_output_layer: expected error ports [", x.size(0), ", ", units, "], but one's shape is ", port.sizes());
+    const bool fits = port.dim() == 2 && port.size(0) == x.size(0) && (port.size(1) == most || (shared_feedback.defined() && port.size(1) < most));
+    TORCH_CHECK(fits, "dfa_output_layer: expected error ports [", x.size(0), ", ", shared_feedback.defined() ? "at most " : "", most,
+                "], but one's shape is ", port.sizes());
   }
-  return DfaOutput::apply(x, weight, if_defined(bias), map, activation, at::TensorList(ports));
+  return DfaOutput::apply(x, weight, if_defined(bias), if_defined(shared_feedback), map, activation, at::TensorList(ports));
 }
 
 }  // namespace cortorch

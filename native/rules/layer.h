@@ -9,9 +9,9 @@
 
 namespace cortorch {
 
-// What a layer hands up. `error_port` is only there under dfa: a tensor [batch, classes] without content,
-// whose *gradient* is the output error. The output layer takes the ports of all layers below it and sends
-// the error into each of them, past everything in between.
+// What a layer hands up. `error_port` is only there under dfa: a tensor without content, whose *gradient* is the
+// output error [batch, classes], or its image under feedback that all layers share [batch, units]. The output layer
+// takes the ports of all layers below it and sends the error into each of them, past everything in between.
 struct LayerOutput {
   at::Tensor y;
   at::Tensor error_port;
@@ -29,13 +29,16 @@ at::Tensor layer(const LinearMapPtr& map, Activation activation, Rule rule, cons
                  const at::Tensor& weight, const at::Tensor& bias, const at::Tensor& feedback);
 
 // A hidden layer under dfa: δ = (Bᵀ e) ⊙ σ'(a), feedback B [classes, units] with the units in the order of
-// the flattened output shape (C, H, W); nothing goes down to x.
+// the flattened output shape (C, H, W); nothing goes down to x. Without feedback of its own (undefined) its port
+// takes Bᵀ e from the output layer.
 LayerOutput dfa_hidden_layer(const LinearMapPtr& map, Activation activation, const at::Tensor& x,
                              const at::Tensor& weight, const at::Tensor& bias, const at::Tensor& feedback);
 
 // The output layer under dfa: trained on its own gradient; its δ (for softmax cross-entropy e = o − y, over
-// the batch size if the loss is a mean) is what arrives at every port.
+// the batch size if the loss is a mean) is what arrives at every port. With `shared_feedback` B [classes, most units
+// of any layer] a port of n units gets the first n columns of e B instead: one product for all layers.
 at::Tensor dfa_output_layer(const LinearMapPtr& map, Activation activation, const at::Tensor& x,
-                            const at::Tensor& weight, const at::Tensor& bias, const std::vector<at::Tensor>& ports);
+                            const at::Tensor& weight, const at::Tensor& bias, const std::vector<at::Tensor>& ports,
+                            const at::Tensor& shared_feedback = {});
 
 }  // namespace cortorch

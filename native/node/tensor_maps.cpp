@@ -1,0 +1,128 @@
+// The linear maps, the layers with their rules and the losses as functions of tensors.
+#include <ATen/ops/avg_pool2d.h>
+#include <ATen/ops/max_pool2d.h>
+
+#include <array>
+#include <optional>
+#include <utility>
+#include <vector>
+
+#include "maps/operators.h"
+#include "node/convert.h"
+#include "node/tensor_functions.h"
+#include "rules/layer.h"
+#include "rules/loss.h"
+
+namespace cortorch::node {
+namespace {
+
+using Pair = std::array<int64_t, 2>;
+
+Pair pair_at(Info info, std::size_t i, const char* name) { return pair_of(info[i], name); }
+
+std::optional<at::Tensor> if_given(Info info, std::size_t i, const char* name) {
+  const at::Tensor tensor = optional_argument(info, i, name);
+  return tensor.defined() ? std::optional(tensor) : std::nullopt;
+}
+
+std::string string_at(Info info, std::size_t i) { return info[i].As<Napi::String>().Utf8Value(); }
+
+// f(x, weight, bias, stride, padding, dilation)
+template <typename Function>
+auto image_map(Function f) {
+  return [f](Info info) {
+    return f(argument(info, 0, "x"), argument(info, 1, "weight"), if_given(info, 2, "bias"), pair_at(info, 3, "stride"),
+             pair_at(info, 4, "padding"), pair_at(info, 5, "dilation"));
+  };
+}
+
+// adjoint(v, y, inputSize, stride, padding, dilation) and outer(x, delta, kernel, stride, padding, dilation)
+template <typename Function>
+auto image_map_of_two(Function f, const char* first, const char* second, const char* size) {
+  return [=](Info info) {
+    return f(argument(info, 0, first), argument(info, 1, second), pair_at(info, 2, size), pair_at(info, 3, "stride"),
+             pair_at(info, 4, "padding"), pair_at(info, 5, "dilation"));
+  };
+}
+
+// The map of a layer, from { type, stride, padding, dilation } and the layer's tensors.
+LinearMapPtr map_of(const Napi::Value& value, const at::Tensor& x, const at::Tensor& weight) {
+  if (!value.IsObject()) return dense_map("layer", weight);
+  const Napi::Object object = value.As<Napi::Object>();
+  const std::string type = text(object, "type");
+  if (type == "dense") return dense_map("layer", weight);
+  const Pair stride = pair_of(object.Get("stride"), "stride"), padding = pair_of(object.Get("padding"), "padding"),
+             dilation = pair_of(object.Get("dilation"), "dilation");
+  TORCH_CHECK(type == "conv2d" || type == "locally-connected2d", "unknown map '", type, "'");
+  return type == "conv2d" ? conv2d_map("layer", x, weight, {stride, padding, dilation})
+                          : locally_connected2d_map("layer", x, weight, {stride, padding, dilation});
+}
+
+void define_maps(const Exports& set) {
+  set.tensor("dense", [](Info info) { return dense(argument(info, 0, "x"), argument(info, 1, "weight"), if_given(info, 2, "bias")); });
+  set.tensor("denseAdjoint", [](Info info) { return dense_adjoint(argument(info, 0, "v"), argument(info, 1, "y")); });
+  set.tensor("denseOuter", [](Info info) { return dense_outer(argument(info, 0, "x"), argument(info, 1, "delta")); });
+  set.tensor("locallyConnected2d", image_map(locally_connected2d));
+  set.tensor("locallyConnected2dAdjoint", image_map_of_two(locally_connected2d_adjoint, "v", "y", "inputSize"));
+  set.tensor("locallyConnected2dOuter", image_map_of_two(locally_connected2d_outer, "x", "delta", "kernel"));
+  set.tensor("conv2d", image_map(conv2d));
+  set.tensor("conv2dAdjoint", image_map_of_two(conv2d_adjoint, "v", "y", "inputSize"));
+  set.tensor("conv2dOuter", image_map_of_two(conv2d_outer, "x", "delta", "kernel"));
+  // maxPool2d(x, kernel, stride, padding)
+  set.tensor("maxPool2d", [](Info info) {
+    return at::max_pool2d(argument(info, 0, "x"), pair_at(info, 1, "kernel"), pair_at(info, 2, "stride"), pair_at(info, 3, "padding"));
+  });
+  set.tensor("avgPool2d", [](Info info) {
+    return at::avg_pool2d(argument(info, 0, "x"), pair_at(info, 1, "kernel"), pair_at(info, 2, "stride"), pair_at(info, 3, "padding"));
+  });
+}
+
+void define_layers(const Exports& set) {
+  // layer(x, weight, bias, feedback, activation, rule, map)
+  set.tensor("layer", [](Info info) {
+    const at::Tensor &x = argument(info, 0, "x"), &weight = argument(info, 1, "weight");
+    return layer(map_of(info[6], x, weight), activation_from_name(string_at(info, 4)), rule_from_name(string_at(info, 5)),
+                 x, weight, optional_argument(info, 2, "bias"), optional_argument(info, 3, "feedback"));
+  });
+  // dfaHiddenLayer(x, weight, bias, feedback, activation, map) → [y, port]
+  set.plain("dfaHiddenLayer", [](Info info) -> Napi::Value {
+    const at::Tensor &x = argument(info, 0, "x"), &weight = argument(info, 1, "weight");
+    LayerOutput out = dfa_hidden_layer(map_of(info[5], x, weight), activation_from_name(string_at(info, 4)), x, weight,
+                                       optional_argument(info, 2, "bias"), argument(info, 3, "feedback"));
+    Napi::Array result = Napi::Array::New(info.Env(), 2);
+    result.Set(0u, TensorHandle::wrap(info.Env(), std::move(out.y)));
+    result.Set(1u, TensorHandle::wrap(info.Env(), std::move(out.error_port)));
+    return result;
+  });
+  // dfaOutputLayer(x, weight, bias, activation, ports, map)
+  set.tensor("dfaOutputLayer", [](Info info) {
+    const at::Tensor &x = argument(info, 0, "x"), &weight = argument(info, 1, "weight");
+    std::vector<at::Tensor> ports;
+    const Napi::Array array = info[4].As<Napi::Array>();
+    for (uint32_t i = 0; i < array.Length(); ++i) ports.push_back(TensorHandle::unwrap(array.Get(i), "ports").tensor());
+    return dfa_output_layer(map_of(info[5], x, weight), activation_from_name(string_at(info, 3)), x, weight,
+                            optional_argument(info, 2, "bias"), ports);
+  });
+}
+
+void define_losses(const Exports& set) {
+  set.tensor("softmaxCrossEntropy", [](Info info) {
+    LossCounts counts;
+    return softmax_cross_entropy(argument(info, 0, "logits"), argument(info, 1, "labels"), counts);
+  });
+  set.tensor("squaredError", [](Info info) {
+    LossCounts counts;
+    return squared_error(argument(info, 0, "outputs"), argument(info, 1, "targets"), counts);
+  });
+}
+
+}  // namespace
+
+void define_tensor_maps(Napi::Env env, Napi::Object to) {
+  const Exports set(env, to);
+  define_maps(set);
+  define_layers(set);
+  define_losses(set);
+}
+
+}  // namespace cortorch::node
