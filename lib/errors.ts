@@ -43,6 +43,7 @@ export type CortorchErrorCode =
   | 'ERR_THREADS_CONFLICT'
   /** An error inside libtorch or the addon. */
   | 'ERR_NATIVE'
+  /** There is not enough memory: for what was asked, by its budget, or for an allocation that failed. */
   | 'ERR_OUT_OF_MEMORY'
   /** The addon has not been built on this machine. */
   | 'ERR_NATIVE_NOT_BUILT'

@@ -4,9 +4,15 @@ export { CortorchError, type CortorchErrorCode } from './errors.js';
 
 export {
   network,
+  type Convolution1dOptions,
+  type ConvolutionOptions,
   type DenseOptions,
   type ImageBuilder,
   type ImageShape,
+  type Pool1dOptions,
+  type PoolOptions,
+  type SignalBuilder,
+  type SignalShape,
   type VectorBuilder,
   type VectorShape,
 } from './model/builder.js';
@@ -21,19 +27,22 @@ export {
 } from './model/network.js';
 export { preset, presetNames, type PresetName } from './model/presets.js';
 export {
-  parseNetworkSpec,
   type ActivationName,
+  type AvgPool2dSpec,
+  type Conv2dSpec,
   type DenseSpec,
   type FlattenSpec,
   type InitializerName,
   type LayerSpec,
-  type LossName,
-  type NetworkSpec,
-  type ResolvedSpec,
-} from './model/spec.js';
+  type LocallyConnected2dSpec,
+  type MaxPool2dSpec,
+} from './model/layers.js';
+export { type Padding2d, type Size2d, type WindowOptions } from './model/geometry.js';
+export { parseNetworkSpec, type LossName, type NetworkSpec, type ResolvedSpec } from './model/spec.js';
+export { trainingBudget, type BudgetOptions, type MemoryBudget } from './model/budget.js';
 
-export { ruleNames, type RuleName } from './rules/rules.js';
-export { dfaHiddenLayer, dfaOutputLayer, layer, type LayerOptions } from './rules/layer.js';
+export { ruleNames, type DfaFeedback, type RuleName } from './rules/rules.js';
+export { dfaHiddenLayer, dfaOutputLayer, layer, type LayerMap, type LayerOptions } from './rules/layer.js';
 
 export { type BatchSource } from './training/batches.js';
 export { type OptimizerName, type OptimizerOptions } from './training/optimizer.js';
@@ -54,4 +63,17 @@ export { fashionMnist, idxFolder, mnist, type LoadOptions, type TrainAndTest } f
 
 export { liveTensors, Tensor, type TensorArray, type TensorDType } from './tensor/tensor.js';
 export { dense, denseAdjoint, denseOuter, softmaxCrossEntropy, squaredError } from './tensor/operations.js';
+export {
+  avgPool2d,
+  conv2d,
+  conv2dAdjoint,
+  conv2dOuter,
+  locallyConnected1d,
+  locallyConnected1dAdjoint,
+  locallyConnected1dOuter,
+  locallyConnected2d,
+  locallyConnected2dAdjoint,
+  locallyConnected2dOuter,
+  maxPool2d,
+} from './tensor/convolutions.js';
 export { scope } from './tensor/scope.js';

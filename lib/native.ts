@@ -14,6 +14,43 @@ export interface TensorHandle {
 export type NativeTypedArray = Float32Array | Float64Array | Uint8Array | Int32Array | BigInt64Array;
 
 type Optional = TensorHandle | undefined;
+/** [height, width] */
+type Pair = readonly [number, number];
+
+/** The linear map of a layer, whose sizes are those of its weights. */
+export interface NativeMap {
+  readonly type: 'dense' | 'locally-connected2d' | 'conv2d';
+  readonly stride: Pair;
+  readonly padding: Pair;
+  readonly dilation: Pair;
+}
+
+/** Of the locally connected map and of the convolution. */
+type NativeApply = (
+  x: TensorHandle,
+  weight: TensorHandle,
+  bias: Optional,
+  stride: Pair,
+  padding: Pair,
+  dilation: Pair,
+) => TensorHandle;
+type NativeAdjoint = (
+  v: TensorHandle,
+  y: TensorHandle,
+  inputSize: Pair,
+  stride: Pair,
+  padding: Pair,
+  dilation: Pair,
+) => TensorHandle;
+type NativeOuter = (
+  x: TensorHandle,
+  delta: TensorHandle,
+  kernel: Pair,
+  stride: Pair,
+  padding: Pair,
+  dilation: Pair,
+) => TensorHandle;
+type NativePool = (x: TensorHandle, kernel: Pair, stride: Pair, padding: Pair) => TensorHandle;
 
 export interface NativeTensorFunctions {
   dispose(tensor: TensorHandle): void;
@@ -48,6 +85,14 @@ export interface NativeTensorFunctions {
   dense(x: TensorHandle, weight: TensorHandle, bias: Optional): TensorHandle;
   denseAdjoint(v: TensorHandle, y: TensorHandle): TensorHandle;
   denseOuter(x: TensorHandle, delta: TensorHandle): TensorHandle;
+  readonly locallyConnected2d: NativeApply;
+  readonly locallyConnected2dAdjoint: NativeAdjoint;
+  readonly locallyConnected2dOuter: NativeOuter;
+  readonly conv2d: NativeApply;
+  readonly conv2dAdjoint: NativeAdjoint;
+  readonly conv2dOuter: NativeOuter;
+  readonly maxPool2d: NativePool;
+  readonly avgPool2d: NativePool;
   layer(
     x: TensorHandle,
     weight: TensorHandle,
@@ -55,6 +100,7 @@ export interface NativeTensorFunctions {
     feedback: Optional,
     activation: string,
     rule: string,
+    map: NativeMap,
   ): TensorHandle;
   dfaHiddenLayer(
     x: TensorHandle,
@@ -62,6 +108,7 @@ export interface NativeTensorFunctions {
     bias: Optional,
     feedback: TensorHandle,
     activation: string,
+    map: NativeMap,
   ): [TensorHandle, TensorHandle];
   dfaOutputLayer(
     x: TensorHandle,
@@ -69,6 +116,7 @@ export interface NativeTensorFunctions {
     bias: Optional,
     activation: string,
     ports: readonly TensorHandle[],
+    map: NativeMap,
   ): TensorHandle;
   softmaxCrossEntropy(logits: TensorHandle, labels: TensorHandle): TensorHandle;
   squaredError(outputs: TensorHandle, targets: TensorHandle): TensorHandle;

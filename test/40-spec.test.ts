@@ -2,8 +2,9 @@ import t from 'tap';
 import { execFileSync } from 'node:child_process';
 import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
-import { network, parseNetworkSpec, preset, presetNames } from '../lib/index.js';
-import { countParameters } from '../lib/model/spec.js';
+import { network, parseNetworkSpec, preset, presetNames, trainingBudget } from '../lib/index.js';
+import type { PresetName } from '../lib/index.js';
+import { countParameters, inferShapes, parametricShapes, product } from '../lib/model/shapes.js';
 
 t.test('mnist-fc is the paper’s network', async (t) => {
   const spec = preset('mnist-fc');
@@ -11,9 +12,49 @@ t.test('mnist-fc is the paper’s network', async (t) => {
   t.equal(spec.layers.length, 7);
   t.equal(countParameters(spec), 784 * 256 + 4 * 256 * 256 + 256 * 10 + 5 * 256 + 10);
   t.strictSame(parseNetworkSpec(JSON.parse(JSON.stringify(spec))), spec, 'plain data: saved and loaded');
-  t.strictSame(presetNames, ['mnist-fc']);
   t.throws(() => preset('mnist-fcc'), { code: 'ERR_UNKNOWN_OPTION', message: /did you mean mnist-fc\?/ });
-  t.throws(() => preset('cifar10-lc'), { message: /not in this version/ });
+  t.throws(() => preset('resnet18'), { message: /not in this version/ });
+});
+
+t.test('the presets have the paper’s numbers of weights', async (t) => {
+  // Of the maps of images and of the fully connected layers; biases apart.
+  const weights = (name: PresetName): { images: number; dense: number } => {
+    const shapes = parametricShapes(preset(name));
+    const sum = (dense: boolean): number =>
+      shapes
+        .filter(({ weight }) => (weight.length === 2) === dense)
+        .reduce((total, { weight }) => total + product(weight), 0);
+    return { images: sum(false), dense: sum(true) };
+  };
+  t.strictSame(presetNames, [
+    ...['mnist-fc', 'mnist-lc', 'mnist-conv', 'cifar10-fc', 'cifar10-lc', 'cifar10-conv'],
+    ...['imagenet-lc', 'imagenet-conv'],
+  ]);
+  t.strictSame(weights('mnist-lc'), { images: 959_616, dense: 3_221_504 }, '0.96 M local + 3.2 M');
+  t.strictSame(weights('cifar10-lc'), { images: 33_210_368, dense: 16_787_456 }, '33.2 M + 16.8 M');
+  t.strictSame(weights('imagenet-lc'), { images: 240_694_272, dense: 18_816_000 }, '240.7 M + 18.8 M');
+  t.strictSame(weights('cifar10-fc'), { images: 0, dense: 3072 * 1024 + 2 * 1024 ** 2 + 10_240 });
+  for (const data of ['mnist', 'cifar10', 'imagenet']) {
+    const [lc, conv] = [preset(`${data}-lc`), preset(`${data}-conv`)];
+    t.strictSame(inferShapes(lc), inferShapes(conv), `${data}: the same shapes with shared weights`);
+    t.equal(weights(`${data}-lc` as PresetName).dense, weights(`${data}-conv` as PresetName).dense);
+    t.ok(countParameters(lc) > countParameters(conv));
+  }
+  t.strictSame(
+    weights('mnist-conv').images,
+    9 * 32 + 9 * 32 * 64,
+    'a convolution has the weights of one place',
+  );
+  t.strictSame(
+    inferShapes(preset('imagenet-lc')).map((shape) => shape.join('×')),
+    [
+      ...['48×56×56', '48×28×28', '96×28×28', '96×14×14', '192×14×14', '192×7×7', '384×7×7'],
+      ...['18816', '1000'],
+    ],
+  );
+  // One matrix [1000, units] for each hidden layer.
+  const { feedback } = trainingBudget(preset('imagenet-lc'), { rule: 'dfa' });
+  t.equal(feedback / 4, 348_096_000, '348 M, 1.4 GB');
 });
 
 t.test('the builder and the spec are two ways to write one thing', async (t) => {
@@ -74,7 +115,7 @@ t.test('a mistake is named by its key, with what would be right', async (t) => {
   t.throws(() => network({ features: -1 }), { code: 'ERR_INVALID_ARGUMENT' });
 });
 
-t.test('a dense layer on an image is an error when it runs, and when it compiles', async (t) => {
+t.test('a layer that does not fit is an error when it runs, and when it compiles', async (t) => {
   const image = network({ channels: 1, height: 2, width: 2 });
   t.throws(() => (image as unknown as { dense(n: number): void }).dense(3), {
     code: 'ERR_INVALID_SPEC',
@@ -92,6 +133,18 @@ image.flatten().dense(10).softmaxCrossEntropy(); // right
 image.dense(10);
 image.flatten().dense(10, { activation: 'tahn' });
 image.flatten().flatten();
+image.conv2d(3, { kernel: 3 }).locallyConnected2d(3, { kernel: [3, 1], padding: 'same' }); // right
+image.flatten().conv2d(3, { kernel: 3 });
+image.flatten().maxPool2d({ kernel: 3 });
+image.conv2d(3);
+image.conv2d(3, { kernel: 3, padding: 'full' });
+image.maxPool2d({ kernel: 3, padding: 'same' });
+image.conv1d(3, { kernel: 3 });
+image.conv2d(3, { kernel: 3 }).softmaxCrossEntropy();
+const signal = network({ channels: 1, length: 28 });
+signal.conv1d(3, { kernel: 3 }).avgPool1d({ kernel: 2 }).flatten().dense(3); // right
+signal.conv1d(3, { kernel: [1, 3] });
+signal.locallyConnected2d(3, { kernel: 3 });
 new Network(preset('mnist-fc'), { rule: 'pb' });
 new Trainer(new Network(preset('mnist-fc')), { optimizer: { type: 'adam', learningRate: 1 } });
 `,
@@ -106,5 +159,5 @@ new Trainer(new Network(preset('mnist-fc')), { optimizer: { type: 'adam', learni
     said = (error as { stdout: string }).stdout;
   }
   const lines = [...said.matchAll(/wrong\.ts\((\d+),/g)].map((match) => Number(match[1]));
-  t.strictSame(lines, [4, 5, 6, 7, 8], said);
+  t.strictSame(lines, [4, 5, 6, 8, 9, 10, 11, 12, 13, 14, 17, 18, 19, 20], said);
 });

@@ -27,10 +27,20 @@ t.test('Table 5 for the presets and rules of this version', async (t) => {
     beta2: 0.95,
     eps: 1e-3,
   });
+  t.strictSame(defaultsFor('mnist-conv', 'bp'), {
+    type: 'adam',
+    lr: 2.97e-4,
+    beta1: 0.9,
+    beta2: 0.99,
+    eps: 1e-8,
+  });
   for (const preset of presetNames) {
     for (const rule of ruleNames) {
-      t.ok(paper[preset]?.settings[rule], `settings of ${preset} with ${rule}`);
-      t.ok(paper[preset]?.results[rule], `results of ${preset} with ${rule}`);
+      // ConvNets were trained by BP alone; DFA on ImageNet ran out of memory.
+      const published =
+        rule === 'bp' || !(preset.endsWith('-conv') || `${preset} ${rule}` === 'imagenet-lc dfa');
+      t.equal(paper[preset]?.settings[rule] !== undefined, published, `settings of ${preset} with ${rule}`);
+      t.equal(paper[preset]?.results[rule] !== undefined, published, `results of ${preset} with ${rule}`);
     }
   }
 });
@@ -56,6 +66,11 @@ t.test('every column is plausible', async (t) => {
       t.equal(noise !== undefined, rule.includes('tp'));
       t.equal(targetStep !== undefined, rule.startsWith('dtp'));
     }
-    for (const { train, test } of Object.values(results)) t.ok(train <= test && test < 100);
+    // DTP in parallel on CIFAR-10 has a larger error on the training set than on the test set.
+    for (const { train, test, test5 } of Object.values(results)) {
+      t.ok(test < 100 && (train ?? 0) < test + 1);
+      t.equal(test5 !== undefined, train === null, 'of ImageNet, both errors on the validation set');
+      t.ok((test5 ?? 0) < test);
+    }
   }
 });

@@ -3,13 +3,19 @@
 import { readdirSync } from 'node:fs';
 import { describeSetup } from '../../scripts/doctor.mjs';
 import { embeddedMnistFolder, FASHION_MNIST_FOLDER } from '../data/mnist.js';
-import { CortorchError } from '../errors.js';
+import { CortorchError, isDefined } from '../errors.js';
+import { formatBytes } from '../memory.js';
 import { native } from '../native.js';
+import { describeMemory, memoryTable, type Memory } from './memory.js';
 import type { Flags } from './options.js';
 import { packageVersion } from './settings.js';
 
-/** @returns the exit code: 1 if nothing can be computed as things are */
-export function doctor(flags: Flags<'doctor'>): number {
+/**
+ * @returns the exit code: 1 if nothing can be computed as things are, or not the model that was asked about
+ * @throws CortorchError for wrong usage
+ */
+export async function doctor(flags: Flags<'doctor'>): Promise<number> {
+  const memory = await describeMemory(flags);
   const setup = describeSetup();
   const { info, problem } = loadAddon();
   const data = { mnist: mnistFolder(), 'fashion-mnist': folderWithFiles(FASHION_MNIST_FOLDER) };
@@ -17,10 +23,11 @@ export function doctor(flags: Flags<'doctor'>): number {
     cortorch: packageVersion(),
     ...setup,
     addon: { loaded: info !== null, ...info, problem },
+    memory,
     data,
   };
   console.log(flags.json ? JSON.stringify(found) : describe(found));
-  return info === null ? 1 : 0;
+  return info === null || memory.training?.problem ? 1 : 0;
 }
 
 interface Found extends ReturnType<typeof describeSetup> {
@@ -33,11 +40,12 @@ interface Found extends ReturnType<typeof describeSetup> {
     readonly cpu?: string;
     readonly problem: { readonly code: string; readonly message: string } | null;
   };
+  readonly memory: Memory;
   readonly data: Readonly<Record<string, string | null>>;
 }
 
 function describe(found: Found): string {
-  const { addon, built, libtorch, data } = found;
+  const { addon, built, libtorch, memory, data } = found;
   const tool = (it: { path: string; version: string } | null): string =>
     it ? `${it.version}, ${it.path}` : 'none';
   const place = libtorch.found;
@@ -57,6 +65,7 @@ function describe(found: Found): string {
     ['CUDA', found.cuda.built ? 'yes' : `no: ${found.cuda.reason}`],
     ['threads', addon.threads === undefined ? '?' : String(addon.threads)],
     ['CPU', addon.cpu ?? '?'],
+    ['memory', `${formatBytes(memory.available)} available`],
     ['compiler', tool(found.compiler)],
     ['CMake', tool(found.cmake)],
     ['nvcc', tool(found.nvcc)],
@@ -69,7 +78,8 @@ function describe(found: Found): string {
   ];
   const width = Math.max(...lines.map(([name]) => name.length)) + 2;
   const text = lines.map(([name, value]) => name.padEnd(width) + value);
-  const problems = [...(addon.problem ? [addon.problem] : []), ...found.problems];
+  if (memory.training) text.push('', memoryTable(memory.available, memory.training));
+  const problems = [addon.problem, ...found.problems, memory.training?.problem ?? null].filter(isDefined);
   // The loader and the set-up may have found the same thing.
   const different = problems.filter(
     ({ code }, i) => problems.findIndex((other) => other.code === code) === i,

@@ -9,7 +9,7 @@ import { datasetNames, type Flags } from './options.js';
 
 /** @returns the exit code */
 export async function evaluate(flags: Flags<'eval'>): Promise<number> {
-  const { checkpoint: path, dataDir, batchSize = 1000, threads, device, precision, json } = flags;
+  const { checkpoint: path, dataDir, batchSize, threads, device, precision, json } = flags;
   if (path === undefined) {
     throw new CortorchError('ERR_USAGE', '--checkpoint is missing: --checkpoint runs/a/best.pt');
   }
@@ -20,6 +20,7 @@ export async function evaluate(flags: Flags<'eval'>): Promise<number> {
   }
   using network = new Network(config.network, {
     rule: config.rule,
+    ...(config.dfaFeedback && { dfaFeedback: config.dfaFeedback }),
     normalization: config.normalization,
     ...(threads !== undefined && { threads }),
     ...(device !== undefined && { device }),
@@ -29,7 +30,10 @@ export async function evaluate(flags: Flags<'eval'>): Promise<number> {
   const { train, test } = await loadDataset(dataset, dataDir);
   train.dispose();
   const start = performance.now();
-  const { loss, error, error5, examples } = await network.evaluate(test, { batchSize });
+  const { loss, error, error5, examples } = await network.evaluate(
+    test,
+    batchSize === undefined ? {} : { batchSize },
+  );
   const seconds = (performance.now() - start) / 1000;
   if (json) console.log(JSON.stringify({ type: 'eval', loss, error, error5, examples }));
   else {

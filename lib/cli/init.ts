@@ -5,25 +5,27 @@ import { Network } from '../model/network.js';
 import { writeCheckpoint } from '../training/checkpoint.js';
 import { integer } from './format.js';
 import type { Flags } from './options.js';
-import { loadModel } from './settings.js';
+import { dfaFeedbackSettings, loadModel } from './settings.js';
 
 /** @returns the exit code */
 export async function init(flags: Flags<'init'>): Promise<number> {
   const { model, rule = 'bp', seed = 0, out } = flags;
   if (model === undefined) throw new CortorchError('ERR_USAGE', '--model is missing: --model mnist-fc');
   if (out === undefined) throw new CortorchError('ERR_USAGE', '--out is missing: --out FILE.pt');
-  using network = new Network(await loadModel(model), { rule, seed });
+  const feedback = dfaFeedbackSettings(flags, rule);
+  using network = new Network(await loadModel(model), { rule, ...feedback, seed });
   await writeCheckpoint(out, {
     parameters: await network.stateDict(),
-    config: { network: network.spec, rule, normalization: null, seed, model },
+    config: { network: network.spec, rule, ...feedback, normalization: null, seed, model },
     epoch: 0,
     step: 0,
     metrics: null,
     training: null,
   });
+  const shared = flags.dfaFeedback === 'shared' ? ' --dfa-feedback shared' : '';
   console.error(
     `${out}: ${model} with ${rule}, seed ${seed}, ${integer(network.parameterCount)} parameters. ` +
-      `To train from it: cortorch train --model ${model} --rule ${rule} --init ${out}`,
+      `To train from it: cortorch train --model ${model} --rule ${rule}${shared} --init ${out}`,
   );
   return 0;
 }

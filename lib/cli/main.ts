@@ -40,7 +40,8 @@ const commands: { readonly [Name in CommandName]: Command<Name> } = {
     run: async (flags) => (await import('./init.js')).init(flags),
   },
   doctor: {
-    describe: 'Show what was found: libtorch, CUDA, threads, data',
+    describe: 'Show what was found (libtorch, CUDA, threads, data) and the memory that a model needs',
+    example: 'doctor --model imagenet-lc --rule dfa --batch-size 64',
     run: async (flags) => (await import('./doctor.js')).doctor(flags),
   },
 };

@@ -5,7 +5,7 @@
 
 import { CortorchError } from '../errors.js';
 import { presetNames } from '../model/presets.js';
-import { parseRule, ruleNames } from '../rules/rules.js';
+import { dfaFeedbackNames, parseRule, ruleNames } from '../rules/rules.js';
 import { optimizerNames } from '../training/optimizer.js';
 import { scheduleNames } from '../training/schedule.js';
 import { didYouMean } from '../suggest.js';
@@ -62,6 +62,11 @@ export const options = {
 
   model: option('Model', text, `Preset (${presetNames.join(', ')}) or a network's spec, FILE.json`),
   rule: option('Model', parseRule, `Learning rule: ${ruleNames.join(', ')} (default bp)`),
+  dfaFeedback: option(
+    'Model',
+    oneOf(dfaFeedbackNames),
+    'dfa: a feedback matrix per-layer (default), or one shared by all',
+  ),
   init: option('Model', text, 'Checkpoint whose parameters to start from'),
 
   optimizer: option('Optimizer', oneOf(optimizerNames), `${optimizerNames.join(', ')} (default adam)`),
@@ -112,6 +117,7 @@ export const commandOptions = {
     'batchSize',
     'model',
     'rule',
+    'dfaFeedback',
     'init',
     'optimizer',
     'lr',
@@ -137,8 +143,8 @@ export const commandOptions = {
     'debug',
   ],
   eval: ['checkpoint', 'dataset', 'dataDir', 'batchSize', 'threads', 'device', 'precision', 'json', 'debug'],
-  init: ['model', 'rule', 'seed', 'out', 'debug'],
-  doctor: ['json', 'debug'],
+  init: ['model', 'rule', 'dfaFeedback', 'seed', 'out', 'debug'],
+  doctor: ['model', 'rule', 'dfaFeedback', 'optimizer', 'momentum', 'batchSize', 'json', 'debug'],
 } as const satisfies Record<string, readonly OptionName[]>;
 
 export type CommandName = keyof typeof commandOptions;

@@ -1,10 +1,11 @@
 /** `cortorch train --resume DIR`: the settings are those of the run, but for what does not change its course. */
 
 import { CortorchError } from '../errors.js';
+import { requireMemoryForTraining } from '../model/budget.js';
 import { RunDirectory } from '../training/run.js';
 import { readConfigFile } from './config-file.js';
 import { kebab, type Flags, type OptionName } from './options.js';
-import { gatherSettings, resolveSettings, settingNames } from './settings.js';
+import { gatherSettings, memorySettingsOf, resolveSettings, settingNames } from './settings.js';
 import type { Plan } from './train.js';
 
 /** How far, how fast and from where: these may change. */
@@ -42,6 +43,7 @@ export async function goOn(flags: Flags<'train'>, folder: string): Promise<Plan>
   // How many steps to make was said to the command of then, not to the run.
   const { maxSteps: _, ...rest } = saved;
   const config = await resolveSettings({ ...rest, ...given }, network);
+  requireMemoryForTraining(config.network, memorySettingsOf(config));
   const from = await run.readLast();
   if (from.training === null) {
     throw new CortorchError(

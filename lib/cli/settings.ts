@@ -4,10 +4,11 @@ import { readFileSync } from 'node:fs';
 import { resolve, sep } from 'node:path';
 import { CortorchError } from '../errors.js';
 import { isPreset, preset } from '../model/presets.js';
+import type { TrainingSettings } from '../model/budget.js';
 import type { ResolvedSpec } from '../model/spec.js';
 import type { Normalization } from '../model/network.js';
 import { native } from '../native.js';
-import type { RuleName } from '../rules/rules.js';
+import { resolveDfaFeedback, type DfaFeedback, type RuleName } from '../rules/rules.js';
 import { defaultsFor } from '../training/hyperparameters.js';
 import {
   optimizerNames,
@@ -100,6 +101,7 @@ export async function resolveSettings(given: Settings, saved?: ResolvedSpec): Pr
     batchSize: given.batchSize ?? 100,
     model,
     rule,
+    ...dfaFeedbackSettings(given, rule),
     ...pick(given, ['init']),
     ...optimizerSettingsOf(given, model, rule),
     ...scheduleSettings(given),
@@ -128,7 +130,7 @@ const isSpecFile = (model: string): boolean =>
 export const normalizationOf = ({ mean, std }: Settings): Normalization | null =>
   mean === undefined || std === undefined ? null : { mean, std };
 
-export function optimizerOf(config: RunConfig): OptimizerOptions {
+export function optimizerOf(config: Pick<RunConfig, 'optimizer'> & Settings): OptimizerOptions {
   return { type: config.optimizer, ...pick(config, OPTIMIZER_KEYS) };
 }
 
@@ -137,9 +139,24 @@ export function scheduleOf(config: RunConfig): ScheduleOptions {
   return { type, warmupEpochs, ...(steps && { steps }), ...(decay !== undefined && { decay }) };
 }
 
+/** What the memory of a run depends on, beside its network. */
+export function memorySettingsOf(config: RunConfig): TrainingSettings {
+  const { rule, dfaFeedback = null, batchSize } = config;
+  return { rule, dfaFeedback, optimizer: resolveOptimizer(optimizerOf(config)), batchSize };
+}
+
 const OPTIMIZER_KEYS = ['lr', 'beta1', 'beta2', 'eps', 'momentum', 'weightDecay'] as const;
 
-function optimizerSettingsOf(
+/** `dfaFeedback`, under the rule that has it. @throws CortorchError ERR_UNUSED_OPTION */
+export function dfaFeedbackSettings(
+  { dfaFeedback: given }: Pick<Settings, 'dfaFeedback'>,
+  rule: RuleName,
+): { readonly dfaFeedback?: DfaFeedback } {
+  const dfaFeedback = resolveDfaFeedback(rule, given, '--dfa-feedback');
+  return dfaFeedback === null ? {} : { dfaFeedback };
+}
+
+export function optimizerSettingsOf(
   given: Settings,
   model: string,
   rule: RuleName,

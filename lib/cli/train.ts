@@ -2,6 +2,7 @@
 
 import { join } from 'node:path';
 import { CortorchError } from '../errors.js';
+import { requireMemoryForTraining } from '../model/budget.js';
 import { Network, type StateDict } from '../model/network.js';
 import { readParameters, type Best, type Checkpoint, type ModelConfig } from '../training/checkpoint.js';
 import { RunDirectory } from '../training/run.js';
@@ -12,6 +13,7 @@ import type { Flags } from './options.js';
 import { goOn } from './resume.js';
 import {
   gatherSettings,
+  memorySettingsOf,
   normalizationOf,
   optimizerOf,
   resolveSettings,
@@ -41,6 +43,7 @@ export async function train(flags: Flags<'train'>): Promise<number> {
   const data = holdOut(await loadDataset(config.dataset, config.dataDir), config.validation, config.seed);
   using network = new Network(config.network, {
     rule: config.rule,
+    ...(config.dfaFeedback && { dfaFeedback: config.dfaFeedback }),
     seed: config.seed,
     threads: config.threads,
     device: config.device,
@@ -126,6 +129,7 @@ export async function train(flags: Flags<'train'>): Promise<number> {
 async function begin(flags: Flags<'train'>): Promise<Plan> {
   const { settings, network } = await gatherSettings(flags);
   const config = await resolveSettings(settings, network);
+  requireMemoryForTraining(config.network, memorySettingsOf(config));
   const run = flags.out === undefined ? null : await RunDirectory.create(flags.out);
   return { config, run, from: null };
 }
@@ -143,8 +147,16 @@ async function startFrom(file: string, network: Network): Promise<void> {
 
 function modelConfig(config: RunConfig, network: Network): ModelConfig {
   const { model, dataset } = config;
-  const { spec, rule, normalization, seed } = network;
-  return { network: spec, rule, normalization, seed, model, dataset };
+  const { spec, rule, dfaFeedback, normalization, seed } = network;
+  return {
+    network: spec,
+    rule,
+    ...(dfaFeedback && { dfaFeedback }),
+    normalization,
+    seed,
+    model,
+    dataset,
+  };
 }
 
 const isDone = ({ epochs, maxSteps = Infinity }: RunConfig, { epoch, step }: Checkpoint): boolean =>

@@ -12,14 +12,10 @@ import {
 } from '../errors.js';
 import { countExamples, Dataset } from '../data/dataset.js';
 import { call, callAsync, type NativeCounts, type NetworkHandle } from '../native.js';
-import { parseRule, type RuleName } from '../rules/rules.js';
-import {
-  countOutputs,
-  countParameters,
-  parseNetworkSpec,
-  type NetworkSpec,
-  type ResolvedSpec,
-} from './spec.js';
+import { parseRule, resolveDfaFeedback, type DfaFeedback, type RuleName } from '../rules/rules.js';
+import { evaluationBatch, requireMemoryForParameters } from './budget.js';
+import { countOutputs, countParameters, product } from './shapes.js';
+import { parseNetworkSpec, type NetworkSpec, type ResolvedSpec } from './spec.js';
 
 /** Per channel (one entry for vectors and grey images): (x − mean) / std, after bytes were divided by 255. */
 export interface Normalization {
@@ -30,6 +26,8 @@ export interface Normalization {
 export interface NetworkOptions {
   /** Default `bp`. */
   readonly rule?: RuleName;
+  /** Default `per-layer`; rule dfa only. */
+  readonly dfaFeedback?: DfaFeedback;
   /** Of the initial parameters; an integer from 0 to 2⁵³ − 1. Default 0. */
   readonly seed?: number;
   /** Of the compute team; process-wide, so all networks agree. Default: libtorch's (as a rule one for each processor). */
@@ -78,6 +76,8 @@ export class Network implements Disposable {
   readonly #handle: NetworkHandle;
   readonly spec: ResolvedSpec;
   readonly rule: RuleName;
+  /** null: not of dfa */
+  readonly dfaFeedback: DfaFeedback | null;
   readonly seed: number;
   readonly normalization: Normalization | null;
   readonly threads: number;
@@ -91,12 +91,14 @@ export class Network implements Disposable {
   /**
    * Draws all parameters from the seed. Networks that differ only in their rule start from equal weights.
    *
-   * @throws CortorchError ERR_INVALID_SPEC, ERR_INVALID_ARGUMENT, ERR_UNKNOWN_OPTION, ERR_DEVICE_UNAVAILABLE,
-   *   ERR_THREADS_CONFLICT, ERR_NATIVE_NOT_BUILT
+   * @throws CortorchError ERR_INVALID_SPEC, ERR_INVALID_ARGUMENT, ERR_UNKNOWN_OPTION, ERR_UNUSED_OPTION,
+   *   ERR_DEVICE_UNAVAILABLE, ERR_THREADS_CONFLICT, ERR_NATIVE_NOT_BUILT; ERR_OUT_OF_MEMORY, before anything is
+   *   allocated, if the parameters do not fit
    */
   constructor(spec: NetworkSpec, options: NetworkOptions = {}) {
     this.spec = parseNetworkSpec(spec);
     this.rule = parseRule(options.rule ?? 'bp');
+    this.dfaFeedback = resolveDfaFeedback(this.rule, options.dfaFeedback);
     this.seed = checkSeed(options.seed ?? 0);
     this.normalization = checkNormalization(options.normalization ?? null, this.spec.input);
     checkDevice(options.device ?? 'cpu', options.precision ?? 'fp32');
@@ -104,9 +106,13 @@ export class Network implements Disposable {
       throw invalid('threads', 'an integer from 1 to 1024', options.threads);
     }
     this.parameterCount = countParameters(this.spec);
-    this.#handle = call(
-      (n) => new n.NetworkHandle({ ...this.spec, rule: this.rule }, this.seed, options.threads ?? 0),
-    );
+    requireMemoryForParameters(this.spec, this);
+    const description = {
+      ...this.spec,
+      rule: this.rule,
+      dfaFeedback: this.dfaFeedback ?? 'per-layer',
+    };
+    this.#handle = call((n) => new n.NetworkHandle(description, this.seed, options.threads ?? 0));
     this.parameters = this.#handle.parameters();
     this.threads = this.#handle.threads();
   }
@@ -135,7 +141,7 @@ export class Network implements Disposable {
     });
     for (const { name, shape } of this.parameters) {
       const data: unknown = state.get(name)?.data;
-      const size = shape.reduce((a, b) => a * b, 1);
+      const size = product(shape);
       if (!missing.includes(name) && !(data instanceof Float32Array && data.length === size)) {
         if (!misshaped.some((problem) => problem.startsWith(`${name} `))) {
           throw invalid(`state.get('${name}').data`, `a Float32Array of ${size} values`, data);
@@ -172,13 +178,15 @@ export class Network implements Disposable {
   /**
    * Loss and error over a whole data set.
    *
+   * @param options.batchSize examples at once; default 1000, or fewer if their activations would take more than
+   *   about 1 GB
    * @throws CortorchError ERR_INVALID_ARGUMENT if the data do not fit the network, ERR_ABORTED
    */
   async evaluate(
     data: Dataset,
     options: { batchSize?: number; signal?: AbortSignal | undefined } = {},
   ): Promise<Evaluation> {
-    const { batchSize = 1000, signal } = options;
+    const { batchSize = evaluationBatch(this.spec), signal } = options;
     this.checkData(data);
     if (!isCount(batchSize)) throw invalid('batchSize', 'a positive integer', batchSize);
     const handle = Dataset.handleOf(data, 'data');

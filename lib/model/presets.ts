@@ -2,35 +2,75 @@
 
 import { CortorchError } from '../errors.js';
 import { didYouMean } from '../suggest.js';
-import { network } from './builder.js';
+import { network, type ImageBuilder, type ImageShape } from './builder.js';
 import type { ResolvedSpec } from './spec.js';
 
-export type PresetName = 'mnist-fc';
+const mnist: ImageShape = { channels: 1, height: 28, width: 28 };
+const cifar10: ImageShape = { channels: 3, height: 32, width: 32 };
+const imagenet: ImageShape = { channels: 3, height: 224, width: 224 };
 
-const presets: Record<PresetName, () => ResolvedSpec> = {
-  'mnist-fc': () => {
-    let body = network({ channels: 1, height: 28, width: 28 }).flatten();
-    for (let i = 0; i < 5; i++) body = body.dense(256, { activation: 'tanh' });
-    return body.dense(10).softmaxCrossEntropy();
-  },
-};
+/** A row of Table 3. ConvNets have the same rows as the locally connected networks. */
+type Row = readonly [kernel: number, channels: number, stride: number];
+
+const mnistRows: readonly Row[] = [
+  [3, 32, 2],
+  [3, 64, 2],
+];
+const cifar10Rows: readonly Row[] = [
+  [5, 64, 2],
+  [5, 128, 2],
+  [3, 256, 1], // the stride is not printed
+];
+const imagenetRows: readonly Row[] = [
+  [9, 48, 4],
+  [3, 48, 2],
+  [5, 96, 1],
+  [3, 96, 2],
+  [3, 192, 1],
+  [3, 192, 2],
+  [3, 384, 1],
+];
+
+const presets = {
+  'mnist-fc': () => fullyConnected(mnist, Array<number>(5).fill(256), 10),
+  'mnist-lc': () => withRows('locallyConnected2d', mnist, mnistRows, [1024], 10),
+  'mnist-conv': () => withRows('conv2d', mnist, mnistRows, [1024], 10),
+  'cifar10-fc': () => fullyConnected(cifar10, Array<number>(3).fill(1024), 10),
+  'cifar10-lc': () => withRows('locallyConnected2d', cifar10, cifar10Rows, [1024], 10),
+  'cifar10-conv': () => withRows('conv2d', cifar10, cifar10Rows, [1024], 10),
+  'imagenet-lc': () => withRows('locallyConnected2d', imagenet, imagenetRows, [], 1000),
+  'imagenet-conv': () => withRows('conv2d', imagenet, imagenetRows, [], 1000),
+} satisfies Record<string, () => ResolvedSpec>;
+
+export type PresetName = keyof typeof presets;
 
 export const presetNames = Object.keys(presets) as readonly PresetName[];
 
+function withRows(
+  map: 'locallyConnected2d' | 'conv2d',
+  input: ImageShape,
+  rows: readonly Row[],
+  hidden: readonly number[],
+  classes: number,
+): ResolvedSpec {
+  let image = network(input);
+  for (const [kernel, channels, stride] of rows) {
+    image = image[map](channels, { kernel, stride, padding: 'same', activation: 'tanh' });
+  }
+  return withHead(image, hidden, classes);
+}
+
+const fullyConnected = (input: ImageShape, hidden: readonly number[], classes: number): ResolvedSpec =>
+  withHead(network(input), hidden, classes);
+
+function withHead(image: ImageBuilder, hidden: readonly number[], classes: number): ResolvedSpec {
+  let vector = image.flatten();
+  for (const units of hidden) vector = vector.dense(units, { activation: 'tanh' });
+  return vector.dense(classes).softmaxCrossEntropy();
+}
+
 /** Presets of the contract that this version does not have. */
-const laterPresets = [
-  'mnist-lc',
-  'mnist-conv',
-  'mnist-autoencoder',
-  'cifar10-fc',
-  'cifar10-lc',
-  'cifar10-conv',
-  'imagenet-lc',
-  'imagenet-conv',
-  'alexnet',
-  'resnet18',
-  'resnet20',
-];
+const laterPresets = ['mnist-autoencoder', 'alexnet', 'resnet18', 'resnet20'];
 
 export const isPreset = (name: string): name is PresetName => Object.hasOwn(presets, name);
 

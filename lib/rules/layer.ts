@@ -3,27 +3,35 @@
  * rule decides what travels down. {@link Network} is made of these; here they are for scripts of one's own.
  */
 
-import { isOneOf, invalid } from '../errors.js';
-import { activationNames, type ActivationName } from '../model/spec.js';
-import { call } from '../native.js';
+import { isOneOf, isPlainObject, invalid } from '../errors.js';
+import type { WindowOptions } from '../model/geometry.js';
+import { activationNames, type ActivationName } from '../model/layers.js';
+import { call, type NativeMap, type TensorHandle } from '../native.js';
+import { conv2dWindow, locallyConnected2dWindow } from '../tensor/convolutions.js';
 import { handleOf, optionalHandle, Tensor } from '../tensor/tensor.js';
 
+/** The linear map of a layer; its sizes are those of the weights. */
+export type LayerMap =
+  { readonly type: 'dense' } | ({ readonly type: 'locally-connected2d' | 'conv2d' } & WindowOptions);
+
 export interface LayerOptions {
-  /** [out, in] */
+  /** [out, in]; locally connected [out_h, out_w, k_h, k_w, in, out]; conv2d [out, in, k_h, k_w] */
   weight: Tensor;
-  /** [out] */
+  /** [out]; locally connected [out_h, out_w, out] */
   bias?: Tensor | null;
   /** Default `identity`. */
   activation?: ActivationName;
+  /** Default dense. */
+  map?: LayerMap;
 }
 
 /**
- * y = σ(x Wᵀ + b). The gradients of weight and bias are δ = g ⊙ σ'(a) taken through the layer; what goes down to
- * x is δ W under `bp` and δ B under `fa`, with `feedback` B of W's shape.
+ * y = σ(W x + b). The gradients of weight and bias are δ = g ⊙ σ'(a) taken through the layer; what goes down to
+ * x is Wᵀδ under `bp` and Bᵀδ under `fa`, with `feedback` B of W's shape.
  *
- * @param x [batch, in]
- * @returns [batch, out]
- * @throws CortorchError ERR_NATIVE if shapes do not fit; when differentiated twice under `fa`
+ * @param x [batch, in], or [batch, in, height, width] for the maps of images
+ * @returns [batch, out], or [batch, out, out_h, out_w]
+ * @throws CortorchError ERR_INVALID_ARGUMENT; ERR_NATIVE if shapes do not fit; when differentiated twice under `fa`
  */
 export function layer(
   x: Tensor,
@@ -31,17 +39,10 @@ export function layer(
 ): Tensor {
   if (!isOneOf(options.rule, ['bp', 'fa']))
     throw invalid('rule', "'bp' or 'fa' (dfa has functions of its own)", options.rule);
+  const { input, weight, bias, activation, map } = checked(x, options);
+  const feedback = optionalHandle(options.feedback, 'feedback');
   return new Tensor(
-    call((n) =>
-      n.tensor.layer(
-        handleOf(x, 'x'),
-        handleOf(options.weight, 'weight'),
-        optionalHandle(options.bias, 'bias'),
-        optionalHandle(options.feedback, 'feedback'),
-        activationOf(options.activation),
-        options.rule,
-      ),
-    ),
+    call((n) => n.tensor.layer(input, weight, bias, feedback, activation, options.rule, map)),
   );
 }
 
@@ -49,43 +50,58 @@ export function layer(
  * A hidden layer under direct feedback alignment: δ = (e B) ⊙ σ'(a), where the output error e arrives through
  * `errorPort`, to be given to {@link dfaOutputLayer}. Nothing goes down to x.
  *
- * @param x [batch, in]
- * @param options.feedback [classes, out], fixed
- * @returns y [batch, out], and the port [batch, classes], which has no content
+ * @param x [batch, in], or [batch, in, height, width]
+ * @param options.feedback [classes, units], fixed; units in the order of y: out, or (out, out_h, out_w)
+ * @returns y [batch, out] or [batch, out, out_h, out_w], and the port [batch, classes], which has no content
  */
 export function dfaHiddenLayer(
   x: Tensor,
   options: LayerOptions & { feedback: Tensor },
 ): { y: Tensor; errorPort: Tensor } {
-  const [y, errorPort] = call((n) =>
-    n.tensor.dfaHiddenLayer(
-      handleOf(x, 'x'),
-      handleOf(options.weight, 'weight'),
-      optionalHandle(options.bias, 'bias'),
-      handleOf(options.feedback, 'feedback'),
-      activationOf(options.activation),
-    ),
-  );
+  const { input, weight, bias, activation, map } = checked(x, options);
+  const feedback = handleOf(options.feedback, 'feedback');
+  const [y, errorPort] = call((n) => n.tensor.dfaHiddenLayer(input, weight, bias, feedback, activation, map));
   return { y: new Tensor(y), errorPort: new Tensor(errorPort) };
 }
 
 /** The output layer under direct feedback alignment: sends its δ into every port. */
 export function dfaOutputLayer(x: Tensor, options: LayerOptions & { errorPorts: readonly Tensor[] }): Tensor {
-  return new Tensor(
-    call((n) =>
-      n.tensor.dfaOutputLayer(
-        handleOf(x, 'x'),
-        handleOf(options.weight, 'weight'),
-        optionalHandle(options.bias, 'bias'),
-        activationOf(options.activation),
-        options.errorPorts.map((port) => handleOf(port, 'errorPorts')),
-      ),
-    ),
-  );
+  const { input, weight, bias, activation, map } = checked(x, options);
+  const ports = options.errorPorts.map((port) => handleOf(port, 'errorPorts'));
+  return new Tensor(call((n) => n.tensor.dfaOutputLayer(input, weight, bias, activation, ports, map)));
 }
 
-function activationOf(name: ActivationName = 'identity'): ActivationName {
-  if (!isOneOf(name, activationNames))
-    throw invalid('activation', `one of ${activationNames.join(', ')}`, name);
-  return name;
+/** What every kind of layer takes, as the addon takes it. */
+interface Checked {
+  readonly input: TensorHandle;
+  readonly weight: TensorHandle;
+  readonly bias: TensorHandle | undefined;
+  readonly activation: ActivationName;
+  readonly map: NativeMap;
+}
+
+function checked(x: Tensor, { weight, bias, activation = 'identity', map }: LayerOptions): Checked {
+  if (!isOneOf(activation, activationNames))
+    throw invalid('activation', `one of ${activationNames.join(', ')}`, activation);
+  return {
+    input: handleOf(x, 'x'),
+    weight: handleOf(weight, 'weight'),
+    bias: optionalHandle(bias, 'bias'),
+    activation,
+    map: mapOf(map, weight),
+  };
+}
+
+const DENSE: NativeMap = { type: 'dense', stride: [1, 1], padding: [0, 0], dilation: [1, 1] };
+
+const mapTypes = ['dense', 'locally-connected2d', 'conv2d'] as const;
+
+function mapOf(map: LayerMap = DENSE, weight: Tensor): NativeMap {
+  const given: unknown = map;
+  if (!isPlainObject(given) || !isOneOf(given['type'], mapTypes))
+    throw invalid('map', `an object whose type is one of ${mapTypes.join(', ')}`, map);
+  if (map.type === 'dense') return DENSE;
+  const window = map.type === 'conv2d' ? conv2dWindow : locallyConnected2dWindow;
+  const { stride, padding, dilation } = window(weight, 'weight', map);
+  return { type: map.type, stride, padding, dilation };
 }

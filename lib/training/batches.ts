@@ -3,7 +3,8 @@
 import { CortorchError, invalid, isPlainObject } from '../errors.js';
 import { countExamples, targetsOf, type Batch } from '../data/dataset.js';
 import { throwIfAborted } from '../model/network.js';
-import { countOutputs, type ResolvedSpec } from '../model/spec.js';
+import { countOutputs } from '../model/shapes.js';
+import type { ResolvedSpec } from '../model/spec.js';
 
 /** One pass over batches; the function is called for each epoch, counted from 1. */
 export type BatchSource = (epoch: number) => AsyncIterable<Batch> | Iterable<Batch>;

@@ -4,7 +4,7 @@
  *
  * In Python, `torch.load(path, weights_only=True)` gives a dict of
  * - `state_dict`: an OrderedDict of tensors, for `nn.Module.load_state_dict`
- * - `config`: `network` (the spec), `rule`, `normalization`, `seed`, `model`, `dataset`
+ * - `config`: `network` (the spec), `rule`, `dfaFeedback` (under dfa), `normalization`, `seed`, `model`, `dataset`
  * - `epoch` (complete ones), `step`, `metrics` (of the epoch that ended here)
  * - `optimizer`, in last.pt: for `torch.optim.Adam.load_state_dict`, or SGD's or RMSprop's
  * - `rng`, in last.pt: random numbers are counted, not drawn, so the seed, the epoch and the step are all of it
@@ -25,7 +25,7 @@ import {
 import { CortorchError, isInteger, isNumber, isPlainObject, isString } from '../errors.js';
 import type { Normalization, ParameterValue, StateDict } from '../model/network.js';
 import { parseNetworkSpec, type ResolvedSpec } from '../model/spec.js';
-import { parseRule, type RuleName } from '../rules/rules.js';
+import { parseRule, resolveDfaFeedback, type DfaFeedback, type RuleName } from '../rules/rules.js';
 import { fromTorchOptimizer, toTorchOptimizer } from './checkpoint-optimizer.js';
 import type { EpochEvent, EpochSums, TrainerState } from './trainer.js';
 
@@ -33,6 +33,8 @@ import type { EpochEvent, EpochSums, TrainerState } from './trainer.js';
 export interface ModelConfig {
   readonly network: ResolvedSpec;
   readonly rule: RuleName;
+  /** Under dfa. */
+  readonly dfaFeedback?: DfaFeedback | undefined;
   readonly normalization: Normalization | null;
   readonly seed: number;
   /** What it was called: a preset, or the file of its spec. */
@@ -133,11 +135,14 @@ function parametersOf(path: string, value: CheckpointValue): StateDict {
 // ------------------------------------------------------------------------------------------------ config
 
 function parseModelConfig(path: string, config: Record<string, unknown>): ModelConfig {
-  const { network, rule, normalization, seed, model, dataset } = config;
+  const { network, normalization, seed, model, dataset } = config;
   try {
+    const rule = parseRule(config['rule']);
+    const dfaFeedback = resolveDfaFeedback(rule, config['dfaFeedback']);
     return {
       network: parseNetworkSpec(network),
-      rule: parseRule(rule),
+      rule,
+      ...(dfaFeedback !== null && { dfaFeedback }),
       normalization: (normalization ?? null) as Normalization | null, // checked by the network that is made with it
       seed: isInteger(seed) ? seed : 0,
       ...(isString(model) && { model }),

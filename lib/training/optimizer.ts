@@ -32,6 +32,12 @@ export const optimizerSettings: Readonly<Record<OptimizerName, readonly (keyof O
   rmsprop: ['lr', 'beta2', 'eps', 'momentum', 'weightDecay'],
 };
 
+/** Values that an optimizer keeps for each parameter. */
+export function statesPerParameter({ type, momentum }: ResolvedOptimizer): number {
+  const withMomentum = momentum > 0 ? 1 : 0;
+  return { adam: 2, sgd: withMomentum, rmsprop: 1 + withMomentum }[type];
+}
+
 const defaults: Readonly<Record<OptimizerName, ResolvedOptimizer>> = {
   adam: { type: 'adam', lr: 1e-3, beta1: 0.9, beta2: 0.999, eps: 1e-8, momentum: 0, weightDecay: 0 },
   sgd: { type: 'sgd', lr: 1e-2, beta1: 0, beta2: 0, eps: 0, momentum: 0, weightDecay: 0 },

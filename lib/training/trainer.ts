@@ -5,6 +5,7 @@
 
 import { CortorchError, invalid, isCount, isFunction, isPlainObject } from '../errors.js';
 import { Dataset } from '../data/dataset.js';
+import { requireMemoryForTraining } from '../model/budget.js';
 import { checkSeed, Network, same, throwIfAborted, type Evaluation } from '../model/network.js';
 import { call, callAsync, type NativePass, type TrainerHandle } from '../native.js';
 import { BatchReader, type BatchSource } from './batches.js';
@@ -137,7 +138,10 @@ export class Trainer {
   #sums = noSums;
   #fitting = false;
 
-  /** @throws CortorchError ERR_INVALID_ARGUMENT, ERR_UNKNOWN_OPTION, ERR_UNUSED_OPTION */
+  /**
+   * @throws CortorchError ERR_INVALID_ARGUMENT, ERR_UNKNOWN_OPTION, ERR_UNUSED_OPTION; ERR_OUT_OF_MEMORY, before
+   *   anything is allocated, if a training step does not fit
+   */
   constructor(network: Network, options: TrainerOptions = {}) {
     if (!isPlainObject(options))
       throw invalid('options', '{ optimizer, batchSize, seed, schedule }', options);
@@ -149,6 +153,9 @@ export class Trainer {
     this.schedule = resolveSchedule(schedule);
     this.batchSize = batchSize;
     this.seed = checkSeed(seed);
+    const { spec, rule, dfaFeedback } = network;
+    const settings = { rule, dfaFeedback, optimizer: this.optimizer, batchSize };
+    requireMemoryForTraining(spec, settings, { built: true });
     this.#handle = call(
       (n) => new n.TrainerHandle(handle, network.spec.loss, this.optimizer, network.normalization),
     );

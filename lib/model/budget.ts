@@ -1,0 +1,212 @@
+/** The memory that a network and its training need, known from the spec before anything is allocated. */
+
+import { CortorchError, invalid, isCount } from '../errors.js';
+import { availableMemory, formatBytes } from '../memory.js';
+import { parseRule, resolveDfaFeedback, type DfaFeedback, type RuleName } from '../rules/rules.js';
+import {
+  resolveOptimizer,
+  statesPerParameter,
+  type OptimizerOptions,
+  type ResolvedOptimizer,
+} from '../training/optimizer.js';
+import { inferShapes, parametricShapes, product } from './shapes.js';
+import { parseNetworkSpec, type NetworkSpec, type ResolvedSpec } from './spec.js';
+
+/** Bytes. */
+export interface MemoryBudget {
+  readonly weights: number;
+  /** Of fa and dfa. */
+  readonly feedback: number;
+  readonly gradients: number;
+  readonly optimizerState: number;
+  /** All that a batch needs: see {@link trainingBudget}. */
+  readonly activations: number;
+  readonly total: number;
+}
+
+export interface BudgetOptions {
+  /** Default `bp`. */
+  readonly rule?: RuleName;
+  /** Default `per-layer`; rule dfa only. */
+  readonly dfaFeedback?: DfaFeedback;
+  /** Default: Adam. */
+  readonly optimizer?: OptimizerOptions;
+  /** Default 100. */
+  readonly batchSize?: number;
+}
+
+/** What the parameters' memory depends on, beside the spec. */
+interface FeedbackSettings {
+  readonly rule: RuleName;
+  readonly dfaFeedback: DfaFeedback | null;
+}
+
+/** What a training step's memory depends on, beside the spec. */
+export interface TrainingSettings extends FeedbackSettings {
+  readonly optimizer: ResolvedOptimizer;
+  readonly batchSize: number;
+}
+
+/**
+ * The bytes that a training step needs, 4 for each value:
+ * - weights: the trainable parameters, biases included
+ * - feedback: under fa the weights of all layers but the lowest; under dfa classes × units of every hidden layer,
+ *   or of the largest one if it is shared
+ * - gradients: one for each trainable parameter
+ * - optimizer state: adam 2 for each, sgd with momentum 1, rmsprop 1 (with momentum 2)
+ * - activations, for each example of the batch: the input, the output of every layer (and 8 bytes for each output
+ *   of max pooling: where it came from), at the layer where it is most, the errors of the backward sweep (the
+ *   gradient that arrives, δ, and what is sent down: 2 · out + in), and the copies of x and δ, transposed for the
+ *   kernels, of the largest locally connected or convolutional layer (in + out)
+ *
+ * It is an estimate: allocators, the data set and libtorch itself (about 0.2 GB) come on top.
+ *
+ * @throws CortorchError ERR_INVALID_SPEC, ERR_INVALID_ARGUMENT, ERR_UNKNOWN_OPTION, ERR_UNUSED_OPTION
+ */
+export function trainingBudget(spec: NetworkSpec, options: BudgetOptions = {}): MemoryBudget {
+  const { batchSize = 100 } = options;
+  if (!isCount(batchSize)) throw invalid('batchSize', 'a positive integer', batchSize);
+  const rule = parseRule(options.rule ?? 'bp');
+  return budgetOf(parseNetworkSpec(spec), {
+    rule,
+    dfaFeedback: resolveDfaFeedback(rule, options.dfaFeedback),
+    optimizer: resolveOptimizer(options.optimizer),
+    batchSize,
+  });
+}
+
+/** {@link trainingBudget} of settings that have been checked. */
+export function budgetOf(spec: ResolvedSpec, settings: TrainingSettings): MemoryBudget {
+  const { weights, feedback } = parameterBytes(spec, settings);
+  const gradients = weights;
+  const optimizerState = statesPerParameter(settings.optimizer) * weights;
+  const activations = settings.batchSize * bytesPerExample(spec);
+  const total = weights + feedback + gradients + optimizerState + activations;
+  return { weights, feedback, gradients, optimizerState, activations, total };
+}
+
+const FLOAT = 4;
+const INDEX = 8;
+
+function parameterBytes(
+  spec: ResolvedSpec,
+  { rule, dfaFeedback }: FeedbackSettings,
+): Pick<MemoryBudget, 'weights' | 'feedback'> {
+  const layers = parametricShapes(spec);
+  const sum = (values: readonly number[]): number => values.reduce((a, b) => a + b, 0);
+  const weights = layers.map(({ weight }) => product(weight));
+  const biases = layers.map(({ bias }) => (bias === null ? 0 : product(bias)));
+  const units = layers.slice(0, -1).map(({ output }) => product(output));
+  const classes = product(layers.at(-1)!.output);
+  const feedback: Record<RuleName, number> = {
+    bp: 0,
+    fa: sum(weights.slice(1)),
+    dfa: classes * (dfaFeedback === 'shared' ? Math.max(0, ...units) : sum(units)),
+  };
+  return { weights: FLOAT * (sum(weights) + sum(biases)), feedback: FLOAT * feedback[rule] };
+}
+
+function bytesPerExample(spec: ResolvedSpec): number {
+  const shapes = inferShapes(spec);
+  let kept = product(spec.input);
+  let indices = 0;
+  let errors = 0;
+  let copies = 0;
+  spec.layers.forEach(({ type }, i) => {
+    if (type === 'flatten') return;
+    const [input, output] = [product(i === 0 ? spec.input : shapes[i - 1]!), product(shapes[i]!)];
+    kept += output;
+    errors = Math.max(errors, 2 * output + input);
+    if (type === 'max-pool2d') indices += output;
+    if (type === 'locally-connected2d' || type === 'conv2d') copies = Math.max(copies, input + output);
+  });
+  return FLOAT * (kept + errors + copies) + INDEX * indices;
+}
+
+/** Of an evaluation's activations, where nobody says how large its batches are. */
+const EVALUATION_BYTES = 1e9;
+
+/** Examples that are evaluated at once: 1000, or fewer if their activations would take more than about 1 GB. */
+export const evaluationBatch = (spec: ResolvedSpec): number =>
+  Math.max(1, Math.min(1000, Math.floor(EVALUATION_BYTES / bytesPerExample(spec))));
+
+/**
+ * Refuses a network whose parameters do not fit.
+ *
+ * @param available bytes
+ * @throws CortorchError ERR_OUT_OF_MEMORY
+ */
+export function requireMemoryForParameters(
+  spec: ResolvedSpec,
+  settings: FeedbackSettings,
+  available = availableMemory(),
+): void {
+  const needs = (dfaFeedback: DfaFeedback | null): number => {
+    const { weights, feedback } = parameterBytes(spec, { ...settings, dfaFeedback });
+    return weights + feedback;
+  };
+  if (needs(settings.dfaFeedback) <= available) return;
+  throw outOfMemory(
+    "the network's parameters need",
+    { ...parameterBytes(spec, settings), total: needs(settings.dfaFeedback) },
+    available,
+    canShare(settings) && needs('shared') <= available ? [SHARE] : [],
+  );
+}
+
+/**
+ * Refuses training that does not fit.
+ *
+ * @param options.built the network is there: its parameters are no part of the available memory
+ * @param options.available bytes
+ * @throws CortorchError ERR_OUT_OF_MEMORY
+ */
+export function requireMemoryForTraining(
+  spec: ResolvedSpec,
+  settings: TrainingSettings,
+  { built = false, available = availableMemory() } = {},
+): void {
+  const budget = budgetOf(spec, settings);
+  const room = available + (built ? budget.weights + budget.feedback : 0);
+  if (budget.total <= room) return;
+  const shared: TrainingSettings = { ...settings, dfaFeedback: 'shared' };
+  const batch = largestBatch(spec, settings, room);
+  const sharedBatch = canShare(settings) ? largestBatch(spec, shared, room) : 0;
+  const remedies = [
+    ...(batch >= 1 ? [`a batch size of at most ${batch}`] : []),
+    ...(sharedBatch >= settings.batchSize ? [SHARE] : []),
+  ];
+  if (remedies.length === 0 && sharedBatch >= 1) {
+    remedies.push(`${SHARE} with a batch size of at most ${sharedBatch}`);
+  }
+  throw outOfMemory('training this network needs', budget, room, remedies);
+}
+
+const SHARE = 'dfaFeedback shared';
+
+const canShare = ({ rule, dfaFeedback }: FeedbackSettings): boolean =>
+  rule === 'dfa' && dfaFeedback !== 'shared';
+
+/** Below 1 if none fits. */
+function largestBatch(spec: ResolvedSpec, settings: TrainingSettings, room: number): number {
+  const { total, activations } = budgetOf(spec, settings);
+  return Math.floor((room - (total - activations)) / bytesPerExample(spec));
+}
+
+function outOfMemory(
+  what: string,
+  { total, ...parts }: Partial<MemoryBudget> & Pick<MemoryBudget, 'total'>,
+  room: number,
+  remedies: readonly string[],
+): CortorchError {
+  const names: Readonly<Record<string, string>> = { optimizerState: 'optimizer state' };
+  const list = Object.entries(parts)
+    .filter(([, bytes]) => bytes > 0)
+    .map(([name, bytes]) => `${names[name] ?? name} ${formatBytes(bytes)}`);
+  const remedy =
+    remedies.length === 0 ? 'a smaller network or a machine with more memory' : remedies.join(' or ');
+  return new CortorchError(
+    'ERR_OUT_OF_MEMORY',
+    `${what} ${formatBytes(total)} of memory (${list.join(', ')}), but there are ${formatBytes(room)}; use ${remedy}`,
+  );
+}
