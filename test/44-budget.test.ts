@@ -84,7 +84,7 @@ t.test('a network that cannot fit is refused at once', async (t) => {
   t.throws(() => new Network(places), { code: 'ERR_OUT_OF_MEMORY', message: /EB/ });
 });
 
-t.test('training that cannot fit is refused, with what would', async (t) => {
+t.test('a trainer that cannot fit is refused', async (t) => {
   using net = new Network(small, { rule: 'dfa' });
   const live = liveTensors();
   t.throws(() => new Trainer(net, { batchSize: 10 ** 12 }), {
@@ -93,7 +93,9 @@ t.test('training that cannot fit is refused, with what would', async (t) => {
       /^training this network needs .* PB of memory \(weights 3\.99 kB, feedback 848 B, gradients 3\.99 kB, optimizer state 7\.98 kB, activations .* PB\), but there are .*; use a batch size of at most \d+$/,
   });
   t.equal(liveTensors(), live, 'nothing was made');
+});
 
+t.test('the error says what would fit', async (t) => {
   const settings: TrainingSettings = {
     rule: 'dfa',
     dfaFeedback: 'per-layer',
