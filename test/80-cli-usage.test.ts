@@ -5,6 +5,7 @@ import t, { type Test } from 'tap';
 import { main } from '../lib/cli/main.js';
 import { commandOptions, kebab, options } from '../lib/cli/options.js';
 import { gatherSettings, optimizerOf, resolveSettings, scheduleOf } from '../lib/cli/settings.js';
+import { presetNames } from '../lib/model/presets.js';
 import { smallSpec } from './support/cli.js';
 
 /** Runs the command line in this process: for calls that end before anything is computed. */
@@ -38,6 +39,7 @@ t.test('help and version', async (t) => {
   t.equal(help.code, 0);
   for (const name of ['train', 'eval', 'init', 'doctor', 'setup']) t.match(help.stdout, `cortorch ${name} `);
   const { version } = JSON.parse(fs.readFileSync('package.json', 'utf8'));
+  for (const name of presetNames) t.match((await call('train', '--help')).stdout, name);
   t.match(await call('--version'), { code: 0, stdout: version });
   for (const [command, names] of Object.entries(commandOptions)) {
     const { code, stdout } = await call(command, '--help');
@@ -60,7 +62,7 @@ t.test('misspelt flags', async (t) => {
   await refused(t, [...MNIST, '--checkpoint', 'x'], 'ERR_UNKNOWN_OPTION', /no --checkpoint/);
   await refused(t, [...MNIST, '-e', '3'], 'ERR_UNKNOWN_OPTION', /no --e/);
   t.match(await call('eval', '--epochs', '3'), { code: 2, stderr: /no --epochs/ });
-  t.match(await call('doctor', '--noise', '3'), { code: 2, stderr: /no --noise/ });
+  t.match(await call('eval', '--noise', '3'), { code: 2, stderr: /no --noise/ });
 });
 
 t.test('values', async (t) => {
@@ -110,6 +112,27 @@ t.test('what a rule, an optimizer or a schedule does not use', async (t) => {
   ]) {
     await unused(new RegExp(`--${flag} belongs to .*its rules are bp, fa, dfa`), `--${flag}`, '0.1');
   }
+});
+
+t.test('the feedback of dfa', async (t) => {
+  const dfa = [...MNIST, '--rule', 'dfa'];
+  await refused(
+    t,
+    [...MNIST, '--dfa-feedback', 'shared'],
+    'ERR_UNUSED_OPTION',
+    /--dfa-feedback is not used by rule bp; choose rule dfa, or leave it out/,
+  );
+  await refused(t, [...MNIST, '--rule', 'fa', '--dfa-feedback', 'per-layer'], 'ERR_UNUSED_OPTION', /rule fa/);
+  await refused(
+    t,
+    [...dfa, '--dfa-feedback', 'share'],
+    'ERR_USAGE',
+    /--dfa-feedback: .*did you mean shared\?/,
+  );
+  t.match(await call('init', '--model', 'mnist-fc', '--dfa-feedback', 'shared', '--out', 'x.pt'), {
+    code: 2,
+    stderr: /ERR_UNUSED_OPTION.*--dfa-feedback/,
+  });
 });
 
 t.test('what belongs together', async (t) => {
@@ -208,6 +231,43 @@ t.test('flags win over the file; a resolved configuration resolves to itself', a
   fs.writeFileSync(saved, JSON.stringify(config));
   const again = await gatherSettings({ config: saved });
   t.strictSame(await resolveSettings(again.settings, again.network), config);
+
+  t.notOk('dfaFeedback' in config, 'of dfa only');
+  const dfa = { dataset: 'mnist', model: 'mnist-fc', rule: 'dfa' } as const;
+  t.equal((await resolveSettings(dfa)).dfaFeedback, 'per-layer');
+  t.equal((await resolveSettings({ ...dfa, dfaFeedback: 'shared' })).dfaFeedback, 'shared');
+});
+
+t.test('what does not fit into the memory is refused before anything is done', async (t) => {
+  const folder = t.testdir({
+    'huge.json': JSON.stringify({
+      input: [1, 28, 28],
+      layers: [
+        { type: 'locally-connected2d', channels: 10 ** 9, kernel: 5 },
+        { type: 'flatten' },
+        { type: 'dense', units: 10 },
+      ],
+    }),
+  });
+  const out = path.join(folder, 'run');
+  const huge = ['--model', path.join(folder, 'huge.json')];
+  const start = performance.now();
+  // There is no such data set either, but that is never looked at.
+  const data = ['--dataset', 'mnist', '--data-dir', path.join(folder, 'none')];
+  await refused(
+    t,
+    [...data, ...huge, '--out', out],
+    'ERR_OUT_OF_MEMORY',
+    /need.* TB .*weights .*use a smaller/,
+    1,
+  );
+  t.notOk(fs.existsSync(out), 'no folder was made');
+  const batch = [...data, '--model', 'mnist-fc', '--batch-size', '1000000000000', '--out', out];
+  await refused(t, batch, 'ERR_OUT_OF_MEMORY', /activations .*use a batch size of at most \d+$/, 1);
+  t.notOk(fs.existsSync(out));
+  t.ok(performance.now() - start < 2000, 'at once');
+  const init = await call('init', ...huge, '--out', path.join(folder, 'start.pt'));
+  t.match(init, { code: 1, stderr: /ERR_OUT_OF_MEMORY/ });
 });
 
 t.test('--debug shows the stack', async (t) => {

@@ -219,6 +219,81 @@ t.test('init writes the start that training with that seed has; --init takes it'
   });
 });
 
+t.test('shared feedback of dfa is kept for eval, --resume and --init', async (t) => {
+  const out = at('shared');
+  const dfa = ['--rule', 'dfa', '--dfa-feedback', 'shared'];
+  const { code, lines, stderr } = await cortorch([
+    'train',
+    ...SMALL,
+    ...dfa,
+    '--epochs',
+    '2',
+    '--json',
+    '--out',
+    out,
+  ]);
+  t.equal(code, 0, stderr);
+  t.equal(lines[0]!.config.dfaFeedback, 'shared');
+  const { parameters, config } = await readCheckpoint(path.join(out, 'last.pt'));
+  t.equal(config.dfaFeedback, 'shared');
+  t.strictSame(parameters.get('weight_backward')?.shape, [10, 32], '[classes, units of the largest layer]');
+  const flags = ['--checkpoint', path.join(out, 'best.pt'), '--data-dir', data, '--json'];
+  t.match((await cortorch(['eval', ...flags])).lines[0], lines.at(-1)!.best.test);
+
+  const whole = await cortorch(['train', ...SMALL, ...dfa, '--epochs', '3', '--json', '--out', at('whole')]);
+  const resumed = await cortorch(['train', '--resume', out, '--epochs', '3', '--json']);
+  t.equal(resumed.code, 0, resumed.stderr);
+  t.strictSame(
+    timeless(resumed.lines.at(-2)!),
+    timeless(whole.lines.at(-2)!),
+    'as if it had not been stopped',
+  );
+  const other = await cortorch(['train', '--resume', out, '--dfa-feedback', 'per-layer']);
+  t.match(other, { code: 2, stderr: /--dfa-feedback is per-layer, but the run in .* has shared/ });
+
+  const start = at('shared-start.pt');
+  const made = await cortorch(['init', '--model', spec, ...dfa, '--seed', '1', '--out', start]);
+  t.match(made, { code: 0, stderr: /--rule dfa --dfa-feedback shared --init/ });
+  const begun = ['train', ...SMALL, '--rule', 'dfa', '--init', start, '--max-steps', '1'];
+  t.equal((await cortorch([...begun, '--dfa-feedback', 'shared'])).code, 0);
+  t.match(await cortorch(begun), { code: 1, stderr: /ERR_CHECKPOINT_MISMATCH/ });
+});
+
+t.test("locally connected and convolutional networks of one's own", async (t) => {
+  for (const type of ['locally-connected2d', 'conv2d']) {
+    const layers = [
+      { type, channels: 4, kernel: 5, stride: 4, padding: 'same', activation: 'tanh' },
+      { type: type === 'conv2d' ? 'max-pool2d' : 'avg-pool2d', kernel: 2, stride: 1 },
+      { type: 'flatten' },
+      { type: 'dense', units: 10 },
+    ];
+    const file = at(`${type}.json`);
+    fs.writeFileSync(file, JSON.stringify({ ...smallSpec, layers }));
+    const flags = SMALL.map((flag) => (flag === spec ? file : flag));
+    for (const rule of ['bp', 'fa', 'dfa']) {
+      const out = at(`${type}-${rule}`);
+      const trained = await cortorch([
+        'train',
+        ...flags,
+        '--rule',
+        rule,
+        '--epochs',
+        '3',
+        '--json',
+        '--out',
+        out,
+      ]);
+      t.equal(trained.code, 0, trained.stderr);
+      t.ok(
+        trained.lines.at(-2)!.train.error < 0.3,
+        `${type} with ${rule} learns: ${trained.lines.at(-2)!.train.error}`,
+      );
+      const saved = ['--checkpoint', path.join(out, 'best.pt'), '--data-dir', data, '--json'];
+      t.match((await cortorch(['eval', ...saved])).lines[0], trained.lines.at(-1)!.best.test);
+    }
+  }
+});
+
 t.test('normalisation is kept for eval', async (t) => {
   const out = at('normalized');
   const flags = ['--mean', '0.25', '--std', '0.3', '--epochs', '1', '--json', '--out', out];

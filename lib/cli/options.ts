@@ -4,7 +4,6 @@
  */
 
 import { CortorchError } from '../errors.js';
-import { presetNames } from '../model/presets.js';
 import { dfaFeedbackNames, parseRule, ruleNames } from '../rules/rules.js';
 import { optimizerNames } from '../training/optimizer.js';
 import { scheduleNames } from '../training/schedule.js';
@@ -60,7 +59,7 @@ export const options = {
   ),
   batchSize: option('Data', count, 'Images a step (default 100)'),
 
-  model: option('Model', text, `Preset (${presetNames.join(', ')}) or a network's spec, FILE.json`),
+  model: option('Model', text, "Preset, such as mnist-lc (listed below), or a network's spec, FILE.json"),
   rule: option('Model', parseRule, `Learning rule: ${ruleNames.join(', ')} (default bp)`),
   dfaFeedback: option(
     'Model',
