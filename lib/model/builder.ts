@@ -183,7 +183,7 @@ class Builder {
           `${describe(this.shape)}; use the two-dimensional form`,
       );
     }
-    const flat = Object.entries(options).map(([key, value]) => {
+    const flat = Object.entries({ ...options }).map(([key, value]) => {
       const isSize = ['kernel', 'stride', 'padding', 'dilation'].includes(key) && typeof value === 'number';
       return [key, isSize ? [key === 'padding' ? 0 : 1, value] : value] as const;
     });
