@@ -258,7 +258,7 @@ t.test('what does not fit into the memory is refused before anything is done', a
     t,
     [...data, ...huge, '--out', out],
     'ERR_OUT_OF_MEMORY',
-    /need.* TB .*weights .*use a smaller/,
+    /needs .* PB .*weights .*use a smaller/,
     1,
   );
   t.notOk(fs.existsSync(out), 'no folder was made');
