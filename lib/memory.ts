@@ -12,11 +12,11 @@ export function availableMemory(): number {
   const limit = process.constrainedMemory();
   if (limit === 0 || limit >= totalmem()) return free; // no limit is 0 or 2⁶⁴, as the kernel has it
   // Node's figure takes the group's file cache for used, so that reading a data set would use up the memory.
-  return Math.min(free, process.availableMemory() + inactiveFileCache());
+  return Math.min(free, process.availableMemory() + fileCache());
 }
 
 /** Of this process's control group; 0 if it cannot be read. */
-function inactiveFileCache(): number {
+function fileCache(): number {
   const groups = read('/proc/self/cgroup').split('\n');
   const path = (prefix: RegExp): string => groups.find((line) => prefix.test(line))?.split(':')[2] ?? '';
   // Inside a container its own group is mounted as the root.
@@ -26,8 +26,10 @@ function inactiveFileCache(): number {
     `/sys/fs/cgroup/memory${path(/^\d+:memory:/)}/memory.stat`,
     '/sys/fs/cgroup/memory/memory.stat',
   ]) {
-    const value = /^(?:total_)?inactive_file (\d+)$/m.exec(read(file))?.[1];
-    if (value !== undefined) return Number(value);
+    const sizes = [...read(file).matchAll(/^(total_)?(?:in)?active_file (\d+)$/gm)];
+    // The older hierarchy has figures of the group alone as well, before those of all below it.
+    const whole = sizes.some(([, total]) => total) ? sizes.filter(([, total]) => total) : sizes;
+    if (whole.length > 0) return whole.reduce((sum, [, , bytes]) => sum + Number(bytes), 0);
   }
   return 0;
 }
