@@ -1,7 +1,15 @@
 /** The memory that training needs, and what is refused before anything is allocated. */
 import os from 'node:os';
 import t from 'tap';
-import { liveTensors, Network, network, preset, Trainer, trainingBudget } from '../lib/index.js';
+import {
+  liveTensors,
+  Network,
+  network,
+  parseNetworkSpec,
+  preset,
+  Trainer,
+  trainingBudget,
+} from '../lib/index.js';
 import { availableMemory, formatBytes } from '../lib/memory.js';
 import {
   evaluationBatch,
@@ -22,7 +30,7 @@ const small = network({ channels: 2, height: 6, width: 6 })
 
 const weights = 16 * 9 * 2 * 3 + 48 + 12 * 5 + 5 + 5 * 4;
 // Of one example: the input, the outputs, the errors of the lowest layer (2 · 48 + 72), the copies of its x and δ.
-const values = 72 + 48 + 12 + 5 + 4 + (2 * 48 + 72) + (72 + 48);
+const values = 72 + 48 + 12 + 12 + 5 + 4 + (2 * 48 + 72) + (72 + 48);
 
 t.test('the bytes of a small network, by hand', async (t) => {
   const activations = 10 * (4 * values + 8 * 12); // 8 for each place of a largest value
@@ -48,6 +56,8 @@ t.test('the bytes of a small network, by hand', async (t) => {
     [2, 0, 1, 1, 2],
   );
   t.equal(trainingBudget(small).activations, 10 * activations, 'batches of 100');
+  const shared = parseNetworkSpec(JSON.parse(JSON.stringify(small).replace('locally-connected2d', 'conv2d')));
+  t.equal(trainingBudget(shared, { batchSize: 10 }).activations, activations + 10 * 4 * 2 * (72 + 48));
   t.throws(() => trainingBudget(small, { batchSize: 0 }), { code: 'ERR_INVALID_ARGUMENT' });
   t.throws(() => trainingBudget(small, { dfaFeedback: 'shared' }), { code: 'ERR_UNUSED_OPTION' });
 });

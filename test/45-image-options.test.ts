@@ -18,7 +18,7 @@ import {
   scope,
   Tensor,
 } from '../lib/index.js';
-import { randomArray } from './support/numbers.js';
+import { randomArray, relativeError } from './support/numbers.js';
 
 const random = (shape: readonly number[], seed: number): Tensor =>
   Tensor.from(
@@ -103,7 +103,8 @@ t.test('layers over the maps of images', async (t) => {
     const weight = random([4, 3, 3, 3, 3, 4], 2);
     const bias = random([4, 3, 4], 3);
     const y = layer(x, { weight, bias, activation: 'tanh', rule: 'bp', map });
-    t.strictSame(y.data(), locallyConnected2d(x, weight, bias, { stride: 2, padding: 'same' }).tanh().data());
+    const apart = locallyConnected2d(x, weight, bias, { stride: 2, padding: 'same' }).tanh();
+    t.ok(relativeError(y.data() as Float32Array, apart.data() as Float32Array) < 1e-6);
     const kernels = random([5, 3, 3, 3], 4);
     const shared = layer(x, { weight: kernels, rule: 'fa', feedback: kernels, map: { type: 'conv2d' } });
     t.strictSame(shared.data(), conv2d(x, kernels).data());
