@@ -7,22 +7,31 @@
  * and scales its own from bytes), and it never looks at its loss (cortorch sums loss and error, and checks every
  * loss for NaN).
  */
-import fs from 'node:fs';
-import os from 'node:os';
-import path from 'node:path';
 import { parseArgs } from 'node:util';
-import { packageRoot, readRecord } from '../scripts/build.mjs';
+import { readRecord } from '../scripts/build.mjs';
 import { embeddedMnistFolder } from '../lib/data/mnist.js';
 import {
-  compileHere,
+  besideThis,
+  describeOthers,
   findPython,
+  finish,
   interleave,
-  machine,
+  judged,
+  mebibytes,
   median,
   medianRatio,
+  note,
+  numberOf,
+  percent,
+  printer,
+  SHARED_USAGE,
+  sharedOptions,
   Side,
+  startGauge,
   table,
+  times,
   watchOthers,
+  wordOf,
 } from './harness.js';
 
 const SIZES = [784, 256, 256, 256, 256, 256, 10];
@@ -31,8 +40,6 @@ const STEPS_PER_EPOCH = 550;
 /** Steps of one measurement come in hundreds. */
 const STEP_UNIT = 100;
 const WARM_UP_ROUNDS = 2;
-/** Share of the processor that other programs may use in a run whose numbers count. */
-const QUIET = 0.02;
 const GOAL_OVER_EAGER = 2.5;
 const GOAL_OF_PEAK = 0.6;
 
@@ -52,28 +59,16 @@ const FORMS: Record<Form, string> = {
   'compile-max-autotune': 'torch.compile max-autotune',
 };
 
-const { values: options } = parseArgs({
-  options: {
-    threads: { type: 'string', default: String(os.availableParallelism()) },
-    rounds: { type: 'string', default: '15' },
-    /** Of one measurement of steps. */
-    seconds: { type: 'string', default: '0.4' },
-    only: { type: 'string' },
-    out: { type: 'string', default: '.cache/bench/fc.json' },
-    help: { type: 'boolean', default: false },
-  },
-});
+const { values: options } = parseArgs({ options: sharedOptions });
+const print = printer(options);
 
-const USAGE = `npm run bench -- fc [--threads N] [--rounds N] [--seconds S] [--only step|epoch] [--out FILE.json]
+const USAGE = `npm run bench -- fc [--threads N] [--rounds N] [--seconds S] [--only step|epoch] [--out FILE.json] [--json]
 
   --threads   of every side (default: all cores)
   --rounds    measurements of each side (default 15)
   --seconds   how long one measurement of steps takes (default 0.4)
   --only      steps or whole epochs alone
-  --out       where the single measurements go as JSON (default .cache/bench/fc.json)
-
-PyTorch is run by the Python that CORTORCH_PYTHON names, or by python3.
-`;
+${SHARED_USAGE}`;
 
 /** Floating-point operations of a step: a multiply-add is two, and a product is batch · in · out of them. */
 function flopOfStep(rule: Rule): number {
@@ -88,12 +83,13 @@ function flopOfStep(rule: Rule): number {
 }
 
 async function main(): Promise<void> {
-  const threads = Number(options.threads);
-  const rounds = Number(options.rounds);
-  const here = machine();
+  const threads = numberOf('threads', options.threads);
+  const rounds = numberOf('rounds', options.rounds ?? '15');
+  const seconds = numberOf('seconds', options.seconds ?? '0.4', { whole: false });
+  const only = wordOf('only', options.only, ['step', 'epoch']);
   const python = findPython();
   const versions = { cortorch: readRecord()?.version ?? 'unknown', torch: 'none' };
-  const peak = startPeak(threads);
+  const peak = startGauge('fma-peak.cpp', 'the multiply-add peak', threads);
   const contestants = await startAll(threads, python, versions);
   const work = (piece: (contestant: Contestant) => Promise<number>) => {
     const all = new Map(
@@ -105,58 +101,40 @@ async function main(): Promise<void> {
   const results: Record<string, unknown> = {};
 
   for (const what of ['step', 'epoch'] as const) {
-    if (options.only !== undefined && options.only !== what) continue;
+    if (only !== undefined && only !== what) continue;
     const counts = new Map(
       contestants.map((contestant) => [nameOf(contestant), what === 'step' ? STEP_UNIT : 1]),
     );
     const measure = async (contestant: Contestant) => {
       const name = nameOf(contestant);
       const count = counts.get(name)!;
-      const { seconds } = await contestant.side.ask(`${what} ${count}`);
-      return Number(seconds) / count;
+      const reply = await contestant.side.ask(`${what} ${count}`);
+      return Number(reply.seconds) / count;
     };
     const warm = await interleave(`Warming up, ${what}s`, WARM_UP_ROUNDS, work(measure));
     if (what === 'step') {
       for (const name of counts.keys()) {
-        const steps = Number(options.seconds) / warm.get(name)!.at(-1)!;
+        const steps = seconds / warm.get(name)!.at(-1)!;
         counts.set(name, Math.max(1, Math.round(steps / STEP_UNIT)) * STEP_UNIT);
       }
     }
     const others = watchOthers([...contestants.map(({ side }) => side), ...(peak ? [peak] : [])]);
-    const seconds = await interleave(`Measuring ${what}s`, rounds, work(measure));
+    const measured = await interleave(`Measuring ${what}s`, rounds, work(measure));
     const disturbance = others();
     const memory = new Map<string, number>();
     for (const contestant of contestants) {
       memory.set(nameOf(contestant), Number((await contestant.side.ask('memory')).bytes));
     }
-    results[what] = { disturbance, ...report(what, contestants, seconds, memory) };
-    console.log(describe(disturbance));
+    results[what] = { disturbance, ...report(what, contestants, measured, memory) };
+    print(describeOthers(disturbance));
   }
 
-  for (const { side } of contestants) side.close();
-  peak?.close();
-  const file = path.resolve(packageRoot, options.out);
-  fs.mkdirSync(path.dirname(file), { recursive: true });
-  fs.writeFileSync(file, JSON.stringify({ machine: here, versions, threads, rounds, ...results }, null, 1));
-  console.log(
-    `\n${here.cpu}, ${here.cores} cores, ${threads} threads; ` +
-      `Node ${here.node}, libtorch ${versions.cortorch}, ${versions.torch}; ${here.date}`,
-  );
-  note(`Every measurement is in ${path.relative(process.cwd(), file)}`);
+  for (const { side } of contestants) await side.close();
+  await peak?.close();
+  finish('fc', options, versions, threads, { rounds, ...results });
 }
 
-const note = (text: string) => process.stderr.write(`${text}\n`);
-const describe = (disturbance: number) =>
-  `Other programs used ${(disturbance * 100).toFixed(1)} % of the processor` +
-  (disturbance > QUIET ? ': TOO MUCH, these numbers do not count.' : '.');
 const nameOf = ({ form, rule }: Pick<Contestant, 'form' | 'rule'>) => `${form} ${rule}`;
-const besideThis = (name: string) => path.join(import.meta.dirname, name);
-
-function startPeak(threads: number): Side | null {
-  const program = compileHere(besideThis('fma-peak.cpp'));
-  if (!program) note('No C++ compiler: the multiply-add peak is left out.');
-  return program === null ? null : new Side('fma-peak', program, [String(threads)]);
-}
 
 async function startAll(threads: number, python: string | null, versions: { torch: string }) {
   const contestants: Contestant[] = [];
@@ -175,8 +153,8 @@ async function startAll(threads: number, python: string | null, versions: { torc
   };
   for (const rule of ['bp', 'fa', 'dfa'] as const) {
     await start('cortorch', rule, process.execPath, [
-      besideThis('fc-cortorch.mjs'),
-      JSON.stringify({ rule, threads }),
+      besideThis('cortorch-steps.mjs'),
+      JSON.stringify({ preset: 'mnist-fc', rule, threads, batch: BATCH, unit: STEP_UNIT }),
     ]);
   }
   if (python === null) {
@@ -231,8 +209,6 @@ function report(
 
   const time = (seconds: number) => (what === 'step' ? (seconds * 1e6).toFixed(0) : seconds.toFixed(3));
   const unit = what === 'step' ? 'µs/step' : 's/epoch';
-  const times = (ratio: number | undefined) => (ratio === undefined ? '' : `${ratio.toFixed(2)} ×`);
-  const percent = (share: number | undefined) => (share === undefined ? '' : `${(share * 100).toFixed(1)} %`);
   const head = ['', 'rule', unit, 'min', 'images/s', 'vs eager', 'vs compile', 'of FMA peak', 'peak RSS'];
   const rows = summaries.map((s) => [
     FORMS[s.form],
@@ -243,7 +219,7 @@ function report(
     times(s.overEager),
     times(s.overCompile),
     percent(s.ofPeak),
-    `${Math.round(s.peakBytes / 2 ** 20)} MiB`,
+    mebibytes(s.peakBytes),
   ]);
   for (const rule of ['bp', 'dfa'] as const) {
     const floor = floorOf(rule);
@@ -251,22 +227,25 @@ function report(
     const images = Math.round((BATCH * steps) / floor).toLocaleString('en-US');
     rows.push(['FMA floor', rule === 'bp' ? 'bp, fa' : rule, time(floor), '', images, '', '', '100 %', '']);
   }
-  console.log(`\n## fc, ${what === 'step' ? 'a training step' : 'a whole epoch, data included'}\n`);
-  console.log(table(head, rows));
+  print(`\n## fc, ${what === 'step' ? 'a training step' : 'a whole epoch, data included'}\n`);
+  print(table(head, rows));
   if (gflops && best) {
-    console.log(
+    print(
       `\nFMA peak: ${best.toFixed(0)} GFLOP/s in the best round, ${median(gflops).toFixed(0)} in the median one; a step ` +
         `of bp or fa is ${(flopOfStep('bp') / 1e6).toFixed(1)} MFLOP, of dfa ${(flopOfStep('dfa') / 1e6).toFixed(1)}.`,
     );
   }
   for (const { form, rule, overEager, ofPeak } of summaries) {
     if (form !== 'cortorch' || rule === 'dfa') continue;
-    const judged = (value: number, goal: number) => `goal ${goal}: ${value >= goal ? 'met' : 'MISSED'}`;
     if (overEager !== undefined) {
-      console.log(`${rule}: ${overEager.toFixed(2)} times eager (${judged(overEager, GOAL_OVER_EAGER)})`);
+      print(
+        `${rule}: ${overEager.toFixed(2)} times eager (${judged(overEager >= GOAL_OVER_EAGER, String(GOAL_OVER_EAGER))})`,
+      );
     }
     if (ofPeak !== undefined) {
-      console.log(`${rule}: ${ofPeak.toFixed(3)} of the FMA peak (${judged(ofPeak, GOAL_OF_PEAK)})`);
+      print(
+        `${rule}: ${ofPeak.toFixed(3)} of the FMA peak (${judged(ofPeak >= GOAL_OF_PEAK, String(GOAL_OF_PEAK))})`,
+      );
     }
   }
   return { sides: summaries, gflops };

@@ -8,18 +8,12 @@ Says {"ready":true,...} when it has compiled, then answers each line on stdin wi
     memory     peak resident memory so far
 """
 
-import json
 import os
-import resource
-import sys
-import time
-import warnings
 
-warnings.filterwarnings("ignore")  # PyTorch without NumPy warns; nothing here needs it
-
-import torch  # noqa: E402
-from torch import nn  # noqa: E402
-from torch.nn import functional as F  # noqa: E402
+from pytorch_side import VERSION, Steps, answer, compiled, dense, say, settings, timed
+import torch
+from torch import nn
+from torch.nn import functional as F
 
 BATCH = 100
 TRAINING_IMAGES = 55_000
@@ -27,37 +21,10 @@ SIZES = [784, 256, 256, 256, 256, 256, 10]
 READY_BATCHES = 8  # so that the inputs are not always in the first-level cache
 
 
-class FeedbackLinear(torch.autograd.Function):
-    """y = x Wᵀ + b, whose error goes down through B instead of W. One addmm up, two products down."""
-
-    @staticmethod
-    def forward(ctx, x, weight, bias, feedback):
-        ctx.save_for_backward(x, feedback)
-        return torch.addmm(bias, x, weight.t())
-
-    @staticmethod
-    def backward(ctx, gradient):
-        x, feedback = ctx.saved_tensors
-        down = gradient.mm(feedback) if ctx.needs_input_grad[0] else None
-        return down, gradient.t().mm(x), gradient.sum(0), None
-
-
-class FeedbackLayer(nn.Linear):
-    def __init__(self, inputs, outputs):
-        super().__init__(inputs, outputs)
-        self.register_buffer("weight_backward", nn.init.xavier_uniform_(torch.empty(outputs, inputs)))
-
-    def forward(self, x):
-        return FeedbackLinear.apply(x, self.weight, self.bias, self.weight_backward)
-
-
 def network(rule):
-    layer = {"bp": nn.Linear, "fa": FeedbackLayer}[rule]
     layers = []
     for inputs, outputs in zip(SIZES, SIZES[1:]):
-        layers += [layer(inputs, outputs), nn.Tanh()]
-        nn.init.xavier_uniform_(layers[-2].weight)
-        nn.init.zeros_(layers[-2].bias)
+        layers += [dense(rule, inputs, outputs), nn.Tanh()]
     return nn.Sequential(*layers[:-1])
 
 
@@ -67,40 +34,21 @@ def read_idx(path, offset, count, size):
         return torch.frombuffer(bytearray(file.read(count * size)), dtype=torch.uint8)
 
 
-class Side:
+class Side(Steps):
     def __init__(self, form, rule, threads, mnist):
         torch.set_num_threads(threads)
         torch.manual_seed(1)
         self.mnist = mnist
         self.images = None
-        self.model = network(rule)
-        # Table 5 of Bartunov et al. 2018, bp; the values do not change the time.
-        self.optimizer = torch.optim.Adam(
-            self.model.parameters(), lr=1.52e-4, betas=(0.9, 0.999), eps=1e-8, fused=True
-        )
+        model = network(rule)
         # Forward and loss, and behind them the backward pass, are one compiled graph; so is the scaling of the bytes.
-        self.loss = self.compiled(form, lambda x, y: F.cross_entropy(self.model(x), y))
-        self.loss_of_bytes = self.compiled(form, lambda x, y: F.cross_entropy(self.model(x.float() / 255), y))
-        self.batches = [
-            (torch.rand(BATCH, SIZES[0]), torch.randint(0, SIZES[-1], (BATCH,))) for _ in range(READY_BATCHES)
-        ]
+        self.loss_of_bytes = compiled(form, lambda x, y: F.cross_entropy(model(x.float() / 255), y))
+        super().__init__(
+            model.parameters(),
+            compiled(form, lambda x, y: F.cross_entropy(model(x), y)),
+            [(torch.rand(BATCH, SIZES[0]), torch.randint(0, SIZES[-1], (BATCH,))) for _ in range(READY_BATCHES)],
+        )
         self.steps(3)
-
-    @staticmethod
-    def compiled(form, function):
-        if form == "eager":
-            return function
-        mode = {"compile": "default", "compile-max-autotune": "max-autotune"}[form]
-        return torch.compile(function, mode=mode, fullgraph=True, dynamic=False)
-
-    def update(self, loss):
-        loss.backward()
-        self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=True)
-
-    def steps(self, n):
-        for i in range(n):
-            self.update(self.loss(*self.batches[i % READY_BATCHES]))
 
     def epochs(self, n, steps=TRAINING_IMAGES // BATCH):
         if self.images is None:
@@ -115,23 +63,8 @@ class Side:
                 self.update(self.loss_of_bytes(x, y))
 
 
-def main():
-    side = Side(**json.loads(sys.argv[1]))
-    side.epochs(1, steps=3)
-    say({"ready": True, "version": f"torch {torch.__version__}", "threads": torch.get_num_threads()})
-    for line in sys.stdin:
-        what, *count = line.split()
-        if what == "memory":
-            say({"bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024})
-            continue
-        start = time.perf_counter()
-        {"step": side.steps, "epoch": side.epochs}[what](int(count[0]))
-        say({"seconds": time.perf_counter() - start})
-
-
-def say(message):
-    print(json.dumps(message), flush=True)
-
-
 if __name__ == "__main__":
-    main()
+    side = Side(**settings())
+    side.epochs(1, steps=3)
+    say({"ready": True, "version": VERSION, "threads": torch.get_num_threads()})
+    answer(step=timed(side.steps), epoch=timed(side.epochs))

@@ -9,14 +9,62 @@ import os from 'node:os';
 import path from 'node:path';
 import { createInterface, type Interface } from 'node:readline';
 import { setTimeout as sleep } from 'node:timers/promises';
+import type { ParseArgsConfig } from 'node:util';
+import { packageRoot } from '../scripts/build.mjs';
 
 export type Reply = Record<string, unknown>;
+
+/** Of every benchmark, for parseArgs. */
+export const sharedOptions = {
+  threads: { type: 'string', default: String(os.availableParallelism()) },
+  rounds: { type: 'string' },
+  /** Of one measurement. */
+  seconds: { type: 'string' },
+  only: { type: 'string' },
+  out: { type: 'string' },
+  json: { type: 'boolean', default: false },
+  help: { type: 'boolean', default: false },
+} as const satisfies ParseArgsConfig['options'];
+
+export const SHARED_USAGE = `  --out       where the single measurements go as JSON (default .cache/bench/NAME.json)
+  --json      the same on stdout, as one line; the tables go to stderr
+  --help      this
+
+PyTorch is run by the Python that CORTORCH_PYTHON names, or by python3.
+`;
+
+/** An option that is a positive number, or a whole one. Wrong usage ends the program. */
+export function numberOf(name: string, text: string, { whole = true } = {}): number {
+  const value = Number(text);
+  if (value > 0 && (!whole || Number.isInteger(value))) return value;
+  return wrongUsage(`expected a positive ${whole ? 'whole ' : ''}number for --${name} but received ${text}`);
+}
+
+/** An option that is one of a few words, or absent. */
+export function wordOf<T extends string>(
+  name: string,
+  text: string | undefined,
+  words: readonly T[],
+): T | undefined {
+  const found = words.find((word) => word === text);
+  if (text === undefined || found !== undefined) return found;
+  return wrongUsage(`expected ${words.join(' or ')} for --${name} but received ${text}`);
+}
+
+function wrongUsage(message: string): never {
+  note(message);
+  process.exit(2);
+}
+
+export const note = (text: string) => void process.stderr.write(`${text}\n`);
+export const besideThis = (name: string) => path.join(import.meta.dirname, name);
 
 /** A process that answers each line on stdin with one line of JSON on stdout. */
 export class Side {
   readonly #child: ChildProcess;
   readonly #lines: AsyncIterator<string>;
   readonly #reader: Interface;
+  readonly #ended: Promise<void>;
   #errors = '';
 
   constructor(
@@ -27,6 +75,10 @@ export class Side {
   ) {
     this.#child = spawn(command, args, { env: { ...process.env, ...env }, stdio: ['pipe', 'pipe', 'pipe'] });
     this.#child.on('error', (error) => (this.#errors += error.message));
+    this.#ended = new Promise((resolve) => {
+      this.#child.once('exit', () => resolve());
+      this.#child.once('error', () => resolve()); // it never began
+    });
     this.#child.stdin!.on('error', () => undefined); // it died; read() says so
     this.#child.stderr!.on('data', (text) => (this.#errors = (this.#errors + text).slice(-4000)));
     this.#reader = createInterface(this.#child.stdout!);
@@ -49,9 +101,11 @@ export class Side {
     return this.#child.pid!;
   }
 
-  close(): void {
+  /** Resolves when the process is gone, and its memory with it. */
+  async close(): Promise<void> {
     this.#child.stdin!.end();
     this.#reader.close();
+    await this.#ended;
   }
 }
 
@@ -115,6 +169,13 @@ export function compileHere(source: string): string | null {
   return found ? program : null;
 }
 
+/** A program that measures the machine itself, from its source; null, and a note, without a compiler. */
+export function startGauge(source: string, what: string, threads: number): Side | null {
+  const program = compileHere(besideThis(source));
+  if (program === null) note(`No C++ compiler: ${what} is left out.`);
+  return program === null ? null : new Side(path.basename(source, '.cpp'), program, [String(threads)]);
+}
+
 /** Seconds of processor time that everyone has used since the machine started. */
 function busySeconds(): number {
   const times = os.cpus().map((cpu) => cpu.times);
@@ -138,6 +199,47 @@ export function watchOthers(sides: readonly Side[]): () => number {
   const start = performance.now();
   return () => (others() - before) / ((performance.now() - start) / 1000) / os.cpus().length;
 }
+
+/** Share of the processor that other programs may use in a run whose numbers count. */
+const QUIET = 0.02;
+
+export const describeOthers = (disturbance: number) =>
+  `Other programs used ${(disturbance * 100).toFixed(1)} % of the processor` +
+  (disturbance > QUIET ? ': TOO MUCH, these numbers do not count.' : '.');
+
+/** What is said of a goal. */
+export const judged = (met: boolean, goal: string) => `goal ${goal}: ${met ? 'met' : 'MISSED'}`;
+
+export const times = (ratio: number | undefined) => (ratio === undefined ? '' : `${ratio.toFixed(2)} ×`);
+export const percent = (share: number | undefined) =>
+  share === undefined ? '' : `${(share * 100).toFixed(1)} %`;
+export const mebibytes = (bytes: number | undefined) =>
+  bytes === undefined ? '' : `${Math.round(bytes / 2 ** 20)} MiB`;
+
+/** Writes all measurements to a file, and with --json to stdout; says what they were made on. */
+export function finish(
+  name: string,
+  options: { readonly out?: string | undefined; readonly json: boolean },
+  versions: { readonly cortorch: string; readonly torch: string },
+  threads: number,
+  results: object,
+): void {
+  const here = machine();
+  const all = { machine: here, versions, threads, ...results };
+  const file = path.resolve(packageRoot, options.out ?? `.cache/bench/${name}.json`);
+  fs.mkdirSync(path.dirname(file), { recursive: true });
+  fs.writeFileSync(file, JSON.stringify(all, null, 1));
+  printer(options)(
+    `\n${here.cpu}, ${here.cores} cores, ${threads} threads; ` +
+      `Node ${here.node}, libtorch ${versions.cortorch}, ${versions.torch}; ${here.date}`,
+  );
+  note(`Every measurement is in ${path.relative(process.cwd(), file)}`);
+  if (options.json) process.stdout.write(`${JSON.stringify(all)}\n`);
+}
+
+/** Where text for people goes. */
+export const printer = (options: { readonly json: boolean }) => (text: string) =>
+  options.json ? note(text) : void process.stdout.write(`${text}\n`);
 
 /** The machine in words. */
 export function machine() {
