@@ -2,7 +2,6 @@
 
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/avg_pool2d.h>
-#include <ATen/ops/empty.h>
 #include <ATen/ops/max_pool2d.h>
 #include <ATen/ops/zeros.h>
 #include <c10/util/Exception.h>
@@ -13,6 +12,7 @@
 #include "maps/conv2d.h"
 #include "maps/dense.h"
 #include "maps/locally_connected2d.h"
+#include "maps/pool.h"
 #include "rules/layer.h"
 
 namespace cortorch {
@@ -82,7 +82,7 @@ std::string Network::prefix(const LayerSpec& spec, std::size_t index) const {
 void Network::add_layer(const LayerSpec& spec, LinearMapPtr map, uint64_t seed) {
   const std::size_t index = layers_.size();
   Layer layer{std::move(map), spec.activation, {}, {}, {}};
-  layer.weight = at::empty(layer.map->weight_shape(), at::kFloat);
+  layer.weight = pooled_empty(layer.map->weight_shape());
   initialize(layer.weight, spec.initializer, layer.map->fan_in(), layer.map->fan_out(),
              RandomStream(seed, Purpose::weight, static_cast<uint32_t>(index)));
   layer.weight.set_requires_grad(true);
@@ -105,7 +105,7 @@ void Network::add_feedback(uint64_t seed) {
     const RandomStream random(seed, Purpose::feedback, static_cast<uint32_t>(i));
     // The lowest layer sends nothing further down.
     if (spec_.rule == Rule::fa && i > 0) {
-      layer.feedback = at::empty(layer.map->weight_shape(), at::kFloat);
+      layer.feedback = pooled_empty(layer.map->weight_shape());
       initialize(layer.feedback, Initializer::glorot_uniform, layer.map->fan_in(), layer.map->fan_out(), random);
     }
     // The output layer has the error itself.
@@ -113,12 +113,12 @@ void Network::add_feedback(uint64_t seed) {
       const int64_t units = count(layer.map->output_shape());
       most_units = std::max(most_units, units);
       if (shared) continue;
-      layer.feedback = at::empty({outputs_, units}, at::kFloat);
+      layer.feedback = pooled_empty({outputs_, units});
       initialize(layer.feedback, Initializer::glorot_uniform, outputs_, units, random);
     }
   }
   if (shared && most_units > 0) {
-    shared_feedback_ = at::empty({outputs_, most_units}, at::kFloat);
+    shared_feedback_ = pooled_empty({outputs_, most_units});
     initialize(shared_feedback_, Initializer::glorot_uniform, outputs_, most_units,
                RandomStream(seed, Purpose::feedback, static_cast<uint32_t>(layers_.size())));
   }

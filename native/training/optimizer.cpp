@@ -1,12 +1,12 @@
 #include "training/optimizer.h"
 
 #include <ATen/Parallel.h>
-#include <ATen/ops/zeros_like.h>
 #include <c10/util/Exception.h>
 
 #include <algorithm>
 #include <cmath>
 
+#include "maps/pool.h"
 #include "maps/simd.h"
 
 #if defined(__x86_64__)
@@ -94,8 +94,8 @@ Optimizer::Optimizer(OptimizerSpec spec, std::vector<at::Tensor> parameters)
     const at::Tensor value = parameters_[i].detach();
     TORCH_INTERNAL_ASSERT(value.is_contiguous() && value.scalar_type() == at::kFloat);
     using Kind = OptimizerSpec::Kind;
-    if (spec_.kind == Kind::adam || spec_.momentum != 0) first_[i] = at::zeros_like(value);
-    if (spec_.kind == Kind::adam || spec_.kind == Kind::rmsprop) second_[i] = at::zeros_like(value);
+    if (spec_.kind == Kind::adam || spec_.momentum != 0) first_[i] = pooled_empty(value.sizes()).zero_();
+    if (spec_.kind == Kind::adam || spec_.kind == Kind::rmsprop) second_[i] = pooled_empty(value.sizes()).zero_();
     for (int64_t begin = 0; begin < value.numel(); begin += kChunk) {
       chunks_.push_back({i, begin, std::min(value.numel(), begin + kChunk)});
     }
