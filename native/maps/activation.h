@@ -7,9 +7,9 @@
 #include <string>
 #include <string_view>
 
-namespace cortorch {
+#include "maps/activation_kind.h"
 
-enum class Activation { identity, tanh, relu, sigmoid };
+namespace cortorch {
 
 // Throws c10::Error naming the activation if there is none of that name.
 Activation activation_from_name(std::string_view name);

@@ -1,0 +1,7 @@
+#pragma once
+
+namespace cortorch {
+
+enum class Activation { identity, tanh, relu, sigmoid };
+
+}  // namespace cortorch

@@ -1,0 +1,31 @@
+// Activations and their derivatives on one value; uniform branches, since a kernel has one activation.
+#pragma once
+
+#include <cuda_runtime.h>
+
+#include "maps/activation_kind.h"
+
+namespace cortorch::cuda {
+
+__device__ __forceinline__ float activate(Activation activation, float a) {
+  switch (activation) {
+    case Activation::identity: break;
+    case Activation::tanh: return tanhf(a);
+    case Activation::relu: return a <= 0.0f ? 0.0f : a;  // a NaN stays one
+    case Activation::sigmoid: return 1.0f / (1.0f + expf(-a));
+  }
+  return a;
+}
+
+// g·σ'(a) as a function of y = σ(a).
+__device__ __forceinline__ float through_activation(Activation activation, float g, float y) {
+  switch (activation) {
+    case Activation::identity: break;
+    case Activation::tanh: return g * (1.0f - y * y);
+    case Activation::relu: return y > 0.0f ? g : 0.0f;
+    case Activation::sigmoid: return g * y * (1.0f - y);
+  }
+  return g;
+}
+
+}  // namespace cortorch::cuda

@@ -1,0 +1,166 @@
+/**
+ * The CUDA kernels without a GPU: compiled for the processor against test/cuda-emulation, run on random sizes, and
+ * compared with loops in double. The emulation also finds races in shared memory, missing waits, misaligned accesses
+ * and, with the sanitizers, accesses outside of any buffer. What it cannot find: what only a real GPU shows (speed,
+ * bank conflicts, registers), PTX written wrongly, and offsets beyond 2³¹, which need more memory than a test has.
+ *
+ * CORTORCH_MUTATIONS=1 breaks the kernels on purpose, one line at a time, and wants each break to be found.
+ */
+import { spawn, spawnSync } from 'node:child_process';
+import fs from 'node:fs';
+import os from 'node:os';
+import path from 'node:path';
+import t from 'tap';
+import { packageRoot } from '../scripts/build.mjs';
+import { findToolchain } from '../scripts/toolchain.mjs';
+
+const KERNELS = 'native/maps/cuda';
+const SANITIZERS = ['-fsanitize=address,undefined', '-fno-sanitize-recover=all'];
+const COMPILER = findToolchain().compiler.path;
+const probe = spawnSync(COMPILER, [...SANITIZERS, '-x', 'c++', '-', '-o', '/dev/null'], {
+  input: 'int main() {}',
+  encoding: 'utf8',
+});
+const skip =
+  probe.status !== 0 && `the compiler has no sanitizers: ${probe.stderr.trim().split('\n').at(-1)}`;
+
+function run(command: string, args: string[]): Promise<{ code: number | null; output: string }> {
+  return new Promise((resolve, reject) => {
+    // Fibers are not the stacks that the address sanitizer knows of, and a failure leaves their memory behind.
+    const env = { ...process.env, ASAN_OPTIONS: 'detect_stack_use_after_return=0:detect_leaks=0' };
+    const child = spawn(command, args, { env, stdio: ['ignore', 'pipe', 'pipe'] });
+    let output = '';
+    for (const stream of [child.stdout, child.stderr])
+      stream.setEncoding('utf8').on('data', (text) => (output += text));
+    child.on('error', reject);
+    child.on('close', (code) => resolve({ code, output }));
+  });
+}
+
+/** Compiles the named sources of `root` into `folder`, two at a time. */
+async function compile(root: string, folder: string, sources: string[]): Promise<void> {
+  const flags = ['-std=c++20', '-O1', '-Wall', '-Wextra', '-Werror', '-Wno-unknown-pragmas', ...SANITIZERS];
+  const include = [`-I${packageRoot}/test/cuda-emulation/include`, `-I${root}/native`];
+  const queue = [...sources];
+  const worker = async () => {
+    for (let source = queue.shift(); source; source = queue.shift()) {
+      const object = path.join(folder, `${path.basename(source)}.o`);
+      const args = [...flags, ...include, '-x', 'c++', '-c', path.join(root, source), '-o', object];
+      const { code, output } = await run(COMPILER, args);
+      if (code !== 0) throw new Error(output.slice(0, 4000));
+    }
+  };
+  await Promise.all([worker(), worker()]);
+}
+
+async function link(folder: string, program: string): Promise<string> {
+  const objects = fs.readdirSync(folder).filter((name) => name.endsWith('.o'));
+  const file = path.join(folder, program);
+  const { code, output } = await run(COMPILER, [
+    ...SANITIZERS,
+    ...objects.map((name) => path.join(folder, name)),
+    '-o',
+    file,
+  ]);
+  if (code !== 0) throw new Error(output);
+  return file;
+}
+
+const kernels = fs
+  .readdirSync(path.join(packageRoot, KERNELS))
+  .filter((name) => name.endsWith('.cu'))
+  .map((name) => `${KERNELS}/${name}`);
+const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'cortorch-emulation-'));
+t.teardown(() => fs.rmSync(folder, { recursive: true, force: true }));
+
+t.test('the CUDA kernels, emulated, agree with the definition', { skip, timeout: 600_000 }, async (t) => {
+  const emulation = ['emulation', 'check'].map((name) => `test/cuda-emulation/${name}.cpp`);
+  await compile(packageRoot, folder, [...kernels, ...emulation]);
+  const check = await link(folder, 'check');
+  const results = await Promise.all(['1', '2'].map((seed) => run(check, [seed, '12'])));
+  for (const { code, output } of results) {
+    t.equal(code, 0, output.slice(0, 4000));
+    for (const operation of ['apply', 'adjoint', 'outer', 'delta'])
+      for (const precision of ['fp32', 'tf32', 'bf16']) t.match(output, `${operation} ${precision} small: `);
+  }
+});
+
+/** File, what stands there, what a slip would have made of it. */
+const MUTATIONS: [name: string, file: string, from: string, to: string][] = [
+  ['no barrier in the pipeline', 'product.cuh', '    __syncthreads();', '    '],
+  ['a wait for one group too few', 'product.cuh', 'wait_copies<stages - 2>()', 'wait_copies<stages - 1>()'],
+  ['no wait', 'product.cuh', '    wait_copies<stages - 2>();', ''],
+  [
+    'the barrier before the wait',
+    'product.cuh',
+    /( +wait_copies<stages - 2>.*\n)( +__syncthreads.*\n)/.source,
+    '$2$1',
+  ],
+  ['a load over panels still in use', 'product.cuh', 'load(step + stages - 1);', 'load(step + stages);'],
+  ['one stage too few in the ring', 'product.cuh', 'step % stages, k', 'step % (stages - 1), k'],
+  ['no group for an empty load', 'product.cuh', '    }\n    commit_copies();', '    commit_copies(); }\n'],
+  ['the last step left out', 'product.cuh', '(problem.depth + Multiply::depth - 1)', '(problem.depth)'],
+  ['a row too many loaded', 'panel.cuh', 'first_row + row < row_count', 'first_row + row <= row_count'],
+  ['a step of k too many loaded', 'panel.cuh', 'first_k + k < k_count', 'first_k + k <= k_count'],
+  [
+    'a row too many stored',
+    'product.cuh',
+    'row < rows && column < columns) {\n      store',
+    'row <= rows && column < columns) {\n      store',
+  ],
+  [
+    'a column too many stored',
+    'product.cuh',
+    'row < rows && column < columns) {\n      to[',
+    'row < rows && column <= columns) {\n      to[',
+  ],
+  ['vectors though misaligned', 'product.cuh', 'reinterpret_cast<uintptr_t>(data) % 16 == 0', 'true'],
+  ['vectors across channels', 'product.cuh', 'channels * sizeof(T) % 16 == 0', 'channels % 2 == 0'],
+  ['last tap of an image edge', 'geometry.cuh', 'room / dilation)', '(room + 1) / dilation)'],
+  ['first tap of an image edge', 'geometry.cuh', '(-start + dilation - 1) / dilation', '-start / dilation'],
+  ['adjoint: outputs beyond the last', 'geometry.cuh', 'at + padding;  //', 'at + padding + 1;  //'],
+  ['adjoint: first tap', 'geometry.cuh', '(beyond + dilation - 1) / dilation', 'beyond / dilation'],
+  ['adjoint: step of taps', 'geometry.cuh', 's / gcd(s, d)', 's'],
+  ['outer: the right edge', 'locally_connected2d_outer.cu', 'iw >= g.w.in', 'iw > g.w.in'],
+  [
+    'tf32 fragment: rows and k swapped',
+    'multiply.cuh',
+    'row + e % 2 * 8, k + member + e / 2 * 4',
+    'row + e / 2 * 8, k + member + e % 2 * 4',
+  ],
+  [
+    'tf32: not rounded',
+    'multiply.cuh',
+    'round_to_tf32(load_shared<float>(a',
+    '__builtin_bit_cast(uint32_t, load_shared<float>(a',
+  ],
+  ['bf16 fragment of A: matrices swapped', 'multiply.cuh', 'first_row() + second', 'first_row() + third'],
+  ['bf16 fragment of B: matrices swapped', 'multiply.cuh', 'const int b_k = second', 'const int b_k = third'],
+  ['fp32: rows of a thread', 'multiply.cuh', 'i / 4 * (4 * across)', 'i / 4 * across'],
+  ['delta: no barrier', 'locally_connected2d_delta.cu', '  __syncthreads();', ''],
+  ['delta: too few threads at once', 'locally_connected2d_delta.cu', 'b += at_once', 'b += at_once + 1'],
+];
+
+const mutate = process.env.CORTORCH_MUTATIONS !== '1' && 'CORTORCH_MUTATIONS=1 runs it: a quarter of an hour';
+t.test('a broken kernel is found', { skip: skip || mutate, timeout: 3_600_000 }, async (t) => {
+  for (const [name, file, from, to] of MUTATIONS) {
+    const root = path.join(folder, 'broken');
+    fs.rmSync(root, { recursive: true, force: true });
+    fs.cpSync(path.join(packageRoot, 'native/maps'), path.join(root, 'native/maps'), { recursive: true });
+    const at = path.join(root, KERNELS, file);
+    const good = fs.readFileSync(at, 'utf8');
+    const bad = from.startsWith('( +') ? good.replace(new RegExp(from), to) : good.replaceAll(from, to);
+    if (bad === good) throw new Error(`${name}: ${file} has no ${from}`);
+    fs.writeFileSync(at, bad);
+    const objects = path.join(root, 'objects');
+    fs.cpSync(folder, objects, { recursive: true, filter: (source) => !source.includes('broken') });
+    // One kernel is enough: what they share is broken in all of them.
+    const broken = file.endsWith('.cu')
+      ? file
+      : `locally_connected2d_${name.startsWith('adjoint') ? 'adjoint' : 'apply'}.cu`;
+    await compile(root, objects, [`${KERNELS}/${broken}`]);
+    const { code, output } = await run(await link(objects, 'check'), ['1', '20']);
+    const how = output.split('\n').find((line) => /EMULATION|DIFFERENCE|ERROR|runtime error/.test(line));
+    t.not(code, 0, `${name}: ${how?.slice(0, 140) ?? 'not found'}`);
+  }
+});

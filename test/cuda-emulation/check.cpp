@@ -1,0 +1,267 @@
+// Runs the CUDA kernels, compiled for the processor, on random sizes, and compares with loops in double that follow
+// the definition. Most inputs are small integers: every sum is then exact, and so is the comparison.
+// Usage: check <seed> <seconds>; prints one line per operation and precision, or the first difference.
+#include <chrono>
+#include <cstdio>
+#include <cstdlib>
+#include <functional>
+#include <limits>
+#include <map>
+#include <memory>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "maps/cuda/locally_connected2d.h"
+#include "maps/cuda/primitives.cuh"
+
+using namespace cortorch;
+using namespace cortorch::cuda;
+
+namespace {
+
+std::mt19937_64 random_bits;
+int pick(int low, int high) { return std::uniform_int_distribution<int>(low, high)(random_bits); }
+template <class T>
+T one_of(std::initializer_list<T> values) {
+  return values.begin()[pick(0, static_cast<int>(values.size()) - 1)];
+}
+
+struct Case {
+  Conv2dGeometry g;
+  int64_t batch;
+  Precision precision;
+  bool integers;
+  Activation activation;
+  bool bias;
+};
+
+std::string describe(const Case& c, const char* operation) {
+  char text[512];
+  const Conv2dGeometry& g = c.g;
+  std::snprintf(text, sizeof text,
+                "%s %s batch %ld in %ldx%ldx%ld out %ld kernel %ldx%ld stride %ldx%ld padding %ldx%ld dilation %ldx%ld "
+                "activation %d bias %d integers %d",
+                operation, c.precision == Precision::fp32 ? "fp32" : c.precision == Precision::tf32 ? "tf32" : "bf16",
+                c.batch, g.in_channels, g.in_height, g.in_width, g.out_channels, g.kernel_h, g.kernel_w, g.stride_h,
+                g.stride_w, g.padding_h, g.padding_w, g.dilation_h, g.dilation_w, static_cast<int>(c.activation), c.bias,
+                c.integers);
+  return text;
+}
+
+// A tensor in a heap block of exactly its size, so that the address sanitizer sees its edges, and its values in
+// double. Some begin at an odd element.
+template <class T>
+struct Data {
+  std::unique_ptr<T[]> block;
+  T* data;
+  std::vector<double> values;
+
+  explicit Data(int64_t count, bool shifted = false) : block(new T[count + shifted]), data(block.get() + shifted), values(count) {
+    for (int64_t i = 0; i < count; ++i) data[i] = from_float<T>(std::numeric_limits<float>::quiet_NaN());
+  }
+  void fill(const Case& c) {
+    for (std::size_t i = 0; i < values.size(); ++i) {
+      const float value = c.integers ? static_cast<float>(pick(-3, 3)) : std::normal_distribution<float>()(random_bits);
+      data[i] = from_float<T>(value);
+      values[i] = to_float(data[i]);
+      // What the tensor cores are to make of a float: 10 bits of fraction, to the nearest.
+      if (c.precision == Precision::tf32 && values[i] != 0) {
+        const double unit = std::ldexp(1.0, std::ilogb(values[i]) - 10);
+        values[i] = std::round(values[i] / unit) * unit;
+      }
+    }
+  }
+};
+
+struct Sum {
+  double value = 0, magnitude = 0;
+  void add(double a, double b) { value += a * b, magnitude += std::abs(a * b); }
+};
+
+double sigma(Activation activation, double a) {
+  switch (activation) {
+    case Activation::tanh: return std::tanh(a);
+    case Activation::relu: return a > 0 ? a : 0;
+    case Activation::sigmoid: return 1 / (1 + std::exp(-a));
+    default: return a;
+  }
+}
+
+double sigma_slope(Activation activation, double y) {
+  switch (activation) {
+    case Activation::tanh: return 1 - y * y;
+    case Activation::relu: return y > 0;
+    case Activation::sigmoid: return y * (1 - y);
+    default: return 1;
+  }
+}
+
+template <class T>
+void compare(const Case& c, const char* operation, const Data<T>& got, int64_t at, double expected, double magnitude) {
+  const double value = to_float(got.data[at]);
+  double tolerance = 0;
+  if (!c.integers) tolerance = 2e-6 * magnitude + 2e-6 + (sizeof(T) == 2 ? std::abs(expected) / 200 : 0);
+  const double wanted = c.integers ? to_float(from_float<T>(static_cast<float>(expected))) : expected;
+  if (std::abs(value - wanted) <= tolerance) return;
+  std::printf("DIFFERENCE at %ld: %.9g, expected %.9g: %s\n", at, value, wanted, describe(c, operation).c_str());
+  std::exit(1);
+}
+
+// Calls visit(oh, ow, kh, kw, ih, iw) for all taps inside of the image.
+template <class Visit>
+void each_tap(const Conv2dGeometry& g, const Visit& visit) {
+  for (int64_t oh = 0; oh < g.out_height(); ++oh)
+    for (int64_t ow = 0; ow < g.out_width(); ++ow)
+      for (int64_t kh = 0; kh < g.kernel_h; ++kh)
+        for (int64_t kw = 0; kw < g.kernel_w; ++kw) {
+          const int64_t ih = oh * g.stride_h - g.padding_h + kh * g.dilation_h;
+          const int64_t iw = ow * g.stride_w - g.padding_w + kw * g.dilation_w;
+          if (ih < 0 || ih >= g.in_height || iw < 0 || iw >= g.in_width) continue;
+          const int64_t location = oh * g.out_width() + ow;
+          visit(location, (location * g.kernel_h + kh) * g.kernel_w + kw, ih * g.in_width + iw);
+        }
+}
+
+void must(cudaError_t error) {
+  if (error != cudaSuccess) std::printf("DIFFERENCE: a launch was refused\n"), std::exit(1);
+}
+
+template <class T>
+struct Check {
+  Case c;
+  Conv2dGeometry g = c.g;
+  int64_t in = g.in_channels, out = g.out_channels, batch = c.batch;
+  int64_t outputs = g.out_height() * g.out_width(), inputs = g.in_height * g.in_width;
+  int64_t weights = outputs * g.kernel_h * g.kernel_w * in * out;
+  bool shifted = pick(0, 9) == 0;
+
+  void apply() {
+    Data<T> w(weights, shifted), x(inputs * batch * in, shifted), bias(outputs * out, shifted), y(outputs * batch * out);
+    w.fill(c), x.fill(c), bias.fill(c);
+    must(locally_connected2d_apply(g, batch, c.precision, w.data, x.data, c.bias ? bias.data : nullptr, c.activation, y.data, nullptr));
+    std::vector<Sum> sums(y.values.size());
+    each_tap(g, [&](int64_t location, int64_t tap, int64_t place) {
+      for (int64_t b = 0; b < batch; ++b)
+        for (int64_t i = 0; i < in; ++i)
+          for (int64_t o = 0; o < out; ++o)
+            sums[(location * batch + b) * out + o].add(x.values[(place * batch + b) * in + i], w.values[(tap * in + i) * out + o]);
+    });
+    for (int64_t at = 0; at < outputs * batch * out; ++at) {
+      const int64_t location = at / (batch * out);
+      const double a = sums[at].value + (c.bias ? to_float(bias.data[location * out + at % out]) : 0);
+      compare(c, "apply", y, at, sigma(c.activation, a), sums[at].magnitude + std::abs(a));
+    }
+  }
+
+  void adjoint() {
+    Data<T> v(weights, shifted), y(outputs * batch * out, shifted), x(inputs * batch * in);
+    v.fill(c), y.fill(c);
+    must(locally_connected2d_adjoint(g, batch, c.precision, v.data, y.data, x.data, nullptr));
+    std::vector<Sum> sums(x.values.size());
+    each_tap(g, [&](int64_t location, int64_t tap, int64_t place) {
+      for (int64_t b = 0; b < batch; ++b)
+        for (int64_t i = 0; i < in; ++i)
+          for (int64_t o = 0; o < out; ++o)
+            sums[(place * batch + b) * in + i].add(y.values[(location * batch + b) * out + o], v.values[(tap * in + i) * out + o]);
+    });
+    for (int64_t at = 0; at < inputs * batch * in; ++at) compare(c, "adjoint", x, at, sums[at].value, sums[at].magnitude);
+  }
+
+  void outer() {
+    Data<T> x(inputs * batch * in, shifted), delta(outputs * batch * out, shifted), gradient(weights);
+    x.fill(c), delta.fill(c);
+    must(locally_connected2d_outer(g, batch, c.precision, x.data, delta.data, gradient.data, nullptr));
+    std::vector<Sum> sums(gradient.values.size());
+    each_tap(g, [&](int64_t location, int64_t tap, int64_t place) {
+      for (int64_t b = 0; b < batch; ++b)
+        for (int64_t i = 0; i < in; ++i)
+          for (int64_t o = 0; o < out; ++o)
+            sums[(tap * in + i) * out + o].add(x.values[(place * batch + b) * in + i], delta.values[(location * batch + b) * out + o]);
+    });
+    for (int64_t at = 0; at < weights; ++at) compare(c, "outer", gradient, at, sums[at].value, sums[at].magnitude);
+  }
+
+  void delta() {
+    if (c.precision == Precision::tf32) return;  // as fp32
+    Data<T> gradient(outputs * batch * out, shifted), y(outputs * batch * out, shifted), result(outputs * batch * out);
+    Data<T> sums(outputs * out);
+    gradient.fill(c), y.fill(c);
+    must(locally_connected2d_delta(g, batch, c.precision, c.activation, gradient.data, y.data, result.data,
+                                   c.bias ? sums.data : nullptr, nullptr));
+    std::vector<Sum> expected(sums.values.size());
+    for (int64_t at = 0; at < outputs * batch * out; ++at) {
+      const double d = gradient.values[at] * sigma_slope(c.activation, y.values[at]);
+      compare(c, "delta", result, at, d, std::abs(d) * 4);
+      expected[at / (batch * out) * out + at % out].add(d, 1);
+    }
+    for (int64_t at = 0; c.bias && at < outputs * out; ++at)
+      compare(c, "delta's sum", sums, at, expected[at].value, expected[at].magnitude * 4);
+  }
+};
+
+void run(const Case& c, int operation) {
+  const auto with = [&](auto check) {
+    switch (operation) {
+      case 0: return check.apply();
+      case 1: return check.adjoint();
+      case 2: return check.outer();
+      default: return check.delta();
+    }
+  };
+  c.precision == Precision::bf16 ? with(Check<bf16>{c}) : with(Check<float>{c});
+}
+
+// Kernels of any kind on images of a few pixels; any number of channels, the awkward ones above all.
+Case small() {
+  for (;;) {
+    const auto channels = [] { return one_of<int64_t>({1, 2, 3, 4, 5, 7, 8, 12, 16, 17, 24, 33}); };
+    const Conv2dGeometry g{channels(), pick(1, 7), pick(1, 7), channels(), pick(1, 4), pick(1, 3), pick(1, 3), pick(1, 4),
+                           pick(0, 3), pick(0, 2), pick(1, 3), pick(1, 2)};
+    const auto room = [](int64_t in, int64_t kernel, int64_t padding, int64_t dilation) {
+      return in + 2 * padding - dilation * (kernel - 1) - 1 >= 0;
+    };
+    if (!room(g.in_height, g.kernel_h, g.padding_h, g.dilation_h) || !room(g.in_width, g.kernel_w, g.padding_w, g.dilation_w)) continue;
+    if (g.out_height() * g.out_width() > 12) continue;
+    return {g, one_of<int64_t>({1, 2, 3, 5, 8, 17, 33, 64}), {}, {}, {}, {}};
+  }
+}
+
+// Sizes that reach each tile, its second one, and a ragged edge of it; one or two locations.
+Case large() {
+  const int64_t wide = one_of<int64_t>({48, 60, 64, 65, 90, 96, 120, 128, 130, 160, 192});
+  const int64_t other = one_of<int64_t>({3, 8, 16, 20, 36, 40});
+  const bool out_wide = pick(0, 1) == 0;
+  const Conv2dGeometry g{out_wide ? other : wide, pick(1, 2), pick(1, 2), out_wide ? wide : other, 2, 2, 1, pick(1, 2),
+                         1, 1, 2, 1};
+  return {g, one_of<int64_t>({63, 65, 100, 128, 131}), {}, {}, {}, {}};
+}
+
+}  // namespace
+
+int main(int, char** arguments) {
+  const unsigned seed = static_cast<unsigned>(std::atoi(arguments[1]));
+  const double seconds = std::atof(arguments[2]);
+  random_bits.seed(seed);
+  const auto start = std::chrono::steady_clock::now();
+  const auto elapsed = [&] { return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count(); };
+  std::map<std::string, int> counts;
+  const char* const operations[] = {"apply", "adjoint", "outer", "delta"};
+  const char* const precisions[] = {"fp32", "tf32", "bf16"};
+  // At least a round of all twelve on large sizes and three on small ones, however slow the machine.
+  for (int i = 0; i < 48 || elapsed() < seconds; ++i) {
+    const bool is_large = i / 12 % 4 == 1;
+    Case c = is_large ? large() : small();
+    c.precision = static_cast<Precision>(i % 3);
+    c.integers = pick(0, 3) != 0;
+    c.activation = c.integers ? one_of({Activation::identity, Activation::relu}) : static_cast<Activation>(pick(0, 3));
+    c.bias = pick(0, 1) == 1;
+    const int operation = i / 3 % 4;
+    if (operation == 3 && pick(0, 3) == 0) c.g.out_channels = 300;  // more than a block has threads
+    if (std::getenv("CHECK_VERBOSE")) std::fprintf(stderr, "%7.2f %s\n", elapsed(), describe(c, operations[operation]).c_str());
+    run(c, operation);
+    ++counts[std::string(operations[operation]) + " " + precisions[i % 3] + (is_large ? " large" : " small")];
+  }
+  for (const auto& [name, count] : counts) std::printf("%s: %d\n", name.c_str(), count);
+  return 0;
+}
