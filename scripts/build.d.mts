@@ -9,6 +9,7 @@ export interface BuildRecord {
   source: 'LIBTORCH' | 'python' | 'cache';
   built: string;
   compiler: string;
+  cudaKernels: string;
   inputs: string;
 }
 
@@ -20,6 +21,7 @@ export declare function buildFolder(root?: string): {
   library: string;
   record: string;
   log: string;
+  cudaKernels: string;
   setup: string;
   lock: string;
 };

@@ -11,7 +11,7 @@ import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { ensureLibtorch, inspectLibtorch, logToStderr } from './libtorch.mjs';
 import { fail, SetupError } from './setup-error.mjs';
-import { checkPlatform, findToolchain } from './toolchain.mjs';
+import { checkPlatform, findNvcc, findToolchain } from './toolchain.mjs';
 
 export const packageRoot = path.dirname(path.dirname(fileURLToPath(import.meta.url)));
 
@@ -35,6 +35,7 @@ const SET_UP = 'npx cortorch setup';
  * @property {Libtorch['source']} source
  * @property {string} built when, ISO 8601
  * @property {string} compiler
+ * @property {string} cudaKernels what CMake says of them: `built by … for …` or `none: …`
  * @property {string} inputs a digest of the sources that were built
  */
 
@@ -47,6 +48,7 @@ export function buildFolder(root = packageRoot) {
     library: path.join(folder, 'Release/libcortorch.so'),
     record: path.join(folder, 'libtorch.json'),
     log: path.join(folder, 'build.log'),
+    cudaKernels: path.join(folder, 'cuda-kernels'), // written by CMakeLists.txt
     /** A digest of what cannot change without starting afresh: libtorch, compiler, generator. */
     setup: path.join(folder, 'setup'),
     lock: path.join(folder, '.lock'),
@@ -88,7 +90,10 @@ export async function buildNative({
   const tools = findToolchain(env);
   const libtorch = (!resolve && builtOn(last, env)) || (await ensureLibtorch({ env, log }));
   return withLock(root, log, async () => {
-    const setup = digest([root, libtorch.path, libtorch.version, tools.compiler, tools.generator]);
+    const setup = digest([
+      ...[root, libtorch.path, libtorch.version, tools.compiler, tools.generator],
+      libtorch.cuda && findNvcc(env), // CMake remembers that it found none
+    ]);
     const { folder, record: recordFile, setup: setupFile, lock } = buildFolder(root);
     const same = readIfThere(setupFile) === setup;
     const before = readRecord(root); // read again: another process may have built while this one waited
@@ -111,6 +116,7 @@ export async function buildNative({
       source: libtorch.source,
       built: new Date().toISOString(),
       compiler: `${tools.compiler.path} ${tools.compiler.version}`,
+      cudaKernels: readIfThere(buildFolder(root).cudaKernels).trim(),
       inputs,
     };
     fs.writeFileSync(`${recordFile}.new`, JSON.stringify(record, null, 2) + '\n');

@@ -1,10 +1,8 @@
 /** What this machine has, as data: `cortorch doctor` prints it. Nothing here throws for something missing. */
-import fs from 'node:fs';
-import path from 'node:path';
 import { buildFolder, checkBuild, packageRoot, readRecord } from './build.mjs';
 import { cacheRoot, resolveLibtorch, SUPPORTED } from './libtorch.mjs';
 import { SetupError } from './setup-error.mjs';
-import { checkPlatform, findTool, findToolchain, thisPlatform } from './toolchain.mjs';
+import { checkPlatform, findNvcc, findTool, findToolchain, thisPlatform } from './toolchain.mjs';
 
 /**
  * @typedef {{ code: string, message: string }} Problem
@@ -31,34 +29,22 @@ export function describeSetup({ root = packageRoot, env = process.env } = {}) {
     libtorch: { supported: SUPPORTED, found, tried: libtorch.value?.tried ?? [] },
     /** What the addon was built on, whether or not it can be loaded now. */
     built: built && { ...built, addon: buildFolder(root).addon, usable: build.problem === null },
-    cuda: describeCuda((built ?? found)?.cuda ?? null, nvcc !== null),
+    cuda: describeCuda(built, (built ?? found)?.cuda ?? null, nvcc !== null),
     problems: [platform, toolchain, libtorch, build].flatMap(({ problem }) => problem ?? []),
   };
 }
 
 /**
- * Which variant is built, and why.
+ * Which variant is built, or would be, and why.
+ * @param {import('./build.mjs').BuildRecord | null} built
  * @param {string | null} cuda of the libtorch
  * @param {boolean} nvcc
  */
-function describeCuda(cuda, nvcc) {
+function describeCuda(built, cuda, nvcc) {
   if (!cuda) return { built: false, reason: 'libtorch is a CPU build' };
-  if (!nvcc)
-    return {
-      built: false,
-      reason: `libtorch is for CUDA ${cuda}, but there is no nvcc: the CPU variant is built on it`,
-    };
-  return {
-    built: false,
-    reason: `libtorch is for CUDA ${cuda}, but this version of cortorch has no CUDA kernels yet`,
-  };
-}
-
-/** @param {Record<string, string | undefined>} env */
-function findNvcc(env) {
-  const home = env.CUDA_HOME ?? env.CUDA_PATH ?? '/usr/local/cuda';
-  const beside = path.join(home, 'bin/nvcc');
-  return findTool('nvcc', env) ?? (fs.existsSync(beside) ? findTool(beside, env) : null);
+  if (built?.cudaKernels) return { built: built.cudaKernels.startsWith('built'), reason: built.cudaKernels };
+  const reason = nvcc ? 'nothing is built yet' : 'there is no nvcc: the CPU variant is built on it';
+  return { built: false, reason: `libtorch is for CUDA ${cuda}, but ${reason}` };
 }
 
 /**

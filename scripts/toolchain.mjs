@@ -150,6 +150,16 @@ function stripDistribution(text) {
   return text.replace(/\([^)]*\)/g, '');
 }
 
+/**
+ * CUDA's compiler, where CMakeLists.txt looks for it as well.
+ * @param {Record<string, string | undefined>} [env]
+ */
+export function findNvcc(env = process.env) {
+  const home = env.CUDA_HOME ?? env.CUDA_PATH ?? '/usr/local/cuda';
+  const beside = path.join(home, 'bin/nvcc');
+  return findTool('nvcc', env) ?? (fs.existsSync(beside) ? findTool(beside, env) : null);
+}
+
 /** @param {string} file */
 function isExecutable(file) {
   try {
