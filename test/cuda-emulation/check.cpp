@@ -1,6 +1,8 @@
 // Runs the CUDA kernels, compiled for the processor, on random sizes, and compares with loops in double that follow
 // the definition. Most inputs are small integers: every sum is then exact, and so is the comparison.
 // Usage: check <seed> <seconds>; prints one line per operation and precision, or the first difference.
+#include <sys/mman.h>
+
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
@@ -240,6 +242,65 @@ Case large() {
   return {g, one_of<int64_t>({63, 65, 100, 128, 131}), {}, {}, {}, {}};
 }
 
+// Tensors of more than 2³¹ elements, of which only the last location is ever touched: the rest of the address space
+// that they take stays without memory.
+template <class T>
+struct Sparse {
+  std::size_t bytes;
+  T* data;
+
+  explicit Sparse(int64_t count) : bytes(static_cast<std::size_t>(count) * sizeof(T)) {
+    void* at = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    data = at == MAP_FAILED ? nullptr : static_cast<T*>(at);
+  }
+  ~Sparse() {
+    if (data != nullptr) munmap(data, bytes);
+  }
+};
+
+void far() {
+  constexpr int64_t n = 16, batch = 17, locations = 2900 * 2900, last = locations - 1;
+  static_assert(locations * n * n > int64_t{1} << 31 && locations * n * batch > int64_t{1} << 31);
+  const Conv2dGeometry g{n, 2900, 2900, n, 1, 1};
+  const Precision p = Precision::bf16;
+  Sparse<bf16> w(locations * n * n), x(locations * batch * n), y(locations * batch * n);
+  Sparse<bf16> back(locations * batch * n), gradient(locations * n * n), delta(locations * batch * n);
+  for (const auto* each : {&w, &x, &y, &back, &gradient, &delta}) {
+    if (each->data == nullptr) return void(std::printf("far: not checked, there is no address space for it\n"));
+  }
+  bf16 *const wl = w.data + last * n * n, *const xl = x.data + last * batch * n, *const yl = y.data + last * batch * n;
+  bf16 *const bl = back.data + last * batch * n, *const gl = gradient.data + last * n * n;
+  for (int i = 0; i < n * n; ++i) wl[i] = from_float<bf16>(static_cast<float>(pick(-3, 3)));
+  for (int i = 0; i < batch * n; ++i) xl[i] = from_float<bf16>(static_cast<float>(pick(-3, 3)));
+  emulation::blocks_at_most = 1;
+  must(locally_connected2d_apply(g, batch, p, w.data, x.data, nullptr, Activation::identity, y.data, nullptr));
+  must(locally_connected2d_adjoint(g, batch, p, w.data, x.data, back.data, nullptr));
+  must(locally_connected2d_outer(g, batch, p, x.data, x.data, gradient.data, nullptr));
+  must(locally_connected2d_delta(g, batch, p, Activation::relu, x.data, y.data, delta.data, nullptr, nullptr));
+  emulation::blocks_at_most = ~0u;
+  const auto at = [](const bf16* m, int64_t row, int64_t column) { return to_float(m[row * n + column]); };
+  const auto equal = [](const char* what, float got, float expected) {
+    if (got == to_float(from_float<bf16>(expected))) return;
+    std::printf("DIFFERENCE: %s of more than 2^31 elements: %g, expected %g\n", what, got, expected);
+    std::exit(1);
+  };
+  for (int64_t i = 0; i < n; ++i) {
+    for (int64_t o = 0; o < n; ++o) {
+      float sum = 0;
+      for (int64_t b = 0; b < batch; ++b) sum += at(xl, b, i) * at(xl, b, o);
+      equal("outer", at(gl, i, o), sum);
+    }
+    for (int64_t b = 0; b < batch; ++b) {
+      float forward = 0, backward = 0;
+      for (int64_t k = 0; k < n; ++k) forward += at(xl, b, k) * at(wl, k, i), backward += at(xl, b, k) * at(wl, i, k);
+      equal("apply", at(yl, b, i), forward);
+      equal("adjoint", at(bl, b, i), backward);
+      equal("delta", at(delta.data + last * batch * n, b, i), forward > 0 ? at(xl, b, i) : 0);
+    }
+  }
+  std::printf("far: checked\n");
+}
+
 }  // namespace
 
 int main(int, char** arguments) {
@@ -248,6 +309,7 @@ int main(int, char** arguments) {
   random_bits.seed(seed);
   const auto start = std::chrono::steady_clock::now();
   const auto elapsed = [&] { return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count(); };
+  far();
   std::map<std::string, int> counts;
   const char* const operations[] = {"apply", "adjoint", "outer", "delta"};
   const char* const precisions[] = {"fp32", "tf32", "bf16"};

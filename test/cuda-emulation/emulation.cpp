@@ -16,6 +16,9 @@
 dim3 threadIdx, blockIdx;
 
 namespace emulation {
+
+unsigned blocks_at_most = ~0u;
+
 namespace {
 
 constexpr int warp_size = 32;
@@ -304,7 +307,8 @@ void launch(const cudaLaunchConfig_t& config, const std::function<void()>& threa
   memory.reset(static_cast<unsigned char*>(allocated));
   threads.resize(static_cast<std::size_t>(count));
   while (stacks.size() < threads.size()) stacks.emplace_back(new unsigned char[stack_size]);
-  for (unsigned block = 0; block < config.gridDim.x; ++block) {
+  const unsigned first = config.gridDim.x > blocks_at_most ? config.gridDim.x - blocks_at_most : 0;
+  for (unsigned block = first; block < config.gridDim.x; ++block) {
     blockIdx = dim3(block, 0, 0);
     std::memset(memory.get(), 0xff, memory_bytes);  // NaN
     cells.assign(memory_bytes / 2, Cell{});

@@ -45,6 +45,8 @@ struct cudaLaunchConfig_t {
 namespace emulation {
 // Runs `thread` once for each thread of each block, one block after the other.
 void launch(const cudaLaunchConfig_t& config, const std::function<void()>& thread);
+// Where a launch holds more blocks, only so many of its last ones run.
+extern unsigned blocks_at_most;
 }  // namespace emulation
 
 void __syncthreads();
