@@ -155,7 +155,7 @@ const MUTATIONS: [name: string, file: string, from: string, to: string][] = [
   ['delta: too few threads at once', 'locally_connected2d_delta.cu', 'b += at_once', 'b += at_once + 1'],
 ];
 
-const mutate = process.env.CORTORCH_MUTATIONS !== '1' && 'CORTORCH_MUTATIONS=1 runs it: a quarter of an hour';
+const mutate = process.env.CORTORCH_MUTATIONS !== '1' && 'CORTORCH_MUTATIONS=1 runs it, for some minutes';
 t.test('a broken kernel is found', { skip: skip || mutate, timeout: 3_600_000 }, async (t) => {
   for (const [name, file, from, to] of MUTATIONS) {
     const root = path.join(folder, 'broken');

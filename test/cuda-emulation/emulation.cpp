@@ -108,7 +108,9 @@ void go_to(int thread, void** save) {
 }
 
 void yield() {
-  if (++idle_switches > 4 * static_cast<long>(threads.size())) fail("not all threads reach a barrier or a warp's instruction");
+  if (++idle_switches > 4 * static_cast<long>(threads.size())) {
+    fail("not all threads reach a barrier or a warp's instruction");
+  }
   const int from = current;
   int next = from;
   do next = (next + 1) % static_cast<int>(threads.size());
@@ -272,7 +274,8 @@ void multiply_tf32(float* c, const uint32_t* a, const uint32_t* b) {
     float am[16][8], bm[8][8];
     for (int lane = 0; lane < warp_size; ++lane) {
       const int group = lane / 4, member = lane % 4;
-      const auto *al = static_cast<const uint32_t*>(warp.in[0][lane]), *bl = static_cast<const uint32_t*>(warp.in[1][lane]);
+      const auto* al = static_cast<const uint32_t*>(warp.in[0][lane]);
+      const auto* bl = static_cast<const uint32_t*>(warp.in[1][lane]);
       am[group][member] = tf32(al[0]), am[group + 8][member] = tf32(al[1]);
       am[group][member + 4] = tf32(al[2]), am[group + 8][member + 4] = tf32(al[3]);
       bm[member][group] = tf32(bl[0]), bm[member + 4][group] = tf32(bl[1]);
@@ -286,7 +289,8 @@ void multiply_bf16(float* c, const uint32_t* a, const uint32_t* b) {
     float am[16][16], bm[16][8];
     for (int lane = 0; lane < warp_size; ++lane) {
       const int group = lane / 4, k = lane % 4 * 2;
-      const auto *al = static_cast<const uint32_t*>(warp.in[0][lane]), *bl = static_cast<const uint32_t*>(warp.in[1][lane]);
+      const auto* al = static_cast<const uint32_t*>(warp.in[0][lane]);
+      const auto* bl = static_cast<const uint32_t*>(warp.in[1][lane]);
       for (int half = 0; half < 2; ++half) {
         am[group][k + half] = bf16_half(al[0], half), am[group + 8][k + half] = bf16_half(al[1], half);
         am[group][k + 8 + half] = bf16_half(al[2], half), am[group + 8][k + 8 + half] = bf16_half(al[3], half);

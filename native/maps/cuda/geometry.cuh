@@ -80,7 +80,8 @@ class Window {
   __device__ Meeting at(int index, Divisor channels) const {
     const int meeting = channels.quotient(index), i = columns_.quotient(meeting), j = meeting - i * w_.count;
     return {(h_.first_place + i * h_.place_step) * width_ + w_.first_place + j * w_.place_step,
-            (h_.first + i * h_.step) * kernel_w_ + w_.first + j * w_.step, index - meeting * static_cast<int>(channels.d)};
+            (h_.first + i * h_.step) * kernel_w_ + w_.first + j * w_.step,
+            index - meeting * static_cast<int>(channels.d)};
   }
 
  private:

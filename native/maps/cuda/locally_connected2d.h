@@ -38,8 +38,8 @@ cudaError_t locally_connected2d_adjoint(const Conv2dGeometry& geometry, int64_t 
 cudaError_t locally_connected2d_outer(const Conv2dGeometry& geometry, int64_t batch, Precision precision,
                                       const void* x, const void* delta, void* gradient, cudaStream_t stream);
 
-// δ = g ⊙ σ'(a) as a function of y = σ(a), and its sum over the batch into `bias_gradient`; either result is skipped
-// if null. `delta` may be `g` itself. Of the precision only the type in memory matters.
+// δ = g ⊙ σ'(a) as a function of y = σ(a), and its sum over the batch into `bias_gradient`; a result that is null
+// is skipped. `delta` may be `g` itself. Of the precision only the type in memory matters.
 cudaError_t locally_connected2d_delta(const Conv2dGeometry& geometry, int64_t batch, Precision precision,
                                       Activation activation, const void* g, const void* y, void* delta,
                                       void* bias_gradient, cudaStream_t stream);

@@ -59,7 +59,8 @@ cudaError_t locally_connected2d_adjoint(const Conv2dGeometry& geometry, int64_t 
                                         const void* v, const void* y, void* x, cudaStream_t stream) {
   Geometry g;
   if (!to_device(geometry, batch, g)) return cudaErrorInvalidValue;
-  return launch_product<Adjoint>(precision, int64_t{g.h.in} * g.w.in, g.batch, g.in_channels, stream, [&](auto element) {
+  const int64_t locations = int64_t{g.h.in} * g.w.in;
+  return launch_product<Adjoint>(precision, locations, g.batch, g.in_channels, stream, [&](auto element) {
     using T = decltype(element);
     const T *weight = static_cast<const T*>(v), *in = static_cast<const T*>(y);
     return typename Adjoint<T>::Arguments{g, Divisor(g.out_channels), weight, in, static_cast<T*>(x),

@@ -66,7 +66,8 @@ cudaError_t locally_connected2d_apply(const Conv2dGeometry& geometry, int64_t ba
                                       void* y, cudaStream_t stream) {
   Geometry g;
   if (!to_device(geometry, batch, g)) return cudaErrorInvalidValue;
-  return launch_product<Apply>(precision, int64_t{g.h.out} * g.w.out, g.batch, g.out_channels, stream, [&](auto element) {
+  const int64_t locations = int64_t{g.h.out} * g.w.out;
+  return launch_product<Apply>(precision, locations, g.batch, g.out_channels, stream, [&](auto element) {
     using T = decltype(element);
     const T *w = static_cast<const T*>(weight), *in = static_cast<const T*>(x);
     return typename Apply<T>::Arguments{g, Divisor(g.in_channels), w, in, static_cast<const T*>(bias),

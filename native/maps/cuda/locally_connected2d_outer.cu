@@ -60,7 +60,8 @@ cudaError_t locally_connected2d_outer(const Conv2dGeometry& geometry, int64_t ba
   Geometry g;
   if (!to_device(geometry, batch, g)) return cudaErrorInvalidValue;
   const int64_t locations = int64_t{g.h.out} * g.w.out;
-  return launch_product<Outer>(precision, locations, g.taps() * g.in_channels, g.out_channels, stream, [&](auto element) {
+  const int rows = g.taps() * g.in_channels;
+  return launch_product<Outer>(precision, locations, rows, g.out_channels, stream, [&](auto element) {
     using T = decltype(element);
     const T *in = static_cast<const T*>(x), *d = static_cast<const T*>(delta);
     return typename Outer<T>::Arguments{g, Divisor(g.in_channels), Divisor(g.w.kernel), in, d, static_cast<T*>(gradient),

@@ -109,7 +109,8 @@ at::Tensor locally_connected2d_delta(const Conv2dGeometry& geometry, Activation 
     sums = bias_gradient.mutable_data_ptr();
   }
   check_launch(locally_connected2d_delta(geometry, batch, precision_of(g), activation, from.const_data_ptr(),
-                                         out.const_data_ptr(), linear ? nullptr : delta.mutable_data_ptr(), sums, here.stream),
+                                         out.const_data_ptr(), linear ? nullptr : delta.mutable_data_ptr(), sums,
+                                         here.stream),
                geometry, batch);
   return delta;
 }

@@ -24,7 +24,8 @@ struct Panel {
   static __device__ __forceinline__ void load(T* panel, const T* any, int first_row, int row_count, int first_k,
                                               int k_count, bool vector, const Element& element) {
     if (vector) {
-      load_pieces<threads, 16 / static_cast<int>(sizeof(T))>(panel, any, first_row, row_count, first_k, k_count, element);
+      constexpr int piece = 16 / static_cast<int>(sizeof(T));
+      load_pieces<threads, piece>(panel, any, first_row, row_count, first_k, k_count, element);
     } else {
       load_pieces<threads, 1>(panel, any, first_row, row_count, first_k, k_count, element);
     }

@@ -1,14 +1,17 @@
 // The kernel of apply, adjoint and outer: for each location one matrix product C = A·B, whose operands are read
 // where they lie, a patch tap by tap. The three differ in what an operand's (row, k) means; a `Problem` says that.
 //
-// What bounds it: a weight is used once for each example. At batch 128 on an H100 (3.35 TB/s of HBM3), reading
-// each float once allows 0.84·10¹² weights/s, hence 0.84·10¹² × 256 = 214 TFLOP/s: more than fp32 can do (67, the
-// bound from batch 40 on), less than tf32 can (495 dense on paper; mma.sync reaches about two thirds). bf16
-// halves the bytes: 429 against 989. So: a tile covers the batch up to 128, that each weight comes from HBM once (further tiles of the
-// same location are neighbouring blocks, and find it in the second-level cache); weights and patches stream
-// through four stages of cp.async in 16-byte pieces, 57 KB in flight for each block. The patches come from that
-// cache: (batch / tile width) bytes for each byte of W, which is why tiles are as wide as the outputs allow.
-// ImageNet-LC's 240.7 M local weights are 963 MB in float: 0.29 ms for each of the three operations at batch ≤ 128.
+// What bounds it. A weight is used once for each example, so count bytes: 3.35 TB/s of an H100's HBM3 are 0.84·10¹²
+// floats a second, and at batch 128 (256 operations a weight) 214 TFLOP/s. The ordinary cores make 67: fp32 is bound
+// by arithmetic from batch 40 on. The tensor cores make 495 in tf32 by Hopper's own instructions, about 60 % of it by
+// mma.sync, which every processor from sm_80 on has; bf16 doubles both sides (429 of 989). ImageNet-LC's 240.7 M local
+// weights are 963 MB in float: 0.29 ms for each of the three operations if HBM were all.
+// So: a tile covers the batch up to 128, that weights come from HBM once (further tiles of a location are neighbouring
+// blocks, and find them in the second-level cache), and everything streams through four stages of cp.async in 16-byte
+// pieces, 48 KB in flight for each block of 128×128. Patches come from the second-level cache, batch / tile.n bytes for
+// each byte of W; with about 5.5 TB/s of it, it and not HBM is the bound to expect at batch 128: 82 % of HBM's rate at
+// 128 columns, 45 % at 48. Blocks of several neighbouring locations, whose patches overlap, would lift that.
+// All of this is arithmetic on paper: bench/lc_cuda.py measures.
 #pragma once
 
 #include "maps/cuda/geometry.cuh"
@@ -48,8 +51,8 @@ struct Store {
 };
 
 template <class Problem, class TileShape, class Multiply>
-__global__ void __launch_bounds__(TileShape::threads, TileShape::blocks) product(const typename Problem::Arguments arguments, int rows,
-                                                              int columns) {
+__global__ void __launch_bounds__(TileShape::threads, TileShape::blocks)
+    product(const typename Problem::Arguments arguments, int rows, int columns) {
   using T = typename Problem::Element;
   using A = typename Multiply::A;
   using B = typename Multiply::B;
@@ -68,7 +71,8 @@ __global__ void __launch_bounds__(TileShape::threads, TileShape::blocks) product
       A::template load<TileShape::threads>(a_panel(stage), problem.a_base(), first_row, rows, k, problem.depth,
                                            arguments.a_vector, [&](int row, int at) { return problem.a(row, at); });
       B::template load<TileShape::threads>(b_panel(stage), problem.b_base(), first_column, columns, k, problem.depth,
-                                           arguments.b_vector, [&](int column, int at) { return problem.b(column, at); });
+                                           arguments.b_vector,
+                                           [&](int column, int at) { return problem.b(column, at); });
     }
     commit_copies();  // also with nothing in it, so that the count of groups is the count of steps
   };
@@ -100,8 +104,9 @@ cudaError_t launch_tile(const typename Problem::Arguments& arguments, int64_t lo
   static_assert(stages * (Multiply::A::size + Multiply::B::size) * sizeof(typename Problem::Element) <= 99 * 1024,
                 "more shared memory than a block may have on sm_86 and sm_89");
   const auto kernel = product<Problem, TileShape, Multiply>;
-  const cudaError_t error = cudaFuncSetAttribute(reinterpret_cast<const void*>(kernel), cudaFuncAttributeMaxDynamicSharedMemorySize,
-                                                 static_cast<int>(config.dynamicSmemBytes));
+  const cudaError_t error =
+      cudaFuncSetAttribute(reinterpret_cast<const void*>(kernel), cudaFuncAttributeMaxDynamicSharedMemorySize,
+                           static_cast<int>(config.dynamicSmemBytes));
   if (error != cudaSuccess) return error;
   return cudaLaunchKernelEx(&config, kernel, arguments, rows, columns);
 }
@@ -129,13 +134,15 @@ cudaError_t launch_product(const typename Problem::Arguments& arguments, int64_t
 template <template <class> class Problem, class ArgumentsOf>
 cudaError_t launch_product(Precision precision, int64_t locations, int rows, int columns, cudaStream_t stream,
                            const ArgumentsOf& arguments_of) {
+  const auto of_float = arguments_of(float{});
+  const auto of_bf16 = arguments_of(bf16{});
   switch (precision) {
     case Precision::fp32:
-      return launch_product<Problem<float>, MultiplyFp32, false>(arguments_of(float{}), locations, rows, columns, stream);
+      return launch_product<Problem<float>, MultiplyFp32, false>(of_float, locations, rows, columns, stream);
     case Precision::tf32:
-      return launch_product<Problem<float>, MultiplyTf32, true>(arguments_of(float{}), locations, rows, columns, stream);
+      return launch_product<Problem<float>, MultiplyTf32, true>(of_float, locations, rows, columns, stream);
     case Precision::bf16:
-      return launch_product<Problem<bf16>, MultiplyBf16, true>(arguments_of(bf16{}), locations, rows, columns, stream);
+      return launch_product<Problem<bf16>, MultiplyBf16, true>(of_bf16, locations, rows, columns, stream);
   }
   return cudaErrorInvalidValue;
 }
