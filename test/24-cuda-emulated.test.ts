@@ -148,8 +148,8 @@ const MUTATIONS: [name: string, file: string, from: string, to: string][] = [
   [
     '32-bit offsets into W',
     'locally_connected2d_apply.cu',
-    'static_cast<int64_t>(location_) * g.taps()',
-    'location_ * g.taps()',
+    'const int64_t block = static_cast<int64_t>(location_)',
+    'const int block = location_',
   ],
   ['delta: no barrier', 'locally_connected2d_delta.cu', '  __syncthreads();', ''],
   ['delta: too few threads at once', 'locally_connected2d_delta.cu', 'b += at_once', 'b += at_once + 1'],
