@@ -17,12 +17,20 @@ export const activationNames: readonly ActivationName[] = ['identity', 'tanh', '
 
 /**
  * Fans of a dense layer are its inputs and outputs; those of convolutions, shared or not, k_h·k_w·in and
- * k_h·k_w·out. Biases start at zero.
+ * k_h·k_w·out. `glorot-uniform-location` counts k_h·k_w·in and out: each location as the dense map it is. Biases
+ * start at zero.
  */
 export type InitializerName =
-  'glorot-uniform' | 'glorot-normal' | 'he-uniform' | 'he-normal' | 'orthogonal' | 'zeros';
+  | 'glorot-uniform'
+  | 'glorot-uniform-location'
+  | 'glorot-normal'
+  | 'he-uniform'
+  | 'he-normal'
+  | 'orthogonal'
+  | 'zeros';
 export const initializerNames: readonly InitializerName[] = [
   'glorot-uniform',
+  'glorot-uniform-location',
   'glorot-normal',
   'he-uniform',
   'he-normal',

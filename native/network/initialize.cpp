@@ -15,8 +15,9 @@
 namespace cortorch {
 namespace {
 
-constexpr std::array<std::pair<std::string_view, Initializer>, 6> kNames{{
+constexpr std::array<std::pair<std::string_view, Initializer>, 7> kNames{{
     {"glorot-uniform", Initializer::glorot_uniform},
+    {"glorot-uniform-location", Initializer::glorot_uniform_location},
     {"glorot-normal", Initializer::glorot_normal},
     {"he-uniform", Initializer::he_uniform},
     {"he-normal", Initializer::he_normal},
@@ -56,7 +57,7 @@ Initializer initializer_from_name(std::string_view name) {
     if (known == name) return initializer;
   }
   TORCH_CHECK(false, "unknown initializer '", name,
-              "'; known are glorot-uniform, glorot-normal, he-uniform, he-normal, orthogonal, zeros");
+              "'; known are glorot-uniform, glorot-uniform-location, glorot-normal, he-uniform, he-normal, orthogonal, zeros");
 }
 
 void initialize(at::Tensor& tensor, Initializer initializer, int64_t fan_in, int64_t fan_out,
@@ -66,7 +67,8 @@ void initialize(at::Tensor& tensor, Initializer initializer, int64_t fan_in, int
   const double he = 2.0 / static_cast<double>(std::max<int64_t>(1, fan_in));
   switch (initializer) {
     // A uniform variable on ±a has variance a²/3.
-    case Initializer::glorot_uniform: return fill_uniform(tensor, std::sqrt(3 * glorot), random);
+    case Initializer::glorot_uniform:
+    case Initializer::glorot_uniform_location: return fill_uniform(tensor, std::sqrt(3 * glorot), random);
     case Initializer::he_uniform: return fill_uniform(tensor, std::sqrt(3 * he), random);
     case Initializer::glorot_normal: return fill_normal(tensor, std::sqrt(glorot), random);
     case Initializer::he_normal: return fill_normal(tensor, std::sqrt(he), random);

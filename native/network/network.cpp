@@ -83,7 +83,8 @@ void Network::add_layer(const LayerSpec& spec, LinearMapPtr map, uint64_t seed) 
   const std::size_t index = layers_.size();
   Layer layer{std::move(map), spec.activation, {}, {}, {}};
   layer.weight = pooled_empty(layer.map->weight_shape());
-  initialize(layer.weight, spec.initializer, layer.map->fan_in(), layer.map->fan_out(),
+  const bool by_location = spec.initializer == Initializer::glorot_uniform_location && spec.channels > 0;
+  initialize(layer.weight, spec.initializer, layer.map->fan_in(), by_location ? spec.channels : layer.map->fan_out(),
              RandomStream(seed, Purpose::weight, static_cast<uint32_t>(index)));
   layer.weight.set_requires_grad(true);
   if (spec.bias) {
