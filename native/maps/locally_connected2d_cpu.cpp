@@ -111,22 +111,25 @@ void apply_taps(const Conv2dGeometry& g, const Sizes& n, const W* weight, const 
   for (int64_t r = rows.begin; r < rows.end; ++r) std::fill_n(y + r * n.out + columns.begin, columns.size(), T{0});
 }
 
-// The patches of `rows` at one location, [rows, taps × in], out of the batch-last image.
+// The patches of `rows` at one location, [rows, taps × in], out of the batch-last image, in which every channel of a
+// pixel is a row of its own. `pointers` has room for taps × in.
 template <typename T>
-void pack_patch(const Conv2dGeometry& g, const Sizes& n, const T* x_last, int64_t oh, int64_t ow, Range rows, T* patch,
-                int64_t ld) {
+void pack_patch(const Conv2dGeometry& g, const Sizes& n, const T* x_last, int64_t oh, int64_t ow, Range rows,
+                const T** pointers, T* patch, int64_t ld) {
+  alignas(64) static constexpr T outside[kBatch] = {};
   const int64_t top = oh * g.stride_h - g.padding_h, left = ow * g.stride_w - g.padding_w;
   const int64_t stride = batch_stride(n.batch);
-  const Range kh_range = taps_in({0, g.in_height}, top, g.kernel_h, g.dilation_h);
-  const Range kw_range = taps_in({0, g.in_width}, left, g.kernel_w, g.dilation_w);
-  if (kh_range.size() * kw_range.size() < n.taps) std::fill_n(patch, rows.size() * ld, T{0});
-  for (int64_t kh = kh_range.begin; kh < kh_range.end; ++kh) {
-    for_runs(kw_range, g.dilation_w, [&](int64_t kw, int64_t count) {
-      const int64_t pixel = (top + kh * g.dilation_h) * g.in_width + left + kw * g.dilation_w;
-      transpose(x_last + pixel * n.in * stride + rows.begin, count * n.in, rows.size(), stride,
-                patch + (kh * g.kernel_w + kw) * n.in, ld);
-    });
+  const T** pointer = pointers;
+  for (int64_t kh = 0; kh < g.kernel_h; ++kh) {
+    const int64_t ih = top + kh * g.dilation_h;
+    for (int64_t kw = 0; kw < g.kernel_w; ++kw) {
+      const int64_t iw = left + kw * g.dilation_w;
+      const bool inside = ih >= 0 && ih < g.in_height && iw >= 0 && iw < g.in_width;
+      const T* pixel = x_last + (ih * g.in_width + iw) * n.in * stride + rows.begin;
+      for (int64_t c = 0; c < n.in; ++c) *pointer++ = inside ? pixel + c * stride : outside;
+    }
   }
+  transpose(pointers, n.taps * n.in, rows.size(), patch, ld);
 }
 
 // `bias` float, or null: only float32 has the fused epilogue.
@@ -139,7 +142,8 @@ void apply_kernel(const Conv2dGeometry& g, const Sizes& n, const W* weight, cons
   const int64_t depth = n.taps * n.in, ld = divide_up(depth, 16) * 16;
   const int64_t block = column_block(std::min(n.batch, kBatch));
   at::parallel_for(0, n.locations, n.grain(), [&](int64_t begin, int64_t end) {
-    static thread_local Scratch scratch;
+    static thread_local Scratch scratch, scratch_pointers;
+    const T** pointers = few ? scratch_pointers.get<const T*>(static_cast<std::size_t>(depth)) : nullptr;
     T* patch = few ? scratch.get<T>(static_cast<std::size_t>(std::min(n.batch, kBatch) * ld)) : nullptr;
     for (int64_t location = begin; location < end; ++location) {
       const int64_t oh = location / n.out_w, ow = location % n.out_w;
@@ -147,7 +151,7 @@ void apply_kernel(const Conv2dGeometry& g, const Sizes& n, const W* weight, cons
       T* y_here = y + location * n.batch * n.out;
       for (int64_t b = 0; b < n.batch; b += kBatch) {
         const Range rows{b, std::min(n.batch, b + kBatch)};
-        if (few) pack_patch(g, n, x_data, oh, ow, rows, patch, ld);
+        if (few) pack_patch(g, n, x_data, oh, ow, rows, pointers, patch, ld);
         for (int64_t c = 0; c < n.out; c += block) {
           const Range columns{c, std::min(n.out, c + block)};
           if (few) {

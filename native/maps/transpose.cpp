@@ -9,10 +9,11 @@ namespace {
 
 typedef float Vector8 __attribute__((vector_size(32), aligned(4)));
 
-// An 8×8 block in registers: three rounds of interleaving, 24 shuffles.
-CORTORCH_INLINE void transpose8(const float* in, int64_t ld_in, float* out, int64_t ld_out) {
+// An 8×8 block in registers: three rounds of interleaving, 24 shuffles. row(i) is where its i-th row begins.
+template <typename Row>
+CORTORCH_INLINE void transpose8(Row row, float* out, int64_t ld_out) {
   Vector8 r[8], s[8];
-  for (int i = 0; i < 8; ++i) r[i] = *reinterpret_cast<const Vector8*>(in + i * ld_in);
+  for (int i = 0; i < 8; ++i) r[i] = *reinterpret_cast<const Vector8*>(row(i));
   for (int i = 0; i < 4; ++i) {
     s[2 * i] = __builtin_shuffle(r[2 * i], r[2 * i + 1], (__attribute__((vector_size(32))) int){0, 8, 1, 9, 4, 12, 5, 13});
     s[2 * i + 1] = __builtin_shuffle(r[2 * i], r[2 * i + 1], (__attribute__((vector_size(32))) int){2, 10, 3, 11, 6, 14, 7, 15});
@@ -30,10 +31,26 @@ CORTORCH_INLINE void transpose8(const float* in, int64_t ld_in, float* out, int6
   for (int i = 0; i < 8; ++i) *reinterpret_cast<Vector8*>(out + i * ld_out) = s[i];
 }
 
-template <typename T>
-CORTORCH_INLINE void transpose_plain(const T* in, int64_t rows, int64_t columns, int64_t ld_in, T* out, int64_t ld_out) {
-  for (int64_t j = 0; j < columns; ++j) {
-    for (int64_t i = 0; i < rows; ++i) out[j * ld_out + i] = in[i * ld_in + j];
+constexpr int64_t kBlock = 8;
+
+// Blocks of 8×8, output rows outermost: writes that miss cost more than reads that miss. The last blocks overlap those
+// before them, which is cheaper than moving the rest one by one. row(i) is where the i-th row begins.
+template <typename Row>
+CORTORCH_INLINE void transpose_blocks(Row row, int64_t rows, int64_t columns, float* out, int64_t ld_out) {
+  for (int64_t j = 0; j < columns; j += kBlock) {
+    const int64_t jj = std::min(j, columns - kBlock);
+    for (int64_t i = 0; i < rows; i += kBlock) {
+      const int64_t ii = std::min(i, rows - kBlock);
+      transpose8([&](int k) { return row(ii + k) + jj; }, out + jj * ld_out + ii, ld_out);
+    }
+  }
+}
+
+template <typename T, typename Row>
+CORTORCH_INLINE void transpose_plain(Row row, int64_t rows, int64_t columns, T* out, int64_t ld_out) {
+  for (int64_t i = 0; i < rows; ++i) {
+    const T* in = row(i);
+    for (int64_t j = 0; j < columns; ++j) out[j * ld_out + i] = in[j];
   }
 }
 
@@ -41,21 +58,24 @@ CORTORCH_INLINE void transpose_plain(const T* in, int64_t rows, int64_t columns,
 
 CORTORCH_CLONES
 void transpose(const float* in, int64_t rows, int64_t columns, int64_t ld_in, float* out, int64_t ld_out) {
-  constexpr int64_t kBlock = 8;
-  if (rows < kBlock || columns < kBlock) return transpose_plain(in, rows, columns, ld_in, out, ld_out);
-  // Output rows outermost: writes that miss cost more than reads that miss. The last blocks overlap those before
-  // them, which is cheaper than moving the rest one by one.
-  for (int64_t j = 0; j < columns; j += kBlock) {
-    const int64_t jj = std::min(j, columns - kBlock);
-    for (int64_t i = 0; i < rows; i += kBlock) {
-      const int64_t ii = std::min(i, rows - kBlock);
-      transpose8(in + ii * ld_in + jj, ld_in, out + jj * ld_out + ii, ld_out);
-    }
-  }
+  const auto row = [=](int64_t i) { return in + i * ld_in; };
+  if (rows < kBlock || columns < kBlock) return transpose_plain(row, rows, columns, out, ld_out);
+  transpose_blocks(row, rows, columns, out, ld_out);
+}
+
+CORTORCH_CLONES
+void transpose(const float* const* rows, int64_t count, int64_t columns, float* out, int64_t ld_out) {
+  const auto row = [=](int64_t i) { return rows[i]; };
+  if (count < kBlock || columns < kBlock) return transpose_plain(row, count, columns, out, ld_out);
+  transpose_blocks(row, count, columns, out, ld_out);
 }
 
 void transpose(const double* in, int64_t rows, int64_t columns, int64_t ld_in, double* out, int64_t ld_out) {
-  transpose_plain(in, rows, columns, ld_in, out, ld_out);
+  transpose_plain([=](int64_t i) { return in + i * ld_in; }, rows, columns, out, ld_out);
+}
+
+void transpose(const double* const* rows, int64_t count, int64_t columns, double* out, int64_t ld_out) {
+  transpose_plain([=](int64_t i) { return rows[i]; }, count, columns, out, ld_out);
 }
 
 }  // namespace cortorch
