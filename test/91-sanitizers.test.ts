@@ -9,12 +9,12 @@ import os from 'node:os';
 import path from 'node:path';
 import t from 'tap';
 import { checkBuild, packageRoot } from '../scripts/build.mjs';
-import { findToolchain } from '../scripts/toolchain.mjs';
+import { findTool, findToolchain } from '../scripts/toolchain.mjs';
 
 const dir = fs.mkdtempSync(path.join(os.tmpdir(), 'cortorch-sanitizers-'));
 t.teardown(() => fs.rmSync(dir, { recursive: true, force: true }));
 
-const { libtorch } = checkBuild();
+const { libtorch, library } = checkBuild();
 const tools = findToolchain();
 const { NODE_OPTIONS: _, ...environment } = process.env;
 
@@ -27,12 +27,18 @@ function run(command: string, args: string[], env: NodeJS.ProcessEnv = {}) {
 /** Builds maps_check with these settings of CMake, in a folder of its own, and answers where it is. */
 function build(name: string, settings: Record<string, string>): string {
   const folder = path.join(dir, name);
-  const all = { LIBTORCH: libtorch.path, CORTORCH_NODE: 'OFF', CORTORCH_TESTS: 'ON', ...settings };
+  const all = {
+    LIBTORCH: libtorch.path,
+    CORTORCH_NODE: 'OFF',
+    CORTORCH_CUDA: 'OFF',
+    CORTORCH_TESTS: 'ON',
+    ...settings,
+  };
   const definitions = Object.entries(all).map(([key, value]) => `-D${key}=${value}`);
   const compiler = `-DCMAKE_CXX_COMPILER=${tools.compiler.path}`;
   const steps = [
     ['-S', packageRoot, '-B', folder, '-G', tools.generator, compiler, ...definitions],
-    ['--build', folder, '--parallel', String(os.availableParallelism())],
+    ['--build', folder, '--target', 'maps_check', '--parallel', String(os.availableParallelism())],
   ];
   for (const args of steps) {
     const { ended, output } = run(tools.cmake.path, args);
@@ -56,4 +62,24 @@ t.test('AddressSanitizer, UndefinedBehaviorSanitizer, LeakSanitizer', async (t) 
     /^(\d+) comparisons, (\d+) products .* checked, 0 failed$/m.exec(stdout) ?? [];
   t.ok(Number(comparisons) > 3000, `${comparisons} comparisons`);
   t.ok(Number(products) > 10_000, `${products} products of the micro-kernel were checked`);
+});
+
+const valgrind = findTool('valgrind');
+const whyNoValgrind = !valgrind
+  ? 'valgrind is not installed'
+  : libtorch.cuda !== null && 'valgrind cannot follow what a CUDA libtorch does when it is loaded';
+
+// Slow, so only a few sizes, but it sees what the sanitizers do not: libtorch and its micro-kernel themselves, values
+// that were never written, and the very library that the package has built.
+t.test('valgrind', { skip: whyNoValgrind }, async (t) => {
+  const program = build('plain', { CORTORCH_LIBRARY: library });
+  const options = ['-q', '--error-exitcode=9', '--leak-check=full', '--errors-for-leak-kinds=definite'];
+  const { ended, stdout, output } = run(
+    valgrind!.path,
+    [...options, program, '--cases', '12', '--threads', '1', '--networks', '0'],
+    // Its processor has no AVX-512.
+    { OMP_NUM_THREADS: '1', ATEN_CPU_CAPABILITY: 'default', ONEDNN_MAX_CPU_ISA: 'AVX2' },
+  );
+  t.equal(ended, 0, output.slice(-8000));
+  t.match(stdout, /^\d{3,} comparisons, .* 0 failed$/m);
 });

@@ -1,7 +1,7 @@
 // The linear maps over random sizes against plain loops, with every tensor in a heap block of exactly its size:
 // a program for AddressSanitizer, UndefinedBehaviorSanitizer and valgrind, which JavaScript's process is not.
 //
-//   maps_check [--seed N] [--cases N] [--threads N]
+//   maps_check [--seed N] [--cases N] [--threads N] [--networks 0]
 #include <ATen/Parallel.h>
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/empty.h>
@@ -213,7 +213,7 @@ void check_map(const std::string& name, const LinearMapPtr& map, int64_t batch, 
     outputs[i] = sigma(activation, sums[i] + bs[static_cast<std::size_t>(bias_index(*map, static_cast<int64_t>(i)))]);
   }
   const at::Tensor y = map->apply(w, x, b, activation);
-  const std::string with = " " + cortorch::activation_name(activation);
+  const std::string with = std::string(1, ' ') + cortorch::activation_name(activation);
   compare(name + with + " apply with bias", y, y_shape, outputs, largest(sums));
 
   // σ' as a function of the y that the map gave, so that a relu is not judged at its corner.
@@ -501,6 +501,7 @@ int main(int argc, char** argv) {
     if (i % 10 == 0) on_a_thread(name + " rules", [&] { check_rules(name, i % 20 == 10, random); });
   }
   for (const bool exact : {true, false}) {
+    if (argument(argc, argv, "--networks", 1) == 0) break;
     check::exact_results = exact;
     Random random(seed);
     on_a_thread("networks", [&] { check_networks(random); });
