@@ -222,6 +222,12 @@ function libraryFor(python: string): string | null {
 
 /** Layers */
 
+/** Of every side. Large pages where libtorch can ask for them: PyTorch's strongest form (cortorch asks by itself). */
+const environment = (threads: number) => ({
+  OMP_NUM_THREADS: String(threads),
+  THP_MEM_ALLOC_ENABLE: '1',
+});
+
 /** A first try of every form; those that are hopeless or do not fit stay out. */
 async function startLayer(setting: Setting, forms: readonly string[], layer: Layer) {
   const { python, threads, versions } = setting;
@@ -239,7 +245,7 @@ async function startLayer(setting: Setting, forms: readonly string[], layer: Lay
     }
     const given = { form, threads, layer, library: setting.library };
     const args = [besideThis('lc_layers.py'), JSON.stringify(given)];
-    const side = new Side(form, python, args, { OMP_NUM_THREADS: String(threads) });
+    const side = new Side(form, python, args, environment(threads));
     const said = (await side.read()) as unknown as Record<Direction, number> &
       Pick<Contestant, 'baseline' | 'norms'> & { version: string };
     versions.torch = said.version;
@@ -485,9 +491,7 @@ async function measureSteps(
             JSON.stringify({ preset: `${network}-lc`, rule, threads, batch, unit }),
           ]
         : [python, besideThis('lc_steps.py'), JSON.stringify({ form, rule, threads, local, dense })];
-    const side = new Side(`${STEP_FORMS[form]}, ${rule}`, command!, args, {
-      OMP_NUM_THREADS: String(threads),
-    });
+    const side = new Side(`${STEP_FORMS[form]}, ${rule}`, command!, args, environment(threads));
     try {
       const { parameters, version } = await side.read();
       if (version !== undefined) setting.versions.torch = String(version);

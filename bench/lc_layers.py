@@ -49,20 +49,16 @@ class Cortorch:
     """Its operators, with images and errors as they are between its layers: [H, W, B, C] in memory."""
 
     def __init__(self, form, g, x, weight, bias, delta):
-        self.x, self.weight, self.bias, self.delta = in_memory(x), weight, bias, in_memory(delta)
-        self.size, self.kernel = [g.height, g.width], [g.kernel] * 2
+        self.x, self.delta = in_memory(x).requires_grad_(), in_memory(delta)
+        self.weight, self.bias = weight.clone().requires_grad_(), bias
         self.rest = [g.stride] * 2, [g.padding] * 2, [1, 1]
 
     def forward(self):
         return torch.ops.cortorch.locally_connected2d(self.x, self.weight, self.bias, *self.rest)
 
     def gradients(self):
-        ops = torch.ops.cortorch
         y = self.forward()
-        return lambda y=y: (  # y stays in memory, as autograd's does
-            ops.locally_connected2d_adjoint(self.weight, self.delta, self.size, *self.rest),
-            ops.locally_connected2d_outer(self.x, self.delta, self.kernel, *self.rest),
-        )
+        return lambda: torch.autograd.grad(y, (self.x, self.weight), self.delta, retain_graph=True)
 
     def unpack(self, weight):
         return weight

@@ -172,7 +172,18 @@ export class Network implements Disposable {
    */
   async predict(images: Uint8Array | Float32Array): Promise<Float32Array> {
     const count = countExamples(images, this.spec.input);
-    return callAsync(() => this.#handle.predict(images, [count, ...this.spec.input], this.normalization));
+    const values = product(this.spec.input);
+    const outputs = countOutputs(this.spec);
+    const results = new Float32Array(count * outputs);
+    const most = evaluationBatch(this.spec);
+    for (let first = 0; first < count; first += most) {
+      const size = Math.min(most, count - first);
+      const slice = images.subarray(first * values, (first + size) * values);
+      const shape = [size, ...this.spec.input];
+      const part = await callAsync(() => this.#handle.predict(slice, shape, this.normalization));
+      results.set(part, first * outputs);
+    }
+    return results;
   }
 
   /**

@@ -23,17 +23,20 @@ LinearMapPtr saved_map(AutogradContext* ctx) {
 // y = W x is bilinear; so are the other two, and with z the third argument ⟨z, W x⟩ = ⟨Wᵀ z, x⟩ =
 // ⟨x ⊗ z, W⟩. Every derivative below is one reading of that line.
 struct Apply : Function<Apply> {
-  static at::Tensor forward(AutogradContext* ctx, const at::Tensor& weight, const at::Tensor& x, const LinearMapPtr& map) {
+  static at::Tensor forward(AutogradContext* ctx, const at::Tensor& weight, const at::Tensor& x,
+                            const std::optional<at::Tensor>& bias, const LinearMapPtr& map) {
     save(ctx, map, weight, x);
-    return map->apply(weight, x, {}, Activation::identity);
+    ctx->saved_data["has_bias"] = bias.has_value();
+    return map->apply(weight, x, bias.value_or(at::Tensor()), Activation::identity);
   }
   static variable_list backward(AutogradContext* ctx, const variable_list& grads) {
     const auto map = saved_map(ctx);
     const auto saved = ctx->get_saved_variables();
-    at::Tensor dw, dx;
+    at::Tensor dw, dx, db;
     if (ctx->needs_input_grad(0)) dw = differentiable_outer(map, saved[1], grads[0]);
     if (ctx->needs_input_grad(1)) dx = differentiable_adjoint(map, saved[0], grads[0]);
-    return {dw, dx, {}};
+    if (ctx->saved_data["has_bias"].toBool() && ctx->needs_input_grad(2)) db = map->sum_to_bias(grads[0]);
+    return {dw, dx, db, {}};
   }
 };
 
@@ -74,8 +77,9 @@ struct ChannelsFirst : Function<ChannelsFirst> {
 
 }  // namespace
 
-at::Tensor differentiable_apply(const LinearMapPtr& map, const at::Tensor& weight, const at::Tensor& x) {
-  return Apply::apply(weight, x, map);
+at::Tensor differentiable_apply(const LinearMapPtr& map, const at::Tensor& weight, const at::Tensor& x,
+                                const std::optional<at::Tensor>& bias) {
+  return Apply::apply(weight, x, bias, map);
 }
 
 at::Tensor differentiable_adjoint(const LinearMapPtr& map, const at::Tensor& v, const at::Tensor& y) {

@@ -2,12 +2,15 @@
 // the other two, so they can be differentiated any number of times, and there is nothing to write per map.
 #pragma once
 
+#include <optional>
+
 #include "maps/linear_map.h"
 
 namespace cortorch {
 
-// W x. x [batch, input_shape] → [batch, output_shape].
-at::Tensor differentiable_apply(const LinearMapPtr& map, const at::Tensor& weight, const at::Tensor& x);
+// W x + b. x [batch, input_shape], bias [bias_shape] or none → [batch, output_shape].
+at::Tensor differentiable_apply(const LinearMapPtr& map, const at::Tensor& weight, const at::Tensor& x,
+                                const std::optional<at::Tensor>& bias = std::nullopt);
 // Vᵀ y. y [batch, output_shape] → [batch, input_shape].
 at::Tensor differentiable_adjoint(const LinearMapPtr& map, const at::Tensor& v, const at::Tensor& y);
 // Σ_batch x ⊗ δ → weight_shape.

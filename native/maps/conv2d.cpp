@@ -57,6 +57,4 @@ at::Tensor Conv2d::delta(Activation activation, const at::Tensor& g, const at::T
 
 at::Tensor Conv2d::sum_to_bias(const at::Tensor& delta) const { return at::sum(delta, {0, 2, 3}); }
 
-at::Tensor Conv2d::bias_view(const at::Tensor& bias) const { return bias.unsqueeze(1).unsqueeze(2); }
-
 }  // namespace cortorch

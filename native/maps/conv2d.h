@@ -19,7 +19,6 @@ class Conv2d final : public LinearMap {
   at::Tensor delta(Activation activation, const at::Tensor& g, const at::Tensor& y,
                    at::Tensor& bias_gradient) const override;
   at::Tensor sum_to_bias(const at::Tensor& delta) const override;
-  at::Tensor bias_view(const at::Tensor& bias) const override;
 
   Shape input_shape() const override { return {g_.in_channels, g_.in_height, g_.in_width}; }
   Shape output_shape() const override { return {g_.out_channels, g_.out_height(), g_.out_width()}; }

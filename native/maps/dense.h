@@ -16,7 +16,6 @@ class Dense final : public LinearMap {
   at::Tensor delta(Activation activation, const at::Tensor& g, const at::Tensor& y,
                    at::Tensor& bias_gradient) const override;
   at::Tensor sum_to_bias(const at::Tensor& delta) const override;
-  at::Tensor bias_view(const at::Tensor& bias) const override { return bias; }
 
   Shape input_shape() const override { return {in_}; }
   Shape output_shape() const override { return {out_}; }

@@ -35,8 +35,6 @@ class LinearMap : public torch::CustomClassHolder {
   // Σ δ over the batch and over everything that shares a bias → bias_shape; of libtorch's own operations,
   // hence differentiable.
   virtual at::Tensor sum_to_bias(const at::Tensor& delta) const = 0;
-  // A view of the bias that broadcasts over [batch, output_shape].
-  virtual at::Tensor bias_view(const at::Tensor& bias) const = 0;
 
   virtual Shape input_shape() const = 0;
   virtual Shape output_shape() const = 0;

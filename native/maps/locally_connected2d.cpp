@@ -48,6 +48,4 @@ at::Tensor LocallyConnected2d::delta(Activation activation, const at::Tensor& g,
 
 at::Tensor LocallyConnected2d::sum_to_bias(const at::Tensor& delta) const { return at::sum(delta, 0).permute({1, 2, 0}); }
 
-at::Tensor LocallyConnected2d::bias_view(const at::Tensor& bias) const { return bias.permute({2, 0, 1}); }
-
 }  // namespace cortorch

@@ -1,6 +1,5 @@
 #include "maps/operators.h"
 
-#include <ATen/ops/add.h>
 #include <c10/util/Exception.h>
 #include <torch/library.h>
 
@@ -59,12 +58,13 @@ at::Tensor like_input(const at::Tensor& result, const at::Tensor& input, int64_t
   return result.reshape(shape);
 }
 
-at::Tensor with_bias(const char* op, const LinearMap& map, const at::Tensor& y, const std::optional<at::Tensor>& bias) {
-  if (!bias.has_value() || !bias->defined()) return y;
-  check_same(op, "x", y, "bias", *bias);
+// The bias, checked; none if it is undefined.
+std::optional<at::Tensor> checked_bias(const char* op, const LinearMap& map, const at::Tensor& x, const std::optional<at::Tensor>& bias) {
+  if (!bias.has_value() || !bias->defined()) return std::nullopt;
+  check_same(op, "x", x, "bias", *bias);
   TORCH_CHECK(bias->sizes() == at::IntArrayRef(map.bias_shape()), op, ": expected bias to be ",
               at::IntArrayRef(map.bias_shape()), ", but its shape is ", bias->sizes());
-  return at::add(y, map.bias_view(*bias));
+  return bias;
 }
 
 Conv2dGeometry geometry_of(const char* op, int64_t in_channels, int64_t in_height, int64_t in_width, int64_t out_channels,
@@ -93,12 +93,10 @@ struct Shared {
 };
 
 template <typename Kind>
-LinearMapPtr image_map(const char* op, const char* weight_name, int64_t channels, at::IntArrayRef input_size,
-                       const at::Tensor& weight, const ImageMapOptions& options) {
+LinearMapPtr image_map(const char* op, const char* weight_name, at::IntArrayRef input_size, const at::Tensor& weight,
+                       const ImageMapOptions& options) {
   TORCH_CHECK(weight.dim() == Kind::kRank, op, ": expected ", weight_name, " to be ", Kind::kWeight, ", but its shape is ", weight.sizes());
   TORCH_CHECK(input_size.size() == 2, op, ": expected input_size to be (height, width), but it has ", input_size.size(), " values");
-  TORCH_CHECK(channels < 0 || channels == weight.size(Kind::kIn), op, ": x has ", channels, " channels, but ", weight_name,
-              " ", weight.sizes(), " (", Kind::kWeight, ") takes ", weight.size(Kind::kIn));
   auto map = c10::make_intrusive<typename Kind::Map>(
       geometry_of(op, weight.size(Kind::kIn), input_size[0], input_size[1], weight.size(Kind::kOut),
                   weight.size(Kind::kKernel), weight.size(Kind::kKernel + 1), options));
@@ -111,7 +109,9 @@ LinearMapPtr image_map(const char* op, const char* weight_name, int64_t channels
 template <typename Kind>
 LinearMapPtr image_map_of(const char* op, const at::Tensor& x, const at::Tensor& weight, const ImageMapOptions& options) {
   check_images(op, "x", x);
-  return image_map<Kind>(op, "weight", x.size(1), x.sizes().slice(2), weight, options);
+  TORCH_CHECK(weight.dim() != Kind::kRank || x.size(1) == weight.size(Kind::kIn), op, ": x has ", x.size(1),
+              " channels, but weight ", weight.sizes(), " (", Kind::kWeight, ") takes ", weight.size(Kind::kIn));
+  return image_map<Kind>(op, "weight", x.sizes().slice(2), weight, options);
 }
 
 template <typename Kind>
@@ -119,7 +119,7 @@ at::Tensor image_apply(const char* op, const at::Tensor& x, const at::Tensor& we
                        const ImageMapOptions& options) {
   check_image_operands(op, "x", x, "weight", weight);
   const LinearMapPtr map = image_map_of<Kind>(op, x, weight, options);
-  return with_bias(op, *map, differentiable_apply(map, weight, x), bias);
+  return differentiable_apply(map, weight, x, checked_bias(op, *map, x, bias));
 }
 
 template <typename Kind>
@@ -127,7 +127,7 @@ at::Tensor image_adjoint(const char* op, const at::Tensor& v, const at::Tensor& 
                          const ImageMapOptions& options) {
   check_image_operands(op, "v", v, "y", y);
   check_images(op, "y", y);
-  const LinearMapPtr map = image_map<Kind>(op, "v", -1, input_size, v, options);
+  const LinearMapPtr map = image_map<Kind>(op, "v", input_size, v, options);
   TORCH_CHECK(y.sizes().slice(1) == at::IntArrayRef(map->output_shape()), op, ": images of ", input_size[0], "×",
               input_size[1], " give an output of ", at::IntArrayRef(map->output_shape()), ", but y's shape is ", y.sizes());
   return differentiable_adjoint(map, v, y);
@@ -167,8 +167,8 @@ LinearMapPtr conv2d_map(const char* op, const at::Tensor& x, const at::Tensor& w
 at::Tensor dense(const at::Tensor& x, const at::Tensor& weight, const std::optional<at::Tensor>& bias) {
   check_dense_operands("dense", "x", x, "weight", weight);
   const LinearMapPtr map = dense_map("dense", weight);
-  const at::Tensor y = differentiable_apply(map, weight, as_batch("dense", "x", x, weight.size(1)));
-  return like_input(with_bias("dense", *map, y, bias), x, weight.size(0));
+  const at::Tensor y = differentiable_apply(map, weight, as_batch("dense", "x", x, weight.size(1)), checked_bias("dense", *map, x, bias));
+  return like_input(y, x, weight.size(0));
 }
 
 at::Tensor dense_adjoint(const at::Tensor& v, const at::Tensor& y) {

@@ -162,7 +162,7 @@ struct DfaOutput : Function<DfaOutput> {
     const at::Tensor &x = saved[0], &shared_feedback = saved[1], &y = saved[2];
     const Local local = local_gradients(*map, saved_activation(ctx), grads[0], x, y, ctx->needs_input_grad(kWeight), wants_bias(ctx));
     variable_list result{{}, local.weight, local.bias, {}, {}, {}};
-    const at::Tensor error = local.delta.reshape({local.delta.size(0), -1});
+    const at::Tensor error = local.delta.flatten(1);
     const at::Tensor sent = shared_feedback.defined() ? broadcast(shared_feedback, error) : error;
     for (const int64_t width : ctx->saved_data["widths"].toIntVector()) result.push_back(sent.narrow(1, 0, width));
     return result;
