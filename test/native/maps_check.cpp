@@ -391,7 +391,7 @@ void check_training(const std::string& name, const cortorch::NetworkSpec& spec, 
   };
   const double before = loss();
   const std::vector<double> factors(3, 1.0);  // batches of 16, 16 and 5
-  for (uint32_t epoch = 0; epoch < 40; ++epoch) trainer.run(data, 16, 1, epoch, 0, factors, {}, stop);
+  for (uint32_t epoch = 0; epoch < 80; ++epoch) trainer.run(data, 16, 1, epoch, 0, factors, {}, stop);
   const double after = loss();
   ++comparisons;
   if (!(after < 0.7 * before)) fail(name + ": loss " + std::to_string(before) + " → " + std::to_string(after));
