@@ -60,8 +60,9 @@ export interface TrainingSettings extends FeedbackSettings {
  *   the copies of x and δ, transposed for the kernels, of the largest locally connected or conv2d layer (in + out);
  *   conv2d has its input and output twice more, in the memory layouts that libtorch computes it in
  *
- * It is an estimate, of which the presets of MNIST and CIFAR-10 were measured to need 0.8 to 1.1; the data set and
- * libtorch itself (about 0.2 GB) come on top.
+ * It is an estimate of training steps; the data set and libtorch itself (about 0.2 GB) come on top, and for a moment
+ * an evaluation (its activations, up to about 1 GB) and the saving of a checkpoint (two copies of the parameters and
+ * of the optimizer's state).
  *
  * @throws CortorchError ERR_INVALID_SPEC, ERR_INVALID_ARGUMENT, ERR_UNKNOWN_OPTION, ERR_UNUSED_OPTION
  */
