@@ -15,7 +15,9 @@ import {
 import {
   count,
   describeGeometry,
+  mixed,
   naive,
+  operands,
   outputSize,
   randomGeometries,
   shapesOf,
@@ -24,36 +26,6 @@ import {
 import { randomArray, relativeError, sameBits } from './support/numbers.js';
 
 const limits = { float32: 3e-6, float64: 1e-12 } as const;
-
-/** A geometry that has everything: rectangles, padding, a stride that leaves rows out, dilation. */
-const mixed: Geometry = {
-  batch: 5,
-  channels: [3, 4],
-  size: [9, 8],
-  kernel: [3, 2],
-  stride: [3, 2],
-  padding: [1, 0],
-  dilation: [1, 2],
-};
-
-function operands(g: Geometry, dtype: 'float32' | 'float64' = 'float32') {
-  const shapes = shapesOf(g, 'locally-connected2d');
-  const values = {
-    x: randomArray(count(shapes.x), 1),
-    weight: randomArray(count(shapes.weight), 2),
-    bias: randomArray(count(shapes.bias), 3),
-    delta: randomArray(count(shapes.y), 4),
-  };
-  const tensor = (data: Float32Array, shape: number[]): Tensor => Tensor.from(data, shape).to(dtype);
-  return {
-    values,
-    shapes,
-    x: tensor(values.x, shapes.x),
-    weight: tensor(values.weight, shapes.weight),
-    bias: tensor(values.bias, shapes.bias),
-    delta: tensor(values.delta, shapes.y),
-  };
-}
 
 /** Memory in the order of `permutation`, the shape as before. */
 function laidOut(tensor: Tensor, swaps: readonly (readonly [number, number])[]): Tensor {
@@ -68,7 +40,7 @@ t.test('apply, adjoint and outer against plain loops in float64', async (t) => {
   for (const [i, g] of [mixed, ...randomGeometries(80, 1)].entries()) {
     for (const dtype of i % 4 === 0 ? (['float32', 'float64'] as const) : (['float32'] as const)) {
       scope(() => {
-        const { values, shapes, x, weight, bias, delta } = operands(g, dtype);
+        const { values, shapes, x, weight, bias, delta } = operands(g, 'locally-connected2d', dtype);
         const want = naive(g, 'locally-connected2d', values);
         const check = (what: string, got: Tensor, expected: Float64Array, shape: number[]): void => {
           const name = `${describeGeometry(g)}, ${dtype}: ${what}`;
@@ -94,7 +66,7 @@ t.test('apply, adjoint and outer against plain loops in float64', async (t) => {
 t.test('with the same weights everywhere it is a convolution', async (t) => {
   for (const g of [mixed, ...randomGeometries(20, 2)]) {
     scope(() => {
-      const { x, delta } = operands(g);
+      const { x, delta } = operands(g, 'locally-connected2d');
       const [inputs, outputs] = g.channels;
       const [kh, kw] = g.kernel;
       const places = count(outputSize(g));
@@ -132,7 +104,7 @@ t.test('with the same weights everywhere it is a convolution', async (t) => {
 t.test('⟨W x, y⟩ = ⟨x, Wᵀ y⟩ = ⟨W, x ⊗ y⟩', async (t) => {
   for (const g of [mixed, ...randomGeometries(20, 3)]) {
     scope(() => {
-      const { x, weight, delta } = operands(g, 'float64');
+      const { x, weight, delta } = operands(g, 'locally-connected2d', 'float64');
       const [a, b, c] = [
         locallyConnected2d(x, weight, null, g).mul(delta).sum().item(),
         locallyConnected2dAdjoint(weight, delta, { ...g, inputSize: g.size })
@@ -166,7 +138,7 @@ t.test('operands that lie in memory in any order', async (t) => {
   };
   for (const g of [mixed, { ...mixed, channels: [17, 33], batch: 18 } as const]) {
     scope(() => {
-      const { x, weight, bias, delta, shapes } = operands(g);
+      const { x, weight, bias, delta, shapes } = operands(g, 'locally-connected2d');
       const same = (a: Tensor, b: Tensor, what: string): void => {
         t.strictSame(a.shape, b.shape, what);
         t.ok(relativeError(a.data() as Float32Array, b.data() as Float32Array) < 1e-6, what);
@@ -216,7 +188,7 @@ t.test('operands that lie in memory in any order', async (t) => {
       } as const;
       const next: Geometry = { ...mixed, ...one, stride: [1, 1], padding: [1, 1], dilation: [1, 1] };
       const y = locallyConnected2d(x, weight, bias, g);
-      const above = operands(next).weight;
+      const above = operands(next, 'locally-connected2d').weight;
       same(
         locallyConnected2d(y, above, null, next),
         locallyConnected2d(Tensor.from(y.data(), y.shape), above, null, next),
@@ -229,7 +201,7 @@ t.test('operands that lie in memory in any order', async (t) => {
 t.test('an empty batch', async (t) => {
   const g = { ...mixed, batch: 0 };
   scope(() => {
-    const { x, weight, bias, delta, shapes } = operands(g);
+    const { x, weight, bias, delta, shapes } = operands(g, 'locally-connected2d');
     t.strictSame(locallyConnected2d(x, weight, bias, g).shape, shapes.y);
     t.strictSame(locallyConnected2dAdjoint(weight, delta, { ...g, inputSize: g.size }).shape, shapes.x);
     const outer = locallyConnected2dOuter(x, delta, g);
@@ -240,7 +212,7 @@ t.test('an empty batch', async (t) => {
 
 t.test('two sizes of the input that give one of the output', async (t) => {
   scope(() => {
-    const { weight, delta } = operands(mixed);
+    const { weight, delta } = operands(mixed, 'locally-connected2d');
     const [height, width] = mixed.size;
     const exact = locallyConnected2dAdjoint(weight, delta, { ...mixed, inputSize: [height, width] });
     const fewer = locallyConnected2dAdjoint(weight, delta, { ...mixed, inputSize: [height, width - 1] });
@@ -254,7 +226,7 @@ t.test('two sizes of the input that give one of the output', async (t) => {
 t.test('the derivatives of each operation are made of the other two', async (t) => {
   for (const g of [mixed, ...randomGeometries(6, 4, 50_000)]) {
     scope(() => {
-      const { x, weight, bias, delta } = operands(g);
+      const { x, weight, bias, delta } = operands(g, 'locally-connected2d');
       const options = { ...g, inputSize: g.size };
       for (const leaf of [x, weight, bias, delta]) leaf.requiresGrad = true;
       const check = (what: string, y: Tensor, gradient: Tensor, want: [Tensor, Tensor][]): void => {
@@ -290,7 +262,7 @@ t.test('the derivatives of each operation are made of the other two', async (t) 
 
 t.test('what does not fit is named, with what would', async (t) => {
   scope(() => {
-    const { x, weight, bias, delta } = operands(mixed);
+    const { x, weight, bias, delta } = operands(mixed, 'locally-connected2d');
     const inputSize = mixed.size;
     const native = { code: 'ERR_NATIVE' };
     t.throws(() => locallyConnected2d(x, weight, bias), {
@@ -369,7 +341,10 @@ t.test('the bits do not depend on the number of threads', async (t) => {
 
 t.test('a second time, the same bits', async (t) => {
   scope(() => {
-    const { x, weight, bias, delta } = operands({ ...mixed, batch: 64, channels: [17, 33] });
+    const { x, weight, bias, delta } = operands(
+      { ...mixed, batch: 64, channels: [17, 33] },
+      'locally-connected2d',
+    );
     const twice = (f: () => Tensor): boolean =>
       sameBits(f().data() as Float32Array, f().data() as Float32Array);
     t.ok(twice(() => locallyConnected2d(x, weight, bias, mixed)));

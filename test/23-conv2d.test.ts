@@ -1,45 +1,16 @@
 /** The shared convolution against plain loops; test/python/gradcheck.py compares it with PyTorch's own functions. */
 import t from 'tap';
 import { conv2d, conv2dAdjoint, conv2dOuter, scope, Tensor } from '../lib/index.js';
-import { count, describeGeometry, naive, randomGeometries, shapesOf, type Geometry } from './support/maps.js';
-import { randomArray, relativeError } from './support/numbers.js';
+import { describeGeometry, mixed, naive, operands, randomGeometries } from './support/maps.js';
+import { relativeError } from './support/numbers.js';
 
 const limits = { float32: 3e-6, float64: 1e-12 } as const;
-
-const mixed: Geometry = {
-  batch: 5,
-  channels: [3, 4],
-  size: [9, 8],
-  kernel: [3, 2],
-  stride: [3, 2],
-  padding: [1, 0],
-  dilation: [1, 2],
-};
-
-function operands(g: Geometry, dtype: 'float32' | 'float64' = 'float32') {
-  const shapes = shapesOf(g, 'conv2d');
-  const values = {
-    x: randomArray(count(shapes.x), 1),
-    weight: randomArray(count(shapes.weight), 2),
-    bias: randomArray(count(shapes.bias), 3),
-    delta: randomArray(count(shapes.y), 4),
-  };
-  const tensor = (data: Float32Array, shape: number[]): Tensor => Tensor.from(data, shape).to(dtype);
-  return {
-    values,
-    shapes,
-    x: tensor(values.x, shapes.x),
-    weight: tensor(values.weight, shapes.weight),
-    bias: tensor(values.bias, shapes.bias),
-    delta: tensor(values.delta, shapes.y),
-  };
-}
 
 t.test('apply, adjoint and outer against plain loops in float64', async (t) => {
   for (const [i, g] of [mixed, ...randomGeometries(40, 11)].entries()) {
     for (const dtype of i % 4 === 0 ? (['float32', 'float64'] as const) : (['float32'] as const)) {
       scope(() => {
-        const { values, shapes, x, weight, bias, delta } = operands(g, dtype);
+        const { values, shapes, x, weight, bias, delta } = operands(g, 'conv2d', dtype);
         const want = naive(g, 'conv2d', values);
         const check = (what: string, got: Tensor, expected: Float64Array, shape: number[]): void => {
           const name = `${describeGeometry(g)}, ${dtype}: ${what}`;
@@ -60,7 +31,7 @@ t.test('apply, adjoint and outer against plain loops in float64', async (t) => {
 t.test('⟨W x, y⟩ = ⟨x, Wᵀ y⟩ = ⟨W, x ⊗ y⟩', async (t) => {
   for (const g of [mixed, ...randomGeometries(10, 12)]) {
     scope(() => {
-      const { x, weight, delta } = operands(g, 'float64');
+      const { x, weight, delta } = operands(g, 'conv2d', 'float64');
       const [a, b, c] = [
         conv2d(x, weight, null, g).mul(delta).sum().item(),
         conv2dAdjoint(weight, delta, { ...g, inputSize: g.size })
@@ -78,7 +49,7 @@ t.test('⟨W x, y⟩ = ⟨x, Wᵀ y⟩ = ⟨W, x ⊗ y⟩', async (t) => {
 t.test('an empty batch, and operands that are not contiguous', async (t) => {
   scope(() => {
     const none = { ...mixed, batch: 0 };
-    const { x, weight, bias, delta, shapes } = operands(none);
+    const { x, weight, bias, delta, shapes } = operands(none, 'conv2d');
     t.strictSame(conv2d(x, weight, bias, none).shape, shapes.y);
     t.strictSame(conv2dAdjoint(weight, delta, { ...none, inputSize: none.size }).shape, shapes.x);
     const outer = conv2dOuter(x, delta, none);
@@ -86,7 +57,7 @@ t.test('an empty batch, and operands that are not contiguous', async (t) => {
     t.ok(outer.data().every((value) => value === 0));
   });
   scope(() => {
-    const { x, weight, delta } = operands(mixed);
+    const { x, weight, delta } = operands(mixed, 'conv2d');
     const moved = (tensor: Tensor): Tensor => {
       const other = tensor.transpose(0, 2).transpose(1, 3);
       return Tensor.from(other.data(), other.shape).transpose(1, 3).transpose(0, 2);
@@ -108,7 +79,7 @@ t.test('an empty batch, and operands that are not contiguous', async (t) => {
 
 t.test('the derivatives of each operation are made of the other two', async (t) => {
   scope(() => {
-    const { values, x, weight, bias, delta } = operands(mixed);
+    const { values, x, weight, bias, delta } = operands(mixed, 'conv2d');
     const { biasSums } = naive(mixed, 'conv2d', values);
     const options = { ...mixed, inputSize: mixed.size };
     for (const leaf of [x, weight, bias, delta]) leaf.requiresGrad = true;
@@ -143,7 +114,7 @@ t.test('the derivatives of each operation are made of the other two', async (t) 
 
 t.test('what does not fit is named, with what would', async (t) => {
   scope(() => {
-    const { x, weight, delta } = operands(mixed);
+    const { x, weight, delta } = operands(mixed, 'conv2d');
     t.throws(() => conv2d(delta, weight, null, mixed), {
       code: 'ERR_NATIVE',
       message: /^conv2d: x has 4 channels, but weight .* takes 3/,

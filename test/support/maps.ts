@@ -1,5 +1,7 @@
 /** The maps of images straight from their definitions: loops in float64 that share nothing with the native code. */
+import { Tensor } from '../../lib/index.js';
 import { Random } from '../../lib/random.js';
+import { randomArray } from './numbers.js';
 
 export type MapName = 'locally-connected2d' | 'conv2d';
 
@@ -126,3 +128,34 @@ export const describeGeometry = (g: Geometry): string =>
   (['kernel', 'stride', 'padding', 'dilation'] as const)
     .map((name) => `${name} ${g[name].join('×')}`)
     .join(', ');
+
+/** A geometry that has everything: rectangles, padding, a stride that leaves rows out, dilation. */
+export const mixed: Geometry = {
+  batch: 5,
+  channels: [3, 4],
+  size: [9, 8],
+  kernel: [3, 2],
+  stride: [3, 2],
+  padding: [1, 0],
+  dilation: [1, 2],
+};
+
+/** Random tensors of the shapes that a map over images takes and gives, and their values. */
+export function operands(g: Geometry, kind: MapName, dtype: 'float32' | 'float64' = 'float32') {
+  const shapes = shapesOf(g, kind);
+  const values = {
+    x: randomArray(count(shapes.x), 1),
+    weight: randomArray(count(shapes.weight), 2),
+    bias: randomArray(count(shapes.bias), 3),
+    delta: randomArray(count(shapes.y), 4),
+  };
+  const tensor = (data: Float32Array, shape: number[]): Tensor => Tensor.from(data, shape).to(dtype);
+  return {
+    values,
+    shapes,
+    x: tensor(values.x, shapes.x),
+    weight: tensor(values.weight, shapes.weight),
+    bias: tensor(values.bias, shapes.bias),
+    delta: tensor(values.delta, shapes.y),
+  };
+}
