@@ -41,12 +41,30 @@ export { type Padding2d, type Size2d, type WindowOptions } from './model/geometr
 export { parseNetworkSpec, type LossName, type NetworkSpec, type ResolvedSpec } from './model/spec.js';
 export { trainingBudget, type BudgetOptions, type MemoryBudget } from './model/budget.js';
 
-export { ruleNames, type DfaFeedback, type RuleName } from './rules/rules.js';
-export { dfaHiddenLayer, dfaOutputLayer, layer, type LayerMap, type LayerOptions } from './rules/layer.js';
+export { ruleNames, type DfaFeedback, type RuleName, type TargetRuleName } from './rules/rules.js';
+export {
+  dfaHiddenLayer,
+  dfaOutputLayer,
+  layer,
+  targetLayer,
+  targetOutputLayer,
+  type InverseOptions,
+  type LayerMap,
+  type LayerOptions,
+} from './rules/layer.js';
 
 export { type BatchSource } from './training/batches.js';
 export { type OptimizerName, type OptimizerOptions } from './training/optimizer.js';
-export { type ScheduleName, type ScheduleOptions } from './training/schedule.js';
+export { type LrScheduleName, type LrScheduleOptions } from './training/lr-schedule.js';
+export {
+  type InverseLoss,
+  type LossReduction,
+  type Phase,
+  type ResolvedTargets,
+  type ScheduleName,
+  type TargetOptions,
+  type TargetStepLoss,
+} from './training/targets.js';
 export {
   Trainer,
   type EpochEvent,
@@ -62,7 +80,14 @@ export { Dataset, type Batch, type DatasetArrays, type Labels } from './data/dat
 export { fashionMnist, idxFolder, mnist, type LoadOptions, type TrainAndTest } from './data/index.js';
 
 export { liveTensors, Tensor, type TensorArray, type TensorDType } from './tensor/tensor.js';
-export { dense, denseAdjoint, denseOuter, softmaxCrossEntropy, squaredError } from './tensor/operations.js';
+export {
+  dense,
+  denseAdjoint,
+  denseOuter,
+  softmaxCrossEntropy,
+  squaredError,
+  type LossOptions,
+} from './tensor/operations.js';
 export {
   avgPool2d,
   conv2d,

@@ -25,6 +25,13 @@ export interface NativeMap {
   readonly dilation: Pair;
 }
 
+/** g(h) = σ(Vᵀh + c) of a layer. */
+export interface NativeInverse {
+  readonly weight: TensorHandle;
+  readonly bias: Optional;
+  readonly activation: string;
+}
+
 /** Of the locally connected map and of the convolution. */
 type NativeApply = (
   x: TensorHandle,
@@ -118,8 +125,35 @@ export interface NativeTensorFunctions {
     ports: readonly TensorHandle[],
     map: NativeMap,
   ): TensorHandle;
-  softmaxCrossEntropy(logits: TensorHandle, labels: TensorHandle): TensorHandle;
-  squaredError(outputs: TensorHandle, targets: TensorHandle): TensorHandle;
+  targetLayer(
+    x: TensorHandle,
+    weight: TensorHandle,
+    bias: Optional,
+    activation: string,
+    map: NativeMap,
+    settings: {
+      readonly rule: string;
+      readonly lossReduction: string;
+      readonly inverse: NativeInverse | 'transposed-jacobian' | null;
+    },
+  ): TensorHandle;
+  targetOutputLayer(
+    x: TensorHandle,
+    weight: TensorHandle,
+    bias: Optional,
+    activation: string,
+    map: NativeMap,
+    settings: {
+      readonly rule: string;
+      readonly loss: string;
+      readonly targetStep: number;
+      readonly targetStepLoss: string;
+      readonly inverse: NativeInverse | null;
+      readonly auxiliary: { readonly weight: TensorHandle; readonly bias: Optional } | null;
+    },
+  ): TensorHandle;
+  softmaxCrossEntropy(logits: TensorHandle, labels: TensorHandle, deliver: string): TensorHandle;
+  squaredError(outputs: TensorHandle, targets: TensorHandle, deliver: string): TensorHandle;
 }
 
 /** Sums over examples. */
@@ -127,6 +161,8 @@ export interface NativeCounts {
   loss: number;
   error: number;
   error5: number;
+  /** Of the learned inverses. */
+  inverse: number;
   examples: number;
 }
 
@@ -148,7 +184,7 @@ export interface DatasetHandle {
 }
 
 export interface NetworkHandle {
-  parameters(): { name: string; shape: number[]; trainable: boolean }[];
+  parameters(): { name: string; shape: number[]; role: 'forward' | 'inverse' | 'fixed' }[];
   threads(): number;
   read(): Promise<Float32Array[]>;
   write(values: readonly Float32Array[]): Promise<void>;
@@ -175,10 +211,25 @@ export interface NativeOptimizerState {
   parameters: Record<string, Float32Array>[];
 }
 
+export interface NativeOptimizerStates {
+  optimizer: NativeOptimizerState;
+  /** null: there are no inverses */
+  inverseOptimizer: NativeOptimizerState | null;
+}
+
+/** `epoch` and `step` are counted over the whole of training, `firstStep` within the epoch. */
+export interface NativePosition {
+  readonly seed: number;
+  readonly epoch: number;
+  readonly firstStep: number;
+  readonly step: number;
+  readonly phase: 'forward' | 'inverse' | 'both';
+}
+
 export interface TrainerHandle {
   run(
     dataset: DatasetHandle,
-    position: { batchSize: number; seed: number; epoch: number; firstStep: number },
+    position: NativePosition & { batchSize: number },
     lrFactors: Float64Array,
     sums: NativeCounts,
     job: number,
@@ -189,9 +240,10 @@ export interface TrainerHandle {
     targets: BigInt64Array | Float32Array,
     outputs: number,
     lrFactor: number,
+    position: NativePosition,
   ): Promise<NativePass>;
-  read(): Promise<NativeOptimizerState>;
-  write(state: NativeOptimizerState): Promise<void>;
+  read(): Promise<NativeOptimizerStates>;
+  write(states: NativeOptimizerStates): Promise<void>;
 }
 
 export interface Native {
@@ -210,7 +262,10 @@ export interface Native {
     loss: string,
     optimizer: object,
     normalization: NativeNormalization | null,
+    targets: object | null,
   ) => TrainerHandle;
+  /** Standard normal numbers: those that a layer's inverse is trained with at a step. */
+  noise(seed: number, layer: number, step: number, count: number): Float32Array;
   info(): { libtorch: string; cuda: boolean; threads: number; cpu: string };
   shutdown(): void;
 }

@@ -21,6 +21,7 @@ export async function evaluate(flags: Flags<'eval'>): Promise<number> {
   using network = new Network(config.network, {
     rule: config.rule,
     ...(config.dfaFeedback && { dfaFeedback: config.dfaFeedback }),
+    ...(config.auxiliary !== undefined && { auxiliary: config.auxiliary }),
     normalization: config.normalization,
     ...(threads !== undefined && { threads }),
     ...(device !== undefined && { device }),

@@ -5,14 +5,14 @@ import { Network } from '../model/network.js';
 import { writeCheckpoint } from '../training/checkpoint.js';
 import { integer } from './format.js';
 import type { Flags } from './options.js';
-import { dfaFeedbackSettings, loadModel } from './settings.js';
+import { auxiliarySettings, dfaFeedbackSettings, loadModel } from './settings.js';
 
 /** @returns the exit code */
 export async function init(flags: Flags<'init'>): Promise<number> {
   const { model, rule = 'bp', seed = 0, out } = flags;
   if (model === undefined) throw new CortorchError('ERR_USAGE', '--model is missing: --model mnist-fc');
   if (out === undefined) throw new CortorchError('ERR_USAGE', '--out is missing: --out FILE.pt');
-  const feedback = dfaFeedbackSettings(flags, rule);
+  const feedback = { ...dfaFeedbackSettings(flags, rule), ...auxiliarySettings(flags, rule) };
   using network = new Network(await loadModel(model), { rule, ...feedback, seed });
   await writeCheckpoint(out, {
     parameters: await network.stateDict(),
@@ -23,9 +23,10 @@ export async function init(flags: Flags<'init'>): Promise<number> {
     training: null,
   });
   const shared = flags.dfaFeedback === 'shared' ? ' --dfa-feedback shared' : '';
+  const outputs = flags.auxiliary === undefined ? '' : ` --auxiliary ${flags.auxiliary}`;
   console.error(
     `${out}: ${model} with ${rule}, seed ${seed}, ${integer(network.parameterCount)} parameters. ` +
-      `To train from it: cortorch train --model ${model} --rule ${rule}${shared} --init ${out}`,
+      `To train from it: cortorch train --model ${model} --rule ${rule}${shared}${outputs} --init ${out}`,
   );
   return 0;
 }

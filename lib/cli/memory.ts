@@ -6,7 +6,14 @@ import { budgetOf, requireMemoryForTraining, type MemoryBudget } from '../model/
 import type { DfaFeedback, RuleName } from '../rules/rules.js';
 import { resolveOptimizer, type OptimizerName } from '../training/optimizer.js';
 import { kebab, type Flags } from './options.js';
-import { dfaFeedbackSettings, loadModel, optimizerOf, optimizerSettingsOf } from './settings.js';
+import {
+  auxiliarySettings,
+  dfaFeedbackSettings,
+  inverseOptimizerOf,
+  loadModel,
+  optimizerOf,
+  trainingSettings,
+} from './settings.js';
 import { table } from './table.js';
 
 export interface Memory {
@@ -20,6 +27,7 @@ interface TrainingMemory extends MemoryBudget {
   readonly model: string;
   readonly rule: RuleName;
   readonly dfaFeedback?: DfaFeedback;
+  readonly auxiliary?: number;
   readonly optimizer: OptimizerName;
   readonly batchSize: number;
   /** null: it fits */
@@ -41,8 +49,18 @@ export async function describeMemory(flags: Flags<'doctor'>): Promise<Memory> {
   const { rule = 'bp', batchSize = 100 } = ofModel;
   const spec = await loadModel(model);
   const feedback = dfaFeedbackSettings(flags, rule);
-  const optimizer = resolveOptimizer(optimizerOf(optimizerSettingsOf(ofModel, model, rule)));
-  const training = { rule, dfaFeedback: feedback.dfaFeedback ?? null, optimizer, batchSize };
+  const outputs = auxiliarySettings(flags, rule);
+  const settings = trainingSettings(ofModel, spec, model, rule);
+  const optimizer = resolveOptimizer(optimizerOf(settings));
+  const inverse = inverseOptimizerOf(settings);
+  const training = {
+    rule,
+    dfaFeedback: feedback.dfaFeedback ?? null,
+    auxiliary: outputs.auxiliary ?? null,
+    optimizer,
+    inverseOptimizer: inverse === undefined ? null : resolveOptimizer(inverse),
+    batchSize,
+  };
   let problem: TrainingMemory['problem'] = null;
   try {
     requireMemoryForTraining(spec, training, { available });
@@ -50,7 +68,7 @@ export async function describeMemory(flags: Flags<'doctor'>): Promise<Memory> {
     if (!(error instanceof CortorchError)) throw error;
     problem = { code: error.code, message: error.message };
   }
-  const asked = { model, rule, ...feedback, optimizer: optimizer.type, batchSize };
+  const asked = { model, rule, ...feedback, ...outputs, optimizer: optimizer.type, batchSize };
   return { available, training: { ...asked, ...budgetOf(spec, training), problem } };
 }
 
@@ -61,6 +79,10 @@ export function memoryTable(available: number, training: TrainingMemory): string
   const rows: [string, number][] = [
     ['weights', training.weights],
     ['feedback', training.feedback],
+    ...(training.inverses > 0 ? [['inverses', training.inverses] as [string, number]] : []),
+    ...(training.auxiliaryWeights > 0
+      ? [['auxiliary weights', training.auxiliaryWeights] as [string, number]]
+      : []),
     ['gradients', training.gradients],
     ['optimizer state', training.optimizerState],
     ['activations', training.activations],

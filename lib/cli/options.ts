@@ -6,7 +6,14 @@
 import { CortorchError } from '../errors.js';
 import { dfaFeedbackNames, parseRule, ruleNames } from '../rules/rules.js';
 import { optimizerNames } from '../training/optimizer.js';
-import { scheduleNames } from '../training/schedule.js';
+import { hyperparameterNames } from '../training/hyperparameters.js';
+import { lrScheduleNames } from '../training/lr-schedule.js';
+import {
+  inverseLossNames,
+  lossReductionNames,
+  scheduleNames,
+  targetStepLossNames,
+} from '../training/targets.js';
 import { didYouMean } from '../suggest.js';
 import {
   belowOne,
@@ -26,7 +33,7 @@ interface Option<T> {
   readonly parse: Parser<T>;
   readonly describe: string;
   /** Heading of the help. */
-  readonly group: 'Data' | 'Model' | 'Optimizer' | 'Run';
+  readonly group: 'Data' | 'Model' | 'Target propagation' | 'Optimizer' | 'Run';
 }
 
 const option = <T>(group: Option<T>['group'], parse: Parser<T>, describe: string): Option<T> => ({
@@ -68,6 +75,44 @@ export const options = {
   ),
   init: option('Model', text, 'Checkpoint whose parameters to start from'),
 
+  schedule: option(
+    'Target propagation',
+    oneOf(scheduleNames),
+    'Both losses on every batch (parallel, default), or epochs by turns (alternating)',
+  ),
+  firstPhase: option(
+    'Target propagation',
+    oneOf(['inverse', 'forward'] as const),
+    'alternating: which epoch is first, inverse (default) or forward',
+  ),
+  noise: option(
+    'Target propagation',
+    noise,
+    'Deviation of the noise that inverses learn with: σ, or one for each inverse: a,b,c',
+  ),
+  inverseLoss: option(
+    'Target propagation',
+    oneOf(inverseLossNames),
+    'What inverses give back: noise-preserving (tp, dtp), de-noising (sdtp, ao-sdtp)',
+  ),
+  targetStep: option('Target propagation', positive, 'dtp: α, the step to the penultimate target'),
+  targetStepLoss: option(
+    'Target propagation',
+    oneOf(targetStepLossNames),
+    'dtp: α times the gradient of an example (default) or batch-mean loss',
+  ),
+  lossReduction: option(
+    'Target propagation',
+    oneOf(lossReductionNames),
+    'Local squared losses: sum over units (default) or mean',
+  ),
+  auxiliary: option('Target propagation', auxiliary, 'ao-sdtp: auxiliary outputs (default 512)'),
+
+  hyperparameters: option(
+    'Optimizer',
+    oneOf(hyperparameterNames),
+    "What a preset brings: tuned (default), or the paper's Table 5 to the letter",
+  ),
   optimizer: option('Optimizer', oneOf(optimizerNames), `${optimizerNames.join(', ')} (default adam)`),
   lr: option('Optimizer', positive, "Learning rate (default: the paper's for a preset, else PyTorch's)"),
   beta1: option('Optimizer', belowOne, 'Decay of the mean of gradients: adam'),
@@ -75,7 +120,14 @@ export const options = {
   eps: option('Optimizer', notNegative, 'Added to the denominator: adam, rmsprop'),
   momentum: option('Optimizer', belowOne, 'sgd, rmsprop (default 0)'),
   weightDecay: option('Optimizer', notNegative, 'Times the weight, added to the gradient (default 0)'),
-  lrSchedule: option('Optimizer', oneOf(scheduleNames), `${scheduleNames.join(', ')} (default constant)`),
+  inverseOptimizer: option('Optimizer', oneOf(optimizerNames), 'Of the learned inverses (default adam)'),
+  inverseLr: option('Optimizer', positive, 'The same settings for it'),
+  inverseBeta1: option('Optimizer', belowOne, ''),
+  inverseBeta2: option('Optimizer', belowOne, ''),
+  inverseEps: option('Optimizer', notNegative, ''),
+  inverseMomentum: option('Optimizer', belowOne, ''),
+  inverseWeightDecay: option('Optimizer', notNegative, ''),
+  lrSchedule: option('Optimizer', oneOf(lrScheduleNames), `${lrScheduleNames.join(', ')} (default constant)`),
   lrSteps: option(
     'Optimizer',
     list('epochs such as 30,60', count),
@@ -118,6 +170,15 @@ export const commandOptions = {
     'rule',
     'dfaFeedback',
     'init',
+    'schedule',
+    'firstPhase',
+    'noise',
+    'inverseLoss',
+    'targetStep',
+    'targetStepLoss',
+    'lossReduction',
+    'auxiliary',
+    'hyperparameters',
     'optimizer',
     'lr',
     'beta1',
@@ -125,6 +186,13 @@ export const commandOptions = {
     'eps',
     'momentum',
     'weightDecay',
+    'inverseOptimizer',
+    'inverseLr',
+    'inverseBeta1',
+    'inverseBeta2',
+    'inverseEps',
+    'inverseMomentum',
+    'inverseWeightDecay',
     'lrSchedule',
     'lrSteps',
     'lrDecay',
@@ -142,29 +210,25 @@ export const commandOptions = {
     'debug',
   ],
   eval: ['checkpoint', 'dataset', 'dataDir', 'batchSize', 'threads', 'device', 'precision', 'json', 'debug'],
-  init: ['model', 'rule', 'dfaFeedback', 'seed', 'out', 'debug'],
-  doctor: ['model', 'rule', 'dfaFeedback', 'optimizer', 'momentum', 'batchSize', 'json', 'debug'],
+  init: ['model', 'rule', 'dfaFeedback', 'auxiliary', 'seed', 'out', 'debug'],
+  doctor: [
+    'model',
+    'rule',
+    'dfaFeedback',
+    'auxiliary',
+    'optimizer',
+    'momentum',
+    'inverseOptimizer',
+    'inverseMomentum',
+    'batchSize',
+    'json',
+    'debug',
+  ],
 } as const satisfies Record<string, readonly OptionName[]>;
 
 export type CommandName = keyof typeof commandOptions;
 export type CommandOption<Command extends CommandName> = (typeof commandOptions)[Command][number];
 export type Flags<Command extends CommandName> = Given<CommandOption<Command>>;
-
-/** Settings of the documentation that no rule of this version uses, and what they belong to. */
-const later: Readonly<Record<string, string>> = {
-  schedule: 'target propagation',
-  noise: 'target propagation',
-  targetStep: 'target propagation',
-  alpha: 'target propagation',
-  auxiliary: 'rule ao-sdtp',
-  inverseOptimizer: 'target propagation',
-  inverseLr: 'target propagation',
-  inverseBeta1: 'target propagation',
-  inverseBeta2: 'target propagation',
-  inverseEps: 'target propagation',
-  inverseMomentum: 'target propagation',
-  inverseWeightDecay: 'target propagation',
-};
 
 /** `batchSize` as a flag: `batch-size`. */
 export const kebab = (name: string): string => name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
@@ -204,13 +268,6 @@ function unknown(
   known: readonly OptionName[],
   shown: (name: string) => string,
 ): CortorchError {
-  const owner = Object.hasOwn(later, camel(written)) ? later[camel(written)] : undefined;
-  if (owner !== undefined && known.includes('rule')) {
-    return new CortorchError(
-      'ERR_UNUSED_OPTION',
-      `${shown(written)} belongs to ${owner}, which this version of cortorch does not have; its rules are ${ruleNames.join(', ')}`,
-    );
-  }
   const names = known.map(kebab);
   const hint = didYouMean(written, names).replace(/mean (.*)\?/, (_, name: string) => `mean ${shown(name)}?`);
   return new CortorchError(
@@ -238,6 +295,20 @@ function precision(given: unknown): 'fp32' {
     );
   }
   return oneOf(['fp32'] as const)(given);
+}
+
+function noise(given: unknown): number | readonly number[] {
+  const sigmas = list('σ, a number of at least 0, or one for each inverse', notNegative)(given);
+  return sigmas.length === 1 ? sigmas[0]! : sigmas;
+}
+
+function auxiliary(given: unknown): number {
+  try {
+    return count(given);
+  } catch (error) {
+    if (!(error instanceof WrongValue)) throw error;
+    throw new WrongValue(`${error.message}; without auxiliary outputs the rule is sdtp`);
+  }
 }
 
 function numbers(what: string): Parser<readonly number[]> {

@@ -8,16 +8,26 @@ import type { TrainingSettings } from '../model/budget.js';
 import type { ResolvedSpec } from '../model/spec.js';
 import type { Normalization } from '../model/network.js';
 import { native } from '../native.js';
-import { resolveDfaFeedback, type DfaFeedback, type RuleName } from '../rules/rules.js';
-import { defaultsFor } from '../training/hyperparameters.js';
+import { inverseShapes } from '../model/inverses.js';
+import {
+  isTargetRule,
+  resolveAuxiliary,
+  resolveDfaFeedback,
+  targetRuleNames,
+  type DfaFeedback,
+  type RuleName,
+} from '../rules/rules.js';
+import { optimizerDefaults, settingsFor, type AdamSettings } from '../training/hyperparameters.js';
 import {
   optimizerNames,
   optimizerSettings,
   resolveOptimizer,
   type OptimizerName,
   type OptimizerOptions,
+  type ResolvedOptimizer,
 } from '../training/optimizer.js';
-import type { ScheduleName, ScheduleOptions } from '../training/schedule.js';
+import type { LrScheduleName, LrScheduleOptions } from '../training/lr-schedule.js';
+import { resolveTargets, type TargetOptions } from '../training/targets.js';
 import { readConfigFile, readSpecFile } from './config-file.js';
 import {
   commandOptions,
@@ -102,9 +112,10 @@ export async function resolveSettings(given: Settings, saved?: ResolvedSpec): Pr
     model,
     rule,
     ...dfaFeedbackSettings(given, rule),
-    ...pick(given, ['init']),
-    ...optimizerSettingsOf(given, model, rule),
-    ...scheduleSettings(given),
+    ...auxiliarySettings(given, rule),
+    ...pick(given, ['init', 'hyperparameters']),
+    ...trainingSettings(given, network, model, rule),
+    ...lrScheduleSettings(given),
     epochs: given.epochs ?? 10,
     ...pick(given, ['maxSteps']),
     seed: given.seed ?? 0,
@@ -134,18 +145,49 @@ export function optimizerOf(config: Pick<RunConfig, 'optimizer'> & Settings): Op
   return { type: config.optimizer, ...pick(config, OPTIMIZER_KEYS) };
 }
 
-export function scheduleOf(config: RunConfig): ScheduleOptions {
+/** undefined: there are no inverses */
+export function inverseOptimizerOf(config: Settings): OptimizerOptions | undefined {
+  const { inverseOptimizer: type } = config;
+  if (type === undefined) return undefined;
+  const given = OPTIMIZER_KEYS.map((key) => [key, config[inverseFlag(key)]] as const);
+  return { type, ...Object.fromEntries(given.filter(([, value]) => value !== undefined)) };
+}
+
+/** Of target propagation; nothing for the other rules. */
+export function targetsOf(config: Settings): TargetOptions {
+  const inverseOptimizer = inverseOptimizerOf(config);
+  return { ...pick(config, TARGET_KEYS), ...(inverseOptimizer && { inverseOptimizer }) };
+}
+
+export function lrScheduleOf(config: RunConfig): LrScheduleOptions {
   const { lrSchedule: type, lrSteps: steps, lrDecay: decay, warmupEpochs } = config;
   return { type, warmupEpochs, ...(steps && { steps }), ...(decay !== undefined && { decay }) };
 }
 
 /** What the memory of a run depends on, beside its network. */
 export function memorySettingsOf(config: RunConfig): TrainingSettings {
-  const { rule, dfaFeedback = null, batchSize } = config;
-  return { rule, dfaFeedback, optimizer: resolveOptimizer(optimizerOf(config)), batchSize };
+  const { rule, dfaFeedback = null, auxiliary = null, batchSize } = config;
+  const optimizer = resolveOptimizer(optimizerOf(config));
+  const inverse = inverseOptimizerOf(config);
+  const inverseOptimizer = inverse === undefined ? null : resolveOptimizer(inverse);
+  return { rule, dfaFeedback, auxiliary, optimizer, inverseOptimizer, batchSize };
 }
 
 const OPTIMIZER_KEYS = ['lr', 'beta1', 'beta2', 'eps', 'momentum', 'weightDecay'] as const;
+type OptimizerKey = (typeof OPTIMIZER_KEYS)[number];
+
+const inverseFlag = <T extends string>(key: T) =>
+  `inverse${key[0]!.toUpperCase()}${key.slice(1)}` as `inverse${Capitalize<T>}`;
+
+const TARGET_KEYS = [
+  'schedule',
+  'firstPhase',
+  'noise',
+  'inverseLoss',
+  'targetStep',
+  'targetStepLoss',
+  'lossReduction',
+] as const;
 
 /** `dfaFeedback`, under the rule that has it. @throws CortorchError ERR_UNUSED_OPTION */
 export function dfaFeedbackSettings(
@@ -156,26 +198,102 @@ export function dfaFeedbackSettings(
   return dfaFeedback === null ? {} : { dfaFeedback };
 }
 
-export function optimizerSettingsOf(
+/** `auxiliary`, under the rule that has it. @throws CortorchError ERR_UNUSED_OPTION */
+export function auxiliarySettings(
+  { auxiliary: given }: Pick<Settings, 'auxiliary'>,
+  rule: RuleName,
+): { readonly auxiliary?: number } {
+  const auxiliary = resolveAuxiliary(rule, given, '--auxiliary');
+  return auxiliary === null ? {} : { auxiliary };
+}
+
+/**
+ * The optimizers, and the settings of target propagation under its rules.
+ *
+ * @throws CortorchError ERR_UNUSED_OPTION, ERR_USAGE, ERR_INVALID_ARGUMENT; ERR_INVALID_SPEC for a network that the rule
+ *   cannot train
+ */
+export function trainingSettings(
   given: Settings,
+  network: ResolvedSpec,
   model: string,
   rule: RuleName,
 ): Pick<RunConfig, 'optimizer' | 'lr' | 'weightDecay'> & Settings {
-  const type: OptimizerName = given.optimizer ?? 'adam';
-  const used = optimizerSettings[type];
-  for (const key of OPTIMIZER_KEYS) {
-    if (given[key] === undefined || used.includes(key)) continue;
-    const users = optimizerNames.filter((name) => optimizerSettings[name].includes(key)).join(' or ');
-    throw unused(key, `optimizer ${type}`, `choose --optimizer ${users}, or leave it out`);
+  const schedule = isTargetRule(rule) ? (given.schedule ?? 'parallel') : null;
+  const defaults = settingsFor(model, rule, schedule, given.hyperparameters);
+  if (given.hyperparameters === 'paper' && defaults === undefined) {
+    const what = schedule === null ? rule : `${rule} ${schedule}`;
+    throw unused('hyperparameters', `${model} with ${what}, for which the paper gives none`, 'leave it out');
   }
-  const resolved = resolveOptimizer({ ...defaultsFor(model, rule, type), ...pick(given, OPTIMIZER_KEYS) });
-  const { lr, weightDecay } = resolved;
-  const keys = OPTIMIZER_KEYS.filter((key) => used.includes(key));
-  return { optimizer: type, ...pick(resolved, keys), lr, weightDecay };
+  const forward = optimizerFlags(given, (key) => key, 'optimizer', defaults?.forward);
+  const { type: optimizer, ...values } = forward;
+  const settings = { optimizer, ...values };
+  if (!isTargetRule(rule)) {
+    for (const key of [...TARGET_KEYS, 'inverseOptimizer', ...OPTIMIZER_KEYS.map(inverseFlag)] as const) {
+      if (given[key] === undefined) continue;
+      throw unused(
+        key,
+        `rule ${rule}`,
+        `choose a rule of target propagation (${targetRuleNames.join(', ')}), or leave it out`,
+      );
+    }
+    return settings;
+  }
+  const inverse = optimizerFlags(given, inverseFlag, 'inverseOptimizer', defaults?.inverse);
+  const { type: inverseOptimizer, ...inverseValues } = inverse;
+  const targets = {
+    ...(defaults?.noise !== undefined && { noise: defaults.noise }),
+    ...(rule === 'dtp' && defaults?.targetStep !== undefined && { targetStep: defaults.targetStep }),
+    ...pick(given, TARGET_KEYS),
+  };
+  const count = inverseShapes(network, { rule, auxiliary: resolveAuxiliary(rule) }).length;
+  const resolved = resolveTargets(rule, targets, count, (name) => `--${kebab(name)}`)!;
+  const { firstPhase, noise, inverseLoss, targetStep, targetStepLoss, lossReduction } = resolved;
+  return {
+    ...settings,
+    inverseOptimizer,
+    ...Object.fromEntries(Object.entries(inverseValues).map(([key, value]) => [inverseFlag(key), value])),
+    schedule: resolved.schedule,
+    ...(firstPhase !== null && { firstPhase }),
+    noise: targets.noise ?? noise[0]!,
+    inverseLoss,
+    ...(targetStep !== null && { targetStep }),
+    ...(targetStepLoss !== null && { targetStepLoss }),
+    lossReduction,
+  };
 }
 
-function scheduleSettings(given: Settings): Pick<RunConfig, 'lrSchedule' | 'warmupEpochs'> & Settings {
-  const lrSchedule: ScheduleName = given.lrSchedule ?? 'constant';
+/** One optimizer's settings, those that it uses. */
+function optimizerFlags(
+  given: Settings,
+  flag: (key: OptimizerKey) => OptionName,
+  kind: 'optimizer' | 'inverseOptimizer',
+  defaults: AdamSettings | undefined,
+): Pick<ResolvedOptimizer, 'type' | 'lr' | 'weightDecay'> & Partial<ResolvedOptimizer> {
+  const type: OptimizerName = given[kind] ?? 'adam';
+  const used = optimizerSettings[type];
+  const values: Partial<Record<OptimizerKey, number>> = {};
+  for (const key of OPTIMIZER_KEYS) {
+    const name = flag(key) as keyof Settings;
+    if (given[name] === undefined) continue;
+    if (!used.includes(key)) {
+      const users = optimizerNames.filter((other) => optimizerSettings[other].includes(key)).join(' or ');
+      throw unused(
+        name,
+        `${kebab(kind).replace('-', ' ')} ${type}`,
+        `choose --${kebab(kind)} ${users}, or leave it out`,
+      );
+    }
+    values[key] = given[name] as number;
+  }
+  const resolved = resolveOptimizer({ ...optimizerDefaults(defaults, type), ...values });
+  const { lr, weightDecay } = resolved;
+  const keys = OPTIMIZER_KEYS.filter((key) => used.includes(key));
+  return { type, ...pick(resolved, keys), lr, weightDecay };
+}
+
+function lrScheduleSettings(given: Settings): Pick<RunConfig, 'lrSchedule' | 'warmupEpochs'> & Settings {
+  const lrSchedule: LrScheduleName = given.lrSchedule ?? 'constant';
   const warmupEpochs = given.warmupEpochs ?? 0;
   if (lrSchedule !== 'step') {
     for (const key of ['lrSteps', 'lrDecay'] as const) {

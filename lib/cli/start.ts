@@ -4,8 +4,7 @@ import { mnist } from '../data/index.js';
 import { CortorchError } from '../errors.js';
 import { Network } from '../model/network.js';
 import { preset } from '../model/presets.js';
-import type { RuleName } from '../rules/rules.js';
-import { defaultsFor, paper } from '../training/hyperparameters.js';
+import { optimizerDefaults, paper, settingsFor } from '../training/hyperparameters.js';
 import { Trainer, type EpochEvent } from '../training/trainer.js';
 import { holdOut } from './data.js';
 import { integer, percent, plural } from './format.js';
@@ -17,11 +16,12 @@ const MODEL = 'mnist-fc';
 const SEED = 1;
 const VALIDATION = 5000;
 
-const RULES: Readonly<Record<RuleName, string>> = {
+const RULES = {
   bp: 'backpropagation',
   fa: 'feedback alignment',
   dfa: 'direct feedback alignment',
-};
+} as const;
+type RuleName = keyof typeof RULES;
 
 /**
  * @param args `--epochs N`, or nothing
@@ -69,7 +69,10 @@ async function compareRules(epochs: number, progress: Progress, signal: AbortSig
           `${plural(epochs, 'epoch')} each, on ${plural(network.threads, 'thread')}`,
       );
     }
-    const trainer = new Trainer(network, { optimizer: defaultsFor(MODEL, rule), seed: SEED });
+    const trainer = new Trainer(network, {
+      optimizer: optimizerDefaults(settingsFor(MODEL, rule, null)?.forward),
+      seed: SEED,
+    });
     const label = rule.padEnd(4);
     const passes: EpochEvent[] = [];
     for await (const event of trainer.fit(data.train, { epochs, test: data.test, signal })) {

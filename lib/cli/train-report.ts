@@ -55,15 +55,16 @@ export class TrainReport {
     }
     this.#progress.clear();
     this.#print(event);
-    const { epoch, train, validation, test, seconds, imagesPerSecond, partial } = event;
+    const { epoch, phase, train, validation, test, seconds, imagesPerSecond, partial } = event;
     const errors = [
       `train ${percent(train.error)}`,
       ...(validation ? [`validation ${percent(validation.error)}`] : []),
       ...(test ? [`test ${percent(test.error)}`] : []),
     ];
     this.note(
-      `epoch ${epoch}/${this.#epochs}${partial ? ' (a part)' : ''}  error: ${errors.join(', ')}  ` +
-        `loss ${significant(train.loss)}  ${duration(seconds)}, ${integer(imagesPerSecond)} images/s`,
+      `epoch ${epoch}/${this.#epochs}${phase === 'inverse' ? ' (inverses)' : ''}${partial ? ' (a part)' : ''}  ` +
+        `error: ${errors.join(', ')}  loss ${significant(train.loss)}` +
+        `${train.inverseLoss === undefined ? '' : `, of inverses ${significant(train.inverseLoss)}`}  ${duration(seconds)}, ${integer(imagesPerSecond)} images/s`,
     );
   }
 

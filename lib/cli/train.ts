@@ -13,11 +13,12 @@ import type { Flags } from './options.js';
 import { goOn } from './resume.js';
 import {
   gatherSettings,
+  lrScheduleOf,
   memorySettingsOf,
   normalizationOf,
   optimizerOf,
   resolveSettings,
-  scheduleOf,
+  targetsOf,
   type RunConfig,
 } from './settings.js';
 import { TrainReport } from './train-report.js';
@@ -44,6 +45,7 @@ export async function train(flags: Flags<'train'>): Promise<number> {
   using network = new Network(config.network, {
     rule: config.rule,
     ...(config.dfaFeedback && { dfaFeedback: config.dfaFeedback }),
+    ...(config.auxiliary !== undefined && { auxiliary: config.auxiliary }),
     seed: config.seed,
     threads: config.threads,
     device: config.device,
@@ -55,7 +57,8 @@ export async function train(flags: Flags<'train'>): Promise<number> {
     optimizer: optimizerOf(config),
     batchSize: config.batchSize,
     seed: config.seed,
-    schedule: scheduleOf(config),
+    lrSchedule: lrScheduleOf(config),
+    ...targetsOf(config),
   });
   if (from) {
     await network.loadStateDict(from.parameters);
@@ -147,11 +150,12 @@ async function startFrom(file: string, network: Network): Promise<void> {
 
 function modelConfig(config: RunConfig, network: Network): ModelConfig {
   const { model, dataset } = config;
-  const { spec, rule, dfaFeedback, normalization, seed } = network;
+  const { spec, rule, dfaFeedback, auxiliary, normalization, seed } = network;
   return {
     network: spec,
     rule,
     ...(dfaFeedback && { dfaFeedback }),
+    ...(auxiliary !== null && { auxiliary }),
     normalization,
     seed,
     model,

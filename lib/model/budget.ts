@@ -2,14 +2,22 @@
 
 import { CortorchError, invalid, isCount } from '../errors.js';
 import { availableMemory, formatBytes } from '../memory.js';
-import { parseRule, resolveDfaFeedback, type DfaFeedback, type RuleName } from '../rules/rules.js';
+import {
+  isTargetRule,
+  parseRule,
+  resolveAuxiliary,
+  resolveDfaFeedback,
+  type DfaFeedback,
+  type RuleName,
+} from '../rules/rules.js';
 import {
   resolveOptimizer,
   statesPerParameter,
   type OptimizerOptions,
   type ResolvedOptimizer,
 } from '../training/optimizer.js';
-import { inferShapes, parametricShapes, product } from './shapes.js';
+import { auxiliaryShapes, inverseShapes, type InverseSettings } from './inverses.js';
+import { inferShapes, parametricShapes, product, type Shape } from './shapes.js';
 import { parseNetworkSpec, type NetworkSpec, type ResolvedSpec } from './spec.js';
 
 /** Bytes. */
@@ -17,6 +25,10 @@ export interface MemoryBudget {
   readonly weights: number;
   /** Of fa and dfa. */
   readonly feedback: number;
+  /** Learned, of target propagation. */
+  readonly inverses: number;
+  /** Of the random features of ao-sdtp. */
+  readonly auxiliaryWeights: number;
   readonly gradients: number;
   readonly optimizerState: number;
   /** All that a batch needs: see {@link trainingBudget}. */
@@ -29,21 +41,26 @@ export interface BudgetOptions {
   readonly rule?: RuleName;
   /** Default `per-layer`; rule dfa only. */
   readonly dfaFeedback?: DfaFeedback;
+  /** Rule ao-sdtp only; default 512. */
+  readonly auxiliary?: number;
   /** Default: Adam. */
   readonly optimizer?: OptimizerOptions;
+  /** Of the inverses, under target propagation; default: Adam. */
+  readonly inverseOptimizer?: OptimizerOptions;
   /** Default 100. */
   readonly batchSize?: number;
 }
 
 /** What the parameters' memory depends on, beside the spec. */
-interface FeedbackSettings {
-  readonly rule: RuleName;
+interface ParameterSettings extends InverseSettings {
   readonly dfaFeedback: DfaFeedback | null;
 }
 
 /** What a training step's memory depends on, beside the spec. */
-export interface TrainingSettings extends FeedbackSettings {
+export interface TrainingSettings extends ParameterSettings {
   readonly optimizer: ResolvedOptimizer;
+  /** null: there are no inverses */
+  readonly inverseOptimizer: ResolvedOptimizer | null;
   readonly batchSize: number;
 }
 
@@ -52,13 +69,16 @@ export interface TrainingSettings extends FeedbackSettings {
  * - weights: the trainable parameters, biases included
  * - feedback: under fa the weights of all layers but the lowest; under dfa classes × units of every hidden layer,
  *   or of the largest one if it is shared
- * - gradients: one for each trainable parameter
+ * - inverses: under target propagation the weights and biases of the learned inverses; auxiliary: the random features
+ *   of ao-sdtp
+ * - gradients: one for each trainable parameter, those of the inverses too
  * - optimizer state: adam 2 for each, sgd with momentum 1, rmsprop 1 (with momentum 2)
  * - activations, for each example of the batch: the input, the output of every layer (a flatten copies into the
  *   order (C, H, W); max pooling has 8 bytes more for each output: where it came from), at the layer where it is
  *   most the errors of the backward sweep (the gradient that arrives, δ, and what is sent down: 2 · out + in), and
  *   the copies of x and δ, transposed for the kernels, of the largest locally connected or conv2d layer (in + out);
- *   conv2d has its input and output twice more, in the memory layouts that libtorch computes it in
+ *   conv2d has its input and output twice more, in the memory layouts that libtorch computes it in; under target
+ *   propagation one layer's targets or its inverse's training come on top (3 · (in + out))
  *
  * It is an estimate of training steps; the data set and libtorch itself (about 0.2 GB) come on top, and for a moment
  * an evaluation (its activations, up to about 1 GB) and the saving of a checkpoint (two copies of the parameters and
@@ -70,46 +90,71 @@ export function trainingBudget(spec: NetworkSpec, options: BudgetOptions = {}): 
   const { batchSize = 100 } = options;
   if (!isCount(batchSize)) throw invalid('batchSize', 'a positive integer', batchSize);
   const rule = parseRule(options.rule ?? 'bp');
+  const { optimizer, inverseOptimizer } = options;
+  if (inverseOptimizer !== undefined && !isTargetRule(rule)) {
+    throw new CortorchError(
+      'ERR_UNUSED_OPTION',
+      `inverseOptimizer is not used by rule ${rule}; leave it out`,
+    );
+  }
   return budgetOf(parseNetworkSpec(spec), {
     rule,
     dfaFeedback: resolveDfaFeedback(rule, options.dfaFeedback),
-    optimizer: resolveOptimizer(options.optimizer),
+    auxiliary: resolveAuxiliary(rule, options.auxiliary),
+    optimizer: resolveOptimizer(optimizer),
+    inverseOptimizer: isTargetRule(rule) ? resolveOptimizer(inverseOptimizer, 'inverseOptimizer') : null,
     batchSize,
   });
 }
 
 /** {@link trainingBudget} of settings that have been checked. */
 export function budgetOf(spec: ResolvedSpec, settings: TrainingSettings): MemoryBudget {
-  const { weights, feedback } = parameterBytes(spec, settings);
-  const gradients = weights;
-  const optimizerState = statesPerParameter(settings.optimizer) * weights;
-  const activations = settings.batchSize * bytesPerExample(spec);
-  const total = weights + feedback + gradients + optimizerState + activations;
-  return { weights, feedback, gradients, optimizerState, activations, total };
+  const { optimizer, inverseOptimizer, batchSize, rule } = settings;
+  const parameters = parameterBytes(spec, settings);
+  const { weights, inverses } = parameters;
+  const gradients = weights + inverses;
+  const optimizerState =
+    statesPerParameter(optimizer) * weights +
+    (inverseOptimizer === null ? 0 : statesPerParameter(inverseOptimizer) * inverses);
+  const activations = batchSize * bytesPerExample(spec, rule);
+  const total = sumOf(parameters) + gradients + optimizerState + activations;
+  return { ...parameters, gradients, optimizerState, activations, total };
 }
 
 const FLOAT = 4;
 const INDEX = 8;
 
-function parameterBytes(
-  spec: ResolvedSpec,
-  { rule, dfaFeedback }: FeedbackSettings,
-): Pick<MemoryBudget, 'weights' | 'feedback'> {
+type ParameterBytes = Pick<MemoryBudget, 'weights' | 'feedback' | 'inverses' | 'auxiliaryWeights'>;
+
+const sum = (values: readonly number[]): number => values.reduce((a, b) => a + b, 0);
+const sumOf = ({ weights, feedback, inverses, auxiliaryWeights }: ParameterBytes): number =>
+  weights + feedback + inverses + auxiliaryWeights;
+
+function parameterBytes(spec: ResolvedSpec, settings: ParameterSettings): ParameterBytes {
+  const { rule, dfaFeedback } = settings;
   const layers = parametricShapes(spec);
-  const sum = (values: readonly number[]): number => values.reduce((a, b) => a + b, 0);
   const weights = layers.map(({ weight }) => product(weight));
   const biases = layers.map(({ bias }) => (bias === null ? 0 : product(bias)));
   const units = layers.slice(0, -1).map(({ output }) => product(output));
   const classes = product(layers.at(-1)!.output);
-  const feedback: Record<RuleName, number> = {
-    bp: 0,
-    fa: sum(weights.slice(1)),
-    dfa: classes * (dfaFeedback === 'shared' ? Math.max(0, ...units) : sum(units)),
+  const feedback =
+    rule === 'fa'
+      ? sum(weights.slice(1))
+      : rule === 'dfa'
+        ? classes * (dfaFeedback === 'shared' ? Math.max(0, ...units) : sum(units))
+        : 0;
+  const values = (shapes: readonly { readonly weight: Shape; readonly bias: Shape }[]): number =>
+    sum(shapes.map(({ weight, bias }) => product(weight) + product(bias)));
+  const features = auxiliaryShapes(spec, settings);
+  return {
+    weights: FLOAT * (sum(weights) + sum(biases)),
+    feedback: FLOAT * feedback,
+    inverses: FLOAT * values(inverseShapes(spec, settings)),
+    auxiliaryWeights: FLOAT * values(features === null ? [] : [features]),
   };
-  return { weights: FLOAT * (sum(weights) + sum(biases)), feedback: FLOAT * feedback[rule] };
 }
 
-function bytesPerExample(spec: ResolvedSpec): number {
+function bytesPerExample(spec: ResolvedSpec, rule: RuleName): number {
   const shapes = inferShapes(spec);
   let kept = product(spec.input);
   let indices = 0;
@@ -120,7 +165,7 @@ function bytesPerExample(spec: ResolvedSpec): number {
     kept += output;
     if (type === 'flatten') return;
     if (type === 'conv2d') kept += 2 * (input + output);
-    errors = Math.max(errors, 2 * output + input);
+    errors = Math.max(errors, 2 * output + input + (isTargetRule(rule) ? 3 * (input + output) : 0));
     if (type === 'max-pool2d') indices += output;
     if (type === 'locally-connected2d' || type === 'conv2d') copies = Math.max(copies, input + output);
   });
@@ -132,7 +177,7 @@ const EVALUATION_BYTES = 1e9;
 
 /** Examples that are evaluated at once: 1000, or fewer if their activations would take more than about 1 GB. */
 export const evaluationBatch = (spec: ResolvedSpec): number =>
-  Math.max(1, Math.min(1000, Math.floor(EVALUATION_BYTES / bytesPerExample(spec))));
+  Math.max(1, Math.min(1000, Math.floor(EVALUATION_BYTES / bytesPerExample(spec, 'bp'))));
 
 /**
  * Refuses a network whose parameters do not fit.
@@ -142,13 +187,11 @@ export const evaluationBatch = (spec: ResolvedSpec): number =>
  */
 export function requireMemoryForParameters(
   spec: ResolvedSpec,
-  settings: FeedbackSettings,
+  settings: ParameterSettings,
   available = availableMemory(),
 ): void {
-  const needs = (dfaFeedback: DfaFeedback | null): number => {
-    const { weights, feedback } = parameterBytes(spec, { ...settings, dfaFeedback });
-    return weights + feedback;
-  };
+  const needs = (dfaFeedback: DfaFeedback | null): number =>
+    sumOf(parameterBytes(spec, { ...settings, dfaFeedback }));
   if (needs(settings.dfaFeedback) <= available) return;
   throw outOfMemory(
     "the network's parameters need",
@@ -171,7 +214,7 @@ export function requireMemoryForTraining(
   { built = false, available = availableMemory() } = {},
 ): void {
   const budget = budgetOf(spec, settings);
-  const room = available + (built ? budget.weights + budget.feedback : 0);
+  const room = available + (built ? sumOf(budget) : 0);
   if (budget.total <= room) return;
   const shared: TrainingSettings = { ...settings, dfaFeedback: 'shared' };
   const batch = largestBatch(spec, settings, room);
@@ -188,13 +231,13 @@ export function requireMemoryForTraining(
 
 const SHARE = 'dfaFeedback shared';
 
-const canShare = ({ rule, dfaFeedback }: FeedbackSettings): boolean =>
+const canShare = ({ rule, dfaFeedback }: ParameterSettings): boolean =>
   rule === 'dfa' && dfaFeedback !== 'shared';
 
 /** Below 1 if none fits. */
 function largestBatch(spec: ResolvedSpec, settings: TrainingSettings, room: number): number {
   const { total, activations } = budgetOf(spec, settings);
-  return Math.floor((room - (total - activations)) / bytesPerExample(spec));
+  return Math.floor((room - (total - activations)) / bytesPerExample(spec, settings.rule));
 }
 
 function outOfMemory(
@@ -203,7 +246,10 @@ function outOfMemory(
   room: number,
   remedies: readonly string[],
 ): CortorchError {
-  const names: Readonly<Record<string, string>> = { optimizerState: 'optimizer state' };
+  const names: Readonly<Record<string, string>> = {
+    auxiliaryWeights: 'auxiliary weights',
+    optimizerState: 'optimizer state',
+  };
   const list = Object.entries(parts)
     .filter(([, bytes]) => bytes > 0)
     .map(([name, bytes]) => `${names[name] ?? name} ${formatBytes(bytes)}`);

@@ -91,6 +91,8 @@ export interface VectorBuilder {
   softmaxCrossEntropy(): ResolvedSpec;
   /** Ends the network: outputs are values. */
   squaredError(): ResolvedSpec;
+  /** Ends the network: outputs are the input's values in the order (C, H, W), given back. */
+  reconstruction(): ResolvedSpec;
 }
 
 /**
@@ -173,6 +175,10 @@ class Builder {
 
   squaredError(): ResolvedSpec {
     return this.#end('squared-error');
+  }
+
+  reconstruction(): ResolvedSpec {
+    return this.#end('reconstruction');
   }
 
   /** One-dimensional options as those of an image of height 1. */

@@ -12,9 +12,16 @@ import {
 } from '../errors.js';
 import { countExamples, Dataset } from '../data/dataset.js';
 import { call, callAsync, type NativeCounts, type NetworkHandle } from '../native.js';
-import { parseRule, resolveDfaFeedback, type DfaFeedback, type RuleName } from '../rules/rules.js';
+import {
+  parseRule,
+  resolveAuxiliary,
+  resolveDfaFeedback,
+  type DfaFeedback,
+  type RuleName,
+} from '../rules/rules.js';
 import { evaluationBatch, requireMemoryForParameters } from './budget.js';
-import { countOutputs, countParameters, product } from './shapes.js';
+import { inverseShapes, type InverseShapes } from './inverses.js';
+import { countOutputs, product } from './shapes.js';
 import { parseNetworkSpec, type NetworkSpec, type ResolvedSpec } from './spec.js';
 
 /** Per channel (one entry for vectors and grey images): (x − mean) / std, after bytes were divided by 255. */
@@ -28,6 +35,8 @@ export interface NetworkOptions {
   readonly rule?: RuleName;
   /** Default `per-layer`; rule dfa only. */
   readonly dfaFeedback?: DfaFeedback;
+  /** Outputs beside the network's own: rule ao-sdtp only; default 512. */
+  readonly auxiliary?: number;
   /** Of the initial parameters; an integer from 0 to 2⁵³ − 1. Default 0. */
   readonly seed?: number;
   /** Of the compute team; process-wide, so all networks agree. Default: libtorch's (as a rule one for each processor). */
@@ -43,7 +52,8 @@ export interface NetworkOptions {
 export interface ParameterInfo {
   readonly name: string;
   readonly shape: readonly number[];
-  /** False for fixed feedback. */
+  /** Which optimizer updates it: the network's, that of the learned inverses, or none (feedback, auxiliary outputs). */
+  readonly role: 'forward' | 'inverse' | 'fixed';
   readonly trainable: boolean;
 }
 
@@ -78,6 +88,10 @@ export class Network implements Disposable {
   readonly rule: RuleName;
   /** null: not of dfa */
   readonly dfaFeedback: DfaFeedback | null;
+  /** null: not of ao-sdtp */
+  readonly auxiliary: number | null;
+  /** The learned inverses, from below; none but under target propagation. */
+  readonly inverses: readonly InverseShapes[];
   readonly seed: number;
   readonly normalization: Normalization | null;
   readonly threads: number;
@@ -85,7 +99,7 @@ export class Network implements Disposable {
   readonly precision = 'fp32';
   /** Every tensor of the state dict, in the order of the layers. */
   readonly parameters: readonly ParameterInfo[];
-  /** Values in the trainable parameters. */
+  /** Values in the trainable parameters, those of the inverses included. */
   readonly parameterCount: number;
 
   /**
@@ -99,21 +113,29 @@ export class Network implements Disposable {
     this.spec = parseNetworkSpec(spec);
     this.rule = parseRule(options.rule ?? 'bp');
     this.dfaFeedback = resolveDfaFeedback(this.rule, options.dfaFeedback);
+    this.auxiliary = resolveAuxiliary(this.rule, options.auxiliary);
+    this.inverses = inverseShapes(this.spec, this);
     this.seed = checkSeed(options.seed ?? 0);
     this.normalization = checkNormalization(options.normalization ?? null, this.spec.input);
     checkDevice(options.device ?? 'cpu', options.precision ?? 'fp32');
     if (options.threads !== undefined && !(isCount(options.threads) && inRange(options.threads, 1, 1024))) {
       throw invalid('threads', 'an integer from 1 to 1024', options.threads);
     }
-    this.parameterCount = countParameters(this.spec);
     requireMemoryForParameters(this.spec, this);
     const description = {
       ...this.spec,
       rule: this.rule,
       dfaFeedback: this.dfaFeedback ?? 'per-layer',
+      ...(this.auxiliary !== null && { auxiliary: this.auxiliary }),
     };
     this.#handle = call((n) => new n.NetworkHandle(description, this.seed, options.threads ?? 0));
-    this.parameters = this.#handle.parameters();
+    this.parameters = this.#handle
+      .parameters()
+      .map(({ name, shape, role }) => ({ name, shape, role, trainable: role !== 'fixed' }));
+    this.parameterCount = this.parameters.reduce(
+      (count, { shape, trainable }) => count + (trainable ? product(shape) : 0),
+      0,
+    );
     this.threads = this.#handle.threads();
   }
 
@@ -208,7 +230,7 @@ export class Network implements Disposable {
       throwIfAborted(signal);
       throw new CortorchError('ERR_DISPOSED', 'the network was disposed of in the middle of an evaluation');
     }
-    return meanOf(sums, data.classes);
+    return meanOf(sums, this.spec.loss === 'reconstruction' ? null : data.classes);
   }
 
   /** Does a data set fit the network? @throws CortorchError ERR_INVALID_ARGUMENT */
@@ -223,6 +245,7 @@ export class Network implements Disposable {
         `${data.shape.join('×')}`,
       );
     }
+    if (this.spec.loss === 'reconstruction') return; // the images are their own targets
     if (data.classes !== null && data.classes > outputs) {
       throw invalid('data', `at most ${outputs} classes, the network's outputs`, `${data.classes} classes`);
     }

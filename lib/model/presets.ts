@@ -38,6 +38,7 @@ const presets = {
   // values the test error is 3.6 %, with fans k_h·k_w·in and k_h·k_w·out 6.0 % (seed 1).
   'mnist-lc': () => withRows('locallyConnected2d', mnist, mnistRows, [1024], 10, 'glorot-uniform-location'),
   'mnist-conv': () => withRows('conv2d', mnist, mnistRows, [1024], 10),
+  'mnist-autoencoder': () => autoencoder(mnist, [512, 64, 512]),
   'cifar10-fc': () => fullyConnected(cifar10, Array<number>(3).fill(1024), 10),
   'cifar10-lc': () => withRows('locallyConnected2d', cifar10, cifar10Rows, [1024], 10),
   'cifar10-conv': () => withRows('conv2d', cifar10, cifar10Rows, [1024], 10),
@@ -73,8 +74,15 @@ function withHead(image: ImageBuilder, hidden: readonly number[], classes: numbe
   return vector.dense(classes).softmaxCrossEntropy();
 }
 
+/** The paper's A.5.5: squared error, tanh, and outputs as they are. */
+function autoencoder(input: ImageShape, hidden: readonly number[]): ResolvedSpec {
+  let vector = network(input).flatten();
+  for (const units of hidden) vector = vector.dense(units, { activation: 'tanh' });
+  return vector.dense(input.channels * input.height * input.width).reconstruction();
+}
+
 /** Presets of the contract that this version does not have. */
-const laterPresets = ['mnist-autoencoder', 'alexnet', 'resnet18', 'resnet20'];
+const laterPresets = ['alexnet', 'resnet18', 'resnet20'];
 
 export const isPreset = (name: string): name is PresetName => Object.hasOwn(presets, name);
 

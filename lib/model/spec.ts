@@ -5,12 +5,15 @@
 
 import { isCount, isOneOf, isPlainObject } from '../errors.js';
 import { parseLayer, type LayerSpec, type ResolvedLayer } from './layers.js';
-import { inferShapes } from './shapes.js';
-import { checkKeys, wrong } from './spec-error.js';
+import { inferShapes, product } from './shapes.js';
+import { checkKeys, specError, wrong } from './spec-error.js';
 
-/** Softmax cross-entropy: mean over the batch, in nats. Squared error: summed over outputs, mean over the batch. */
-export type LossName = 'softmax-cross-entropy' | 'squared-error';
-export const lossNames: readonly LossName[] = ['softmax-cross-entropy', 'squared-error'];
+/**
+ * Softmax cross-entropy: mean over the batch, in nats. Squared error: summed over outputs, mean over the batch.
+ * Reconstruction: a squared error whose targets are the inputs.
+ */
+export type LossName = 'softmax-cross-entropy' | 'squared-error' | 'reconstruction';
+export const lossNames: readonly LossName[] = ['softmax-cross-entropy', 'squared-error', 'reconstruction'];
 
 export interface NetworkSpec {
   /** Of one example: [channels, height, width], or [features]. */
@@ -45,6 +48,12 @@ export function parseNetworkSpec(value: unknown): ResolvedSpec {
   if (!isOneOf(loss, lossNames)) throw wrong('loss', `one of ${lossNames.join(', ')}`, loss);
   const layers = value['layers'].map((layer, i) => parseLayer(layer, `layers[${i}]`));
   const spec = { input: [...(input as number[])], layers, loss };
-  inferShapes(spec);
+  const outputs = inferShapes(spec).at(-1)![0]!;
+  if (loss === 'reconstruction' && outputs !== product(spec.input)) {
+    throw specError(
+      `layers: with the loss reconstruction the network must give the ${product(spec.input)} values of its input back, ` +
+        `but it gives ${outputs}; end with a layer of ${product(spec.input)} units`,
+    );
+  }
   return spec;
 }

@@ -3,12 +3,13 @@
  * rule decides what travels down. {@link Network} is made of these; here they are for scripts of one's own.
  */
 
-import { isOneOf, isPlainObject, invalid } from '../errors.js';
+import { isNumber, isOneOf, isPlainObject, invalid } from '../errors.js';
 import type { WindowOptions } from '../model/geometry.js';
 import { activationNames, type ActivationName } from '../model/layers.js';
-import { call, type NativeMap, type TensorHandle } from '../native.js';
+import { call, type NativeInverse, type NativeMap, type TensorHandle } from '../native.js';
 import { conv2dWindow, locallyConnected2dWindow } from '../tensor/convolutions.js';
 import { handleOf, optionalHandle, Tensor } from '../tensor/tensor.js';
+import { targetRuleNames, type TargetRuleName } from './rules.js';
 
 /** The linear map of a layer; its sizes are those of the weights. */
 export type LayerMap =
@@ -69,6 +70,113 @@ export function dfaOutputLayer(x: Tensor, options: LayerOptions & { errorPorts: 
   const { input, weight, bias, activation, map } = checked(x, options);
   const ports = options.errorPorts.map((port) => handleOf(port, 'errorPorts'));
   return new Tensor(call((n) => n.tensor.dfaOutputLayer(input, weight, bias, activation, ports, map)));
+}
+
+/** A learned inverse g(h) = σ(Vᵀh + c) of a layer. */
+export interface InverseOptions {
+  /** V, of the layer's weight's shape; with auxiliary outputs [out + auxiliary, in]. */
+  weight: Tensor;
+  /** c, of the shape of the layer's input without the batch. */
+  bias?: Tensor | null;
+  /** Of the layer below; default `identity`. */
+  activation?: ActivationName;
+}
+
+/**
+ * A hidden layer of target propagation: y = σ(W x + b). What comes down to it is d = y − ŷ, the difference of its
+ * activity and its target, for each example. The gradients of weight and bias are those of Σ‖y − ŷ‖² / batch; what
+ * goes down to x is the difference g(y) − g(y − d), under `tp` x − g(y − d).
+ *
+ * @param x [batch, in], or [batch, in, height, width]
+ * @param options.inverse g; `transposed-jacobian` is a control, g(h) = (∂y/∂x)ᵀh, with which all steps are
+ *   backpropagation's, doubled (Bartunov et al. 2018, A.5.6); none where nothing below is trained
+ * @param options.lossReduction whether ‖·‖² sums over the units (default) or averages
+ * @throws CortorchError ERR_INVALID_ARGUMENT; ERR_NATIVE if shapes do not fit; when differentiated twice
+ */
+export function targetLayer(
+  x: Tensor,
+  options: LayerOptions & {
+    rule: TargetRuleName;
+    inverse?: InverseOptions | 'transposed-jacobian' | null;
+    lossReduction?: 'sum' | 'mean';
+  },
+): Tensor {
+  const { input, weight, bias, activation, map } = checked(x, options);
+  const { rule, lossReduction = 'sum', inverse = null } = options;
+  checkTargetRule(rule);
+  if (!isOneOf(lossReduction, ['sum', 'mean']))
+    throw invalid('lossReduction', "'sum' or 'mean'", lossReduction);
+  const settings = {
+    rule,
+    lossReduction,
+    inverse: typeof inverse === 'string' ? inverse : inverseOf(inverse),
+  };
+  if (typeof inverse === 'string' && inverse !== 'transposed-jacobian')
+    throw invalid('inverse', "{ weight, bias, activation } or 'transposed-jacobian'", inverse);
+  return new Tensor(call((n) => n.tensor.targetLayer(input, weight, bias, activation, map, settings)));
+}
+
+/**
+ * The output layer of target propagation, y = σ(W x + b), below a loss that delivers differences: d = h − ĥ of the
+ * topmost activity h, which is softmax(y) under a cross-entropy and y under a squared error. The gradients of weight
+ * and bias are those of the mean loss; what goes down is α Wᵀδ under `dtp` (δ the gradient of an example's loss), else
+ * g(h) − g(h − d), under `tp` x − g(h − d). With auxiliary outputs z = tanh(W_z x + b_z), h is [softmax(y), z].
+ *
+ * @throws CortorchError ERR_INVALID_ARGUMENT; ERR_NATIVE if shapes do not fit; when differentiated twice
+ */
+export function targetOutputLayer(
+  x: Tensor,
+  options: LayerOptions & {
+    rule: TargetRuleName;
+    /** Default `softmax-cross-entropy`. */
+    loss?: 'softmax-cross-entropy' | 'squared-error';
+    /** α of dtp; default 0.1 */
+    targetStep?: number;
+    /** Default `example`. */
+    targetStepLoss?: 'example' | 'batch-mean';
+    /** Of the rules other than dtp. */
+    inverse?: InverseOptions | null;
+    /** W_z [n, in] and b_z [n]. */
+    auxiliary?: { weight: Tensor; bias?: Tensor | null } | null;
+  },
+): Tensor {
+  const { input, weight, bias, activation, map } = checked(x, options);
+  const { rule, loss = 'softmax-cross-entropy', targetStep = 0.1, targetStepLoss = 'example' } = options;
+  const { inverse = null, auxiliary = null } = options;
+  checkTargetRule(rule);
+  if (!isOneOf(loss, ['softmax-cross-entropy', 'squared-error']))
+    throw invalid('loss', "'softmax-cross-entropy' or 'squared-error'", loss);
+  if (!isNumber(targetStep)) throw invalid('targetStep', 'a number', targetStep);
+  if (!isOneOf(targetStepLoss, ['example', 'batch-mean']))
+    throw invalid('targetStepLoss', "'example' or 'batch-mean'", targetStepLoss);
+  const settings = {
+    rule,
+    loss,
+    targetStep,
+    targetStepLoss,
+    inverse: inverseOf(inverse),
+    auxiliary: auxiliary && {
+      weight: handleOf(auxiliary.weight, 'auxiliary.weight'),
+      bias: optionalHandle(auxiliary.bias, 'auxiliary.bias'),
+    },
+  };
+  return new Tensor(call((n) => n.tensor.targetOutputLayer(input, weight, bias, activation, map, settings)));
+}
+
+function checkTargetRule(rule: unknown): void {
+  if (!isOneOf(rule, targetRuleNames)) throw invalid('rule', `one of ${targetRuleNames.join(', ')}`, rule);
+}
+
+function inverseOf(inverse: InverseOptions | null): NativeInverse | null {
+  if (inverse === null) return null;
+  const { weight, bias, activation = 'identity' } = inverse;
+  if (!isOneOf(activation, activationNames))
+    throw invalid('inverse.activation', `one of ${activationNames.join(', ')}`, activation);
+  return {
+    weight: handleOf(weight, 'inverse.weight'),
+    bias: optionalHandle(bias, 'inverse.bias'),
+    activation,
+  };
 }
 
 /** What every kind of layer takes, as the addon takes it. */

@@ -1,5 +1,6 @@
 /** The linear maps and losses as differentiable functions of tensors. */
 
+import { invalid, isOneOf } from '../errors.js';
 import { call } from '../native.js';
 import { handleOf, optionalHandle, Tensor } from './tensor.js';
 
@@ -39,15 +40,33 @@ export function denseOuter(x: Tensor, delta: Tensor): Tensor {
   return new Tensor(call((n) => n.tensor.denseOuter(handleOf(x, 'x'), handleOf(delta, 'delta'))));
 }
 
+export interface LossOptions {
+  /**
+   * What backward() hands to the layer below: the `gradient`, or for the layers of target propagation the
+   * `difference` of each example's output and its target, o − y or o − t. Default `gradient`.
+   */
+  readonly deliver?: 'gradient' | 'difference';
+}
+
+function deliveryOf({ deliver = 'gradient' }: LossOptions): string {
+  if (!isOneOf(deliver, ['gradient', 'difference'])) {
+    throw invalid('deliver', "'gradient' or 'difference'", deliver);
+  }
+  return deliver;
+}
+
 /**
  * Mean over the batch of −log softmax(logits)[label], in nats.
  *
  * @param logits [batch, classes] float32
  * @param labels [batch] int64
  */
-export function softmaxCrossEntropy(logits: Tensor, labels: Tensor): Tensor {
+export function softmaxCrossEntropy(logits: Tensor, labels: Tensor, options: LossOptions = {}): Tensor {
+  const deliver = deliveryOf(options);
   return new Tensor(
-    call((n) => n.tensor.softmaxCrossEntropy(handleOf(logits, 'logits'), handleOf(labels, 'labels'))),
+    call((n) =>
+      n.tensor.softmaxCrossEntropy(handleOf(logits, 'logits'), handleOf(labels, 'labels'), deliver),
+    ),
   );
 }
 
@@ -57,8 +76,9 @@ export function softmaxCrossEntropy(logits: Tensor, labels: Tensor): Tensor {
  * @param outputs [batch, n] float32
  * @param targets [batch, n], or labels [batch] int64, which stand for one-hot targets
  */
-export function squaredError(outputs: Tensor, targets: Tensor): Tensor {
+export function squaredError(outputs: Tensor, targets: Tensor, options: LossOptions = {}): Tensor {
+  const deliver = deliveryOf(options);
   return new Tensor(
-    call((n) => n.tensor.squaredError(handleOf(outputs, 'outputs'), handleOf(targets, 'targets'))),
+    call((n) => n.tensor.squaredError(handleOf(outputs, 'outputs'), handleOf(targets, 'targets'), deliver)),
   );
 }

@@ -72,7 +72,8 @@ function prepare(batch: unknown, spec: ResolvedSpec): PreparedBatch {
   const expected = countOutputs(spec);
   const classes = given.labels === undefined ? null : expected;
   const { values, outputs } = targetsOf(given, size, classes);
-  if (classes === null && (spec.loss === 'softmax-cross-entropy' || outputs !== expected)) {
+  const real = classes === null && spec.loss !== 'reconstruction';
+  if (real && (spec.loss === 'softmax-cross-entropy' || outputs !== expected)) {
     const what = `labels, or with squared-error targets of ${expected} values`;
     throw invalid('batch', what, `targets of ${outputs} values`);
   }

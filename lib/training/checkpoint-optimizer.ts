@@ -12,9 +12,7 @@ import {
 import { isPlainObject, type CortorchError } from '../errors.js';
 import { same, type StateDict } from '../model/network.js';
 import { resolveOptimizer, type OptimizerName, type OptimizerOptions } from './optimizer.js';
-import type { ParameterState, TrainerState } from './trainer.js';
-
-type OptimizerState = TrainerState['optimizer'];
+import type { OptimizerState, ParameterState } from './trainer.js';
 
 /** Parameters are numbered in the order of the trainable ones; `param_names` says which they are. */
 export function toTorchOptimizer(optimizer: OptimizerState): CheckpointObject {

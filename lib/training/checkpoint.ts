@@ -4,9 +4,11 @@
  *
  * In Python, `torch.load(path, weights_only=True)` gives a dict of
  * - `state_dict`: an OrderedDict of tensors, for `nn.Module.load_state_dict`
- * - `config`: `network` (the spec), `rule`, `dfaFeedback` (under dfa), `normalization`, `seed`, `model`, `dataset`
+ * - `config`: `network` (the spec), `rule`, `dfaFeedback` (under dfa), `auxiliary` (under ao-sdtp), `normalization`,
+ *   `seed`, `model`, `dataset`
  * - `epoch` (complete ones), `step`, `metrics` (of the epoch that ended here)
- * - `optimizer`, in last.pt: for `torch.optim.Adam.load_state_dict`, or SGD's or RMSprop's
+ * - `optimizer`, in last.pt: for `torch.optim.Adam.load_state_dict`, or SGD's or RMSprop's; `inverse_optimizer`, under
+ *   target propagation: that of the learned inverses
  * - `rng`, in last.pt: random numbers are counted, not drawn, so the seed, the epoch and the step are all of it
  * - `position`, in last.pt: where in the epoch training is, and the epoch's sums so far
  * - `best`, in last.pt: the epoch that best.pt is of
@@ -25,9 +27,15 @@ import {
 import { CortorchError, isInteger, isNumber, isPlainObject, isString } from '../errors.js';
 import type { Normalization, ParameterValue, StateDict } from '../model/network.js';
 import { parseNetworkSpec, type ResolvedSpec } from '../model/spec.js';
-import { parseRule, resolveDfaFeedback, type DfaFeedback, type RuleName } from '../rules/rules.js';
+import {
+  parseRule,
+  resolveAuxiliary,
+  resolveDfaFeedback,
+  type DfaFeedback,
+  type RuleName,
+} from '../rules/rules.js';
 import { fromTorchOptimizer, toTorchOptimizer } from './checkpoint-optimizer.js';
-import type { EpochEvent, EpochSums, TrainerState } from './trainer.js';
+import type { EpochEvent, EpochSums, OptimizerState, TrainerState } from './trainer.js';
 
 /** How to make the network that the parameters belong to. */
 export interface ModelConfig {
@@ -35,6 +43,8 @@ export interface ModelConfig {
   readonly rule: RuleName;
   /** Under dfa. */
   readonly dfaFeedback?: DfaFeedback | undefined;
+  /** Under ao-sdtp. */
+  readonly auxiliary?: number | undefined;
   readonly normalization: Normalization | null;
   readonly seed: number;
   /** What it was called: a preset, or the file of its spec. */
@@ -139,10 +149,12 @@ function parseModelConfig(path: string, config: Record<string, unknown>): ModelC
   try {
     const rule = parseRule(config['rule']);
     const dfaFeedback = resolveDfaFeedback(rule, config['dfaFeedback']);
+    const auxiliary = resolveAuxiliary(rule, config['auxiliary']);
     return {
       network: parseNetworkSpec(network),
       rule,
       ...(dfaFeedback !== null && { dfaFeedback }),
+      ...(auxiliary !== null && { auxiliary }),
       normalization: (normalization ?? null) as Normalization | null, // checked by the network that is made with it
       seed: isInteger(seed) ? seed : 0,
       ...(isString(model) && { model }),
@@ -162,13 +174,18 @@ function plainToPython(value: unknown): CheckpointValue {
 // ------------------------------------------------------------------------------------------------ training
 
 function trainingToPython(state: TrainerState, best: Best | null): CheckpointObject {
-  const { epoch, step, stepInEpoch, sums, seed, optimizer } = state;
+  const { epoch, step, stepInEpoch, sums, seed, optimizer, inverseOptimizer } = state;
   return {
     optimizer: toTorchOptimizer(optimizer),
+    ...(inverseOptimizer && { inverse_optimizer: toTorchOptimizer(inverseOptimizer) }),
     rng: { seed, epoch, step },
     position: {
       step_in_epoch: stepInEpoch,
       optimizer_steps: optimizer.steps,
+      ...(inverseOptimizer && {
+        inverse_optimizer_steps: inverseOptimizer.steps,
+        inverse_sum: new PyFloat(sums.inverse),
+      }),
       loss_sum: new PyFloat(sums.loss),
       error_sum: new PyFloat(sums.error),
       examples: sums.examples,
@@ -188,21 +205,22 @@ function trainingFromPython(
   const sums: EpochSums = {
     loss: position.number('loss_sum'),
     error: position.number('error_sum'),
+    inverse: position.has('inverse_sum') ? position.number('inverse_sum') : 0,
     examples: position.integer('examples'),
     seconds: position.number('seconds'),
   };
+  const optimizer = (key: string): OptimizerState =>
+    fromTorchOptimizer(file.get(key), position.integer(`${key}_steps`), parameters, (what) =>
+      unsupported(file.path, what),
+    );
   const state: TrainerState = {
     epoch,
     step,
     stepInEpoch: position.integer('step_in_epoch'),
     sums,
     seed: file.within('rng').integer('seed'),
-    optimizer: fromTorchOptimizer(
-      file.get('optimizer'),
-      position.integer('optimizer_steps'),
-      parameters,
-      (what) => unsupported(file.path, what),
-    ),
+    optimizer: optimizer('optimizer'),
+    inverseOptimizer: file.has('inverse_optimizer') ? optimizer('inverse_optimizer') : null,
   };
   return { state, best: file.plain('best') as Best | null };
 }

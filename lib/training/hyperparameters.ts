@@ -4,7 +4,9 @@
  * comes from here. The paper's "BP ConvNet" is rule bp of the -conv presets.
  */
 
+import type { RuleName } from '../rules/rules.js';
 import type { OptimizerName, OptimizerOptions } from './optimizer.js';
+import type { ScheduleName } from './targets.js';
 
 /** Adam as in the paper's Table 5. */
 export interface AdamSettings {
@@ -25,7 +27,7 @@ export interface PaperSettings {
   readonly noise?: number;
 }
 
-/** The rules of the paper; target propagation once for each schedule. */
+/** The rules of the paper, and tp of its text; target propagation once for each schedule. */
 export type PaperRule =
   | 'bp'
   | 'fa'
@@ -35,7 +37,9 @@ export type PaperRule =
   | 'sdtp parallel'
   | 'sdtp alternating'
   | 'ao-sdtp parallel'
-  | 'ao-sdtp alternating';
+  | 'ao-sdtp alternating'
+  | 'tp parallel'
+  | 'tp alternating';
 
 /** Error in percent. */
 export interface PaperErrors {
@@ -209,14 +213,42 @@ export const paper: Readonly<Record<string, PaperNumbers>> = {
 };
 
 /**
- * The optimizer settings that a model trains with when none are given: with Adam those of Table 5 for a preset and
- * a rule that it has; else only the type, so that PyTorch's defaults hold (Adam 1e-3, see resolveOptimizer).
+ * What this package trains with where the paper's values do not work under its reading of the paper, or where there
+ * are none (tp, AO-SDTP): found by the searches that bench/RESULTS.md records.
+ */
+export const found: Readonly<Record<string, PaperNumbers['settings']>> = {
+  'mnist-fc': {},
+};
+
+/** Which settings stand in for those that nobody gave: this package's choice, or Table 5 to the letter. */
+export type Hyperparameters = 'tuned' | 'paper';
+export const hyperparameterNames: readonly Hyperparameters[] = ['tuned', 'paper'];
+
+/**
+ * The settings that a model trains with when none are given: with `paper` those of Table 5, with `tuned` this
+ * package's own where it has some.
  *
  * @param model a preset's name, or anything else for a network of one's own
- * @param rule a learning rule, such as `fa`
+ * @param schedule of target propagation; null for the other rules
+ * @returns undefined where there are none
  */
-export function defaultsFor(model: string, rule: string, type: OptimizerName = 'adam'): OptimizerOptions {
-  const numbers = Object.hasOwn(paper, model) ? paper[model] : undefined;
-  const published = type === 'adam' ? numbers?.settings[rule as PaperRule]?.forward : undefined;
-  return { type, ...published };
+export function settingsFor(
+  model: string,
+  rule: RuleName,
+  schedule: ScheduleName | null,
+  source: Hyperparameters = 'tuned',
+): PaperSettings | undefined {
+  const cell = (schedule === null ? rule : `${rule} ${schedule}`) as PaperRule;
+  const of = <T>(all: Readonly<Record<string, T>>): T | undefined =>
+    Object.hasOwn(all, model) ? all[model] : undefined;
+  const own = source === 'tuned' ? of(found)?.[cell] : undefined;
+  return own ?? of(paper)?.settings[cell];
+}
+
+/** With Adam those of {@link settingsFor}; else only the type, so that PyTorch's defaults hold (see resolveOptimizer). */
+export function optimizerDefaults(
+  published: AdamSettings | undefined,
+  type: OptimizerName = 'adam',
+): OptimizerOptions {
+  return { type, ...(type === 'adam' && published) };
 }

@@ -47,44 +47,43 @@ const defaults: Readonly<Record<OptimizerName, ResolvedOptimizer>> = {
 /**
  * Checks the settings and fills in what is missing.
  *
+ * @param name how an error calls it
  * @throws CortorchError ERR_INVALID_ARGUMENT, or ERR_UNUSED_OPTION for a setting that the optimizer does not use
  */
-export function resolveOptimizer(options: OptimizerOptions = {}): ResolvedOptimizer {
-  if (!isPlainObject(options))
-    throw invalid('optimizer', 'an object such as { type: "adam", lr: 1e-3 }', options);
+export function resolveOptimizer(options: OptimizerOptions = {}, name = 'optimizer'): ResolvedOptimizer {
+  if (!isPlainObject(options)) throw invalid(name, 'an object such as { type: "adam", lr: 1e-3 }', options);
   const type = options.type ?? 'adam';
   if (!isOneOf(type, optimizerNames))
-    throw invalid('optimizer.type', `one of ${optimizerNames.join(', ')}`, type);
+    throw invalid(`${name}.type`, `one of ${optimizerNames.join(', ')}`, type);
   const used = optimizerSettings[type];
   for (const key of Object.keys(options) as (keyof OptimizerOptions)[]) {
     if (key === 'type' || options[key] === undefined) continue;
     if (!(key in defaults.adam)) {
       throw new CortorchError(
         'ERR_UNKNOWN_OPTION',
-        `optimizer.${key}: there is no such setting${didYouMean(key, used)}`,
+        `${name}.${key}: there is no such setting${didYouMean(key, used)}`,
       );
     }
     if (!used.includes(key)) {
       throw new CortorchError(
         'ERR_UNUSED_OPTION',
-        `optimizer.${key} is not used by ${type}, whose settings are ${used.join(', ')}`,
+        `${name}.${key} is not used by ${type}, whose settings are ${used.join(', ')}`,
       );
     }
   }
   const given = Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined));
   const resolved: ResolvedOptimizer = { ...defaults[type], ...given };
-  notNegative('lr', resolved.lr);
+  notNegative(name, 'lr', resolved.lr);
   for (const key of ['beta1', 'beta2', 'momentum'] as const) {
     if (!isNumber(resolved[key]) || resolved[key] < 0 || resolved[key] >= 1) {
-      throw invalid(`optimizer.${key}`, 'a number from 0 up to but not including 1', resolved[key]);
+      throw invalid(`${name}.${key}`, 'a number from 0 up to but not including 1', resolved[key]);
     }
   }
-  notNegative('eps', resolved.eps);
-  notNegative('weightDecay', resolved.weightDecay);
+  notNegative(name, 'eps', resolved.eps);
+  notNegative(name, 'weightDecay', resolved.weightDecay);
   return resolved;
 }
 
-function notNegative(key: keyof OptimizerOptions, value: unknown): void {
-  if (!isNumber(value) || value < 0)
-    throw invalid(`optimizer.${key}`, 'a number that is not negative', value);
+function notNegative(name: string, key: keyof OptimizerOptions, value: unknown): void {
+  if (!isNumber(value) || value < 0) throw invalid(`${name}.${key}`, 'a number that is not negative', value);
 }

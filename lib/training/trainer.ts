@@ -3,33 +3,62 @@
  * two runs there is time for events, signals and everything else.
  */
 
-import { CortorchError, invalid, isCount, isFunction, isPlainObject } from '../errors.js';
+import { CortorchError, invalid, isCount, isFunction, isOneOf, isPlainObject } from '../errors.js';
 import { Dataset } from '../data/dataset.js';
 import { requireMemoryForTraining } from '../model/budget.js';
-import { checkSeed, Network, same, throwIfAborted, type Evaluation } from '../model/network.js';
-import { call, callAsync, type NativePass, type TrainerHandle } from '../native.js';
+import {
+  checkSeed,
+  Network,
+  same,
+  throwIfAborted,
+  type Evaluation,
+  type ParameterInfo,
+} from '../model/network.js';
+import {
+  call,
+  callAsync,
+  type NativeOptimizerState,
+  type NativePass,
+  type NativePosition,
+  type TrainerHandle,
+} from '../native.js';
+import { didYouMean } from '../suggest.js';
 import { BatchReader, type BatchSource } from './batches.js';
 import { resolveOptimizer, type OptimizerOptions, type ResolvedOptimizer } from './optimizer.js';
 import {
   learningRateFactor,
-  resolveSchedule,
-  type ResolvedSchedule,
-  type ScheduleOptions,
-} from './schedule.js';
+  resolveLrSchedule,
+  type ResolvedLrSchedule,
+  type LrScheduleOptions,
+} from './lr-schedule.js';
+import {
+  phaseOf,
+  resolveTargets,
+  targetOptionNames,
+  type Phase,
+  type ResolvedTargets,
+  type TargetOptions,
+} from './targets.js';
 
-export interface TrainerOptions {
+/** With the settings of target propagation, of which rules without inverses use none. */
+export interface TrainerOptions extends TargetOptions {
   /** Default: Adam with a learning rate of 0.001. */
   readonly optimizer?: OptimizerOptions;
   /** Examples a step; the last batch of an epoch may be smaller. Default 100. */
   readonly batchSize?: number;
-  /** Of the shuffling; default: the network's. */
+  /** Of the shuffling, and of the noise that inverses are trained with; default: the network's. */
   readonly seed?: number;
-  /** Default: a constant learning rate. */
-  readonly schedule?: ScheduleOptions;
+  /** Default: a constant learning rate. Also that of the inverses. */
+  readonly lrSchedule?: LrScheduleOptions;
 }
 
+const trainerOptionNames = ['optimizer', 'batchSize', 'seed', 'lrSchedule', ...targetOptionNames] as const;
+
 export interface FitOptions {
-  /** Passes over the data in all, those made before a resume included. */
+  /**
+   * Passes over the data in all, those made before a resume included. Under an alternating schedule a pass trains one
+   * of the two losses, so that n epochs are n/2 of each.
+   */
   readonly epochs: number;
   /** Evaluated after each epoch. */
   readonly validation?: Dataset | null;
@@ -66,9 +95,13 @@ export interface ProgressEvent {
 export interface EpochEvent {
   readonly type: 'epoch';
   readonly epoch: number;
-  readonly phase: 'forward';
-  /** Of the batches as they were trained on, each before its update. */
-  readonly train: { readonly loss: number; readonly error: number };
+  /** What it trained: the layers (by whatever rule), the learned inverses, or both. */
+  readonly phase: Phase;
+  /**
+   * Of the batches as they were trained on, each before its update. `inverseLoss`: the local losses of the inverses,
+   * summed over them, in the epochs that train them.
+   */
+  readonly train: { readonly loss: number; readonly error: number; readonly inverseLoss?: number };
   readonly validation: Scores | null;
   readonly test: Scores | null;
   /** The training pass alone. */
@@ -93,11 +126,15 @@ export interface TrainerState {
   /** Over those steps. */
   readonly sums: EpochSums;
   readonly seed: number;
-  readonly optimizer: ResolvedOptimizer & {
-    readonly steps: number;
-    readonly parameters: readonly ParameterState[];
-  };
+  readonly optimizer: OptimizerState;
+  /** null: there are no inverses */
+  readonly inverseOptimizer: OptimizerState | null;
 }
+
+export type OptimizerState = ResolvedOptimizer & {
+  readonly steps: number;
+  readonly parameters: readonly ParameterState[];
+};
 
 export interface ParameterState {
   readonly name: string;
@@ -109,11 +146,13 @@ export interface ParameterState {
 export interface EpochSums {
   readonly loss: number;
   readonly error: number;
+  /** Of the learned inverses. */
+  readonly inverse: number;
   readonly examples: number;
   readonly seconds: number;
 }
 
-const noSums: EpochSums = { loss: 0, error: 0, examples: 0, seconds: 0 };
+const noSums: EpochSums = { loss: 0, error: 0, inverse: 0, examples: 0, seconds: 0 };
 
 /** Seconds that a run of steps should take: short enough for a responsive Ctrl-C, long enough to cost nothing. */
 const RUN_SECONDS = 0.1;
@@ -129,7 +168,9 @@ export class Trainer {
   readonly #network: Network;
   readonly #handle: TrainerHandle;
   readonly optimizer: ResolvedOptimizer;
-  readonly schedule: ResolvedSchedule;
+  readonly lrSchedule: ResolvedLrSchedule;
+  /** null: not of target propagation */
+  readonly targets: ResolvedTargets | null;
   readonly batchSize: number;
   readonly seed: number;
   #epoch = 0;
@@ -143,21 +184,30 @@ export class Trainer {
    *   anything is allocated, if a training step does not fit
    */
   constructor(network: Network, options: TrainerOptions = {}) {
-    if (!isPlainObject(options))
-      throw invalid('options', '{ optimizer, batchSize, seed, schedule }', options);
-    const { batchSize = 100, optimizer, schedule, seed = network.seed }: TrainerOptions = options;
+    if (!isPlainObject(options)) throw invalid('options', '{ optimizer, batchSize, seed, … }', options);
+    for (const key of Object.keys(options)) {
+      if (isOneOf(key, trainerOptionNames)) continue;
+      throw new CortorchError(
+        'ERR_UNKNOWN_OPTION',
+        `${key}: there is no such setting of a trainer${didYouMean(key, trainerOptionNames) || `; they are ${trainerOptionNames.join(', ')}`}`,
+      );
+    }
+    const { batchSize = 100, optimizer, lrSchedule, seed = network.seed }: TrainerOptions = options;
     if (!isCount(batchSize)) throw invalid('batchSize', 'a positive integer', batchSize);
     const handle = Network.handleOf(network, 'network');
     this.#network = network;
     this.optimizer = resolveOptimizer(optimizer);
-    this.schedule = resolveSchedule(schedule);
+    this.lrSchedule = resolveLrSchedule(lrSchedule);
+    this.targets = resolveTargets(network.rule, options, network.inverses.length);
     this.batchSize = batchSize;
     this.seed = checkSeed(seed);
-    const { spec, rule, dfaFeedback } = network;
-    const settings = { rule, dfaFeedback, optimizer: this.optimizer, batchSize };
+    const { spec, rule, dfaFeedback, auxiliary } = network;
+    const inverseOptimizer = this.targets?.inverseOptimizer ?? null;
+    const settings = { rule, dfaFeedback, auxiliary, optimizer: this.optimizer, inverseOptimizer, batchSize };
     requireMemoryForTraining(spec, settings, { built: true });
     this.#handle = call(
-      (n) => new n.TrainerHandle(handle, network.spec.loss, this.optimizer, network.normalization),
+      (n) =>
+        new n.TrainerHandle(handle, network.spec.loss, this.optimizer, network.normalization, this.targets),
     );
   }
 
@@ -195,19 +245,27 @@ export class Trainer {
 
   /** A copy of all that is needed to go on, beside the network's parameters. */
   async state(): Promise<TrainerState> {
-    const { steps, parameters } = await callAsync(() => this.#handle.read());
-    const trainable = this.#network.parameters.filter((parameter) => parameter.trainable);
+    const { optimizer, inverseOptimizer } = await callAsync(() => this.#handle.read());
+    const withNames = (
+      role: ParameterInfo['role'],
+      settings: ResolvedOptimizer,
+      { steps, parameters }: NativeOptimizerState,
+    ): OptimizerState => ({
+      ...settings,
+      steps,
+      parameters: this.#network.parameters
+        .filter((parameter) => parameter.role === role)
+        .map(({ name, shape }, i) => ({ name, shape, state: parameters[i]! })),
+    });
     return {
       epoch: this.#epoch,
       step: this.#step,
       stepInEpoch: this.#stepInEpoch,
       sums: this.#sums,
       seed: this.seed,
-      optimizer: {
-        ...this.optimizer,
-        steps,
-        parameters: trainable.map(({ name, shape }, i) => ({ name, shape, state: parameters[i]! })),
-      },
+      optimizer: withNames('forward', this.optimizer, optimizer),
+      inverseOptimizer:
+        inverseOptimizer && withNames('inverse', this.targets!.inverseOptimizer, inverseOptimizer),
     };
   }
 
@@ -217,33 +275,46 @@ export class Trainer {
    * @throws CortorchError ERR_CHECKPOINT_MISMATCH if it is of another network, optimizer or seed
    */
   async loadState(state: TrainerState): Promise<void> {
-    const { optimizer } = state;
-    const trainable = this.#network.parameters.filter((parameter) => parameter.trainable);
     const mismatch = (what: string): CortorchError =>
       new CortorchError(
         'ERR_CHECKPOINT_MISMATCH',
         `the trainer's state does not fit: ${what}; use the settings that it was made with`,
       );
-    if (optimizer.type !== this.optimizer.type) {
-      throw mismatch(`it is of optimizer ${optimizer.type}, and this one is ${this.optimizer.type}`);
-    }
-    if (state.seed !== this.seed) throw mismatch(`its seed is ${state.seed}, and this one's is ${this.seed}`);
-    const differs = trainable.some(
-      ({ name, shape }, i) =>
-        optimizer.parameters[i]?.name !== name || !same(optimizer.parameters[i].shape, shape),
-    );
-    if (differs || optimizer.parameters.length !== trainable.length) {
-      throw mismatch(`its parameters are ${optimizer.parameters.map((p) => p.name).join(', ')}`);
-    }
-    for (const { name, shape, state: arrays } of optimizer.parameters) {
-      const size = shape.reduce((a, b) => a * b, 1);
-      for (const [key, array] of Object.entries(arrays)) {
-        if (array instanceof Float32Array && array.length === size) continue;
-        throw invalid(`${key} of ${name}`, `a Float32Array of ${size} values`, array);
+    const checked = (
+      role: ParameterInfo['role'],
+      settings: ResolvedOptimizer,
+      optimizer: OptimizerState,
+    ): NativeOptimizerState => {
+      if (optimizer.type !== settings.type) {
+        throw mismatch(`it is of optimizer ${optimizer.type}, and this one is ${settings.type}`);
       }
+      const own = this.#network.parameters.filter((parameter) => parameter.role === role);
+      const differs = own.some(
+        ({ name, shape }, i) =>
+          optimizer.parameters[i]?.name !== name || !same(optimizer.parameters[i].shape, shape),
+      );
+      if (differs || optimizer.parameters.length !== own.length) {
+        throw mismatch(`its parameters are ${optimizer.parameters.map((p) => p.name).join(', ')}`);
+      }
+      for (const { name, shape, state: arrays } of optimizer.parameters) {
+        const size = shape.reduce((a, b) => a * b, 1);
+        for (const [key, array] of Object.entries(arrays)) {
+          if (array instanceof Float32Array && array.length === size) continue;
+          throw invalid(`${key} of ${name}`, `a Float32Array of ${size} values`, array);
+        }
+      }
+      return { steps: optimizer.steps, parameters: optimizer.parameters.map(({ state }) => ({ ...state })) };
+    };
+    if (state.seed !== this.seed) throw mismatch(`its seed is ${state.seed}, and this one's is ${this.seed}`);
+    if ((state.inverseOptimizer === null) !== (this.targets === null)) {
+      throw mismatch(`it has ${state.inverseOptimizer === null ? 'no' : 'an'} optimizer of inverses`);
     }
-    const parameters = optimizer.parameters.map((parameter) => ({ ...parameter.state }));
-    await callAsync(() => this.#handle.write({ steps: optimizer.steps, parameters }));
+    const states = {
+      optimizer: checked('forward', this.optimizer, state.optimizer),
+      inverseOptimizer:
+        state.inverseOptimizer && checked('inverse', this.targets!.inverseOptimizer, state.inverseOptimizer),
+    };
+    await callAsync(() => this.#handle.write(states));
     this.#epoch = state.epoch;
     this.#step = state.step;
     this.#stepInEpoch = state.stepInEpoch;
@@ -259,14 +330,9 @@ export class Trainer {
     while (this.#stepInEpoch < stepsPerEpoch && this.#step < maxSteps) {
       const count = Math.min(run, stepsPerEpoch - this.#stepInEpoch, maxSteps - this.#step);
       const factors = Float64Array.from({ length: count }, (_, i) =>
-        learningRateFactor(this.schedule, this.#step + i, stepsPerEpoch, epochs),
+        learningRateFactor(this.lrSchedule, this.#step + i, stepsPerEpoch, epochs),
       );
-      const position = {
-        batchSize: this.batchSize,
-        seed: this.seed,
-        epoch: this.#epoch,
-        firstStep: this.#stepInEpoch,
-      };
+      const position = { ...this.#position(), batchSize: this.batchSize };
       const start = performance.now();
       const pass = await this.#network.stoppable(signal, (job) =>
         this.#handle.run(handle, position, factors, { ...this.#sums, error5: 0 }, job),
@@ -296,14 +362,17 @@ export class Trainer {
           return true;
         }
         const { images, shape, targets, outputs } = batch;
-        const factor = learningRateFactor(this.schedule, this.#step, stepsPerEpoch ?? 1, epochs);
+        const factor = learningRateFactor(this.lrSchedule, this.#step, stepsPerEpoch ?? 1, epochs);
         const start = performance.now();
-        const work = callAsync(() => this.#handle.step(images, shape, targets, outputs, factor));
+        const work = callAsync(() =>
+          this.#handle.step(images, shape, targets, outputs, factor, this.#position()),
+        );
         if (this.#step + 1 < maxSteps) reader.lookAhead();
         const pass = await work;
         const sums = {
           loss: this.#sums.loss + pass.loss,
           error: this.#sums.error + pass.error,
+          inverse: this.#sums.inverse + pass.inverse,
           examples: this.#sums.examples + pass.examples,
         };
         this.#take(pass, sums, (performance.now() - start) / 1000);
@@ -318,10 +387,20 @@ export class Trainer {
     }
   }
 
+  #position(): NativePosition {
+    return {
+      seed: this.seed,
+      epoch: this.#epoch,
+      firstStep: this.#stepInEpoch,
+      step: this.#step,
+      phase: phaseOf(this.targets, this.#epoch),
+    };
+  }
+
   /** `sums` are those of the epoch so far, `pass` included. */
   #take(pass: NativePass, sums: Omit<EpochSums, 'seconds'>, seconds: number): void {
-    const { loss, error, examples } = sums;
-    this.#sums = { loss, error, examples, seconds: this.#sums.seconds + seconds };
+    const { loss, error, inverse, examples } = sums;
+    this.#sums = { loss, error, inverse, examples, seconds: this.#sums.seconds + seconds };
     this.#step += pass.steps;
     this.#stepInEpoch += pass.steps;
     if (pass.notFinite) {
@@ -361,12 +440,17 @@ export class Trainer {
     evaluationSeconds: number,
     partial: boolean,
   ): EpochEvent {
-    const { loss, error, examples, seconds } = this.#sums;
+    const { loss, error, inverse, examples, seconds } = this.#sums;
+    const phase = phaseOf(this.targets, this.#epoch);
     const event: EpochEvent = {
       type: 'epoch',
       epoch: this.#epoch + 1,
-      phase: 'forward',
-      train: { loss: loss / examples, error: error / examples },
+      phase,
+      train: {
+        loss: loss / examples,
+        error: error / examples,
+        ...(phase !== 'forward' && { inverseLoss: inverse / examples }),
+      },
       validation,
       test,
       seconds,
@@ -405,7 +489,7 @@ export class Trainer {
     }
     if (!isFunction(data))
       throw invalid('data', 'a Dataset, or a function that gives the batches of an epoch', data);
-    const constant = this.schedule.type === 'constant' && this.schedule.warmupEpochs === 0;
+    const constant = this.lrSchedule.type === 'constant' && this.lrSchedule.warmupEpochs === 0;
     if (!constant && stepsPerEpoch === undefined) {
       throw invalid(
         'stepsPerEpoch',

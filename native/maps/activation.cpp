@@ -46,21 +46,27 @@ CORTORCH_CLONES void identity_row(float* y, int64_t n, const float* bias) {
 }
 
 // δ and its running sum over the batch, one row.
-CORTORCH_CLONES void tanh_backward_row(const float* g, const float* y, float* d, float* sum, int64_t n) {
+CORTORCH_CLONES void tanh_backward_row(const float* g, const float* y, float* d, float* sum, int64_t n, float scale) {
   for (int64_t i = 0; i < n; ++i) {
-    d[i] = g[i] * (1.0f - y[i] * y[i]);
+    d[i] = scale * g[i] * (1.0f - y[i] * y[i]);
     sum[i] += d[i];
   }
 }
-CORTORCH_CLONES void sigmoid_backward_row(const float* g, const float* y, float* d, float* sum, int64_t n) {
+CORTORCH_CLONES void sigmoid_backward_row(const float* g, const float* y, float* d, float* sum, int64_t n, float scale) {
   for (int64_t i = 0; i < n; ++i) {
-    d[i] = g[i] * (y[i] * (1.0f - y[i]));
+    d[i] = scale * g[i] * (y[i] * (1.0f - y[i]));
     sum[i] += d[i];
   }
 }
-CORTORCH_CLONES void relu_backward_row(const float* g, const float* y, float* d, float* sum, int64_t n) {
+CORTORCH_CLONES void relu_backward_row(const float* g, const float* y, float* d, float* sum, int64_t n, float scale) {
   for (int64_t i = 0; i < n; ++i) {
-    d[i] = y[i] > 0.0f ? g[i] : 0.0f;
+    d[i] = y[i] > 0.0f ? scale * g[i] : 0.0f;
+    sum[i] += d[i];
+  }
+}
+CORTORCH_CLONES void scale_row(const float* g, float* d, float* sum, int64_t n, float scale) {
+  for (int64_t i = 0; i < n; ++i) {
+    d[i] = scale * g[i];
     sum[i] += d[i];
   }
 }
@@ -109,7 +115,8 @@ at::Tensor activate(Activation activation, const at::Tensor& a) {
   return a;
 }
 
-at::Tensor through_activation(Activation activation, const at::Tensor& g, const at::Tensor& y) {
+at::Tensor through_activation(Activation activation, const at::Tensor& gradient, const at::Tensor& y, double scale) {
+  const at::Tensor g = scale == 1 ? gradient : at::mul(gradient, scale);
   switch (activation) {
     case Activation::tanh: return at::mul(g, at::rsub(at::mul(y, y), 1));
     case Activation::relu: return at::mul(g, at::gt(y, 0));
@@ -120,32 +127,40 @@ at::Tensor through_activation(Activation activation, const at::Tensor& g, const 
 }
 
 void through_activation_tile(Activation activation, const float* g, const float* y, float* delta, float* sum,
-                             int64_t rows, int64_t columns, int64_t ld) {
+                             int64_t rows, int64_t columns, int64_t ld, double scale) {
+  const float s = static_cast<float>(scale);
   std::fill_n(sum, columns, 0.0f);
   for (int64_t r = 0; r < rows; ++r) {
     const int64_t at = r * ld;
     switch (activation) {
-      case Activation::tanh: tanh_backward_row(g + at, y + at, delta + at, sum, columns); break;
-      case Activation::sigmoid: sigmoid_backward_row(g + at, y + at, delta + at, sum, columns); break;
-      case Activation::relu: relu_backward_row(g + at, y + at, delta + at, sum, columns); break;
-      case Activation::identity: add_row(g + at, sum, columns); break;
+      case Activation::tanh: tanh_backward_row(g + at, y + at, delta + at, sum, columns, s); break;
+      case Activation::sigmoid: sigmoid_backward_row(g + at, y + at, delta + at, sum, columns, s); break;
+      case Activation::relu: relu_backward_row(g + at, y + at, delta + at, sum, columns, s); break;
+      case Activation::identity:
+        if (scale == 1) {
+          add_row(g + at, sum, columns);
+        } else {
+          scale_row(g + at, delta + at, sum, columns, s);
+        }
+        break;
     }
   }
 }
 
 at::Tensor through_activation_fused(Activation activation, const at::Tensor& g, const at::Tensor& y,
-                                    at::Tensor& bias_gradient) {
+                                    at::Tensor& bias_gradient, double scale) {
   TORCH_INTERNAL_ASSERT(g.dim() == 2 && g.is_contiguous() && y.is_contiguous() && g.sizes() == y.sizes());
-  if (activation == Activation::identity && !bias_gradient.defined()) return g;
+  const bool same = passes_through(activation, scale);
+  if (same && !bias_gradient.defined()) return g;
   const int64_t batch = g.size(0);
   const int64_t units = g.size(1);
-  at::Tensor delta = activation == Activation::identity ? g : pooled_empty(g.sizes());
+  at::Tensor delta = same ? g : pooled_empty(g.sizes());
   at::Tensor unused;
   if (!bias_gradient.defined()) unused = at::empty({units}, g.options());
   float* sum = (bias_gradient.defined() ? bias_gradient : unused).mutable_data_ptr<float>();
   const float* g_data = g.const_data_ptr<float>();
   const float* y_data = y.const_data_ptr<float>();
-  float* d_data = activation == Activation::identity ? nullptr : delta.mutable_data_ptr<float>();
+  float* d_data = same ? nullptr : delta.mutable_data_ptr<float>();
 
   // Columns are shared out in cache lines; a thread needs some 8k elements to be worth waking.
   constexpr int64_t kLine = 16;
@@ -155,7 +170,7 @@ at::Tensor through_activation_fused(Activation activation, const at::Tensor& g, 
     const int64_t first = begin * kLine;
     const int64_t n = std::min(units, end * kLine) - first;
     through_activation_tile(activation, g_data + first, y_data + first, d_data == nullptr ? nullptr : d_data + first,
-                            sum + first, batch, n, units);
+                            sum + first, batch, n, units, scale);
   });
   return delta;
 }

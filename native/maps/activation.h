@@ -22,18 +22,21 @@ void bias_activation(Activation activation, float* tile, int64_t rows, int64_t c
 // σ(a), any floating dtype, new tensor; made of libtorch's own operations, hence differentiable.
 at::Tensor activate(Activation activation, const at::Tensor& a);
 
-// δ = g ⊙ σ'(a), with σ' as a function of y = σ(a); made of libtorch's own operations, hence differentiable.
-at::Tensor through_activation(Activation activation, const at::Tensor& g, const at::Tensor& y);
+// δ = scale · g ⊙ σ'(a), with σ' as a function of y = σ(a); made of libtorch's own operations, hence differentiable.
+at::Tensor through_activation(Activation activation, const at::Tensor& g, const at::Tensor& y, double scale = 1);
+
+// Is δ g itself?
+inline bool passes_through(Activation activation, double scale) { return activation == Activation::identity && scale == 1; }
 
 // The same for one row-major float matrix [rows, columns], single-threaded: δ into `delta` (which is neither
-// written nor read under the identity), its column sums, in row order, into `sum` [columns].
+// written nor read where it is g itself), its column sums, in row order, into `sum` [columns].
 void through_activation_tile(Activation activation, const float* g, const float* y, float* delta, float* sum,
-                             int64_t rows, int64_t columns, int64_t ld);
+                             int64_t rows, int64_t columns, int64_t ld, double scale);
 
 // The same for float32 [batch, units], in one parallel pass that also sums δ over the batch into
 // `bias_gradient` [units] (may be undefined). Each column is summed by one thread in batch order, so the
-// bits do not depend on the number of threads. Returns g itself where σ' is 1.
+// bits do not depend on the number of threads. Returns g itself where that is δ.
 at::Tensor through_activation_fused(Activation activation, const at::Tensor& g, const at::Tensor& y,
-                                    at::Tensor& bias_gradient);
+                                    at::Tensor& bias_gradient, double scale);
 
 }  // namespace cortorch

@@ -43,7 +43,7 @@ struct Apply : Function<Apply> {
 struct Adjoint : Function<Adjoint> {
   static at::Tensor forward(AutogradContext* ctx, const at::Tensor& v, const at::Tensor& y, const LinearMapPtr& map) {
     save(ctx, map, v, y);
-    return map->adjoint(v, y);
+    return map->adjoint(v, y, {}, Activation::identity);
   }
   static variable_list backward(AutogradContext* ctx, const variable_list& grads) {
     const auto map = saved_map(ctx);

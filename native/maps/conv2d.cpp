@@ -1,5 +1,6 @@
 #include "maps/conv2d.h"
 
+#include <ATen/ops/add.h>
 #include <ATen/ops/convolution.h>
 #include <ATen/ops/convolution_backward.h>
 #include <ATen/ops/empty.h>
@@ -32,13 +33,14 @@ at::Tensor Conv2d::apply(const at::Tensor& weight, const at::Tensor& x, const at
   return activate(activation, y);
 }
 
-at::Tensor Conv2d::adjoint(const at::Tensor& v, const at::Tensor& y) const {
+at::Tensor Conv2d::adjoint(const at::Tensor& v, const at::Tensor& y, const at::Tensor& c, Activation activation) const {
   // Rows and columns at the far edge that no kernel reached: they get zeros.
   const int64_t reach_h = g_.dilation_h * (g_.kernel_h - 1) + 1, reach_w = g_.dilation_w * (g_.kernel_w - 1) + 1;
   const Pair rest{(g_.in_height + 2 * g_.padding_h - reach_h) % g_.stride_h,
                   (g_.in_width + 2 * g_.padding_w - reach_w) % g_.stride_w};
-  return at::convolution(channels_first(y), v, std::nullopt, stride(g_), padding(g_), dilation(g_),
-                         /*transposed=*/true, rest, /*groups=*/1);
+  const at::Tensor x = at::convolution(channels_first(y), v, std::nullopt, stride(g_), padding(g_), dilation(g_),
+                                       /*transposed=*/true, rest, /*groups=*/1);
+  return activate(activation, c.defined() ? at::add(x, c) : x);
 }
 
 at::Tensor Conv2d::outer(const at::Tensor& x, const at::Tensor& delta) const {
@@ -49,8 +51,8 @@ at::Tensor Conv2d::outer(const at::Tensor& x, const at::Tensor& delta) const {
 }
 
 at::Tensor Conv2d::delta(Activation activation, const at::Tensor& g, const at::Tensor& y,
-                         at::Tensor& bias_gradient) const {
-  const at::Tensor d = through_activation(activation, g, y);
+                         at::Tensor& bias_gradient, double scale) const {
+  const at::Tensor d = through_activation(activation, g, y, scale);
   if (bias_gradient.defined()) bias_gradient.copy_(sum_to_bias(d));
   return d;
 }

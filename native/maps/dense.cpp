@@ -41,12 +41,17 @@ at::Tensor Dense::apply(const at::Tensor& weight, const at::Tensor& x, const at:
   return y;
 }
 
-at::Tensor Dense::adjoint(const at::Tensor& v, const at::Tensor& y) const {
-  if (!fast(y)) return at::matmul(y, v);
+at::Tensor Dense::adjoint(const at::Tensor& v, const at::Tensor& y, const at::Tensor& c, Activation activation) const {
+  if (!fast(y)) return activate(activation, c.defined() ? at::addmm(c, y, v) : at::matmul(y, v));
   const at::Tensor yr = rows(y), vr = rows(v);
+  const at::Tensor cc = c.defined() ? c.contiguous() : c;
   const int64_t batch = y.size(0);
   at::Tensor x = pooled_empty({batch, in_});
-  gemm(batch, in_, out_, operand(yr, false), operand(vr, false), x.mutable_data_ptr<float>(), in_);
+  const float* b = cc.defined() ? cc.const_data_ptr<float>() : nullptr;
+  gemm(batch, in_, out_, operand(yr, false), operand(vr, false), x.mutable_data_ptr<float>(), in_,
+       [&](float* tile, int64_t rows, int64_t columns, int64_t ld, int64_t first) {
+         bias_activation(activation, tile, rows, columns, ld, b == nullptr ? nullptr : b + first);
+       });
   return x;
 }
 
@@ -59,9 +64,9 @@ at::Tensor Dense::outer(const at::Tensor& x, const at::Tensor& delta) const {
 }
 
 at::Tensor Dense::delta(Activation activation, const at::Tensor& g, const at::Tensor& y,
-                        at::Tensor& bias_gradient) const {
-  if (fast(g)) return through_activation_fused(activation, g.contiguous(), y.contiguous(), bias_gradient);
-  const at::Tensor d = through_activation(activation, g, y);
+                        at::Tensor& bias_gradient, double scale) const {
+  if (fast(g)) return through_activation_fused(activation, g.contiguous(), y.contiguous(), bias_gradient, scale);
+  const at::Tensor d = through_activation(activation, g, y, scale);
   if (bias_gradient.defined()) bias_gradient.copy_(sum_to_bias(d));
   return d;
 }

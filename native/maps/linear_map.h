@@ -23,14 +23,16 @@ class LinearMap : public torch::CustomClassHolder {
   // y = σ(W x + b). x [batch, input_shape], bias [bias_shape] or undefined → [batch, output_shape].
   virtual at::Tensor apply(const at::Tensor& weight, const at::Tensor& x, const at::Tensor& bias,
                            Activation activation) const = 0;
-  // Vᵀ y with any V of the weight's shape. y [batch, output_shape] → [batch, input_shape].
-  virtual at::Tensor adjoint(const at::Tensor& v, const at::Tensor& y) const = 0;
+  // σ(Vᵀ y + c) with any V of the weight's shape: the transposed map, and a learned inverse. y [batch, output_shape],
+  // c [input_shape] or undefined → [batch, input_shape].
+  virtual at::Tensor adjoint(const at::Tensor& v, const at::Tensor& y, const at::Tensor& c,
+                             Activation activation) const = 0;
   // Σ_batch x ⊗ δ: the gradient of the weights. x [batch, input_shape], δ [batch, output_shape] → weight_shape.
   virtual at::Tensor outer(const at::Tensor& x, const at::Tensor& delta) const = 0;
-  // δ = g ⊙ σ'(a), and its sum over everything that shares a bias into `bias_gradient` [bias_shape] (which
+  // δ = scale · g ⊙ σ'(a), and its sum over everything that shares a bias into `bias_gradient` [bias_shape] (which
   // is skipped if undefined). g, y [batch, output_shape].
   virtual at::Tensor delta(Activation activation, const at::Tensor& g, const at::Tensor& y,
-                           at::Tensor& bias_gradient) const = 0;
+                           at::Tensor& bias_gradient, double scale) const = 0;
 
   // Σ δ over the batch and over everything that shares a bias → bias_shape; of libtorch's own operations,
   // hence differentiable.

@@ -27,9 +27,12 @@ at::Tensor LocallyConnected2d::apply(const at::Tensor& weight, const at::Tensor&
   return cpu::locally_connected2d_apply(g_, w, x, b, activation);
 }
 
-at::Tensor LocallyConnected2d::adjoint(const at::Tensor& v, const at::Tensor& y) const {
-  RETURN_IF_ON_GPU(y, locally_connected2d_adjoint(g_, v.contiguous(), y));
-  return cpu::locally_connected2d_adjoint(g_, v.contiguous(), y);
+at::Tensor LocallyConnected2d::adjoint(const at::Tensor& v, const at::Tensor& y, const at::Tensor& c,
+                                       Activation activation) const {
+  // Uses of the bias are location by location.
+  const at::Tensor by_location = c.defined() ? c.permute({1, 2, 0}).contiguous() : c;
+  RETURN_IF_ON_GPU(y, locally_connected2d_adjoint(g_, v.contiguous(), y, by_location, activation));
+  return cpu::locally_connected2d_adjoint(g_, v.contiguous(), y, by_location, activation);
 }
 
 at::Tensor LocallyConnected2d::outer(const at::Tensor& x, const at::Tensor& delta) const {
@@ -38,10 +41,10 @@ at::Tensor LocallyConnected2d::outer(const at::Tensor& x, const at::Tensor& delt
 }
 
 at::Tensor LocallyConnected2d::delta(Activation activation, const at::Tensor& g, const at::Tensor& y,
-                                     at::Tensor& bias_gradient) const {
-  RETURN_IF_ON_GPU(g, locally_connected2d_delta(g_, activation, g, y, bias_gradient));
-  if (g.scalar_type() == at::kFloat) return cpu::locally_connected2d_delta(activation, g, y, bias_gradient);
-  const at::Tensor d = through_activation(activation, g, y);
+                                     at::Tensor& bias_gradient, double scale) const {
+  RETURN_IF_ON_GPU(g, locally_connected2d_delta(g_, activation, g, y, bias_gradient, scale));
+  if (g.scalar_type() == at::kFloat) return cpu::locally_connected2d_delta(activation, g, y, bias_gradient, scale);
+  const at::Tensor d = through_activation(activation, g, y, scale);
   if (bias_gradient.defined()) bias_gradient.copy_(sum_to_bias(d));
   return d;
 }

@@ -174,7 +174,8 @@ void apply_kernel(const Conv2dGeometry& g, const Sizes& n, const W* weight, cons
 // Every input location collects from the outputs that see it, so nothing is written twice and the order of the
 // sums is fixed. A few neighbours of one row are collected together where the channels are few.
 template <typename W, typename T>
-void adjoint_kernel(const Conv2dGeometry& g, const Sizes& n, const W* v, const at::Tensor& y, T* x) {
+void adjoint_kernel(const Conv2dGeometry& g, const Sizes& n, const W* v, const at::Tensor& y, const float* bias,
+                    Activation activation, T* x) {
   const at::Tensor y_last = batch_last(y);
   const T* y_data = y_last.const_data_ptr<T>();
   const int64_t stride = batch_stride(n.batch);
@@ -213,8 +214,12 @@ void adjoint_kernel(const Conv2dGeometry& g, const Sizes& n, const W* v, const a
         if (!accumulate) std::fill_n(sum, n.in * columns, T{0});
         const int64_t rows = std::min(n.batch - b, columns);
         for (int64_t i = 0; i < segment.size(); ++i) {
-          T* x_here = x + ((ih * g.in_width + segment.begin + i) * n.batch + b) * n.in;
+          const int64_t pixel = ih * g.in_width + segment.begin + i;
+          T* x_here = x + (pixel * n.batch + b) * n.in;
           transpose(sum + i * n.in * columns, n.in, rows, columns, x_here, n.in);
+          if constexpr (std::is_same_v<T, float>) {
+            bias_activation(activation, x_here, rows, n.in, n.in, bias == nullptr ? nullptr : bias + pixel * n.in);
+          }
         }
       }
     }
@@ -272,6 +277,11 @@ void dispatch(at::ScalarType type, Body body) {
   body(c10::BFloat16{}, float{});
 }
 
+// σ(image + bias), bias [H, W, C]: where the kernels have no epilogue.
+at::Tensor with_bias(const at::Tensor& image, const at::Tensor& bias, Activation activation) {
+  return activate(activation, bias.defined() ? at::add(image, bias.permute({2, 0, 1})) : image);
+}
+
 at::ScalarType compute_type(at::ScalarType type) { return type == at::kBFloat16 ? at::kFloat : type; }
 
 }  // namespace
@@ -288,19 +298,22 @@ at::Tensor locally_connected2d_apply(const Conv2dGeometry& g, const at::Tensor& 
     apply_kernel<W, T>(g, n, weight.const_data_ptr<W>(), x.to(computed),
                        fused && b.defined() ? b.const_data_ptr<float>() : nullptr, activation, y.mutable_data_ptr<T>());
   });
-  if (fused) return y.to(type);
-  return activate(activation, b.defined() ? at::add(y, b.permute({2, 0, 1})) : y);
+  return fused ? y.to(type) : with_bias(y, b, activation);
 }
 
-at::Tensor locally_connected2d_adjoint(const Conv2dGeometry& g, const at::Tensor& v, const at::Tensor& y) {
+at::Tensor locally_connected2d_adjoint(const Conv2dGeometry& g, const at::Tensor& v, const at::Tensor& y,
+                                       const at::Tensor& c, Activation activation) {
   const at::ScalarType type = y.scalar_type(), computed = compute_type(type);
   const Sizes n(g, y.size(0));
   at::Tensor x = empty_location_major(n.batch, n.in, g.in_height, g.in_width, computed);
   if (n.batch == 0) return x.to(type);
+  const bool fused = computed == at::kFloat;
+  const at::Tensor b = c.defined() ? c.to(computed) : c;
   dispatch(type, [&]<typename W, typename T>(W, T) {
-    adjoint_kernel<W, T>(g, n, v.const_data_ptr<W>(), y.to(computed), x.mutable_data_ptr<T>());
+    adjoint_kernel<W, T>(g, n, v.const_data_ptr<W>(), y.to(computed),
+                         fused && b.defined() ? b.const_data_ptr<float>() : nullptr, activation, x.mutable_data_ptr<T>());
   });
-  return x.to(type);
+  return fused ? x.to(type) : with_bias(x, b, activation);
 }
 
 at::Tensor locally_connected2d_outer(const Conv2dGeometry& g, const at::Tensor& x, const at::Tensor& delta) {
@@ -315,23 +328,24 @@ at::Tensor locally_connected2d_outer(const Conv2dGeometry& g, const at::Tensor& 
 }
 
 at::Tensor locally_connected2d_delta(Activation activation, const at::Tensor& g, const at::Tensor& y,
-                                     at::Tensor& bias_gradient) {
+                                     at::Tensor& bias_gradient, double scale) {
   const at::Tensor from = location_major(g);
-  if (activation == Activation::identity && !bias_gradient.defined()) return from;
+  const bool same = passes_through(activation, scale);
+  if (same && !bias_gradient.defined()) return from;
   const at::Tensor out = location_major(y);
   const int64_t batch = y.size(0), channels = y.size(1), locations = y.size(2) * y.size(3);
-  at::Tensor delta =
-      activation == Activation::identity ? from : empty_location_major(batch, channels, y.size(2), y.size(3));
+  at::Tensor delta = same ? from : empty_location_major(batch, channels, y.size(2), y.size(3));
   at::Tensor sums = bias_gradient.defined() ? bias_gradient : at::empty({locations, channels}, y.options());
   const float* g_data = from.const_data_ptr<float>();
   const float* y_data = out.const_data_ptr<float>();
-  float* d_data = activation == Activation::identity ? nullptr : delta.mutable_data_ptr<float>();
+  float* d_data = same ? nullptr : delta.mutable_data_ptr<float>();
   float* sum = sums.mutable_data_ptr<float>();
   const int64_t tile = batch * channels;
   at::parallel_for(0, locations, std::max<int64_t>(1, 8192 / std::max<int64_t>(1, tile)), [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) {
       through_activation_tile(activation, g_data + i * tile, y_data + i * tile,
-                              d_data == nullptr ? nullptr : d_data + i * tile, sum + i * channels, batch, channels, channels);
+                              d_data == nullptr ? nullptr : d_data + i * tile, sum + i * channels, batch, channels,
+                              channels, scale);
     }
   });
   return delta;

@@ -41,6 +41,7 @@ Network::Network(NetworkSpec spec, uint64_t seed) : spec_(std::move(spec)) {
   TORCH_CHECK(shape.size() == 1, "network: the output must be a vector, but its shape is ", at::IntArrayRef(shape));
   outputs_ = shape[0];
   add_feedback(seed);
+  if (is_target_rule(spec_.rule)) add_inverses(seed);
   name_parameters();
 }
 
@@ -66,13 +67,23 @@ Shape Network::add(const LayerSpec& spec, const Shape& input, uint64_t seed) {
 }
 
 void Network::name_parameters() {
+  using Role = Parameter::Role;
+  const auto name = [&](Role role, std::string called, const at::Tensor& value) {
+    if (value.defined()) parameters_.push_back({role, std::move(called), value});
+  };
   for (std::size_t i = 0; i < layers_.size(); ++i) {
     const Layer& layer = layers_[i];
-    parameters_.emplace_back(prefixes_[i] + ".weight", layer.weight);
-    if (layer.bias.defined()) parameters_.emplace_back(prefixes_[i] + ".bias", layer.bias);
-    if (layer.feedback.defined()) parameters_.emplace_back(prefixes_[i] + ".weight_backward", layer.feedback);
+    name(Role::forward, prefixes_[i] + ".weight", layer.weight);
+    name(Role::forward, prefixes_[i] + ".bias", layer.bias);
+    name(Role::fixed, prefixes_[i] + ".weight_backward", layer.feedback);
   }
-  if (shared_feedback_.defined()) parameters_.emplace_back("weight_backward", shared_feedback_);
+  name(Role::fixed, "weight_backward", shared_feedback_);
+  for (std::size_t i = 0; i < layers_.size(); ++i) {
+    name(Role::inverse, "inverses." + std::to_string(i) + ".weight", layers_[i].inverse.weight);
+    name(Role::inverse, "inverses." + std::to_string(i) + ".bias", layers_[i].inverse.bias);
+  }
+  name(Role::fixed, "auxiliary.weight", auxiliary_.weight);
+  name(Role::fixed, "auxiliary.bias", auxiliary_.bias);
 }
 
 std::string Network::prefix(const LayerSpec& spec, std::size_t index) const {
@@ -81,7 +92,7 @@ std::string Network::prefix(const LayerSpec& spec, std::size_t index) const {
 
 void Network::add_layer(const LayerSpec& spec, LinearMapPtr map, uint64_t seed) {
   const std::size_t index = layers_.size();
-  Layer layer{std::move(map), spec.activation, {}, {}, {}};
+  Layer layer{std::move(map), spec.activation, {}, {}, {}, {}};
   layer.weight = pooled_empty(layer.map->weight_shape());
   const bool by_location = spec.initializer == Initializer::glorot_uniform_location && spec.channels > 0;
   initialize(layer.weight, spec.initializer, layer.map->fan_in(), by_location ? spec.channels : layer.map->fan_out(),
@@ -125,14 +136,61 @@ void Network::add_feedback(uint64_t seed) {
   }
 }
 
-std::vector<std::pair<std::string, at::Tensor>> Network::trainable() const {
-  std::vector<std::pair<std::string, at::Tensor>> result;
-  std::copy_if(parameters_.begin(), parameters_.end(), std::back_inserter(result),
-               [](const auto& parameter) { return parameter.second.requires_grad(); });
+// The lowest layer's target would be an input's, and nobody asks for it. dtp has its penultimate target from the gradient.
+void Network::add_inverses(uint64_t seed) {
+  check_invertible();
+  const std::size_t top = layers_.size() - 1;
+  const auto drawn = [&](const Shape& shape, const LinearMap& map, Purpose purpose, std::size_t index) {
+    at::Tensor weight = pooled_empty(shape);
+    initialize(weight, Initializer::glorot_uniform, map.fan_in(), map.fan_out(), RandomStream(seed, purpose, static_cast<uint32_t>(index)));
+    return weight;
+  };
+  if (spec_.rule == Rule::ao_sdtp) {
+    TORCH_CHECK(spec_.auxiliary > 0, "network: rule ao-sdtp needs auxiliary outputs, but their number is ", spec_.auxiliary);
+    const Shape below = layers_[top].map->input_shape();
+    TORCH_CHECK(below.size() == 1, "layer ", prefixes_[top], ": auxiliary outputs need a dense last layer");
+    const Dense features(below[0], spec_.auxiliary);
+    auxiliary_.weight = drawn(features.weight_shape(), features, Purpose::auxiliary, 0);
+    auxiliary_.bias = at::zeros({spec_.auxiliary}, at::kFloat);
+  }
+  for (std::size_t i = 1; i <= top; ++i) {
+    if (i == top && spec_.rule == Rule::dtp) break;
+    Layer& layer = layers_[i];
+    LinearMapPtr map = layer.map;
+    if (i == top && auxiliary_.defined()) map = c10::make_intrusive<Dense>(map->input_shape()[0], outputs_ + spec_.auxiliary);
+    layer.inverse = {map, layers_[i - 1].activation, drawn(map->weight_shape(), *map, Purpose::inverse, i),
+                     pooled_empty(map->input_shape()).zero_()};
+  }
+}
+
+// A target goes down from layer to layer by inverses alone: in between there may only be a flatten.
+void Network::check_invertible() const {
+  bool above = false;
+  for (const LayerSpec& layer : spec_.layers) {
+    using Kind = LayerSpec::Kind;
+    const bool pool = layer.kind == Kind::max_pool2d || layer.kind == Kind::avg_pool2d;
+    TORCH_CHECK(!pool || !above, "network: pooling has no inverse, which rule ", rule_name(spec_.rule), " needs; use strides instead");
+    above = above || (!pool && layer.kind != Kind::flatten);
+  }
+  const std::size_t least = spec_.rule == Rule::dtp ? 3 : 2;
+  TORCH_CHECK(layers_.size() >= least, "network: rule ", rule_name(spec_.rule), " needs ", least, " layers with parameters or more, but there are ", layers_.size());
+}
+
+std::vector<at::Tensor> Network::values(Parameter::Role role) const {
+  std::vector<at::Tensor> result;
+  for (const Parameter& parameter : parameters_) {
+    if (parameter.role == role) result.push_back(parameter.value);
+  }
   return result;
 }
 
-at::Tensor Network::forward(const at::Tensor& x) const {
+at::Tensor Network::activity(std::size_t index, const at::Tensor& h, OutputActivity top) const {
+  const Layer& l = layers_[index];
+  const at::Tensor y = l.map->apply(l.weight, h, l.bias, l.activation);
+  return index + 1 == layers_.size() ? top_activity(top, auxiliary_, y, h) : y;
+}
+
+at::Tensor Network::forward(const at::Tensor& x, const TargetSettings& targets, std::vector<at::Tensor>* inputs) const {
   at::Tensor h = batch_of(x, spec_.input);
   std::vector<at::Tensor> ports;
   std::size_t index = 0;
@@ -145,14 +203,26 @@ at::Tensor Network::forward(const at::Tensor& x) const {
       case LayerSpec::Kind::avg_pool2d:
         h = at::avg_pool2d(differentiable_channels_first(h), spec.kernel, spec.stride, spec.padding);
         break;
-      default: h = forward_layer(index++, h, ports);
+      default:
+        if (inputs != nullptr) inputs->push_back(h.detach());
+        h = forward_layer(index++, h, targets, ports);
     }
   }
   return h;
 }
 
-at::Tensor Network::forward_layer(std::size_t index, const at::Tensor& x, std::vector<at::Tensor>& ports) const {
+at::Tensor Network::forward_layer(std::size_t index, const at::Tensor& x, const TargetSettings& targets,
+                                  std::vector<at::Tensor>& ports) const {
   const Layer& l = layers_[index];
+  if (is_target_rule(spec_.rule)) {
+    // Without a graph a layer is only its map.
+    if (!at::GradMode::is_enabled()) return l.map->apply(l.weight, x, l.bias, l.activation);
+    if (index + 1 < layers_.size()) {
+      return target_layer(l.map, l.activation, x, l.weight, l.bias, l.inverse, {spec_.rule, targets.reduction});
+    }
+    return target_output_layer(l.map, l.activation, x, l.weight, l.bias, l.inverse, auxiliary_,
+                               {spec_.rule, targets.activity, targets.target_step, targets.of_batch_mean});
+  }
   if (spec_.rule != Rule::dfa) return layer(l.map, l.activation, spec_.rule, x, l.weight, l.bias, l.feedback);
   if (index + 1 == layers_.size()) {
     return dfa_output_layer(l.map, l.activation, x, l.weight, l.bias, ports, shared_feedback_);

@@ -11,7 +11,9 @@
 
 #include "maps/linear_map.h"
 #include "network/initialize.h"
+#include "rules/inverse.h"
 #include "rules/rule.h"
+#include "rules/target_layer.h"
 
 namespace cortorch {
 
@@ -35,6 +37,22 @@ struct NetworkSpec {
   std::vector<LayerSpec> layers;
   Rule rule = Rule::bp;
   DfaFeedback dfa_feedback = DfaFeedback::per_layer;
+  int64_t auxiliary = 0;  // outputs beside the network's own, under ao-sdtp
+};
+
+// What training by target propagation does at the layers: see rules/target_layer.h.
+struct TargetSettings {
+  OutputActivity activity = OutputActivity::softmax;
+  UnitReduction reduction = UnitReduction::sum;
+  double target_step = 0.1;
+  bool of_batch_mean = false;
+};
+
+// A tensor of the state_dict.
+struct Parameter {
+  enum class Role { forward, inverse, fixed } role = Role::fixed;
+  std::string name;
+  at::Tensor value;
 };
 
 class Network {
@@ -44,13 +62,19 @@ class Network {
   Network(NetworkSpec spec, uint64_t seed);
 
   // x [batch, input] → [batch, outputs], the last layer's output (logits for a classifier). Records the
-  // graph of the rule if gradients are enabled.
-  at::Tensor forward(const at::Tensor& x) const;
+  // graph of the rule if gradients are enabled. The inputs of all layers with parameters go to `inputs`, if given.
+  at::Tensor forward(const at::Tensor& x, const TargetSettings& targets = {}, std::vector<at::Tensor>* inputs = nullptr) const;
 
-  // Every tensor of the state_dict by its name, in the order of the layers.
-  const std::vector<std::pair<std::string, at::Tensor>>& parameters() const { return parameters_; }
-  // Those that the optimizer updates; the fixed feedback is not among them.
-  std::vector<std::pair<std::string, at::Tensor>> trainable() const;
+  // Layers with parameters, the learned inverse of each (undefined where there is none), and what that undoes: the
+  // layer's activity for any input h, at the top h_L with the auxiliary outputs.
+  std::size_t size() const { return layers_.size(); }
+  const Inverse& inverse(std::size_t index) const { return layers_[index].inverse; }
+  at::Tensor activity(std::size_t index, const at::Tensor& h, OutputActivity top) const;
+
+  // Every tensor of the state_dict: the layers', the inverses', the auxiliary outputs'.
+  const std::vector<Parameter>& parameters() const { return parameters_; }
+  // Those of a role: what an optimizer updates.
+  std::vector<at::Tensor> values(Parameter::Role role) const;
 
   int64_t outputs() const { return outputs_; }
   Rule rule() const { return spec_.rule; }
@@ -60,20 +84,25 @@ class Network {
     LinearMapPtr map;
     Activation activation;
     at::Tensor weight, bias, feedback;
+    Inverse inverse;
   };
 
   Shape add(const LayerSpec& spec, const Shape& input, uint64_t seed);
   void add_layer(const LayerSpec& spec, LinearMapPtr map, uint64_t seed);
   void add_feedback(uint64_t seed);
+  void add_inverses(uint64_t seed);
+  void check_invertible() const;
   void name_parameters();
   std::string prefix(const LayerSpec& spec, std::size_t index) const;
-  at::Tensor forward_layer(std::size_t index, const at::Tensor& x, std::vector<at::Tensor>& ports) const;
+  at::Tensor forward_layer(std::size_t index, const at::Tensor& x, const TargetSettings& targets,
+                           std::vector<at::Tensor>& ports) const;
 
   NetworkSpec spec_;
   std::vector<Layer> layers_;  // those with parameters
   std::vector<std::string> prefixes_;
   at::Tensor shared_feedback_;
-  std::vector<std::pair<std::string, at::Tensor>> parameters_;
+  Auxiliary auxiliary_;
+  std::vector<Parameter> parameters_;
   int64_t outputs_ = 0;
 };
 

@@ -8,8 +8,11 @@
 
 #include <memory>
 
+#include "network/noise.h"
 #include "node/compute_thread.h"
+#include "node/convert.h"
 #include "node/errors.h"
+#include "node/serial_section.h"
 
 namespace cortorch::node {
 namespace {
@@ -21,6 +24,15 @@ Napi::Value info(const Napi::CallbackInfo& call) {
   object.Set("threads", default_threads());
   object.Set("cpu", at::get_cpu_capability());
   return object;
+}
+
+// noise(seed, layer, step, count): the standard normal numbers that a layer's inverse is trained with at a step.
+Napi::Value noise(const Napi::CallbackInfo& call) {
+  return guarded(call.Env(), [&]() -> Napi::Value {
+    const SerialSection serial;
+    const auto word = [&](std::size_t i) { return call[i].As<Napi::Number>().Uint32Value(); };
+    return typed_array_from(call.Env(), normals(call[3].As<Napi::Number>().Int64Value(), {seed_of(call[0]), word(1), word(2)}));
+  });
 }
 
 Napi::Value shutdown(const Napi::CallbackInfo& call) {
@@ -35,6 +47,7 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
     define_dataset(env, exports);
     define_network(env, exports);
     define_trainer(env, exports);
+    exports.Set("noise", Napi::Function::New(env, noise, "noise"));
     exports.Set("info", Napi::Function::New(env, info, "info"));
     exports.Set("shutdown", Napi::Function::New(env, shutdown, "shutdown"));
     return exports;

@@ -101,6 +101,7 @@ NetworkSpec network_spec(const Napi::Object& object) {
   spec.input = shape_of(object.Get("input"));
   spec.rule = rule_from_name(text(object, "rule"));
   if (object.Has("dfaFeedback") && text(object, "dfaFeedback") == "shared") spec.dfa_feedback = DfaFeedback::shared;
+  if (object.Has("auxiliary")) spec.auxiliary = integer(object, "auxiliary");
   const Napi::Array layers = object.Get("layers").As<Napi::Array>();
   for (uint32_t i = 0; i < layers.Length(); ++i) spec.layers.push_back(layer_spec(layers.Get(i).As<Napi::Object>()));
   return spec;
@@ -121,6 +122,35 @@ OptimizerSpec optimizer_spec(const Napi::Object& object) {
   return spec;
 }
 
+UnitReduction unit_reduction(const std::string& name) {
+  TORCH_CHECK(name == "sum" || name == "mean", "unknown reduction '", name, "'");
+  return name == "mean" ? UnitReduction::mean : UnitReduction::sum;
+}
+
+std::optional<TargetTraining> target_training(const Napi::Value& value) {
+  if (!value.IsObject()) return std::nullopt;
+  const Napi::Object object = value.As<Napi::Object>();
+  TargetTraining result;
+  result.inverse_optimizer = optimizer_spec(object.Get("inverseOptimizer").As<Napi::Object>());
+  result.inverses.loss = text(object, "inverseLoss") == "de-noising" ? InverseLoss::de_noising : InverseLoss::noise_preserving;
+  const Napi::Array noise = object.Get("noise").As<Napi::Array>();
+  for (uint32_t i = 0; i < noise.Length(); ++i) result.inverses.noise.push_back(noise.Get(i).As<Napi::Number>().DoubleValue());
+  result.targets.reduction = unit_reduction(text(object, "lossReduction"));
+  // Of dtp.
+  if (object.Get("targetStep").IsNumber()) {
+    result.targets.target_step = number(object, "targetStep");
+    result.targets.of_batch_mean = text(object, "targetStepLoss") == "batch-mean";
+  }
+  return result;
+}
+
+Position position_of(const Napi::Object& object) {
+  const std::string phase = text(object, "phase");
+  return {seed_of(object.Get("seed")), static_cast<uint32_t>(integer(object, "epoch")), integer(object, "firstStep"),
+          static_cast<uint32_t>(integer(object, "step")),
+          phase == "both" ? Phase::both : phase == "inverse" ? Phase::inverse : Phase::forward};
+}
+
 Normalization normalization_of(const Napi::Value& value) {
   Normalization result;
   if (!value.IsObject()) return result;
@@ -135,12 +165,14 @@ Normalization normalization_of(const Napi::Value& value) {
 
 Loss loss_of(const Napi::Value& value) {
   const std::string name = value.As<Napi::String>().Utf8Value();
-  TORCH_CHECK(name == "softmax-cross-entropy" || name == "squared-error", "unknown loss '", name, "'");
-  return name == "squared-error" ? Loss::squared_error : Loss::softmax_cross_entropy;
+  if (name == "softmax-cross-entropy") return Loss::softmax_cross_entropy;
+  if (name == "squared-error") return Loss::squared_error;
+  TORCH_CHECK(name == "reconstruction", "unknown loss '", name, "'");
+  return Loss::reconstruction;
 }
 
 LossCounts counts_of(const Napi::Object& object) {
-  return {number(object, "loss"), number(object, "error"), number(object, "error5"), integer(object, "examples")};
+  return {number(object, "loss"), number(object, "error"), number(object, "error5"), number(object, "inverse"), integer(object, "examples")};
 }
 
 Napi::Object counts_to(Napi::Env env, const LossCounts& counts) {
@@ -148,6 +180,7 @@ Napi::Object counts_to(Napi::Env env, const LossCounts& counts) {
   object.Set("loss", counts.loss);
   object.Set("error", counts.error);
   object.Set("error5", counts.error5);
+  object.Set("inverse", counts.inverse);
   object.Set("examples", static_cast<double>(counts.examples));
   return object;
 }

@@ -7,6 +7,7 @@
 
 #include <array>
 #include <cstdint>
+#include <optional>
 #include <string>
 
 #include "data/dataset.h"
@@ -32,6 +33,9 @@ Napi::Array shape_to(Napi::Env env, at::IntArrayRef shape);
 
 NetworkSpec network_spec(const Napi::Object& object);
 OptimizerSpec optimizer_spec(const Napi::Object& object);
+std::optional<TargetTraining> target_training(const Napi::Value& value);
+Position position_of(const Napi::Object& object);
+UnitReduction unit_reduction(const std::string& name);
 Normalization normalization_of(const Napi::Value& value);
 Loss loss_of(const Napi::Value& value);
 LossCounts counts_of(const Napi::Object& object);

@@ -19,7 +19,7 @@ NetworkHandle::NetworkHandle(const Napi::CallbackInfo& info) : Wrapped(info) {
     model_ = std::make_shared<Model>(info.Env(), network_spec(info[0].As<Napi::Object>()), seed_of(info[1]),
                                      threads);
     int64_t bytes = 0;
-    for (const auto& [name, tensor] : model_->network().parameters()) bytes += static_cast<int64_t>(tensor.nbytes());
+    for (const Parameter& parameter : model_->network().parameters()) bytes += static_cast<int64_t>(parameter.value.nbytes());
     memory_.report(info.Env(), bytes);
   });
 }
@@ -29,17 +29,19 @@ const std::shared_ptr<Model>& NetworkHandle::model() const {
   return model_;
 }
 
-// parameters(): [{ name, shape, trainable }] in the order of the state_dict.
+// parameters(): [{ name, shape, role }] in the order of the state_dict.
 Napi::Value NetworkHandle::parameters(const Napi::CallbackInfo& info) {
   return guarded(info.Env(), [&]() -> Napi::Value {
     const auto& parameters = model()->network().parameters();
     Napi::Array array = Napi::Array::New(info.Env(), parameters.size());
     for (std::size_t i = 0; i < parameters.size(); ++i) {
-      const auto& [name, tensor] = parameters[i];
+      const auto& [role, name, tensor] = parameters[i];
       Napi::Object object = Napi::Object::New(info.Env());
       object.Set("name", name);
       object.Set("shape", shape_to(info.Env(), tensor.sizes()));
-      object.Set("trainable", tensor.requires_grad());
+      object.Set("role", role == Parameter::Role::forward   ? "forward"
+                         : role == Parameter::Role::inverse ? "inverse"
+                                                            : "fixed");
       array.Set(static_cast<uint32_t>(i), object);
     }
     return array;
@@ -59,7 +61,7 @@ Napi::Value NetworkHandle::read(const Napi::CallbackInfo& info) {
         [network = &model->network()] {
           at::NoGradGuard no_grad;
           std::vector<at::Tensor> values;
-          for (const auto& [name, tensor] : network->parameters()) values.push_back(tensor.detach().clone());
+          for (const Parameter& parameter : network->parameters()) values.push_back(parameter.value.detach().clone());
           return values;
         },
         [](Napi::Env env, const std::vector<at::Tensor>& values) -> Napi::Value {
@@ -79,16 +81,16 @@ Napi::Value NetworkHandle::write(const Napi::CallbackInfo& info) {
     TORCH_CHECK(array.Length() == parameters.size(), "the network has ", parameters.size(), " parameters, but ", array.Length(), " were given");
     std::vector<at::Tensor> values;
     for (std::size_t i = 0; i < parameters.size(); ++i) {
-      const Shape shape(parameters[i].second.sizes().begin(), parameters[i].second.sizes().end());
+      const Shape shape(parameters[i].value.sizes().begin(), parameters[i].value.sizes().end());
       values.push_back(tensor_from(array.Get(static_cast<uint32_t>(i)), shape));
-      TORCH_CHECK(values.back().scalar_type() == at::kFloat, "expected a Float32Array for ", parameters[i].first);
+      TORCH_CHECK(values.back().scalar_type() == at::kFloat, "expected a Float32Array for ", parameters[i].name);
     }
     return model->thread().submit(
         info.Env(), model,
         [network = &model->network(), values = std::move(values)] {
           at::NoGradGuard no_grad;
           const auto& to = network->parameters();
-          for (std::size_t i = 0; i < to.size(); ++i) to[i].second.detach().copy_(values[i]);
+          for (std::size_t i = 0; i < to.size(); ++i) to[i].value.detach().copy_(values[i]);
           return true;
         },
         [](Napi::Env env, bool) -> Napi::Value { return env.Undefined(); });

@@ -12,6 +12,7 @@
 #include "node/tensor_functions.h"
 #include "rules/layer.h"
 #include "rules/loss.h"
+#include "rules/target_layer.h"
 
 namespace cortorch::node {
 namespace {
@@ -105,14 +106,63 @@ void define_layers(const Exports& set) {
   });
 }
 
+at::Tensor tensor_of(const Napi::Object& object, const char* key) {
+  const Napi::Value value = object.Get(key);
+  return value.IsUndefined() || value.IsNull() ? at::Tensor() : TensorHandle::unwrap(value, key).tensor();
+}
+
+// From { weight, bias, activation }, or nothing.
+Inverse inverse_of(const Napi::Value& value, const LinearMapPtr& map) {
+  if (!value.IsObject()) return {};
+  const Napi::Object object = value.As<Napi::Object>();
+  return {map, activation_from_name(text(object, "activation")), tensor_of(object, "weight"), tensor_of(object, "bias")};
+}
+
+void define_target_layers(const Exports& set) {
+  // targetLayer(x, weight, bias, activation, map, { rule, lossReduction, inverse })
+  set.tensor("targetLayer", [](Info info) {
+    const at::Tensor &x = argument(info, 0, "x"), &weight = argument(info, 1, "weight");
+    const Napi::Object options = info[5].As<Napi::Object>();
+    const LinearMapPtr map = map_of(info[4], x, weight);
+    const Napi::Value inverse = options.Get("inverse");
+    return target_layer(map, activation_from_name(string_at(info, 3)), x, weight, optional_argument(info, 2, "bias"),
+                        inverse_of(inverse, map),
+                        {rule_from_name(text(options, "rule")), unit_reduction(text(options, "lossReduction")),
+                         inverse.IsString() ? InverseKind::transposed_jacobian : InverseKind::learned});
+  });
+  // targetOutputLayer(x, weight, bias, activation, map, { rule, loss, targetStep, targetStepLoss, inverse, auxiliary })
+  set.tensor("targetOutputLayer", [](Info info) {
+    const at::Tensor &x = argument(info, 0, "x"), &weight = argument(info, 1, "weight");
+    const Napi::Object options = info[5].As<Napi::Object>();
+    const LinearMapPtr map = map_of(info[4], x, weight);
+    Inverse inverse = inverse_of(options.Get("inverse"), map);
+    Auxiliary auxiliary;
+    if (options.Get("auxiliary").IsObject()) {
+      const Napi::Object object = options.Get("auxiliary").As<Napi::Object>();
+      auxiliary = {tensor_of(object, "weight"), tensor_of(object, "bias")};
+      inverse.map = dense_map("targetOutputLayer", inverse.weight);
+    }
+    return target_output_layer(
+        map, activation_from_name(string_at(info, 3)), x, weight, optional_argument(info, 2, "bias"), inverse, auxiliary,
+        {rule_from_name(text(options, "rule")),
+         text(options, "loss") == "softmax-cross-entropy" ? OutputActivity::softmax : OutputActivity::plain,
+         number(options, "targetStep"), text(options, "targetStepLoss") == "batch-mean"});
+  });
+}
+
+Delivery delivery_at(Info info, std::size_t i) {
+  return string_at(info, i) == "difference" ? Delivery::difference : Delivery::gradient;
+}
+
 void define_losses(const Exports& set) {
+  // softmaxCrossEntropy(logits, labels, deliver) and squaredError(outputs, targets, deliver)
   set.tensor("softmaxCrossEntropy", [](Info info) {
     LossCounts counts;
-    return softmax_cross_entropy(argument(info, 0, "logits"), argument(info, 1, "labels"), counts);
+    return softmax_cross_entropy(argument(info, 0, "logits"), argument(info, 1, "labels"), counts, delivery_at(info, 2));
   });
   set.tensor("squaredError", [](Info info) {
     LossCounts counts;
-    return squared_error(argument(info, 0, "outputs"), argument(info, 1, "targets"), counts);
+    return squared_error(argument(info, 0, "outputs"), argument(info, 1, "targets"), counts, delivery_at(info, 2));
   });
 }
 
@@ -122,6 +172,7 @@ void define_tensor_maps(Napi::Env env, Napi::Object to) {
   const Exports set(env, to);
   define_maps(set);
   define_layers(set);
+  define_target_layers(set);
   define_losses(set);
 }
 

@@ -3,6 +3,7 @@
 #include <ATen/core/grad_mode.h>
 
 #include <chrono>
+#include <optional>
 #include <utility>
 #include <vector>
 
@@ -40,6 +41,54 @@ struct OptimizerState {
   std::vector<std::vector<std::pair<std::string, at::Tensor>>> parameters;
 };
 
+OptimizerState state_of(const Optimizer& optimizer) {
+  OptimizerState state{optimizer.steps(), {}};
+  for (std::size_t i = 0; i < optimizer.size(); ++i) {
+    state.parameters.push_back(optimizer.state(i));
+    for (auto& [name, tensor] : state.parameters.back()) tensor = tensor.clone();
+  }
+  return state;
+}
+
+Napi::Value state_to(Napi::Env env, const OptimizerState& state) {
+  Napi::Object object = Napi::Object::New(env);
+  object.Set("steps", static_cast<double>(state.steps));
+  Napi::Array parameters = Napi::Array::New(env, state.parameters.size());
+  for (std::size_t i = 0; i < state.parameters.size(); ++i) {
+    Napi::Object entry = Napi::Object::New(env);
+    for (const auto& [name, tensor] : state.parameters[i]) entry.Set(name, typed_array_from(env, tensor));
+    parameters.Set(static_cast<uint32_t>(i), entry);
+  }
+  object.Set("parameters", parameters);
+  return object;
+}
+
+// What state_to gave, for an optimizer that it fits.
+using Copies = std::vector<std::pair<at::Tensor, at::Tensor>>;
+
+Copies copies_from(const Napi::Object& object, const Optimizer& optimizer) {
+  const Napi::Array parameters = object.Get("parameters").As<Napi::Array>();
+  TORCH_CHECK(parameters.Length() == optimizer.size(), "the optimizer has ", optimizer.size(), " parameters, but the state holds ", parameters.Length());
+  Copies copies;
+  for (std::size_t i = 0; i < optimizer.size(); ++i) {
+    const Napi::Object entry = parameters.Get(static_cast<uint32_t>(i)).As<Napi::Object>();
+    for (auto& [name, tensor] : optimizer.state(i)) {
+      TORCH_CHECK(entry.Has(name), "the optimizer's state of parameter ", i, " lacks ", name);
+      const Shape shape(tensor.sizes().begin(), tensor.sizes().end());
+      copies.emplace_back(tensor, tensor_from(entry.Get(name), shape));
+    }
+  }
+  return copies;
+}
+
+int64_t bytes_of(const Optimizer& optimizer) {
+  int64_t bytes = 0;
+  for (std::size_t i = 0; i < optimizer.size(); ++i) {
+    for (const auto& [name, tensor] : optimizer.state(i)) bytes += static_cast<int64_t>(tensor.nbytes());
+  }
+  return bytes;
+}
+
 }  // namespace
 
 TrainerHandle::TrainerHandle(const Napi::CallbackInfo& info) : Wrapped(info) {
@@ -48,13 +97,11 @@ TrainerHandle::TrainerHandle(const Napi::CallbackInfo& info) : Wrapped(info) {
     model_ = NetworkHandle::unwrap(info[0], "network").model();
     normalization_ = normalization_of(info[3]);
     slot_->trainer = std::make_shared<Trainer>(model_->network(), loss_of(info[1]),
-                                               optimizer_spec(info[2].As<Napi::Object>()), normalization_);
+                                               optimizer_spec(info[2].As<Napi::Object>()), normalization_,
+                                               target_training(info[4]));
     model_->add(slot_);
-    int64_t bytes = 0;
-    for (std::size_t i = 0; i < slot_->trainer->optimizer().size(); ++i) {
-      for (const auto& [name, tensor] : slot_->trainer->optimizer().state(i)) bytes += static_cast<int64_t>(tensor.nbytes());
-    }
-    memory_.report(info.Env(), bytes);
+    const Optimizer* inverse = slot_->trainer->inverse_optimizer();
+    memory_.report(info.Env(), bytes_of(slot_->trainer->optimizer()) + (inverse == nullptr ? 0 : bytes_of(*inverse)));
   });
 }
 
@@ -63,8 +110,8 @@ std::shared_ptr<Trainer> TrainerHandle::trainer() const {
   return slot_->trainer;
 }
 
-// run(dataset, { batchSize, seed, epoch, firstStep }, lrFactors: Float64Array, sums, job): a promise of
-// { loss, error, error5, examples } going on from `sums`, and of the { steps, notFinite, seconds } of this run.
+// run(dataset, { batchSize, seed, epoch, firstStep, step, phase }, lrFactors: Float64Array, sums, job): a promise of
+// { loss, error, error5, inverse, examples } going on from `sums`, and of the { steps, notFinite, seconds } of this run.
 Napi::Value TrainerHandle::run(const Napi::CallbackInfo& info) {
   return guarded(info.Env(), [&]() -> Napi::Value {
     const Napi::Object options = info[1].As<Napi::Object>();
@@ -75,16 +122,15 @@ Napi::Value TrainerHandle::run(const Napi::CallbackInfo& info) {
     return model_->thread().submit(
         info.Env(), model_,
         [trainer, dataset, stop,
-         batch_size = integer(options, "batchSize"), seed = seed_of(options.Get("seed")),
-         epoch = static_cast<uint32_t>(integer(options, "epoch")), first_step = integer(options, "firstStep"),
+         batch_size = integer(options, "batchSize"), position = position_of(options),
          counts = counts_of(info[3].As<Napi::Object>()), factors = std::vector<double>(array.Data(), array.Data() + array.ElementLength())] {
-          return timed([&] { return trainer->run(*dataset, batch_size, seed, epoch, first_step, factors, counts, *stop); });
+          return timed([&] { return trainer->run(*dataset, batch_size, position, factors, counts, *stop); });
         },
         timed_to);
   });
 }
 
-// step(images, shape, targets, outputs, lrFactor): one update on a batch of the caller's own.
+// step(images, shape, targets, outputs, lrFactor, position): one update on a batch of the caller's own.
 Napi::Value TrainerHandle::step(const Napi::CallbackInfo& info) {
   return guarded(info.Env(), [&]() -> Napi::Value {
     const Shape shape = shape_of(info[1]);
@@ -94,63 +140,53 @@ Napi::Value TrainerHandle::step(const Napi::CallbackInfo& info) {
     return model_->thread().submit(
         info.Env(), model_,
         [trainer = trainer(), images = std::move(images), targets = std::move(targets),
-         normalization = normalization_, factor = info[4].As<Napi::Number>().DoubleValue()] {
-          return timed([&] { return trainer->step(prepare(images, normalization), targets, factor); });
+         normalization = normalization_, factor = info[4].As<Napi::Number>().DoubleValue(),
+         position = position_of(info[5].As<Napi::Object>())] {
+          return timed([&] { return trainer->step(prepare(images, normalization), targets, factor, position); });
         },
         timed_to);
   });
 }
 
-// read(): a promise of { steps, parameters: [{ exp_avg: Float32Array, … }] }, one entry a trainable parameter.
+// read(): a promise of { optimizer, inverseOptimizer or null }, each { steps, parameters: [{ exp_avg: Float32Array, … }] }
+// with an entry for each parameter that it updates.
 Napi::Value TrainerHandle::read(const Napi::CallbackInfo& info) {
   return guarded(info.Env(), [&]() -> Napi::Value {
     return model_->thread().submit(
         info.Env(), model_,
         [trainer = trainer()] {
-          OptimizerState state{trainer->optimizer().steps(), {}};
-          for (std::size_t i = 0; i < trainer->optimizer().size(); ++i) {
-            state.parameters.push_back(trainer->optimizer().state(i));
-            for (auto& [name, tensor] : state.parameters.back()) tensor = tensor.clone();
-          }
-          return state;
+          const Optimizer* inverse = trainer->inverse_optimizer();
+          return std::pair{state_of(trainer->optimizer()), inverse == nullptr ? std::nullopt : std::optional(state_of(*inverse))};
         },
-        [](Napi::Env env, const OptimizerState& state) -> Napi::Value {
+        [](Napi::Env env, const std::pair<OptimizerState, std::optional<OptimizerState>>& states) -> Napi::Value {
           Napi::Object object = Napi::Object::New(env);
-          object.Set("steps", static_cast<double>(state.steps));
-          Napi::Array parameters = Napi::Array::New(env, state.parameters.size());
-          for (std::size_t i = 0; i < state.parameters.size(); ++i) {
-            Napi::Object entry = Napi::Object::New(env);
-            for (const auto& [name, tensor] : state.parameters[i]) entry.Set(name, typed_array_from(env, tensor));
-            parameters.Set(static_cast<uint32_t>(i), entry);
-          }
-          object.Set("parameters", parameters);
+          object.Set("optimizer", state_to(env, states.first));
+          object.Set("inverseOptimizer", states.second ? state_to(env, *states.second) : env.Null());
           return object;
         });
   });
 }
 
-// write({ steps, parameters }): what read() gave.
+// write(states): what read() gave.
 Napi::Value TrainerHandle::write(const Napi::CallbackInfo& info) {
   return guarded(info.Env(), [&]() -> Napi::Value {
     const Napi::Object object = info[0].As<Napi::Object>();
-    const Napi::Array parameters = object.Get("parameters").As<Napi::Array>();
+    const Napi::Object forward = object.Get("optimizer").As<Napi::Object>();
     const auto held = trainer();
-    Optimizer& optimizer = held->optimizer();
-    TORCH_CHECK(parameters.Length() == optimizer.size(), "the optimizer has ", optimizer.size(), " parameters, but the state holds ", parameters.Length());
-    std::vector<std::pair<at::Tensor, at::Tensor>> copies;
-    for (std::size_t i = 0; i < optimizer.size(); ++i) {
-      const Napi::Object entry = parameters.Get(static_cast<uint32_t>(i)).As<Napi::Object>();
-      for (auto& [name, tensor] : optimizer.state(i)) {
-        TORCH_CHECK(entry.Has(name), "the optimizer's state of parameter ", i, " lacks ", name);
-        const Shape shape(tensor.sizes().begin(), tensor.sizes().end());
-        copies.emplace_back(tensor, tensor_from(entry.Get(name), shape));
-      }
+    Copies copies = copies_from(forward, held->optimizer());
+    int64_t inverse_steps = 0;
+    if (const Optimizer* optimizer = held->inverse_optimizer()) {
+      const Napi::Object inverse = object.Get("inverseOptimizer").As<Napi::Object>();
+      Copies more = copies_from(inverse, *optimizer);
+      copies.insert(copies.end(), more.begin(), more.end());
+      inverse_steps = integer(inverse, "steps");
     }
     return model_->thread().submit(
         info.Env(), model_,
-        [trainer = trainer(), steps = integer(object, "steps"), copies = std::move(copies)] {
+        [trainer = held, steps = integer(forward, "steps"), inverse_steps, copies = std::move(copies)] {
           for (const auto& [to, from] : copies) to.copy_(from);
           trainer->optimizer().set_steps(steps);
+          if (Optimizer* optimizer = trainer->inverse_optimizer()) optimizer->set_steps(inverse_steps);
           return true;
         },
         [](Napi::Env env, bool) -> Napi::Value { return env.Undefined(); });

@@ -9,6 +9,7 @@
 
 #include "maps/autograd.h"
 #include "maps/dense.h"
+#include "rules/layer_checks.h"
 
 namespace cortorch {
 namespace {
@@ -53,7 +54,7 @@ Local local_gradients(const LinearMap& map, Activation activation, const at::Ten
                       const at::Tensor& y, bool want_weight, bool want_bias) {
   Local local;
   if (want_bias) local.bias = at::empty(map.bias_shape(), g.options().requires_grad(false));
-  local.delta = map.delta(activation, g, y, local.bias);
+  local.delta = map.delta(activation, g, y, local.bias, 1);
   if (want_weight) local.weight = map.outer(x, local.delta);
   return local;
 }
@@ -88,7 +89,7 @@ struct LayerFunction : Function<LayerFunction> {
     at::Tensor down;
     if (ctx->needs_input_grad(kX)) {
       TORCH_CHECK(down_weight.defined(), "rule ", rule_name(rule), ": this layer has no feedback weights, but something below it is trained");
-      down = map->adjoint(down_weight, local.delta);
+      down = map->adjoint(down_weight, local.delta, {}, Activation::identity);
     }
     return {down, local.weight, local.bias, {}, {}, {}, {}};
   }
@@ -114,7 +115,7 @@ int64_t count_units(const LinearMap& map) {
 
 // e B: the output error through dense feedback B [classes, units]. error [batch, classes] → [batch, units].
 at::Tensor broadcast(const at::Tensor& feedback, const at::Tensor& error) {
-  return Dense(feedback.size(1), feedback.size(0)).adjoint(feedback, error);
+  return Dense(feedback.size(1), feedback.size(0)).adjoint(feedback, error, {}, Activation::identity);
 }
 
 struct DfaHidden : Function<DfaHidden> {
@@ -169,30 +170,13 @@ struct DfaOutput : Function<DfaOutput> {
   }
 };
 
-// What the kernels rely on. `feedback` is checked by the caller: its shape is the rule's.
-void check_tensors(const LinearMap& map, const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias,
-                   const at::Tensor& feedback) {
-  const Shape input = map.input_shape();
-  TORCH_CHECK(x.dim() == static_cast<int64_t>(input.size()) + 1 && x.sizes().slice(1) == at::IntArrayRef(input),
-              "layer: expected x to be [batch] and ", at::IntArrayRef(input), ", but its shape is ", x.sizes());
-  TORCH_CHECK(weight.sizes() == at::IntArrayRef(map.weight_shape()), "layer: expected weight of shape ",
-              at::IntArrayRef(map.weight_shape()), ", but its shape is ", weight.sizes());
-  TORCH_CHECK(!bias.defined() || bias.sizes() == at::IntArrayRef(map.bias_shape()), "layer: expected bias of shape ",
-              at::IntArrayRef(map.bias_shape()), ", but its shape is ", bias.defined() ? bias.sizes() : at::IntArrayRef());
-  TORCH_CHECK(x.is_floating_point(), "layer: expected floating-point x, but it is ", x.scalar_type());
-  for (const at::Tensor& other : {weight, bias, feedback}) {
-    TORCH_CHECK(!other.defined() || (other.scalar_type() == x.scalar_type() && other.device() == x.device()),
-                "layer: x is ", x.scalar_type(), " on ", x.device(), ", but another tensor of the layer is ",
-                other.scalar_type(), " on ", other.device());
-  }
-}
-
 }  // namespace
 
 at::Tensor layer(const LinearMapPtr& map, Activation activation, Rule rule, const at::Tensor& x,
                  const at::Tensor& weight, const at::Tensor& bias, const at::Tensor& feedback) {
+  TORCH_CHECK(!is_target_rule(rule), "rule ", rule_name(rule), " sends targets down: use target_layer");
   TORCH_CHECK(rule != Rule::dfa, "rule dfa needs to know which layer is the output: use dfa_hidden_layer and dfa_output_layer");
-  check_tensors(*map, x, weight, bias, feedback);
+  check_layer(*map, x, weight, bias, {feedback});
   TORCH_CHECK(!feedback.defined() || feedback.sizes() == weight.sizes(), "layer: expected feedback of weight's shape ",
               weight.sizes(), ", but its shape is ", feedback.sizes());
   return LayerFunction::apply(x, weight, if_defined(bias), if_defined(feedback), map, activation, rule);
@@ -200,7 +184,7 @@ at::Tensor layer(const LinearMapPtr& map, Activation activation, Rule rule, cons
 
 LayerOutput dfa_hidden_layer(const LinearMapPtr& map, Activation activation, const at::Tensor& x,
                              const at::Tensor& weight, const at::Tensor& bias, const at::Tensor& feedback) {
-  check_tensors(*map, x, weight, bias, feedback);
+  check_layer(*map, x, weight, bias, {feedback});
   const int64_t units = count_units(*map);
   TORCH_CHECK(!feedback.defined() || (feedback.dim() == 2 && feedback.size(1) == units),
               "dfa_hidden_layer: expected feedback [classes, ", units, "], but its shape is ", feedback.sizes());
@@ -211,7 +195,7 @@ LayerOutput dfa_hidden_layer(const LinearMapPtr& map, Activation activation, con
 at::Tensor dfa_output_layer(const LinearMapPtr& map, Activation activation, const at::Tensor& x,
                             const at::Tensor& weight, const at::Tensor& bias, const std::vector<at::Tensor>& ports,
                             const at::Tensor& shared_feedback) {
-  check_tensors(*map, x, weight, bias, shared_feedback);
+  check_layer(*map, x, weight, bias, {shared_feedback});
   const int64_t units = count_units(*map);
   TORCH_CHECK(!shared_feedback.defined() || (shared_feedback.dim() == 2 && shared_feedback.size(0) == units),
               "dfa_output_layer: expected shared feedback [", units, ", units], but its shape is ", shared_feedback.sizes());

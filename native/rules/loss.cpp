@@ -61,8 +61,19 @@ void count_ranks(const float* row, int64_t classes, int64_t label, LossCounts& c
   counts.error5 += rank >= 5;
 }
 
-// One pass: loss, counts, and the gradient of the mean loss (if wanted).
-at::Tensor cross_entropy_pass(const at::Tensor& logits, const at::Tensor& labels, bool want_gradient, LossCounts& counts) {
+// The difference goes down as it is, for g(h) − g(h − d) is not linear in d.
+at::Tensor deliver_difference(const at::Tensor& difference, const at::Tensor& gradient) {
+  TORCH_CHECK(!at::GradMode::is_enabled(),
+              "target propagation cannot be differentiated twice: what travels down is no gradient; call backward without create_graph");
+  TORCH_CHECK(gradient.item().toDouble() == 1,
+              "target propagation sends differences down, which do not scale with the loss, but it was multiplied by ",
+              gradient.item().toDouble(), "; change the learning rate or the target step instead, and call backward on the loss itself");
+  return difference;
+}
+
+// One pass: loss, counts, and o − y over `divisor` (if wanted).
+at::Tensor cross_entropy_pass(const at::Tensor& logits, const at::Tensor& labels, bool want_gradient, double divisor,
+                              LossCounts& counts) {
   const int64_t batch = logits.size(0), classes = logits.size(1);
   at::Tensor gradient;
   if (want_gradient) gradient = at::empty({batch, classes}, logits.options().requires_grad(false));
@@ -80,7 +91,7 @@ at::Tensor cross_entropy_pass(const at::Tensor& logits, const at::Tensor& labels
       float* g = gradient.mutable_data_ptr<float>() + b * classes;
       for (int64_t c = 0; c < classes; ++c) {
         const double o = std::exp(static_cast<double>(row[c] - top)) / sum;
-        g[c] = static_cast<float>((o - (c == label)) / static_cast<double>(batch));
+        g[c] = static_cast<float>((o - (c == label)) / divisor);
       }
     }
   }
@@ -89,19 +100,23 @@ at::Tensor cross_entropy_pass(const at::Tensor& logits, const at::Tensor& labels
 }
 
 struct CrossEntropy : Function<CrossEntropy> {
-  static at::Tensor forward(AutogradContext* ctx, const at::Tensor& logits, const at::Tensor& labels, bool wanted, LossCounts* counts) {
+  static at::Tensor forward(AutogradContext* ctx, const at::Tensor& logits, const at::Tensor& labels, bool wanted,
+                            Delivery delivery, LossCounts* counts) {
     LossCounts here;
+    const double divisor = delivery == Delivery::difference ? 1 : static_cast<double>(logits.size(0));
     // An evaluation needs no gradient. Inside forward() the grad mode is off, whatever it is outside.
-    const at::Tensor gradient = cross_entropy_pass(logits.contiguous(), labels.contiguous(), wanted, here);
+    const at::Tensor gradient = cross_entropy_pass(logits.contiguous(), labels.contiguous(), wanted, divisor, here);
     counts->add(here);
+    ctx->saved_data["difference"] = delivery == Delivery::difference;
     if (wanted) ctx->save_for_backward({logits, labels, gradient});
     return mean_loss(here, logits);
   }
   static variable_list backward(AutogradContext* ctx, const variable_list& grads) {
     const auto saved = ctx->get_saved_variables();
-    if (!at::GradMode::is_enabled()) return {at::mul(saved[2], grads[0]), {}, {}, {}};
+    if (ctx->saved_data["difference"].toBool()) return {deliver_difference(saved[2], grads[0]), {}, {}, {}, {}};
+    if (!at::GradMode::is_enabled()) return {at::mul(saved[2], grads[0]), {}, {}, {}, {}};
     const at::Tensor difference = at::sub(at::softmax(saved[0], 1), at::one_hot(saved[1], saved[0].size(1)));
-    return {at::mul(at::div(difference, static_cast<double>(saved[0].size(0))), grads[0]), {}, {}, {}};
+    return {at::mul(at::div(difference, static_cast<double>(saved[0].size(0))), grads[0]), {}, {}, {}, {}};
   }
 };
 
@@ -113,7 +128,8 @@ at::Tensor as_targets(const at::Tensor& outputs, const at::Tensor& targets) {
 }
 
 struct SquaredError : Function<SquaredError> {
-  static at::Tensor forward(AutogradContext* ctx, const at::Tensor& outputs, const at::Tensor& targets, LossCounts* counts) {
+  static at::Tensor forward(AutogradContext* ctx, const at::Tensor& outputs, const at::Tensor& targets, Delivery delivery,
+                            LossCounts* counts) {
     const int64_t batch = outputs.size(0), n = outputs.size(1);
     const bool labelled = targets.scalar_type() == at::kLong;
     if (labelled) {
@@ -136,14 +152,16 @@ struct SquaredError : Function<SquaredError> {
     }
     here.examples = batch;
     counts->add(here);
+    ctx->saved_data["difference"] = delivery == Delivery::difference;
     ctx->save_for_backward({outputs, difference, targets});
     return mean_loss(here, outputs);
   }
   static variable_list backward(AutogradContext* ctx, const variable_list& grads) {
     const auto saved = ctx->get_saved_variables();
+    if (ctx->saved_data["difference"].toBool()) return {deliver_difference(saved[1], grads[0]), {}, {}, {}};
     const at::Tensor scale = at::mul(grads[0], 2.0 / static_cast<double>(std::max<int64_t>(1, saved[0].size(0))));
-    if (!at::GradMode::is_enabled()) return {at::mul(saved[1], scale), {}, {}};
-    return {at::mul(at::sub(saved[0], as_targets(saved[0], saved[2])), scale), {}, {}};
+    if (!at::GradMode::is_enabled()) return {at::mul(saved[1], scale), {}, {}, {}};
+    return {at::mul(at::sub(saved[0], as_targets(saved[0], saved[2])), scale), {}, {}, {}};
   }
 };
 
@@ -153,26 +171,27 @@ void LossCounts::add(const LossCounts& other) {
   loss += other.loss;
   error += other.error;
   error5 += other.error5;
+  inverse += other.inverse;
   examples += other.examples;
 }
 
-at::Tensor softmax_cross_entropy(const at::Tensor& logits, const at::Tensor& labels, LossCounts& counts) {
+at::Tensor softmax_cross_entropy(const at::Tensor& logits, const at::Tensor& labels, LossCounts& counts, Delivery delivery) {
   check_outputs("softmax cross-entropy", logits, labels);
   TORCH_CHECK(labels.scalar_type() == at::kLong && labels.dim() == 1,
               "softmax cross-entropy: expected int64 labels [batch], but received ", labels.scalar_type(), " ",
               labels.sizes());
   TORCH_CHECK(logits.size(1) > 0, "softmax cross-entropy: there are no classes");
   const bool wanted = at::GradMode::is_enabled() && logits.requires_grad();
-  return CrossEntropy::apply(logits, labels, wanted, &counts);
+  return CrossEntropy::apply(logits, labels, wanted, delivery, &counts);
 }
 
-at::Tensor squared_error(const at::Tensor& outputs, const at::Tensor& targets, LossCounts& counts) {
+at::Tensor squared_error(const at::Tensor& outputs, const at::Tensor& targets, LossCounts& counts, Delivery delivery) {
   check_outputs("squared error", outputs, targets);
   const bool labels = targets.scalar_type() == at::kLong && targets.dim() == 1;
   TORCH_CHECK(labels || (targets.is_floating_point() && targets.sizes() == outputs.sizes()),
               "squared error: expected targets of the outputs' shape ", outputs.sizes(), ", or int64 labels [",
               outputs.size(0), "], but received ", targets.scalar_type(), " ", targets.sizes());
-  return SquaredError::apply(outputs, targets, &counts);
+  return SquaredError::apply(outputs, targets, delivery, &counts);
 }
 
 }  // namespace cortorch

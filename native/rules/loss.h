@@ -12,17 +12,25 @@ struct LossCounts {
   double loss = 0;      // cross-entropy in nats, or squared error summed over the outputs
   double error = 0;     // wrong answers, or for real-valued targets the mean squared error per output
   double error5 = 0;    // answers not among the five best
+  double inverse = 0;   // the learned inverses' squared errors, over all of them; see training/inverses.h
   int64_t examples = 0;
 
   void add(const LossCounts& other);
 };
 
+// What a loss hands to the layer below it: the gradient of its mean over the batch, or for target propagation the
+// difference of each example's output and its target, h_L − ĥ_L. That one is no gradient: multiplying the loss, and
+// differentiating twice, are refused.
+enum class Delivery { gradient, difference };
+
 // Mean over the batch of −log softmax(logits)[label]. logits [batch, classes] float32, labels [batch] int64 → scalar.
-// The gradient is (o − y) / batch. Throws c10::Error for a label out of range.
-at::Tensor softmax_cross_entropy(const at::Tensor& logits, const at::Tensor& labels, LossCounts& counts);
+// The gradient is (o − y) / batch, the difference o − y. Throws c10::Error for a label out of range.
+at::Tensor softmax_cross_entropy(const at::Tensor& logits, const at::Tensor& labels, LossCounts& counts,
+                                 Delivery delivery = Delivery::gradient);
 
 // Mean over the batch of Σ (o − t)². outputs [batch, n]; targets [batch, n], or labels [batch] int64, which
-// stand for one-hot targets. The gradient is 2 (o − t) / batch.
-at::Tensor squared_error(const at::Tensor& outputs, const at::Tensor& targets, LossCounts& counts);
+// stand for one-hot targets. The gradient is 2 (o − t) / batch, the difference o − t.
+at::Tensor squared_error(const at::Tensor& outputs, const at::Tensor& targets, LossCounts& counts,
+                         Delivery delivery = Delivery::gradient);
 
 }  // namespace cortorch

@@ -2,20 +2,34 @@
 
 #include <c10/util/Exception.h>
 
+#include <array>
+#include <utility>
+
 namespace cortorch {
+namespace {
+
+constexpr std::array<std::pair<std::string_view, Rule>, 7> kNames{{
+    {"bp", Rule::bp},
+    {"fa", Rule::fa},
+    {"dfa", Rule::dfa},
+    {"tp", Rule::tp},
+    {"dtp", Rule::dtp},
+    {"sdtp", Rule::sdtp},
+    {"ao-sdtp", Rule::ao_sdtp},
+}};
+
+}  // namespace
 
 Rule rule_from_name(std::string_view name) {
-  if (name == "bp") return Rule::bp;
-  if (name == "fa") return Rule::fa;
-  if (name == "dfa") return Rule::dfa;
-  TORCH_CHECK(false, "unknown rule '", name, "'; known are bp, fa, dfa");
+  for (const auto& [known, rule] : kNames) {
+    if (known == name) return rule;
+  }
+  TORCH_CHECK(false, "unknown rule '", name, "'; known are bp, fa, dfa, tp, dtp, sdtp, ao-sdtp");
 }
 
 std::string rule_name(Rule rule) {
-  switch (rule) {
-    case Rule::bp: return "bp";
-    case Rule::fa: return "fa";
-    case Rule::dfa: return "dfa";
+  for (const auto& [name, known] : kNames) {
+    if (known == rule) return std::string(name);
   }
   TORCH_INTERNAL_ASSERT(false);
 }

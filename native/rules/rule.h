@@ -10,7 +10,15 @@ enum class Rule {
   bp,   // by the transposed weights
   fa,   // by fixed random weights of the same shape (Lillicrap et al. 2016)
   dfa,  // from the output straight to each layer, by fixed random weights (Nøkland 2016)
+  // Target propagation (Lee et al. 2015; Bartunov et al. 2018): what travels down is not a gradient but the difference
+  // of a layer's activity and its target.
+  tp,       // the target itself through learned inverses
+  dtp,      // difference rule; the penultimate target by the loss gradient
+  sdtp,     // difference rule at the penultimate layer too
+  ao_sdtp,  // the same with auxiliary outputs
 };
+
+inline bool is_target_rule(Rule rule) { return rule >= Rule::tp; }
 
 // Throws c10::Error naming the rule if there is none of that name.
 Rule rule_from_name(std::string_view name);

@@ -11,41 +11,65 @@
 namespace cortorch {
 namespace {
 
-at::Tensor loss_of(Loss loss, const at::Tensor& outputs, const at::Tensor& targets, LossCounts& counts) {
-  return loss == Loss::softmax_cross_entropy ? softmax_cross_entropy(outputs, targets, counts)
-                                             : squared_error(outputs, targets, counts);
-}
-
-std::vector<at::Tensor> values(const std::vector<std::pair<std::string, at::Tensor>>& named) {
-  std::vector<at::Tensor> result;
-  for (const auto& [name, tensor] : named) result.push_back(tensor);
-  return result;
+at::Tensor loss_of(Loss loss, const at::Tensor& outputs, const at::Tensor& x, const at::Tensor& targets,
+                   LossCounts& counts, Delivery delivery = Delivery::gradient) {
+  switch (loss) {
+    case Loss::softmax_cross_entropy: return softmax_cross_entropy(outputs, targets, counts, delivery);
+    case Loss::squared_error: return squared_error(outputs, targets, counts, delivery);
+    case Loss::reconstruction: return squared_error(outputs, x.flatten(1), counts, delivery);
+  }
+  TORCH_INTERNAL_ASSERT(false);
 }
 
 }  // namespace
 
-Trainer::Trainer(Network& network, Loss loss, OptimizerSpec optimizer, Normalization normalization)
+Trainer::Trainer(Network& network, Loss loss, OptimizerSpec optimizer, Normalization normalization,
+                 std::optional<TargetTraining> targets)
     : network_(network),
       loss_(loss),
       normalization_(std::move(normalization)),
-      optimizer_(optimizer, values(network.trainable())) {}
+      targets_(std::move(targets)),
+      optimizer_(optimizer, network.values(Parameter::Role::forward)) {
+  const bool wanted = is_target_rule(network.rule());
+  TORCH_CHECK(wanted == targets_.has_value(), "trainer: rule ", rule_name(network.rule()), wanted ? " needs" : " does not use", " the settings of target propagation");
+  if (!wanted) return;
+  const std::vector<at::Tensor> inverses = network.values(Parameter::Role::inverse);
+  TORCH_CHECK(2 * targets_->inverses.noise.size() == inverses.size(), "trainer: there are ", inverses.size() / 2,
+              " inverses, but noise for ", targets_->inverses.noise.size());
+  targets_->targets.activity = loss == Loss::softmax_cross_entropy ? OutputActivity::softmax : OutputActivity::plain;
+  inverse_optimizer_.emplace(targets_->inverse_optimizer, inverses);
+}
 
-PassResult Trainer::step(const at::Tensor& x, const at::Tensor& targets, double lr_factor) {
+PassResult Trainer::step(const at::Tensor& x, const at::Tensor& targets, double lr_factor, const Position& position) {
+  const bool forward = position.phase != Phase::inverse, inverse = position.phase != Phase::forward;
+  TORCH_CHECK(!inverse || targets_, "trainer: rule ", rule_name(network_.rule()), " has no inverses to train");
   PassResult result;
-  at::AutoGradMode record(true);
-  const at::Tensor loss = loss_of(loss_, network_.forward(x), targets, result.counts);
-  if (!std::isfinite(result.counts.loss)) {
+  const TargetSettings settings = targets_ ? targets_->targets : TargetSettings{};
+  std::vector<at::Tensor> inputs;
+  // Without targets to send down there is no graph.
+  at::AutoGradMode record(forward);
+  const at::Tensor loss = loss_of(loss_, network_.forward(x, settings, inverse ? &inputs : nullptr), x, targets,
+                                  result.counts, targets_ ? Delivery::difference : Delivery::gradient);
+  // Before the backward pass: gradients that no update takes would be added to the next ones.
+  if (inverse && std::isfinite(result.counts.loss)) {
+    result.counts.inverse = inverse_gradients(network_, inputs, targets_->inverses, settings, position.seed, position.step);
+  }
+  if (!std::isfinite(result.counts.loss) || !std::isfinite(result.counts.inverse)) {
     result.not_finite = true;
     return result;
   }
-  loss.backward();
-  optimizer_.step(lr_factor);
+  if (forward) {
+    loss.backward();
+    optimizer_.step(lr_factor);
+  }
+  if (inverse) inverse_optimizer_->step(lr_factor);
   result.steps = 1;
   return result;
 }
 
-PassResult Trainer::run(const Dataset& data, int64_t batch_size, uint64_t seed, uint32_t epoch, int64_t first_step,
+PassResult Trainer::run(const Dataset& data, int64_t batch_size, const Position& position,
                         std::span<const double> lr_factors, const LossCounts& counts, const std::atomic<bool>& stop) {
+  const auto [seed, epoch, first_step, first, phase] = position;
   if (order_.seed != seed || order_.epoch != epoch || order_.indices.size() != static_cast<std::size_t>(data.size())) {
     order_ = {seed, epoch, permutation(seed, epoch, data.size())};
   }
@@ -56,7 +80,7 @@ PassResult Trainer::run(const Dataset& data, int64_t batch_size, uint64_t seed, 
     const int64_t count = std::min(batch_size, data.size() - begin);
     TORCH_CHECK(begin >= 0 && count > 0, "step ", first_step + static_cast<int64_t>(i), " is past the end of the data set (", data.size(), " examples in batches of ", batch_size, ")");
     const auto batch = data.gather(order_.indices.data() + begin, count, normalization_);
-    const PassResult one = step(batch.x, batch.targets, lr_factors[i]);
+    const PassResult one = step(batch.x, batch.targets, lr_factors[i], {seed, epoch, 0, first + static_cast<uint32_t>(i), phase});
     if (one.not_finite) {
       total.not_finite = true;
       break;
@@ -75,7 +99,7 @@ LossCounts evaluate(const Network& network, Loss loss, const Dataset& data, cons
   std::iota(indices.begin(), indices.end(), 0);
   for (int64_t begin = 0; begin < data.size() && !stop.load(std::memory_order_relaxed); begin += batch_size) {
     const auto batch = data.gather(indices.data() + begin, std::min(batch_size, data.size() - begin), normalization);
-    loss_of(loss, network.forward(batch.x), batch.targets, counts);
+    loss_of(loss, network.forward(batch.x), batch.x, batch.targets, counts);
   }
   return counts;
 }

@@ -3,17 +3,40 @@
 
 #include <atomic>
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <vector>
 
 #include "data/dataset.h"
 #include "network/network.h"
 #include "rules/loss.h"
+#include "training/inverses.h"
 #include "training/optimizer.h"
 
 namespace cortorch {
 
-enum class Loss { softmax_cross_entropy, squared_error };
+// A reconstruction is a squared error whose targets are the inputs.
+enum class Loss { softmax_cross_entropy, squared_error, reconstruction };
+
+// Which losses a step is made for: the task's with the layers' targets, the inverses', or both from the same
+// parameters.
+enum class Phase { forward, inverse, both };
+
+// What target propagation has beside a loss and an optimizer.
+struct TargetTraining {
+  OptimizerSpec inverse_optimizer;
+  InverseSettings inverses;
+  TargetSettings targets;  // its activity is the loss's
+};
+
+// Where training is.
+struct Position {
+  uint64_t seed = 0;
+  uint32_t epoch = 0;
+  int64_t first_step = 0;  // of the epoch
+  uint32_t step = 0;       // made before, in all: of the noise
+  Phase phase = Phase::forward;
+};
 
 struct PassResult {
   LossCounts counts;
@@ -24,24 +47,30 @@ struct PassResult {
 class Trainer {
  public:
   // The network must outlive the trainer.
-  Trainer(Network& network, Loss loss, OptimizerSpec optimizer, Normalization normalization);
+  Trainer(Network& network, Loss loss, OptimizerSpec optimizer, Normalization normalization,
+          std::optional<TargetTraining> targets = std::nullopt);
 
-  // One update on a batch: x [batch, input] ready for the network. A loss that is not finite makes no update.
-  PassResult step(const at::Tensor& x, const at::Tensor& targets, double lr_factor);
+  // One update on a batch: x [batch, input] ready for the network. A loss that is not finite makes no update. Of the
+  // position the seed, the step and the phase count.
+  PassResult step(const at::Tensor& x, const at::Tensor& targets, double lr_factor, const Position& position);
 
-  // Steps `first_step` … of epoch `epoch`, one for each learning-rate factor; the epoch is a permutation of
+  // Steps of an epoch, one for each learning-rate factor; the epoch is a permutation of
   // the data set in batches, of which the last may be short. Ends early, between steps, when `stop` is set.
   // The counts go on from `counts`, step by step: how an epoch is cut into runs does not change their bits.
-  PassResult run(const Dataset& data, int64_t batch_size, uint64_t seed, uint32_t epoch, int64_t first_step,
-                 std::span<const double> lr_factors, const LossCounts& counts, const std::atomic<bool>& stop);
+  PassResult run(const Dataset& data, int64_t batch_size, const Position& position, std::span<const double> lr_factors,
+                 const LossCounts& counts, const std::atomic<bool>& stop);
 
   Optimizer& optimizer() { return optimizer_; }
+  // Null without inverses.
+  Optimizer* inverse_optimizer() { return inverse_optimizer_ ? &*inverse_optimizer_ : nullptr; }
 
  private:
   Network& network_;
   Loss loss_;
   Normalization normalization_;
+  std::optional<TargetTraining> targets_;
   Optimizer optimizer_;
+  std::optional<Optimizer> inverse_optimizer_;
   // The order of the epoch at work, so that a pass may be run in pieces.
   struct Order {
     uint64_t seed = 0;

@@ -204,7 +204,7 @@ void check_map(const std::string& name, const LinearMapPtr& map, int64_t batch, 
     outer[j] += xs[i] * ds[k];
   });
   compare(name + " apply", map->apply(w, x, {}, Activation::identity), y_shape, sums);
-  compare(name + " adjoint", map->adjoint(w, d), x_shape, adjoint);
+  compare(name + " adjoint", map->adjoint(w, d, {}, Activation::identity), x_shape, adjoint);
   compare(name + " outer", map->outer(x, d), w_shape, outer);
 
   const auto activation = static_cast<Activation>(random.between(0, 3));
@@ -223,11 +223,22 @@ void check_map(const std::string& name, const LinearMapPtr& map, int64_t batch, 
     bias_sums[static_cast<std::size_t>(bias_index(*map, static_cast<int64_t>(i)))] += delta[i];
   }
   at::Tensor bias_gradient = exact(Values(bs.size(), NAN), b_shape, dtype);
-  compare(name + with + " delta", map->delta(activation, d, y, bias_gradient), y_shape, delta);
+  compare(name + with + " delta", map->delta(activation, d, y, bias_gradient, 1), y_shape, delta);
   compare(name + with + " bias gradient", bias_gradient, b_shape, bias_sums);
   at::Tensor none;
-  compare(name + with + " delta alone", map->delta(activation, d, y, none), y_shape, delta);
+  compare(name + with + " delta alone", map->delta(activation, d, y, none, 1), y_shape, delta);
   compare(name + " sum_to_bias", map->sum_to_bias(exact(delta, y_shape, dtype)), b_shape, bias_sums);
+
+  // A learned inverse's form of the adjoint, and the scaled δ of a squared loss.
+  const Values cs = rounded(random.values(count(map->input_shape())), dtype);
+  Values inverse = adjoint, halved = delta, halved_sums = bias_sums;
+  for (std::size_t i = 0; i < inverse.size(); ++i) inverse[i] = sigma(activation, adjoint[i] + cs[i % cs.size()]);
+  for (double& value : halved) value /= 2;
+  for (double& value : halved_sums) value /= 2;
+  const at::Tensor c = exact(cs, map->input_shape(), dtype);
+  compare(name + with + " adjoint with bias", map->adjoint(w, d, c, activation), x_shape, inverse, largest(adjoint));
+  compare(name + with + " halved delta", map->delta(activation, d, y, bias_gradient, 0.5), y_shape, halved);
+  compare(name + with + " halved bias gradient", bias_gradient, b_shape, halved_sums);
 }
 
 // --- random sizes ---------------------------------------------------------------------------------------

@@ -1,7 +1,9 @@
 #include "maps/cuda/locally_connected2d_tensors.h"
 
 #include <ATen/Context.h>
+#include <ATen/ops/add.h>
 #include <ATen/ops/empty.h>
+#include <ATen/ops/mul.h>
 #include <c10/cuda/CUDAException.h>
 #include <c10/cuda/CUDAGuard.h>
 #include <c10/cuda/CUDAStream.h>
@@ -65,7 +67,8 @@ at::Tensor locally_connected2d_apply(const Conv2dGeometry& g, const at::Tensor& 
   return y;
 }
 
-at::Tensor locally_connected2d_adjoint(const Conv2dGeometry& g, const at::Tensor& v, const at::Tensor& y) {
+at::Tensor locally_connected2d_adjoint(const Conv2dGeometry& g, const at::Tensor& v, const at::Tensor& y,
+                                       const at::Tensor& c, Activation activation) {
   check_same(y, v);
   const Here here(y);
   const at::Tensor from = location_major(y);
@@ -75,7 +78,7 @@ at::Tensor locally_connected2d_adjoint(const Conv2dGeometry& g, const at::Tensor
   check_launch(locally_connected2d_adjoint(g, batch, precision_of(y), v.const_data_ptr(), from.const_data_ptr(),
                                            x.mutable_data_ptr(), here.stream),
                g, batch);
-  return x;
+  return activate(activation, c.defined() ? at::add(x, c.permute({2, 0, 1})) : x);
 }
 
 at::Tensor locally_connected2d_outer(const Conv2dGeometry& g, const at::Tensor& x, const at::Tensor& delta) {
@@ -93,10 +96,10 @@ at::Tensor locally_connected2d_outer(const Conv2dGeometry& g, const at::Tensor& 
 }
 
 at::Tensor locally_connected2d_delta(const Conv2dGeometry& geometry, Activation activation, const at::Tensor& g,
-                                     const at::Tensor& y, at::Tensor& bias_gradient) {
+                                     const at::Tensor& y, at::Tensor& bias_gradient, double scale) {
   check_same(g, y);
   const Here here(g);
-  const at::Tensor from = location_major(g);
+  const at::Tensor from = location_major(scale == 1 ? g : at::mul(g, scale));
   const bool linear = activation == Activation::identity;
   if (linear && !bias_gradient.defined()) return from;
   const at::Tensor out = location_major(y);

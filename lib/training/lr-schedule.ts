@@ -3,12 +3,12 @@
 import { CortorchError, invalid, isCount, isNumber, isOneOf, isPlainObject } from '../errors.js';
 import { didYouMean } from '../suggest.js';
 
-export type ScheduleName = 'constant' | 'step' | 'cosine';
-export const scheduleNames: readonly ScheduleName[] = ['constant', 'step', 'cosine'];
+export type LrScheduleName = 'constant' | 'step' | 'cosine';
+export const lrScheduleNames: readonly LrScheduleName[] = ['constant', 'step', 'cosine'];
 
-export interface ScheduleOptions {
+export interface LrScheduleOptions {
   /** Default `constant`. */
-  readonly type?: ScheduleName;
+  readonly type?: LrScheduleName;
   /** step: epochs after which the rate is multiplied by `decay`, rising. */
   readonly steps?: readonly number[];
   /** step; default 0.1 */
@@ -17,45 +17,45 @@ export interface ScheduleOptions {
   readonly warmupEpochs?: number;
 }
 
-export interface ResolvedSchedule {
-  readonly type: ScheduleName;
+export interface ResolvedLrSchedule {
+  readonly type: LrScheduleName;
   readonly steps: readonly number[];
   readonly decay: number;
   readonly warmupEpochs: number;
 }
 
 /** @throws CortorchError ERR_INVALID_ARGUMENT, ERR_UNKNOWN_OPTION, ERR_UNUSED_OPTION */
-export function resolveSchedule(options: ScheduleOptions = {}): ResolvedSchedule {
-  if (!isPlainObject(options)) throw invalid('schedule', 'an object such as { type: "cosine" }', options);
-  const { type = 'constant', steps, decay, warmupEpochs = 0 } = options as ScheduleOptions;
+export function resolveLrSchedule(options: LrScheduleOptions = {}): ResolvedLrSchedule {
+  if (!isPlainObject(options)) throw invalid('lrSchedule', 'an object such as { type: "cosine" }', options);
+  const { type = 'constant', steps, decay, warmupEpochs = 0 } = options as LrScheduleOptions;
   const known = ['type', 'steps', 'decay', 'warmupEpochs'];
   for (const key of Object.keys(options)) {
     if (!known.includes(key)) {
       throw new CortorchError(
         'ERR_UNKNOWN_OPTION',
-        `schedule.${key}: there is no such setting${didYouMean(key, known)}`,
+        `lrSchedule.${key}: there is no such setting${didYouMean(key, known)}`,
       );
     }
   }
-  if (!isOneOf(type, scheduleNames))
-    throw invalid('schedule.type', `one of ${scheduleNames.join(', ')}`, type);
+  if (!isOneOf(type, lrScheduleNames))
+    throw invalid('lrSchedule.type', `one of ${lrScheduleNames.join(', ')}`, type);
   if (type !== 'step' && (steps !== undefined || decay !== undefined)) {
     const key = steps !== undefined ? 'steps' : 'decay';
     throw new CortorchError(
       'ERR_UNUSED_OPTION',
-      `schedule.${key} is not used by the ${type} schedule; choose the step schedule, or leave it out`,
+      `lrSchedule.${key} is not used by the ${type} schedule; choose the step schedule, or leave it out`,
     );
   }
   if (type === 'step') {
     const rising =
       Array.isArray(steps) && steps.every((s, i) => isCount(s) && (i === 0 || s > steps[i - 1]!));
     if (!rising || steps.length === 0)
-      throw invalid('schedule.steps', 'rising epoch numbers such as [30, 60]', steps);
+      throw invalid('lrSchedule.steps', 'rising epoch numbers such as [30, 60]', steps);
     if (decay !== undefined && (!isNumber(decay) || decay <= 0))
-      throw invalid('schedule.decay', 'a positive number', decay);
+      throw invalid('lrSchedule.decay', 'a positive number', decay);
   }
   if (!isNumber(warmupEpochs) || warmupEpochs < 0) {
-    throw invalid('schedule.warmupEpochs', 'a number of epochs that is not negative', warmupEpochs);
+    throw invalid('lrSchedule.warmupEpochs', 'a number of epochs that is not negative', warmupEpochs);
   }
   return { type, steps: steps ?? [], decay: decay ?? 0.1, warmupEpochs };
 }
@@ -67,7 +67,7 @@ export function resolveSchedule(options: ScheduleOptions = {}): ResolvedSchedule
  * @param epochs of the whole run, which the cosine schedule ends with
  */
 export function learningRateFactor(
-  schedule: ResolvedSchedule,
+  schedule: ResolvedLrSchedule,
   step: number,
   stepsPerEpoch: number,
   epochs: number,
