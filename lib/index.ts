@@ -41,7 +41,13 @@ export { type Padding2d, type Size2d, type WindowOptions } from './model/geometr
 export { parseNetworkSpec, type LossName, type NetworkSpec, type ResolvedSpec } from './model/spec.js';
 export { trainingBudget, type BudgetOptions, type MemoryBudget } from './model/budget.js';
 
-export { ruleNames, type DfaFeedback, type RuleName, type TargetRuleName } from './rules/rules.js';
+export {
+  ruleNames,
+  type DfaFeedback,
+  type GradientRuleName,
+  type RuleName,
+  type TargetRuleName,
+} from './rules/rules.js';
 export {
   dfaHiddenLayer,
   dfaOutputLayer,

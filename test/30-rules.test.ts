@@ -11,7 +11,7 @@ import {
   Trainer,
   Dataset,
   type NetworkSpec,
-  type RuleName,
+  type GradientRuleName,
   type StateDict,
 } from '../lib/index.js';
 import { randomArray, relativeError, rows, sameBits } from './support/numbers.js';
@@ -21,7 +21,7 @@ const sizes = [23, 18, 40, 7] as const; // no multiple of 16
 const activations = ['tanh', 'relu', 'identity'] as const;
 const batch = 13;
 
-function layersOf(rule: RuleName, bias: boolean): ReferenceLayer[] {
+function layersOf(rule: GradientRuleName, bias: boolean): ReferenceLayer[] {
   return activations.map((activation, l) => {
     const [inputs, outputs] = [sizes[l]!, sizes[l + 1]!];
     const feedback =
@@ -48,7 +48,7 @@ const leaf = (data: number[] | number[][]): Tensor => {
 /** The gradients that the native functions give. */
 function nativeGradients(
   layers: ReferenceLayer[],
-  rule: RuleName,
+  rule: GradientRuleName,
   x: number[][],
   labels: number[],
   loss: 'softmax-cross-entropy' | 'squared-error',
@@ -137,7 +137,11 @@ t.test(
 );
 
 /** One step of plain SGD on one batch with a network, from given parameters. */
-async function stepped(spec: NetworkSpec, rule: RuleName, state: StateDict | null): Promise<StateDict> {
+async function stepped(
+  spec: NetworkSpec,
+  rule: GradientRuleName,
+  state: StateDict | null,
+): Promise<StateDict> {
   using network = new Network(spec, { rule, seed: 5 });
   if (state !== null) await network.loadStateDict(state);
   const trainer = new Trainer(network, { optimizer: { type: 'sgd', lr: 0.5 }, batchSize: batch });

@@ -7,7 +7,7 @@ import {
   scope,
   softmaxCrossEntropy,
   Tensor,
-  type RuleName,
+  type GradientRuleName,
 } from '../lib/index.js';
 import { count, naive, outputSize, shapesOf, type Geometry, type MapName } from './support/maps.js';
 import { randomArray, relativeError, sameBits } from './support/numbers.js';
@@ -47,7 +47,7 @@ interface Parameters {
   readonly feedback: (Float32Array | null)[];
 }
 
-function parametersOf(map: MapName, rule: RuleName): Parameters {
+function parametersOf(map: MapName, rule: GradientRuleName): Parameters {
   const [a, b] = [shapesOf(lower, map), shapesOf(upper, map)];
   const sizes = [count(a.weight), count(b.weight), classes * flat];
   const units = [count(a.y) / batch, count(b.y) / batch];
@@ -64,7 +64,7 @@ function parametersOf(map: MapName, rule: RuleName): Parameters {
 const x = randomArray(count(shapesOf(lower, 'conv2d').x), 1);
 
 /** The gradients in float64, from the equations; each error in the order (batch, channel, row, column). */
-function reference(map: MapName, rule: RuleName, { weight, bias, feedback }: Parameters) {
+function reference(map: MapName, rule: GradientRuleName, { weight, bias, feedback }: Parameters) {
   const geometries = [lower, upper];
   const zero = (g: Geometry): Float64Array => new Float64Array(count(shapesOf(g, map).y));
   const h: ArrayLike<number>[] = [x];
@@ -118,7 +118,7 @@ function reference(map: MapName, rule: RuleName, { weight, bias, feedback }: Par
 }
 
 /** The gradients that the native functions give. */
-function native(map: MapName, rule: RuleName, parameters: Parameters) {
+function native(map: MapName, rule: GradientRuleName, parameters: Parameters) {
   return scope(() => {
     const geometries = [lower, upper];
     const shapes = [...geometries.map((g) => shapesOf(g, map)), { weight: [classes, flat], bias: [classes] }];

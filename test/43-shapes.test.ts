@@ -1,7 +1,8 @@
 /** Shapes of convolutions, shared or not, and of pooling. */
 import t from 'tap';
 import { network, parseNetworkSpec, type LayerSpec } from '../lib/index.js';
-import { countParameters, inferShapes, parametricShapes } from '../lib/model/shapes.js';
+import { inferShapes, parametricShapes } from '../lib/model/shapes.js';
+import { countParameters } from './support/maps.js';
 import { Random } from '../lib/random.js';
 
 /** Starts at which a window lies within the padded line: counted, not computed. */

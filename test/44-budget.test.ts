@@ -109,7 +109,9 @@ t.test('the error says what would fit', async (t) => {
   const settings: TrainingSettings = {
     rule: 'dfa',
     dfaFeedback: 'per-layer',
+    auxiliary: null,
     optimizer: resolveOptimizer(),
+    inverseOptimizer: null,
     batchSize: 100,
   };
   const lc = preset('imagenet-lc');
@@ -136,7 +138,7 @@ t.test('the error says what would fit', async (t) => {
     () => requireMemoryForTraining(lc, settings, { available: total - 4 * 259e6 - feedback, built: true }),
     'the parameters of a network that is there are not counted twice',
   );
-  const parameters = { rule: 'dfa', dfaFeedback: 'per-layer' } as const;
+  const parameters = { rule: 'dfa', dfaFeedback: 'per-layer', auxiliary: null } as const;
   t.throws(() => requireMemoryForParameters(lc, parameters, 2e9), {
     message:
       /need 2\.43 GB of memory \(weights 1\.04 GB, feedback 1\.39 GB\), but there are 2\.00 GB; use dfaFeedback shared$/,

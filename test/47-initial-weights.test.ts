@@ -166,7 +166,7 @@ t.test('presets: mnist-lc alone starts location by location, and only its maps',
   }
   const local = preset('mnist-lc').layers.filter(({ type }) => type === 'locally-connected2d');
   t.equal(local.length, 2);
-  t.equal(presetNames.length, 8);
+  t.equal(presetNames.length, 9);
 
   const lc = await start(preset('mnist-lc'));
   glorot(t, lc.get('layers.0.weight'), [9 * 1, 32], 'mnist-lc, first');

@@ -10,7 +10,7 @@ import {
   type StateDict,
   type TrainEvent,
 } from '../lib/index.js';
-import { learningRateFactor, resolveSchedule } from '../lib/training/schedule.js';
+import { learningRateFactor, resolveLrSchedule } from '../lib/training/lr-schedule.js';
 import { randomArray, relativeError, rows, sameBits } from './support/numbers.js';
 import { adam, gradients, rmsprop, sgd, type ReferenceLayer, type Update } from './support/reference.js';
 
@@ -178,7 +178,7 @@ t.test('every example once an epoch, in another order each time', async (t) => {
 });
 
 t.test('maxSteps ends inside an epoch, and training goes on from there as if nothing had been', async (t) => {
-  const options = { batchSize: 7, schedule: { type: 'cosine' } } as const;
+  const options = { batchSize: 7, lrSchedule: { type: 'cosine' } } as const;
   using whole = new Network(spec, { seed: 1 });
   using halves = new Network(spec, { seed: 1 });
   using data = dataset();
@@ -244,7 +244,7 @@ t.test('state() and loadState(): another process’s trainer goes on bit for bit
 
 t.test('learning-rate schedules', async (t) => {
   const factors = (options: object, steps: number[], perEpoch = 10, epochs = 4): number[] =>
-    steps.map((step) => learningRateFactor(resolveSchedule(options), step, perEpoch, epochs));
+    steps.map((step) => learningRateFactor(resolveLrSchedule(options), step, perEpoch, epochs));
   t.strictSame(factors({}, [0, 5, 39]), [1, 1, 1]);
   t.strictSame(
     factors({ type: 'step', steps: [1, 3], decay: 0.5 }, [0, 9, 10, 29, 30]),
@@ -256,15 +256,15 @@ t.test('learning-rate schedules', async (t) => {
   const warm = factors({ type: 'cosine', warmupEpochs: 2 }, [0, 19, 20, 30]);
   t.ok(warm[0] === 0.05 && warm[1] === 1 && warm[2] === 1 && Math.abs(warm[3]! - 0.5) < 1e-12);
   for (const [options, message] of [
-    [{ type: 'linear' }, /`schedule\.type`/],
-    [{ type: 'step' }, /`schedule\.steps`/],
+    [{ type: 'linear' }, /`lrSchedule\.type`/],
+    [{ type: 'step' }, /`lrSchedule\.steps`/],
     [{ type: 'step', steps: [3, 1] }, /rising/],
-    [{ type: 'step', steps: [3], decay: 0 }, /`schedule\.decay`/],
+    [{ type: 'step', steps: [3], decay: 0 }, /`lrSchedule\.decay`/],
     [{ type: 'cosine', steps: [1] }, /not used by the cosine schedule/],
-    [{ warmupEpochs: -1 }, /`schedule\.warmupEpochs`/],
+    [{ warmupEpochs: -1 }, /`lrSchedule\.warmupEpochs`/],
     [{ warmupEpoch: 1 }, /did you mean warmupEpochs\?/],
   ] as [object, RegExp][]) {
-    t.throws(() => resolveSchedule(options), { message }, String(message));
+    t.throws(() => resolveLrSchedule(options), { message }, String(message));
   }
   // And that the factor arrives: SGD on a linear network with a constant gradient.
   using net = new Network(
@@ -280,7 +280,7 @@ t.test('learning-rate schedules', async (t) => {
   await net.loadStateDict(state);
   const trainer = new Trainer(net, {
     optimizer: { type: 'sgd', lr: 0.1, weightDecay: 1 }, // the weight decays by lr each step
-    schedule: { type: 'step', steps: [1], decay: 0.5 },
+    lrSchedule: { type: 'step', steps: [1], decay: 0.5 },
     batchSize: 1,
   });
   await drain(trainer.fit(data, { epochs: 2 }));

@@ -4,7 +4,7 @@ import path from 'node:path';
 import t, { type Test } from 'tap';
 import { main } from '../lib/cli/main.js';
 import { commandOptions, kebab, options } from '../lib/cli/options.js';
-import { gatherSettings, optimizerOf, resolveSettings, scheduleOf } from '../lib/cli/settings.js';
+import { gatherSettings, optimizerOf, resolveSettings, lrScheduleOf } from '../lib/cli/settings.js';
 import { presetNames } from '../lib/model/presets.js';
 import { smallSpec } from './support/cli.js';
 
@@ -101,17 +101,54 @@ t.test('what a rule, an optimizer or a schedule does not use', async (t) => {
   await unused(/--beta1/, '--optimizer', 'rmsprop', '--beta1', '0.5');
   await unused(/--lr-steps is not used by the cosine schedule/, '--lr-schedule', 'cosine', '--lr-steps', '3');
   await unused(/--lr-decay is not used by the constant schedule/, '--lr-decay', '0.5');
-  for (const flag of [
-    'noise',
-    'target-step',
-    'alpha',
-    'auxiliary',
-    'schedule',
-    'inverse-lr',
-    'inverse-beta1',
-  ]) {
-    await unused(new RegExp(`--${flag} belongs to .*its rules are bp, fa, dfa`), `--${flag}`, '0.1');
+});
+
+t.test('settings of target propagation', async (t) => {
+  const used = (rule: string, ...flags: string[]) => [...MNIST, '--rule', rule, ...flags];
+  const flags = { noise: '0.1', 'target-step': '0.1', schedule: 'parallel', 'inverse-lr': '0.1' };
+  for (const [flag, value] of Object.entries({
+    ...flags,
+    'loss-reduction': 'sum',
+    'first-phase': 'inverse',
+  })) {
+    const message = new RegExp(`--${flag} is not used by rule fa; choose a rule of target propagation`);
+    await refused(t, used('fa', `--${flag}`, value), 'ERR_UNUSED_OPTION', message);
   }
+  const unused = (message: RegExp, ...flags: string[]) => refused(t, flags, 'ERR_UNUSED_OPTION', message);
+  await unused(
+    /--target-step is not used by rule sdtp.*choose rule dtp/,
+    ...used('sdtp', '--target-step', '0.1'),
+  );
+  await unused(
+    /--auxiliary is not used by rule sdtp; choose rule ao-sdtp/,
+    ...used('sdtp', '--auxiliary', '9'),
+  );
+  await unused(
+    /--first-phase is not used by the parallel schedule/,
+    ...used('dtp', '--schedule', 'parallel', '--first-phase', 'forward'),
+  );
+  await unused(
+    /--inverse-momentum is not used by inverse optimizer adam; choose --inverse-optimizer sgd or rmsprop/,
+    ...used('dtp', '--inverse-momentum', '0.9'),
+  );
+  await unused(
+    /--hyperparameters is not used by mnist-fc with tp/,
+    ...used('tp', '--hyperparameters', 'paper'),
+  );
+  const usage = (message: RegExp, ...flags: string[]) => refused(t, flags, 'ERR_USAGE', message);
+  await usage(/--noise: expected σ, a number of at least 0.*"-1"/, ...used('dtp', '--noise=-1'));
+  await usage(
+    /--auxiliary: expected a whole number.*the rule is sdtp/,
+    ...used('ao-sdtp', '--auxiliary', '0'),
+  );
+  await usage(/--target-step: expected a number above 0/, ...used('dtp', '--target-step', '0'));
+  await usage(/--schedule: expected one of parallel, alternating/, ...used('dtp', '--schedule', 'turns'));
+  await refused(
+    t,
+    used('dtp', '--noise', '0.1,0.2'),
+    'ERR_INVALID_ARGUMENT',
+    /`--noise`.*4: one for each inverse from below/,
+  );
 });
 
 t.test('the feedback of dfa', async (t) => {
@@ -151,7 +188,7 @@ t.test('unknown rules and presets, and those of later versions', async (t) => {
   await refused(t, model('mnist-f'), 'ERR_UNKNOWN_OPTION', /unknown model "mnist-f".*mean mnist-fc/);
   await refused(t, model('resnet18'), 'ERR_UNKNOWN_OPTION', /resnet18 is not in this version/);
   await refused(t, [...MNIST, '--rule', 'hebb'], 'ERR_UNKNOWN_OPTION', /unknown rule "hebb".*bp, fa, dfa/);
-  await refused(t, [...MNIST, '--rule', 'dtp'], 'ERR_UNKNOWN_OPTION', /rule dtp is not in this version/);
+  await refused(t, [...MNIST, '--rule', 'usf'], 'ERR_UNKNOWN_OPTION', /rule usf is not in this version/);
   await refused(
     t,
     ['--dataset', 'cifar10'],
@@ -187,7 +224,6 @@ t.test('configuration files', async (t) => {
     'type.yaml': 'dataset: mnist\nmodel: mnist-fc\nepochs: many\n',
     'twice.yaml': 'batch-size: 5\nbatchSize: 6\n',
     'out.yaml': 'out: runs/a\n',
-    'later.yaml': 'noise: 0.3\n',
     'broken.yaml': 'dataset: [mnist\n',
     'list.yaml': '- dataset\n',
     'empty.yaml': '',
@@ -202,7 +238,6 @@ t.test('configuration files', async (t) => {
   );
   await bad('twice.yaml', 'ERR_USAGE', /batchSize in twice\.yaml is given twice/);
   await bad('out.yaml', 'ERR_UNKNOWN_OPTION', /no out in out\.yaml/);
-  await bad('later.yaml', 'ERR_UNUSED_OPTION', /noise in later\.yaml belongs to/);
   await bad('broken.yaml', 'ERR_USAGE', /broken\.yaml is neither YAML nor JSON/);
   await bad('list.yaml', 'ERR_USAGE', /expected settings/);
   await bad('empty.yaml', 'ERR_USAGE', /expected settings/);
@@ -225,7 +260,7 @@ t.test('flags win over the file; a resolved configuration resolves to itself', a
     eps: 1e-4,
     weightDecay: 0,
   });
-  t.strictSame(scheduleOf(config), { type: 'step', steps: [2, 4], decay: 0.1, warmupEpochs: 0 });
+  t.strictSame(lrScheduleOf(config), { type: 'step', steps: [2, 4], decay: 0.1, warmupEpochs: 0 });
 
   const saved = path.join(folder, 'config.json');
   fs.writeFileSync(saved, JSON.stringify(config));

@@ -141,10 +141,3 @@ function biasShape(layer: ResolvedParametric, output: Shape): Shape {
       return [...output.slice(1), layer.channels];
   }
 }
-
-/** Values in the trainable parameters of a spec. */
-export const countParameters = (spec: ResolvedSpec): number =>
-  parametricShapes(spec).reduce(
-    (sum, { weight, bias }) => sum + product(weight) + (bias === null ? 0 : product(bias)),
-    0,
-  );

@@ -11,10 +11,12 @@ import { didYouMean } from '../suggest.js';
 export type TargetRuleName = 'tp' | 'dtp' | 'sdtp' | 'ao-sdtp';
 
 /**
- * How the error reaches the layer below: `bp` by the transposed weights, `fa` by fixed random weights of the
- * same shape (Lillicrap et al. 2016), `dfa` from the output straight to every layer (Nøkland 2016), or as targets.
+ * The error reaches the layer below `bp` by the transposed weights, `fa` by fixed random weights of the same shape
+ * (Lillicrap et al. 2016), `dfa` from the output straight to every layer (Nøkland 2016).
  */
-export type RuleName = 'bp' | 'fa' | 'dfa' | TargetRuleName;
+export type GradientRuleName = 'bp' | 'fa' | 'dfa';
+
+export type RuleName = GradientRuleName | TargetRuleName;
 
 export const targetRuleNames: readonly TargetRuleName[] = ['tp', 'dtp', 'sdtp', 'ao-sdtp'];
 export const ruleNames: readonly RuleName[] = ['bp', 'fa', 'dfa', ...targetRuleNames];
