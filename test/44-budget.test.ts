@@ -37,6 +37,8 @@ t.test('the bytes of a small network, by hand', async (t) => {
   t.strictSame(trainingBudget(small, { batchSize: 10 }), {
     weights: 4 * weights,
     feedback: 0,
+    inverses: 0,
+    auxiliaryWeights: 0,
     gradients: 4 * weights,
     optimizerState: 8 * weights,
     activations,
@@ -103,6 +105,27 @@ t.test('a trainer that cannot fit is refused', async (t) => {
       /^training this network needs .* PB of memory \(weights 3\.99 kB, feedback 848 B, gradients 3\.99 kB, optimizer state 7\.98 kB, activations .* PB\), but there are .*; use a batch size of at most \d+$/,
   });
   t.equal(liveTensors(), live, 'nothing was made');
+});
+
+t.test('inverses have weights, gradients and moments of their own', async (t) => {
+  const fc = preset('mnist-fc');
+  const bp = trainingBudget(fc);
+  const hidden = 4 * 4 * (256 * 256 + 256);
+  const dtp = trainingBudget(fc, { rule: 'dtp', inverseOptimizer: { type: 'sgd' } });
+  t.strictSame([dtp.weights, dtp.inverses], [bp.weights, hidden], 'none for the output layer');
+  t.equal(dtp.gradients, bp.gradients + hidden);
+  t.equal(dtp.optimizerState, bp.optimizerState, 'sgd has no state');
+  t.ok(dtp.activations > bp.activations);
+  const sdtp = trainingBudget(fc, { rule: 'sdtp' });
+  t.equal(sdtp.inverses, hidden + 4 * (10 * 256 + 256));
+  t.equal(sdtp.optimizerState, bp.optimizerState + 2 * sdtp.inverses);
+  const ao = trainingBudget(fc, { rule: 'ao-sdtp', auxiliary: 7 });
+  t.strictSame([ao.inverses, ao.auxiliaryWeights], [sdtp.inverses + 4 * 7 * 256, 4 * 7 * 257]);
+  t.throws(() => trainingBudget(fc, { inverseOptimizer: {} }), { code: 'ERR_UNUSED_OPTION' });
+  t.throws(() => trainingBudget(fc, { auxiliary: 3 }), {
+    code: 'ERR_UNUSED_OPTION',
+    message: /rule ao-sdtp/,
+  });
 });
 
 t.test('the error says what would fit', async (t) => {

@@ -147,7 +147,7 @@ t.test('settings of target propagation', async (t) => {
     t,
     used('dtp', '--noise', '0.1,0.2'),
     'ERR_INVALID_ARGUMENT',
-    /`--noise`.*4: one for each inverse from below/,
+    /4: one for each inverse from below for `--noise`/,
   );
 });
 
