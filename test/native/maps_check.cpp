@@ -20,6 +20,7 @@
 #include <functional>
 #include <initializer_list>
 #include <memory>
+#include <optional>
 #include <random>
 #include <sstream>
 #include <string>
@@ -29,11 +30,14 @@
 #include "data/dataset.h"
 #include "maps/conv2d.h"
 #include "maps/dense.h"
+#include "maps/elementwise.h"
+#include "maps/image_layout.h"
 #include "maps/locally_connected2d.h"
 #include "maps/pool.h"
 #include "native/checked_memory.h"
 #include "native/naive.h"
 #include "network/network.h"
+#include "network/noise.h"
 #include "rules/layer.h"
 #include "training/trainer.h"
 
@@ -312,6 +316,44 @@ void check_random_maps(Random& random) {
             [=](const Term& term) { naive::for_each_term(in, out, rows, term); }, any_dtype(random, false), random);
 }
 
+// --- what target propagation has beside the maps ---------------------------------------------------------
+void check_elementwise(Random& random) {
+  const bool image = random.between(0, 1) == 1;
+  const int64_t batch = random.of({1, 2, 5, 16, 33, 100});
+  const Shape one = image ? Shape{any_channels(random), random.between(1, 9), random.between(1, 9)} : Shape{random.of({1, 15, 16, 17, 300, 784})};
+  const Shape shape = with_batch(batch, one);
+  static const std::array<Shape, 3> kOrders{Shape{}, Shape{2, 3, 0, 1}, Shape{0, 2, 3, 1}};
+  const auto any_order = [&] { return image ? kOrders[static_cast<std::size_t>(random.between(0, 2))] : Shape{}; };
+  const at::ScalarType dtype = any_dtype(random, false);
+  const Values as = rounded(random.values(count(shape)), dtype), bs = rounded(random.values(count(shape)), dtype);
+  const at::Tensor a = exact(as, shape, dtype, any_order()), b = exact(bs, shape, dtype, any_order());
+  const auto activation = static_cast<Activation>(random.between(0, 3));
+  Values differences(as.size()), deltas(as.size()), sums(as.size() / static_cast<std::size_t>(batch), 0);
+  double squares = 0;
+  for (std::size_t i = 0; i < as.size(); ++i) {
+    differences[i] = as[i] - bs[i];
+    deltas[i] = 0.5 * differences[i] * derivative(activation, as[i]);
+    sums[i % sums.size()] += deltas[i];
+    squares += differences[i] * differences[i];
+  }
+  const std::string name = std::string(image ? "images " : "vectors ") + cortorch::activation_name(activation);
+  compare(name + " difference", cortorch::difference(a, b), shape, differences);
+  const cortorch::Residual r = cortorch::residual(activation, a, b, 0.5);
+  compare(name + " residual", r.delta, shape, deltas);
+  compare(name + " residual's sum", r.bias_sum, one, sums);
+  ++comparisons;
+  if (!(std::abs(r.squares - squares) <= 1e-5 * squares)) fail(name + ": Σ squares " + std::to_string(r.squares));
+  if (dtype != at::kFloat) return;
+  const cortorch::NoiseSource source{static_cast<uint64_t>(random.between(0, 1 << 30)), 3, 5};
+  const at::Tensor h = cortorch::location_major(image ? a : a.reshape({batch, -1, 1, 1}));
+  const at::Tensor noisy = cortorch::add_noise(h, 0.5, source);
+  const Values normals = values_of(cortorch::normals(h.numel(), source)), memory = values_of(h.permute({2, 3, 0, 1}));
+  Values expected(memory.size());
+  for (std::size_t i = 0; i < memory.size(); ++i) expected[i] = memory[i] + 0.5 * normals[i];
+  const at::Tensor in_memory = noisy.permute({2, 3, 0, 1});
+  compare(name + " noise", in_memory, Shape(in_memory.sizes().begin(), in_memory.sizes().end()), expected);
+}
+
 // --- layers and training --------------------------------------------------------------------------------
 at::Tensor leaf(Random& random, const Shape& shape) {
   Values values = random.values(count(shape));
@@ -394,7 +436,13 @@ void check_training(const std::string& name, const cortorch::NetworkSpec& spec, 
   for (int64_t i = 0; i < examples; ++i) labels.mutable_data_ptr<int64_t>()[i] = random.between(0, classes - 1);
   const cortorch::Dataset data(images, labels, classes);
   cortorch::Network network(spec, 7);
-  cortorch::Trainer trainer(network, cortorch::Loss::softmax_cross_entropy, {.lr = 1e-2}, {});
+  std::optional<cortorch::TargetTraining> targets;
+  if (cortorch::is_target_rule(spec.rule)) {
+    targets.emplace();
+    targets->inverse_optimizer = {.lr = 1e-3};
+    targets->inverses.noise.assign(network.values(cortorch::Parameter::Role::inverse).size() / 2, 0.1);
+  }
+  cortorch::Trainer trainer(network, cortorch::Loss::softmax_cross_entropy, {.lr = targets ? 3e-3 : 1e-2}, {}, targets);
   const std::atomic<bool> stop{false};
   const auto loss = [&] {
     const auto counts = cortorch::evaluate(network, cortorch::Loss::softmax_cross_entropy, data, {}, 16, stop);
@@ -402,10 +450,15 @@ void check_training(const std::string& name, const cortorch::NetworkSpec& spec, 
   };
   const double before = loss();
   const std::vector<double> factors(3, 1.0);  // batches of 16, 16 and 5
-  for (uint32_t epoch = 0; epoch < 80; ++epoch) trainer.run(data, 16, 1, epoch, 0, factors, {}, stop);
+  using cortorch::Phase;
+  for (uint32_t epoch = 0; epoch < 80; ++epoch) {
+    const Phase phase = !targets ? Phase::forward : epoch < 40 ? Phase::both : epoch % 2 == 0 ? Phase::inverse : Phase::forward;
+    trainer.run(data, 16, {1, epoch, 0, 3 * epoch, phase}, factors, {}, stop);
+  }
   const double after = loss();
   ++comparisons;
-  if (!(after < 0.7 * before)) fail(name + ": loss " + std::to_string(before) + " → " + std::to_string(after));
+  // Targets without the difference rule find their way slowly.
+  if (!(after < (spec.rule == Rule::tp ? 0.95 : 0.7) * before)) fail(name + ": loss " + std::to_string(before) + " → " + std::to_string(after));
 }
 
 using Kind = cortorch::LayerSpec::Kind;
@@ -433,6 +486,22 @@ cortorch::LayerSpec flatten() {
   cortorch::LayerSpec spec;
   spec.kind = Kind::flatten;
   return spec;
+}
+
+// Targets go through no pooling.
+void check_target_networks(Random& random) {
+  for (const Rule rule : {Rule::tp, Rule::dtp, Rule::sdtp, Rule::ao_sdtp}) {
+    cortorch::NetworkSpec spec;
+    spec.rule = rule;
+    spec.auxiliary = 19;
+    for (const Kind kind : {Kind::locally_connected2d, Kind::conv2d}) {
+      if (kind == Kind::conv2d && rule != Rule::dtp) continue;
+      spec.input = {3, 7, 6};
+      spec.layers = {window(kind, 17, 3, 2, 1), window(kind, 16, 2, 1, 0), flatten(), dense(20, Activation::tanh),
+                     dense(3, Activation::identity)};
+      check_training((kind == Kind::conv2d ? "convolutions, " : "locally connected network, ") + cortorch::rule_name(rule), spec, random);
+    }
+  }
 }
 
 void check_networks(Random& random) {
@@ -509,6 +578,7 @@ int main(int argc, char** argv) {
     check::exact_results = i % 4 != 3;  // now and then the pool itself
     const std::string name = "case " + std::to_string(i);
     on_a_thread(name, [&] { check_random_maps(random); });
+    on_a_thread(name + " element-wise", [&] { check_elementwise(random); });
     if (i % 10 == 0) on_a_thread(name + " rules", [&] { check_rules(name, i % 20 == 10, random); });
   }
   for (const bool exact : {true, false}) {
@@ -516,6 +586,7 @@ int main(int argc, char** argv) {
     check::exact_results = exact;
     Random random(seed);
     on_a_thread("networks", [&] { check_networks(random); });
+    on_a_thread("target networks", [&] { check_target_networks(random); });
   }
   on_a_thread("refusals", [] { check_refusals(); });
   std::printf("%lld comparisons, %lld products of the micro-kernel checked, %d failed\n",
