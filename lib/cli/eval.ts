@@ -4,7 +4,7 @@ import { CortorchError, isOneOf } from '../errors.js';
 import { Network } from '../model/network.js';
 import { readCheckpoint } from '../training/checkpoint.js';
 import { loadDataset } from './data.js';
-import { duration, percent, plural, significant } from './format.js';
+import { duration, errorFormat, percent, plural, significant } from './format.js';
 import { datasetNames, type Flags } from './options.js';
 
 /** @returns the exit code */
@@ -40,7 +40,7 @@ export async function evaluate(flags: Flags<'eval'>): Promise<number> {
   else {
     const top5 = error5 === null ? '' : `, top-5 error ${percent(error5)}`;
     console.log(
-      `${dataset} test: error ${percent(error)}${top5}, loss ${significant(loss)} (${plural(examples, 'image')}, ${duration(seconds)})`,
+      `${dataset} test: error ${errorFormat(config.network)(error)}${top5}, loss ${significant(loss)} (${plural(examples, 'image')}, ${duration(seconds)})`,
     );
   }
   return 0;

@@ -1,5 +1,7 @@
 /** Numbers for people. */
 
+import type { ResolvedSpec } from '../model/spec.js';
+
 /** A fraction: 0.0185 is `1.85 %`. */
 export const percent = (fraction: number, digits = 2): string => `${(100 * fraction).toFixed(digits)} %`;
 
@@ -29,3 +31,7 @@ export const significant = (value: number): string =>
 /** `1 image`, `5,000 images`. */
 export const plural = (count: number, noun: string): string =>
   `${integer(count)} ${noun}${count === 1 ? '' : 's'}`;
+
+/** An error as a network's loss counts it: wrong answers in percent, or for an autoencoder a mean square. */
+export const errorFormat = ({ loss }: Pick<ResolvedSpec, 'loss'>): ((error: number) => string) =>
+  loss === 'reconstruction' ? significant : percent;

@@ -40,13 +40,13 @@ export class Progress {
   }
 
   /** The state of things, replaced by the next one. */
-  update(event: ProgressEvent, label = ''): void {
+  update(event: ProgressEvent, label = '', error: (error: number) => string = percent): void {
     if (this.#screen.isTTY) {
       const width = (this.#screen.columns || 80) - 1; // a full line would wrap on some terminals
-      this.#screen.write(`\r${fitting(`${label}${bar(event)}  `, event, width)}\x1b[K`);
+      this.#screen.write(`\r${fitting(`${label}${bar(event)}  `, event, width, error)}\x1b[K`);
       this.#shown = true;
     } else if (this.#now() - this.#lastLine >= 1000 * SECONDS_BETWEEN_LINES) {
-      this.line(fitting(label, event, Infinity));
+      this.line(fitting(label, event, Infinity, error));
     }
   }
 
@@ -58,13 +58,18 @@ export class Progress {
 }
 
 /** The most important first: what does not fit on the line is left out. */
-function fitting(start: string, event: ProgressEvent, width: number): string {
+function fitting(
+  start: string,
+  event: ProgressEvent,
+  width: number,
+  errorText: (error: number) => string,
+): string {
   const { epoch, epochs, secondsLeft, error, imagesPerSecond, loss } = event;
   const parts = [
     `epoch ${epoch}/${epochs}`,
     ...(secondsLeft === null ? [] : [`${duration(secondsLeft)} left`]),
     `${integer(imagesPerSecond)} images/s`,
-    `error ${percent(error)}`,
+    `error ${errorText(error)}`,
     `loss ${significant(loss)}`,
   ];
   let line = start;

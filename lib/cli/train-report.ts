@@ -4,7 +4,7 @@ import type { Best, Checkpoint } from '../training/checkpoint.js';
 import type { RunDirectory } from '../training/run.js';
 import type { EpochEvent, ProgressEvent } from '../training/trainer.js';
 import type { Parts } from './data.js';
-import { duration, integer, percent, plural, significant } from './format.js';
+import { duration, errorFormat, integer, percent, plural, significant } from './format.js';
 import { Progress } from './progress.js';
 import type { RunConfig } from './settings.js';
 
@@ -26,6 +26,7 @@ export class TrainReport {
   readonly #json: boolean;
   readonly #progress = new Progress();
   #epochs = 0;
+  #error: (error: number) => string = percent;
 
   constructor(json: boolean) {
     this.#json = json;
@@ -41,6 +42,7 @@ export class TrainReport {
     const { config, parameters } = line;
     const { model, rule, dataset, optimizer, lr, batchSize, epochs, threads } = config;
     this.#epochs = epochs;
+    this.#error = errorFormat(config.network);
     this.note(
       `${model} with ${rule} on ${dataset}: ${integer(parameters)} parameters, ${optimizer} (lr ${lr}), ` +
         `batches of ${batchSize}, ${plural(epochs, 'epoch')}, ${plural(threads, 'thread')}`,
@@ -50,16 +52,16 @@ export class TrainReport {
 
   event(event: ProgressEvent | EpochEvent): void {
     if (event.type === 'progress') {
-      this.#progress.update(event);
+      this.#progress.update(event, '', this.#error);
       return;
     }
     this.#progress.clear();
     this.#print(event);
     const { epoch, phase, train, validation, test, seconds, imagesPerSecond, partial } = event;
     const errors = [
-      `train ${percent(train.error)}`,
-      ...(validation ? [`validation ${percent(validation.error)}`] : []),
-      ...(test ? [`test ${percent(test.error)}`] : []),
+      `train ${this.#error(train.error)}`,
+      ...(validation ? [`validation ${this.#error(validation.error)}`] : []),
+      ...(test ? [`test ${this.#error(test.error)}`] : []),
     ];
     this.note(
       `epoch ${epoch}/${this.#epochs}${phase === 'inverse' ? ' (inverses)' : ''}${partial ? ' (a part)' : ''}  ` +
@@ -73,9 +75,9 @@ export class TrainReport {
     const { best } = line;
     if (best !== null) {
       const chosen = best.validation
-        ? `smallest error on ${plural(data.validation!.size, 'validation image')}, ${percent(best.validation.error)}`
+        ? `smallest error on ${plural(data.validation!.size, 'validation image')}, ${this.#error(best.validation.error)}`
         : 'the last, there being no validation set';
-      this.note(`Best epoch: ${best.epoch} (${chosen}); its test error: ${percent(best.test!.error)}`);
+      this.note(`Best epoch: ${best.epoch} (${chosen}); its test error: ${this.#error(best.test!.error)}`);
     }
     if (run === null) this.note('Nothing was written; --out DIR keeps checkpoints and metrics');
     else

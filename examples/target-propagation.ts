@@ -1,0 +1,31 @@
+/**
+ * Difference target propagation on MNIST, by turns: an epoch for the inverses, an epoch for the layers. What travels
+ * down is no gradient: each layer has a target, and learns to give it.
+ *
+ *   npx tsx examples/target-propagation.ts
+ */
+import { mnist, Network, preset, Trainer } from '../lib/index.js';
+
+const { train, test } = await mnist();
+using net = new Network(preset('mnist-fc'), { rule: 'dtp', seed: 1 });
+
+// The inverses are parameters with an optimizer of their own.
+for (const { name, shape, role } of net.parameters) {
+  if (role === 'inverse') console.log(`${name} [${shape.join(', ')}]`);
+}
+
+const trainer = new Trainer(net, {
+  optimizer: { type: 'adam', lr: 3e-4, beta1: 0.99, beta2: 0.99, eps: 1e-4 },
+  inverseOptimizer: { type: 'adam', lr: 4.6e-3, beta1: 0.99, beta2: 0.999, eps: 1e-4 },
+  schedule: 'alternating',
+  targetStep: 0.23, // α: how far the penultimate target is from the activity, down the gradient
+  noise: 0.22, // σ: inverses learn from activities with noise
+});
+
+for await (const event of trainer.fit(train, { epochs: 6, test })) {
+  if (event.type !== 'epoch') continue;
+  const inverse = event.train.inverseLoss?.toFixed(1) ?? '-';
+  console.log(
+    `${event.epoch} ${event.phase}: test error ${event.test!.error.toFixed(4)}, loss of the inverses ${inverse}`,
+  );
+}
