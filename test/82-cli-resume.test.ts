@@ -22,8 +22,9 @@ async function result(run: string) {
     readCheckpoint(path.join(run, 'best.pt')),
   ]);
   const { state, best: chosen } = last.training!;
-  const { parameters, ...optimizer } = state.optimizer;
-  const moments = parameters.flatMap(({ name, state: arrays }) =>
+  const { parameters: forward, ...optimizer } = state.optimizer;
+  const { parameters: inverse = [], ...inverseOptimizer } = state.inverseOptimizer ?? {};
+  const moments = [...forward, ...inverse].flatMap(({ name, state: arrays }) =>
     Object.entries(arrays).map(([key, values]): [string, { data: Float32Array }] => [
       `${name} ${key}`,
       { data: values },
@@ -39,6 +40,7 @@ async function result(run: string) {
     },
     best: { epoch: best.epoch, step: best.step, metrics: best.metrics },
     optimizer,
+    inverseOptimizer,
     parameters: digests(last.parameters),
     bestParameters: digests(best.parameters),
     moments: digests(new Map(moments)),
@@ -185,4 +187,65 @@ t.test('a reader that goes away ends training in good order', async (t) => {
   run.process.stdout!.destroy();
   t.match(await run.finished, { code: 130 });
   t.ok((await readCheckpoint(path.join(out, 'last.pt'))).epoch >= 1);
+});
+
+t.test('target propagation goes on in the middle of an epoch of either phase', async (t) => {
+  const rule = ['--rule', 'ao-sdtp', '--auxiliary', '5', '--schedule', 'alternating', '--noise', '0.2'];
+  for (const [phase, steps] of [
+    ['inverse', 130],
+    ['forward', 420],
+  ] as const) {
+    const out = at(phase);
+    const first = await cortorch([
+      ...FLAGS,
+      ...rule,
+      '--epochs',
+      '3',
+      '--max-steps',
+      String(steps),
+      '--out',
+      out,
+    ]);
+    t.match(first, { code: 0 });
+    t.match(first.lines.at(-2), { phase, partial: true });
+    t.match(await cortorch(['train', '--resume', out, '--json']), { code: 0 });
+    await sameAsUndisturbed(t, out, [...rule, '--epochs', '3']);
+  }
+  const lines = metricsOf(at('inverse')).filter(({ type }) => type === 'epoch');
+  t.strictSame(
+    lines.map(({ phase }) => phase),
+    ['inverse', 'forward', 'inverse'],
+  );
+  t.strictSame(
+    lines.map(({ train }) => train.inverseLoss > 0),
+    [true, false, true],
+  );
+  const changed = await cortorch(['train', '--resume', at('inverse'), '--noise', '0.3']);
+  t.match(changed, { code: 2, stderr: /--noise is 0\.3, but the run in .* has 0\.2/ });
+  t.match(await cortorch(['eval', '--checkpoint', path.join(at('inverse'), 'best.pt'), '--data-dir', data]), {
+    code: 0,
+  });
+});
+
+t.test('fresh parameters with auxiliary outputs', async (t) => {
+  const file = at('fresh.pt');
+  const rule = ['--rule', 'ao-sdtp', '--auxiliary', '5'];
+  const made = await cortorch(['init', '--model', at('small.json'), ...rule, '--seed', '9', '--out', file]);
+  t.match(made, { code: 0, stderr: /--rule ao-sdtp --auxiliary 5 --init/ });
+  const { parameters, config } = await readCheckpoint(file);
+  t.equal(config.auxiliary, 5);
+  t.equal(parameters.get('auxiliary.weight')!.shape[0], 5);
+  const started = await cortorch([
+    ...FLAGS,
+    ...rule,
+    '--max-steps',
+    '1',
+    '--init',
+    file,
+    '--out',
+    at('started'),
+  ]);
+  t.match(started, { code: 0 });
+  const last = await readCheckpoint(path.join(at('started'), 'last.pt'));
+  t.strictSame(last.parameters.get('auxiliary.weight'), parameters.get('auxiliary.weight'));
 });
