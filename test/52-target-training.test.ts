@@ -27,7 +27,8 @@ import {
 const batch = 6;
 const classes = 3;
 const auxiliary = 4;
-const labels = Array.from({ length: batch }, (_, b) => (b * 2) % classes);
+const labelsOf = (many: number): number[] => Array.from({ length: many }, (_, b) => (b * 2) % classes);
+const labels = labelsOf(batch);
 
 /** Rectangles everywhere; each kind of layer above each other kind. */
 const specs = {
@@ -92,11 +93,11 @@ async function epochsOf(events: AsyncIterable<{ type: string }>): Promise<EpochE
 }
 
 /** Everything at random, biases and fixed ones too. */
-const randomState = (net: Network): StateDict =>
+const randomState = (net: Network, scale = 0.6): StateDict =>
   new Map(
     net.parameters.map(({ name, shape }, i) => [
       name,
-      { shape, data: randomArray(count(shape), 100 + i, 0.6) },
+      { shape, data: randomArray(count(shape), 100 + i, scale) },
     ]),
   );
 
@@ -132,8 +133,9 @@ function referenceTrainer(
   noise: readonly number[],
   seed: number,
   { forward, inverse }: Optimizers,
+  many = batch,
 ) {
-  const reference = targetReference(net.spec, batch, settings);
+  const reference = targetReference(net.spec, many, settings);
   const values = new Map([...start].map(([name, { data }]) => [name, Array.from(data)]));
   const updates = new Map(
     [...values.keys()].map((name) => [name, (name.startsWith('inverses') ? inverse : forward)[1]()]),
@@ -169,9 +171,10 @@ async function compare(
   options: Omit<Options, 'noise'>,
   rule: Settings['rule'],
   optimizers = descent,
+  { many = batch, until = 20, scale = 0.6 } = {},
 ): Promise<void> {
   using net = new Network(spec, optionsOf(rule));
-  const start = randomState(net);
+  const start = randomState(net, scale);
   await net.loadStateDict(start);
   const seed = 2 ** 33 + 5;
   const settings = { ...options, rule } as Settings;
@@ -183,10 +186,10 @@ async function compare(
     optimizer: optimizers.forward[0]!,
     ...(rule !== 'bp' && { noise, inverseOptimizer: optimizers.inverse[0]! }),
   });
-  const reference = referenceTrainer(net, start, settings, noise, seed, optimizers);
-  const images = imagesOf(spec);
+  const reference = referenceTrainer(net, start, settings, noise, seed, optimizers, many);
+  const [images, labels] = [imagesOf(spec, many), labelsOf(many)];
   let [done, before] = [0, start];
-  for (const steps of [1, 2, 20]) {
+  for (const steps of [1, 2, 20].filter((steps) => steps <= until)) {
     const events = await epochsOf(trainer.fit(() => [{ images, labels }], { epochs: steps }));
     const previous = new Map([...reference.values].map(([name, value]) => [name, [...value]]));
     for (const { phase, train } of events) {
@@ -199,6 +202,8 @@ async function compare(
       const { loss, inverseLoss } = reference.step(phase, images, task);
       if (loss !== undefined && !(Math.abs(train.loss - loss) < 1e-5 * loss))
         t.fail(`${what}: loss ${train.loss} instead of ${loss}`);
+      if (spec.loss === 'reconstruction' && !(Math.abs(train.error * count(spec.input) - train.loss) < 1e-5))
+        t.fail(`${what}: error ${train.error}, which is not the loss per value`);
       if (inverseLoss === undefined) {
         if ('inverseLoss' in train) t.fail(`${what}: an inverse loss in a forward epoch`);
       } else if (!(Math.abs(train.inverseLoss! - inverseLoss) < 1e-5 * inverseLoss))
@@ -222,6 +227,7 @@ async function compare(
         moved,
       );
       const largest = Math.max(...moved.map(Math.abs));
+      if (largest < 1e-5) t.fail(`${what}, step ${steps}: ${name} by ${largest}, too little to compare`);
       // Float32 weights below 1 round by 2⁻²⁵ at each step.
       if (!(change < 1e-4 || change * largest < 1e-7 + 3e-8 * steps))
         t.fail(`${what}, step ${steps}: ${name} by ${largest}, off by ${change}`);
@@ -239,7 +245,7 @@ function* combinations(rule: Settings['rule']): Generator<Omit<Options, 'noise'>
         for (const targetStepLoss of ['example', 'batch-mean'] as const) {
           const base = { schedule, lossReduction, inverseLoss };
           if (rule === 'dtp')
-            yield { ...base, targetStepLoss, targetStep: targetStepLoss === 'example' ? 0.7 : 3 };
+            yield { ...base, targetStepLoss, targetStep: targetStepLoss === 'example' ? 0.7 : 6 };
           else if (targetStepLoss === 'example') yield base;
         }
 }
@@ -258,6 +264,29 @@ t.test('the autoencoder: twenty steps of every rule and setting', async (t) => {
   for (const rule of ['dtp', 'sdtp'] as const)
     for (const options of combinations(rule))
       await compare(t, `${rule}, ${describe(options)}`, specs.autoencoder, options, rule);
+});
+
+t.test('layers wider than a vector, and a batch that is no multiple of one', async (t) => {
+  const input = { channels: 2, height: 9, width: 8 };
+  const wide = {
+    dense: network({ features: 70 })
+      .dense(67, { activation: 'tanh' })
+      .dense(130, { activation: 'tanh' })
+      .dense(33, { activation: 'tanh' }),
+    'locally connected': network(input)
+      .locallyConnected2d(17, { kernel: 3, stride: 2, padding: 1, activation: 'tanh' })
+      .locallyConnected2d(18, { kernel: [3, 2], padding: [1, 0], activation: 'tanh' })
+      .flatten(),
+    conv2d: network(input)
+      .conv2d(17, { kernel: 3, stride: 2, padding: 1, activation: 'tanh' })
+      .conv2d(18, { kernel: [3, 2], padding: [1, 0], activation: 'tanh' })
+      .flatten(),
+  };
+  for (const [name, hidden] of Object.entries(wide)) {
+    const spec = hidden.dense(classes).softmaxCrossEntropy();
+    for (const rule of targetRules)
+      await compare(t, `${name}, ${rule}`, spec, {}, rule, descent, { many: 37, until: 2, scale: 0.15 });
+  }
 });
 
 t.test('squared error against labels', async (t) => {
@@ -284,7 +313,7 @@ t.test(
     const spec = specs['locally connected'];
     const many = 2 * batch;
     const images = imagesOf(spec, many);
-    const all = Array.from({ length: many }, (_, i) => (i * 2) % classes);
+    const all = labelsOf(many);
     for (const schedule of ['parallel', 'alternating'] as const) {
       using net = new Network(spec, optionsOf('sdtp'));
       using data = Dataset.fromArrays({ images, labels: all, shape: spec.input, classes });
@@ -328,7 +357,7 @@ t.test(
 const dataOf = (spec: ResolvedSpec, many: number): Dataset =>
   Dataset.fromArrays({
     images: imagesOf(spec, many),
-    labels: Array.from({ length: many }, (_, i) => (i * 2) % classes),
+    labels: labelsOf(many),
     shape: spec.input,
     classes,
   });
