@@ -61,6 +61,7 @@ export {
 
 export { type BatchSource } from './training/batches.js';
 export { type OptimizerName, type OptimizerOptions } from './training/optimizer.js';
+export { trainerDefaults, type Hyperparameters } from './training/hyperparameters.js';
 export { type LrScheduleName, type LrScheduleOptions } from './training/lr-schedule.js';
 export {
   type InverseLoss,

@@ -1,4 +1,4 @@
-/** `npm start`: all the set-up that is missing, then a network learns MNIST by three rules. */
+/** `npm start`: all the set-up that is missing, then a network learns MNIST by four rules. */
 import { fail } from './setup-error.mjs';
 import { setUp } from './setup.mjs';
 

@@ -2,15 +2,17 @@
 import t from 'tap';
 import { start } from './support/cli.js';
 
-t.test('three rules and a table', async (t) => {
+t.test('four rules and a table', async (t) => {
   const run = start(['--epochs', '1'], { module: 'lib/cli/start.ts' });
   const { code, stdout, stderr } = await run.finished;
   t.equal(code, 0, stderr);
-  for (const rule of ['bp', 'fa', 'dfa']) t.match(stderr, new RegExp(`^${rule} +epoch 1/1 .*test \\d`, 'm'));
+  for (const rule of ['bp', 'fa', 'dfa', 'dtp'])
+    t.match(stderr, new RegExp(`^${rule} +epoch 1/1 .*test \\d`, 'm'));
   t.match(stdout, /^ rule +test error here +in the paper +seconds +images\/s$/m);
   t.match(stdout, /^ bp +backpropagation +\d+\.\d\d % +1\.48 % +\d+\.\d +[\d,]+$/m);
   t.match(stdout, /^ fa +feedback alignment +\d+\.\d\d % +1\.85 %/m);
   t.match(stdout, /^ dfa +direct feedback alignment +\d+\.\d\d % +2\.75 %/m);
+  t.match(stdout, /^ dtp +difference target propagation +\d+\.\d\d % +2\.86 %/m);
   t.match(stdout, /after 1 epoch on 55,000 images \(5,000 more are held out\), seed 1/);
   t.match(stdout, /the best of 500 epochs, chosen on the test set/);
 });

@@ -4,9 +4,9 @@
  * comes from here. The paper's "BP ConvNet" is rule bp of the -conv presets.
  */
 
-import type { RuleName } from '../rules/rules.js';
+import { isTargetRule, type RuleName } from '../rules/rules.js';
 import type { OptimizerName, OptimizerOptions } from './optimizer.js';
-import type { ScheduleName } from './targets.js';
+import type { ScheduleName, TargetOptions } from './targets.js';
 
 /** Adam as in the paper's Table 5. */
 export interface AdamSettings {
@@ -251,4 +251,31 @@ export function optimizerDefaults(
   type: OptimizerName = 'adam',
 ): OptimizerOptions {
   return { type, ...(type === 'adam' && published) };
+}
+
+/**
+ * The settings of a {@link Trainer} that belong to a preset and a rule: {@link settingsFor} as its options.
+ *
+ * @example
+ * const trainer = new Trainer(net, trainerDefaults('mnist-fc', 'dtp', 'alternating'));
+ *
+ * @param schedule of target propagation; default `parallel`
+ */
+export function trainerDefaults(
+  model: string,
+  rule: RuleName,
+  schedule: ScheduleName = 'parallel',
+  source: Hyperparameters = 'tuned',
+): TargetOptions & { readonly optimizer: OptimizerOptions } {
+  if (!isTargetRule(rule)) {
+    return { optimizer: optimizerDefaults(settingsFor(model, rule, null, source)?.forward) };
+  }
+  const { forward, inverse, noise, targetStep } = settingsFor(model, rule, schedule, source) ?? {};
+  return {
+    schedule,
+    optimizer: optimizerDefaults(forward),
+    inverseOptimizer: optimizerDefaults(inverse),
+    ...(noise !== undefined && { noise }),
+    ...(rule === 'dtp' && targetStep !== undefined && { targetStep }),
+  };
 }
