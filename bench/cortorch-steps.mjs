@@ -5,13 +5,15 @@
  *     node cortorch-steps.mjs '{"preset":"mnist-fc","rule":"bp","threads":2,"batch":100,"unit":100}'
  *
  * Says {"ready":true,…}, then answers each line on stdin with one line:
- *     step N     N training steps, a multiple of `unit`; they gather and scale their batches from bytes
+ *     step N     N training steps, a multiple of `unit`; they gather and scale their batches from bytes. Under
+ *                "schedule":"alternating" N forward and N inverse ones, whose seconds come as {"forward":…,"inverse":…}
  *     epoch N    N passes over 55,000 images of MNIST: shuffle, gather, scale, train
  *     memory     peak resident memory so far
  */
 import { createInterface } from 'node:readline';
 
-const { preset: name, rule, threads, batch, unit } = JSON.parse(/** @type {string} */ (process.argv[2]));
+const given = JSON.parse(/** @type {string} */ (process.argv[2]));
+const { preset: name, rule, threads, batch, unit, schedule } = given;
 const built = '../dist/index.js'; // not there when this file is type-checked
 /** @type {typeof import('../lib/index.js')} */
 const { Dataset, mnist, Network, preset, Trainer } = await import(built);
@@ -22,19 +24,29 @@ const trainer = new Trainer(network, {
   optimizer: { type: 'adam', lr: 1.52e-4, beta1: 0.9, beta2: 0.999, eps: 1e-8 },
   batchSize: batch,
   seed: 1,
+  ...(schedule && { schedule }),
 });
 let epochs = 0;
 
-/** @param {import('../lib/index.js').Dataset} data @param {number} passes @returns seconds */
+/** @param {import('../lib/index.js').Dataset} data @param {number} passes @returns seconds, in all and by phase */
 async function train(data, passes) {
   epochs += passes;
+  /** @type {Record<string, number>} */
+  const seconds = {};
   const start = performance.now();
+  let last = start;
   for await (const event of trainer.fit(data, { epochs })) {
-    if (event.type === 'epoch' && !Number.isFinite(event.train.loss))
-      throw new Error('the loss is not finite');
+    if (event.type !== 'epoch') continue;
+    if (!Number.isFinite(event.train.loss)) throw new Error('the loss is not finite');
+    const now = performance.now();
+    seconds[event.phase] = (seconds[event.phase] ?? 0) + (now - last) / 1000;
+    last = now;
   }
-  return (performance.now() - start) / 1000;
+  return { seconds: (last - start) / 1000, ...seconds };
 }
+
+/** Passes over the data for one over which everything is learnt once. */
+const phases = schedule === 'alternating' ? 2 : 1;
 
 /** As many as a pass of `unit` steps takes; the presets here all have ten classes. */
 function randomImages() {
@@ -50,7 +62,7 @@ const say = (/** @type {object} */ message) => process.stdout.write(`${JSON.stri
 const random = randomImages();
 /** @type {import('../lib/index.js').Dataset | undefined} */
 let images;
-await train(random, 1);
+await train(random, phases);
 say({ ready: true, threads: network.threads });
 
 for await (const line of createInterface(process.stdin)) {
@@ -58,9 +70,9 @@ for await (const line of createInterface(process.stdin)) {
   if (what === 'memory') {
     say({ bytes: process.resourceUsage().maxRSS * 1024 });
   } else if (what === 'step') {
-    say({ seconds: await train(random, Number(count) / unit) });
+    say(await train(random, (phases * Number(count)) / unit));
   } else {
     images ??= (await mnist()).train.split(5000, 1).train;
-    say({ seconds: await train(images, Number(count)) });
+    say(await train(images, Number(count)));
   }
 }

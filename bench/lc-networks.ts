@@ -127,12 +127,20 @@ export function parametersOf(name: NetworkName): number {
   );
 }
 
+/** Of one operation of each layer. */
+export function flopOfMaps(name: NetworkName, batch: number): number[] {
+  const local = layersOf(name, batch).map((layer) => flopOf(layer).inside);
+  return [...local, ...flopOfDense(denseOf(name), batch)];
+}
+
+/** Of one operation of each dense layer. @param sizes of the layers, the input first */
+export const flopOfDense = (sizes: readonly number[], batch: number): number[] =>
+  sizes.slice(1).map((units, i) => 2 * batch * sizes[i]! * units);
+
 /** Of a training step of bp or fa, which cost the same: no error goes down through the first layer. */
 export function flopOfStep(name: NetworkName, batch: number): number {
-  const local = layersOf(name, batch).map((layer) => flopOf(layer).inside);
-  const sizes = denseOf(name);
-  const dense = sizes.slice(1).map((units, i) => 2 * batch * sizes[i]! * units);
-  return 3 * sum([...local, ...dense]) - local[0]!;
+  const maps = flopOfMaps(name, batch);
+  return 3 * sum(maps) - maps[0]!;
 }
 
 /** Bytes that Adam moves at least: it reads parameter, gradient and both moments, and writes all but the gradient. */
