@@ -4,6 +4,7 @@ import yargs, { type Argv } from 'yargs';
 import { CortorchError } from '../errors.js';
 import { presetNames } from '../model/presets.js';
 import { didYouMean } from '../suggest.js';
+import { cellNames } from './cells.js';
 import { failed } from './failure.js';
 import {
   commandOptions,
@@ -19,8 +20,10 @@ import { packageVersion } from './settings.js';
 interface Command<Name extends CommandName> {
   readonly describe: string;
   readonly example?: string;
+  /** What its one word means; without it the command takes flags only. */
+  readonly word?: string;
   /** @returns the exit code */
-  readonly run: (flags: Flags<Name>) => Promise<number> | number;
+  readonly run: (flags: Flags<Name>, word: string | undefined) => Promise<number> | number;
 }
 
 // What a command computes with is loaded when it runs.
@@ -34,6 +37,12 @@ const commands: { readonly [Name in CommandName]: Command<Name> } = {
     describe: 'Error of a checkpoint on a test set',
     example: 'eval --checkpoint runs/a/best.pt --dataset mnist',
     run: async (flags) => (await import('./eval.js')).evaluate(flags),
+  },
+  reproduce: {
+    describe: "The paper's table beside ours: trains its cells one after another",
+    example: 'reproduce table1 --dataset mnist --architecture fc --epochs 500 --out runs/table1',
+    word: 'TABLE',
+    run: async (flags, word) => (await import('./reproduce.js')).reproduce(flags, word),
   },
   init: {
     describe: "Write a fresh network's parameters",
@@ -51,7 +60,7 @@ const commands: { readonly [Name in CommandName]: Command<Name> } = {
 const setup = ['setup', 'Get libtorch and build, where installing did not'] as const;
 
 /** Commands of the documentation that this version does not have. */
-const laterCommands = ['inspect', 'convert', 'reproduce'];
+const laterCommands = ['inspect', 'convert'];
 
 /**
  * Runs the command line.
@@ -87,16 +96,21 @@ async function dispatch([name = '', ...args]: readonly string[]): Promise<number
     return 0;
   }
   const { _: rest, $0: _, ...given } = await parser.parse(args);
-  if (rest.length > 0) {
-    const what = rest.join(' ');
-    throw new CortorchError('ERR_USAGE', `cortorch ${name} takes flags only, but was given ${what}`);
+  const { word } = commands[name];
+  if (rest.length > (word === undefined ? 0 : 1)) {
+    const takes = word === undefined ? 'flags only' : `one ${word} and flags`;
+    throw new CortorchError('ERR_USAGE', `cortorch ${name} takes ${takes}, but was given ${rest.join(' ')}`);
   }
-  return run(name, given);
+  return run(name, given, rest[0] === undefined ? undefined : String(rest[0]));
 }
 
-function run<Name extends CommandName>(name: Name, given: Record<string, unknown>): Promise<number> | number {
+function run<Name extends CommandName>(
+  name: Name,
+  given: Record<string, unknown>,
+  word: string | undefined,
+): Promise<number> | number {
   const known: readonly CommandOption<Name>[] = commandOptions[name];
-  return commands[name].run(parseOptions(given, known, (flag) => `--${flag}`) as Flags<Name>);
+  return commands[name].run(parseOptions(given, known, (flag) => `--${flag}`) as Flags<Name>, word);
 }
 
 type CommandOption<Name extends CommandName> = (typeof commandOptions)[Name][number];
@@ -119,8 +133,10 @@ function unknownCommand(name: string): CortorchError {
 /** yargs splits the words and writes the help; names and values are checked by {@link parseOptions}. */
 function parserOf(name: CommandName): Argv {
   const names: readonly OptionName[] = commandOptions[name];
-  const { describe, example } = commands[name];
-  const parser = bare().usage(`cortorch ${name} [flags]\n\n${describe}.`);
+  const { describe, example, word } = commands[name];
+  const parser = bare().usage(
+    `cortorch ${name} ${word === undefined ? '' : `${word} `}[flags]\n\n${describe}.`,
+  );
   for (const option of names) {
     const { describe, group, parse } = options[option];
     // Texts, so that a value reaches its parser as it was written.
@@ -129,6 +145,7 @@ function parserOf(name: CommandName): Argv {
   }
   if (example !== undefined) parser.example(`cortorch ${example}`, '');
   if (names.includes('model')) parser.epilogue(`Presets of --model: ${presetNames.join(', ')}.`);
+  if (names.includes('cells')) parser.epilogue(`Cells: ${cellNames.join(', ')}.`);
   return parser;
 }
 

@@ -15,6 +15,7 @@ import {
   targetStepLossNames,
 } from '../training/targets.js';
 import { didYouMean } from '../suggest.js';
+import { architectureNames } from './cells.js';
 import {
   belowOne,
   count,
@@ -145,6 +146,8 @@ export const options = {
   out: option('Run', text, 'Folder for checkpoints and metrics (default: none are written)'),
   resume: option('Run', text, 'Folder of a run to go on with'),
   checkpoint: option('Model', text, 'Checkpoint, such as runs/a/best.pt'),
+  architecture: option('Model', oneOf(architectureNames), 'Column of the table: fc, lc'),
+  cells: option('Run', text, 'Cells to run, such as bp,dtp-parallel (default: all, listed below)'),
   config: option('Run', text, 'YAML or JSON file with any of these settings; flags win'),
   json: option('Run', yesOrNo, 'One JSON object a line on stdout'),
   debug: option('Run', yesOrNo, 'Errors with their stack'),
@@ -210,6 +213,20 @@ export const commandOptions = {
     'debug',
   ],
   eval: ['checkpoint', 'dataset', 'dataDir', 'batchSize', 'threads', 'device', 'precision', 'json', 'debug'],
+  reproduce: [
+    'dataset',
+    'dataDir',
+    'architecture',
+    'hyperparameters',
+    'cells',
+    'epochs',
+    'maxSteps',
+    'seed',
+    'threads',
+    'out',
+    'json',
+    'debug',
+  ],
   init: ['model', 'rule', 'dfaFeedback', 'auxiliary', 'seed', 'out', 'debug'],
   doctor: [
     'model',

@@ -37,10 +37,21 @@ export interface Plan {
 export async function train(flags: Flags<'train'>): Promise<number> {
   const report = new TrainReport(flags.json ?? false);
   using interrupt = new Interrupt((text) => report.note(text));
-  const { signal } = interrupt;
-  const { config, run, from } =
-    flags.resume === undefined ? await begin(flags) : await goOn(flags, flags.resume);
+  const plan = flags.resume === undefined ? await begin(flags) : await goOn(flags, flags.resume);
+  return (await follow(plan, report, interrupt.signal)) ? 0 : EXIT_INTERRUPTED;
+}
 
+/**
+ * Trains as planned.
+ *
+ * @returns false if the signal ended it; then it can be resumed
+ * @throws CortorchError for everything that goes wrong
+ */
+export async function follow(
+  { config, run, from }: Plan,
+  report: TrainReport,
+  signal: AbortSignal,
+): Promise<boolean> {
   const data = holdOut(await loadDataset(config.dataset, config.dataDir), config.validation, config.seed);
   using network = new Network(config.network, {
     rule: config.rule,
@@ -111,7 +122,7 @@ export async function train(flags: Flags<'train'>): Promise<number> {
     const end = { type: 'end', best: result, checkpoint: run && join(run.path, 'best.pt') } as const;
     await run?.log(end);
     report.end(end, run, data);
-    return 0;
+    return true;
   } catch (error) {
     if (!(error instanceof CortorchError)) throw error;
     if (error.code !== 'ERR_ABORTED') throw await withWhatIsKept(error, run);
@@ -121,7 +132,7 @@ export async function train(flags: Flags<'train'>): Promise<number> {
       throw await withWhatIsKept(failure as CortorchError, run);
     }
     report.interrupted(run);
-    return EXIT_INTERRUPTED;
+    return false;
   } finally {
     report.clear();
     await run?.close();
@@ -129,7 +140,7 @@ export async function train(flags: Flags<'train'>): Promise<number> {
 }
 
 /** A new run. */
-async function begin(flags: Flags<'train'>): Promise<Plan> {
+export async function begin(flags: Flags<'train'>): Promise<Plan> {
   const { settings, network } = await gatherSettings(flags);
   const config = await resolveSettings(settings, network);
   requireMemoryForTraining(config.network, memorySettingsOf(config));
@@ -163,7 +174,7 @@ function modelConfig(config: RunConfig, network: Network): ModelConfig {
   };
 }
 
-const isDone = ({ epochs, maxSteps = Infinity }: RunConfig, { epoch, step }: Checkpoint): boolean =>
+export const isDone = ({ epochs, maxSteps = Infinity }: RunConfig, { epoch, step }: Checkpoint): boolean =>
   epoch >= epochs || step >= maxSteps;
 
 /** By the validation error; without validation the last epoch is as good as any. Never by the test error. */
