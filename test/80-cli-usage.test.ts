@@ -37,7 +37,8 @@ async function refused(t: Test, flags: readonly string[], code: string, message:
 t.test('help and version', async (t) => {
   const help = await call('--help');
   t.equal(help.code, 0);
-  for (const name of ['train', 'eval', 'reproduce', 'init', 'doctor', 'setup']) t.match(help.stdout, `cortorch ${name} `);
+  for (const name of ['train', 'eval', 'reproduce', 'init', 'doctor', 'setup'])
+    t.match(help.stdout, `cortorch ${name} `);
   const { version } = JSON.parse(fs.readFileSync('package.json', 'utf8'));
   for (const name of presetNames) t.match((await call('train', '--help')).stdout, name);
   t.match(await call('--version'), { code: 0, stdout: version });
@@ -49,7 +50,10 @@ t.test('help and version', async (t) => {
 });
 
 t.test('commands', async (t) => {
-  t.match(await call(), { code: 2, stderr: /a command is missing.*train, eval, reproduce, init, doctor, setup/ });
+  t.match(await call(), {
+    code: 2,
+    stderr: /a command is missing.*train, eval, reproduce, init, doctor, setup/,
+  });
   t.match(await call('trian'), { code: 2, stderr: /no command trian; did you mean train\?/ });
   t.match(await call('convert', 'a', 'b'), { code: 2, stderr: /convert is not in this version/ });
   t.match(await call('train', 'mnist'), { code: 2, stderr: /takes flags only, but was given mnist/ });

@@ -2,6 +2,7 @@
 
 import type { Dataset } from '../data/dataset.js';
 import { fashionMnist, mnist, type TrainAndTest } from '../data/index.js';
+import { readFashionMnist, readMnist } from '../data/mnist.js';
 import type { DatasetName } from './options.js';
 
 const loaders = { mnist, 'fashion-mnist': fashionMnist };
@@ -9,6 +10,20 @@ const loaders = { mnist, 'fashion-mnist': fashionMnist };
 /** @throws CortorchError ERR_DATASET_NOT_FOUND, ERR_DATASET_CORRUPT, ERR_READ_FAILED */
 export function loadDataset(name: DatasetName, dataDir: string | undefined): Promise<TrainAndTest> {
   return loaders[name]({ dataDir });
+}
+
+const readers = { mnist: readMnist, 'fashion-mnist': readFashionMnist };
+
+/** Images of the test set as bytes. @throws CortorchError as {@link loadDataset} */
+export async function firstTestImages(
+  name: DatasetName,
+  dataDir: string | undefined,
+  count: number,
+): Promise<{ images: Uint8Array; shape: readonly [number, number, number] }> {
+  const { test } = await readers[name](dataDir);
+  const [channels, height, width] = test.shape as [number, number, number];
+  const images = test.images.subarray(0, count * channels * height * width);
+  return { images, shape: [channels, height, width] };
 }
 
 /** The training set, what is held out of it, and the test set. */

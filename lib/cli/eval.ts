@@ -6,10 +6,11 @@ import { readCheckpoint } from '../training/checkpoint.js';
 import { loadDataset } from './data.js';
 import { duration, errorFormat, percent, plural, significant } from './format.js';
 import { datasetNames, type Flags } from './options.js';
+import { requireReconstruction, writeReconstructions } from './reconstructions.js';
 
 /** @returns the exit code */
 export async function evaluate(flags: Flags<'eval'>): Promise<number> {
-  const { checkpoint: path, dataDir, batchSize, threads, device, precision, json } = flags;
+  const { checkpoint: path, images, dataDir, batchSize, threads, device, precision, json } = flags;
   if (path === undefined) {
     throw new CortorchError('ERR_USAGE', '--checkpoint is missing: --checkpoint runs/a/best.pt');
   }
@@ -18,6 +19,7 @@ export async function evaluate(flags: Flags<'eval'>): Promise<number> {
   if (!isOneOf(dataset, datasetNames)) {
     throw new CortorchError('ERR_USAGE', `--dataset is missing, and ${path} does not say: --dataset mnist`);
   }
+  if (images !== undefined) requireReconstruction(images, config.network, path);
   using network = new Network(config.network, {
     rule: config.rule,
     ...(config.dfaFeedback && { dfaFeedback: config.dfaFeedback }),
@@ -42,6 +44,10 @@ export async function evaluate(flags: Flags<'eval'>): Promise<number> {
     console.log(
       `${dataset} test: error ${errorFormat(config.network)(error)}${top5}, loss ${significant(loss)} (${plural(examples, 'image')}, ${duration(seconds)})`,
     );
+  }
+  if (images !== undefined) {
+    await writeReconstructions(images, network, dataset, dataDir);
+    console.error(`${images}: test images above their reconstructions`);
   }
   return 0;
 }
