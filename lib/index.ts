@@ -25,6 +25,7 @@ export {
   type ParameterValue,
   type StateDict,
 } from './model/network.js';
+export { type InverseShapes } from './model/inverses.js';
 export { preset, presetNames, type PresetName } from './model/presets.js';
 export {
   type ActivationName,
@@ -60,9 +61,13 @@ export {
 } from './rules/layer.js';
 
 export { type BatchSource } from './training/batches.js';
-export { type OptimizerName, type OptimizerOptions } from './training/optimizer.js';
+export { type OptimizerName, type OptimizerOptions, type ResolvedOptimizer } from './training/optimizer.js';
 export { trainerDefaults, type Hyperparameters } from './training/hyperparameters.js';
-export { type LrScheduleName, type LrScheduleOptions } from './training/lr-schedule.js';
+export {
+  type LrScheduleName,
+  type LrScheduleOptions,
+  type ResolvedLrSchedule,
+} from './training/lr-schedule.js';
 export {
   type InverseLoss,
   type LossReduction,
@@ -75,7 +80,10 @@ export {
 export {
   Trainer,
   type EpochEvent,
+  type EpochSums,
   type FitOptions,
+  type OptimizerState,
+  type ParameterState,
   type ProgressEvent,
   type Scores,
   type TrainerOptions,

@@ -166,10 +166,11 @@ export interface NativeCounts {
   examples: number;
 }
 
-/** What steps add up to; steps, notFinite and seconds are of one call. */
+/** What steps add up to; steps, what is not finite and seconds are of one call. */
 export interface NativePass extends NativeCounts {
   steps: number;
   notFinite: boolean;
+  inverseNotFinite: boolean;
   seconds: number;
 }
 

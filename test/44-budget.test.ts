@@ -121,6 +121,7 @@ t.test('inverses have weights, gradients and moments of their own', async (t) =>
   t.equal(sdtp.optimizerState, bp.optimizerState + 2 * sdtp.inverses);
   const ao = trainingBudget(fc, { rule: 'ao-sdtp', auxiliary: 7 });
   t.strictSame([ao.inverses, ao.auxiliaryWeights], [sdtp.inverses + 4 * 7 * 256, 4 * 7 * 257]);
+  t.equal(ao.activations, sdtp.activations + 100 * 6 * 4 * 7);
   t.throws(() => trainingBudget(fc, { inverseOptimizer: {} }), { code: 'ERR_UNUSED_OPTION' });
   t.throws(() => trainingBudget(fc, { auxiliary: 3 }), {
     code: 'ERR_UNUSED_OPTION',

@@ -1,8 +1,13 @@
 /** What target propagation refuses, by the name of the setting and with the remedy. */
 import t from 'tap';
 import {
+  Dataset,
+  layer,
   Network,
   network,
+  softmaxCrossEntropy,
+  targetOutputLayer,
+  Tensor,
   Trainer,
   type NetworkSpec,
   type RuleName,
@@ -124,4 +129,88 @@ t.test('an autoencoder gives its input back', async (t) => {
     message: /give the 6 values of its input back, but it gives 4; end with a layer of 6 units/,
   });
   t.equal(autoencoder.dense(6).reconstruction().loss, 'reconstruction');
+});
+
+t.test('names that the state dict needs itself', async (t) => {
+  for (const name of ['auxiliary', 'inverses.1']) {
+    t.throws(() => network({ features: 3 }).dense(4, { name }).dense(2).softmaxCrossEntropy(), {
+      code: 'ERR_INVALID_SPEC',
+      message: /^layers\[0\]\.name: expected a name other than those of target propagation/,
+    });
+  }
+  t.doesNotThrow(() => network({ features: 3 }).dense(4, { name: 'inverse' }).dense(2).softmaxCrossEntropy());
+});
+
+t.test('an autoencoder learns from a stream of images alone, whatever else it has', async (t) => {
+  using net = new Network(network({ features: 5 }).dense(3).dense(5).reconstruction(), { rule: 'sdtp' });
+  const images = Float32Array.from({ length: 20 }, (_, i) => Math.sin(i));
+  const trainer = new Trainer(net, { optimizer: { lr: 0.01 }, inverseOptimizer: { lr: 0.01 } });
+  const losses: number[] = [];
+  const batches = () => [{ images }, { images, labels: [7, 8, 9, 10] }];
+  for await (const event of trainer.fit(batches, { epochs: 100 })) {
+    if (event.type === 'epoch') losses.push(event.train.loss);
+  }
+  t.ok(losses.at(-1)! < 0.5 * losses[0]!, `${losses[0]} → ${losses.at(-1)}`);
+});
+
+t.test('inverses that diverge are told from a network that does', async (t) => {
+  // Without a tanh, so that nothing bounds what an inverse gives.
+  const spec = network({ features: 5 }).dense(4).dense(2).softmaxCrossEntropy();
+  using net = new Network(spec, { rule: 'sdtp', seed: 1 });
+  const images = Float32Array.from({ length: 40 }, (_, i) => Math.sin(i));
+  const data = Dataset.fromArrays({ images, labels: [0, 1, 0, 1, 0, 1, 0, 1], shape: [5], classes: 2 });
+  const before = await net.stateDict();
+  const optimizer = { type: 'sgd', lr: 1e30 } as const;
+  const trainer = new Trainer(net, { schedule: 'alternating', inverseOptimizer: optimizer, batchSize: 2 });
+  await t.rejects(
+    async () => {
+      for await (const _ of trainer.fit(data, { epochs: 99 }));
+    },
+    {
+      code: 'ERR_LOSS_NOT_FINITE',
+      message:
+        /^the loss of the inverses became NaN.*A smaller learning rate of the inverses is the usual remedy$/,
+    },
+  );
+  const after = await net.stateDict();
+  t.strictSame(after.get('layers.0.weight'), before.get('layers.0.weight'));
+});
+
+t.test('layers as functions', async (t) => {
+  const x = Tensor.from([[1, 2]]);
+  x.requiresGrad = true;
+  const weight = Tensor.from([
+    [1, 0],
+    [0, 1],
+    [1, 1],
+  ]);
+  const output = (options: object): Tensor => targetOutputLayer(x, { weight, rule: 'sdtp', ...options });
+  const refused = (options: object, code: string, message: RegExp): void => {
+    t.throws(() => output(options), { code, message }, JSON.stringify(options));
+  };
+  refused({ targetStep: 0.1 }, 'ERR_UNUSED_OPTION', /targetStep is not used by rule sdtp; choose rule dtp/);
+  refused({ rule: 'dtp', targetStep: -1 }, 'ERR_INVALID_ARGUMENT', /`targetStep`/);
+  refused({ rule: 'dtp', inverse: { weight } }, 'ERR_UNUSED_OPTION', /inverse is not used by rule dtp/);
+  refused({ rule: 'ao-sdtp' }, 'ERR_INVALID_ARGUMENT', /`auxiliary`/);
+  refused({ auxiliary: { weight } }, 'ERR_UNUSED_OPTION', /choose rule ao-sdtp/);
+  const short = { weight: Tensor.from([[1, 2]]), bias: Tensor.from([1, 2]) };
+  refused(
+    { rule: 'ao-sdtp', auxiliary: short },
+    'ERR_NATIVE',
+    /expected auxiliary bias \[1\], but its shape is \[2\]/,
+  );
+  const labels = Tensor.from(BigInt64Array.of(1n));
+  t.throws(() => softmaxCrossEntropy(output({}), labels), {
+    message: /has to hand down differences: pass \{ deliver/,
+  });
+  const deliver = { deliver: 'difference' } as const;
+  t.throws(() => softmaxCrossEntropy(output({}).mul(2), labels, deliver), {
+    message: /as it is; leave it out/,
+  });
+  const plain = layer(x, { weight, rule: 'bp' });
+  t.throws(() => softmaxCrossEntropy(plain, labels, deliver), {
+    message: /is for what targetOutputLayer gives/,
+  });
+  t.doesNotThrow(() => softmaxCrossEntropy(output({}), labels, deliver));
+  t.doesNotThrow(() => softmaxCrossEntropy(output({}).reshape([1, 3]), labels, deliver));
 });

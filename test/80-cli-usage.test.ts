@@ -139,6 +139,10 @@ t.test('settings of target propagation', async (t) => {
     /--hyperparameters is not used by mnist-fc with tp/,
     ...used('tp', '--hyperparameters', 'paper'),
   );
+  await unused(
+    /--hyperparameters is not used by optimizer sgd: the paper's are Adam's/,
+    ...used('bp', '--hyperparameters', 'paper', '--optimizer', 'sgd'),
+  );
   const usage = (message: RegExp, ...flags: string[]) => refused(t, flags, 'ERR_USAGE', message);
   await usage(/--noise: expected σ, a number of at least 0.*"-1"/, ...used('dtp', '--noise=-1'));
   await usage(

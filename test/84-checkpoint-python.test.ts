@@ -198,3 +198,43 @@ t.test('--init takes a state_dict that Python wrote', { skip }, async (t) => {
     message: /it has no `config`/,
   });
 });
+
+t.test('target propagation: inverses by their names, and an optimizer for them', { skip }, async (t) => {
+  const run = await train('ao-sdtp', '--rule', 'ao-sdtp', '--auxiliary', '5', '--schedule', 'parallel');
+  const script = `
+import json, sys, torch
+c = torch.load(sys.argv[1], weights_only=True)
+s = c['state_dict']
+v, b = [torch.nn.Parameter(s['inverses.1.' + k].clone()) for k in ('weight', 'bias')]
+optimizer = torch.optim.Adam([v, b])
+optimizer.load_state_dict(c['inverse_optimizer'])
+x = torch.ones(1, 784) / 2
+h = torch.tanh(x @ s['layers.0.weight'].T + s['layers.0.bias'])
+o = torch.softmax(h @ s['layers.1.weight'].T + s['layers.1.bias'], 1)
+z = torch.tanh(h @ s['auxiliary.weight'].T + s['auxiliary.bias'])
+loss = (torch.tanh(torch.cat([o, z], 1) @ v + b) - h).square().sum()
+loss.backward()
+optimizer.step()
+print(json.dumps({
+    'shapes': {k: list(p.shape) for k, p in s.items()}, 'auxiliary': c['config']['auxiliary'],
+    'names': optimizer.param_groups[0]['param_names'], 'steps': optimizer.state[v]['step'].item(),
+    'finite': bool(torch.isfinite(v).all() and torch.isfinite(loss))}))
+`;
+  const python = JSON.parse(runTorchPython(script, path.join(run, 'last.pt')));
+  t.strictSame(python, {
+    shapes: {
+      'layers.0.weight': [32, 784],
+      'layers.0.bias': [32],
+      'layers.1.weight': [10, 32],
+      'layers.1.bias': [10],
+      'inverses.1.weight': [15, 32],
+      'inverses.1.bias': [32],
+      'auxiliary.weight': [5, 32],
+      'auxiliary.bias': [5],
+    },
+    auxiliary: 5,
+    names: ['inverses.1.weight', 'inverses.1.bias'],
+    steps: 21,
+    finite: true,
+  });
+});

@@ -10,6 +10,7 @@ import { start } from './support/cli.js';
 
 const event: ProgressEvent = {
   type: 'progress',
+  phase: 'forward',
   epoch: 2,
   epochs: 5,
   stepInEpoch: 275,

@@ -85,6 +85,14 @@ t.test('target propagation: by schedule, and the paper’s to the letter when as
     targetStep: 0.231758,
     noise: 0.220444,
   });
+  for (const schedule of ['parallel', 'alternating'] as const) {
+    const own = settingsFor('mnist-fc', 'sdtp', schedule);
+    t.notSame(own, settingsFor('mnist-fc', 'sdtp', schedule, 'paper'), 'Table 5 diverges');
+    for (const rule of ['tp', 'ao-sdtp'] as const) {
+      t.ok(settingsFor('mnist-fc', rule, schedule));
+      t.equal(settingsFor('mnist-fc', rule, schedule, 'paper'), undefined, 'the paper gives none');
+    }
+  }
   for (const [model, cells] of Object.entries(found)) {
     for (const [cell, own] of Object.entries(cells)) {
       const [rule, schedule] = cell.split(' ') as [RuleName, 'parallel' | 'alternating'];

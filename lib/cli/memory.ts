@@ -29,6 +29,7 @@ interface TrainingMemory extends MemoryBudget {
   readonly dfaFeedback?: DfaFeedback;
   readonly auxiliary?: number;
   readonly optimizer: OptimizerName;
+  readonly inverseOptimizer?: OptimizerName | undefined;
   readonly batchSize: number;
   /** null: it fits */
   readonly problem: { readonly code: string; readonly message: string } | null;
@@ -68,7 +69,11 @@ export async function describeMemory(flags: Flags<'doctor'>): Promise<Memory> {
     if (!(error instanceof CortorchError)) throw error;
     problem = { code: error.code, message: error.message };
   }
-  const asked = { model, rule, ...feedback, ...outputs, optimizer: optimizer.type, batchSize };
+  const asked = {
+    ...{ model, rule, ...feedback, ...outputs, optimizer: optimizer.type },
+    ...(inverse && { inverseOptimizer: inverse.type }),
+    batchSize,
+  };
   return { available, training: { ...asked, ...budgetOf(spec, training), problem } };
 }
 

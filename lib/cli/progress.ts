@@ -69,8 +69,8 @@ function fitting(
     `epoch ${epoch}/${epochs}`,
     ...(secondsLeft === null ? [] : [`${duration(secondsLeft)} left`]),
     `${integer(imagesPerSecond)} images/s`,
-    `error ${errorText(error)}`,
-    `loss ${significant(loss)}`,
+    ...(event.phase === 'inverse' ? [] : [`error ${errorText(error)}`, `loss ${significant(loss)}`]),
+    ...(event.inverseLoss === undefined ? [] : [`inverse loss ${significant(event.inverseLoss)}`]),
   ];
   let line = start;
   for (const [i, part] of parts.entries()) {

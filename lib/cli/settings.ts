@@ -13,7 +13,6 @@ import {
   isTargetRule,
   resolveAuxiliary,
   resolveDfaFeedback,
-  targetRuleNames,
   type DfaFeedback,
   type RuleName,
 } from '../rules/rules.js';
@@ -27,7 +26,7 @@ import {
   type ResolvedOptimizer,
 } from '../training/optimizer.js';
 import type { LrScheduleName, LrScheduleOptions } from '../training/lr-schedule.js';
-import { resolveTargets, type TargetOptions } from '../training/targets.js';
+import { resolveTargets, targetOptionNames, type TargetOptions } from '../training/targets.js';
 import { readConfigFile, readSpecFile } from './config-file.js';
 import {
   commandOptions,
@@ -179,15 +178,8 @@ type OptimizerKey = (typeof OPTIMIZER_KEYS)[number];
 const inverseFlag = <T extends string>(key: T) =>
   `inverse${key[0]!.toUpperCase()}${key.slice(1)}` as `inverse${Capitalize<T>}`;
 
-const TARGET_KEYS = [
-  'schedule',
-  'firstPhase',
-  'noise',
-  'inverseLoss',
-  'targetStep',
-  'targetStepLoss',
-  'lossReduction',
-] as const;
+/** Those of target propagation that are flags by their own names. */
+const TARGET_KEYS = targetOptionNames.filter((name) => name !== 'inverseOptimizer');
 
 /** `dfaFeedback`, under the rule that has it. @throws CortorchError ERR_UNUSED_OPTION */
 export function dfaFeedbackSettings(
@@ -225,17 +217,22 @@ export function trainingSettings(
     const what = schedule === null ? rule : `${rule} ${schedule}`;
     throw unused('hyperparameters', `${model} with ${what}, for which the paper gives none`, 'leave it out');
   }
+  for (const key of ['optimizer', 'inverseOptimizer'] as const) {
+    if (given.hyperparameters !== 'paper' || (given[key] ?? 'adam') === 'adam') continue;
+    throw unused(
+      'hyperparameters',
+      `optimizer ${given[key]}: the paper's are Adam's`,
+      'leave one of them out',
+    );
+  }
   const forward = optimizerFlags(given, (key) => key, 'optimizer', defaults?.forward);
   const { type: optimizer, ...values } = forward;
   const settings = { optimizer, ...values };
+  const flag = (name: string): string => `--${kebab(name)}`;
   if (!isTargetRule(rule)) {
-    for (const key of [...TARGET_KEYS, 'inverseOptimizer', ...OPTIMIZER_KEYS.map(inverseFlag)] as const) {
-      if (given[key] === undefined) continue;
-      throw unused(
-        key,
-        `rule ${rule}`,
-        `choose a rule of target propagation (${targetRuleNames.join(', ')}), or leave it out`,
-      );
+    resolveTargets(rule, pick(given, TARGET_KEYS), 0, flag);
+    for (const key of ['inverseOptimizer', ...OPTIMIZER_KEYS.map(inverseFlag)] as const) {
+      if (given[key] !== undefined) resolveTargets(rule, { inverseOptimizer: {} }, 0, () => flag(key));
     }
     return settings;
   }
@@ -247,7 +244,7 @@ export function trainingSettings(
     ...pick(given, TARGET_KEYS),
   };
   const count = inverseShapes(network, { rule, auxiliary: resolveAuxiliary(rule) }).length;
-  const resolved = resolveTargets(rule, targets, count, (name) => `--${kebab(name)}`)!;
+  const resolved = resolveTargets(rule, targets, count, flag)!;
   const { firstPhase, noise, inverseLoss, targetStep, targetStepLoss, lossReduction } = resolved;
   return {
     ...settings,

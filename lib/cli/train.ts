@@ -208,6 +208,7 @@ const notFinite = (what: string): CortorchError =>
 async function withWhatIsKept(error: CortorchError, run: RunDirectory | null): Promise<CortorchError> {
   if (run === null || error.code !== 'ERR_LOSS_NOT_FINITE') return error;
   const { epoch, step } = await run.readLast();
-  const text = `${error.message} (--lr).\n${run.last} still holds the run after epoch ${epoch}, step ${step}`;
+  const flag = error.message.endsWith('of the inverses is the usual remedy') ? '--inverse-lr' : '--lr';
+  const text = `${error.message} (${flag}).\n${run.last} still holds the run after epoch ${epoch}, step ${step}`;
   return new CortorchError(error.code, text, { cause: error });
 }

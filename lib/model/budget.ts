@@ -69,8 +69,8 @@ export interface TrainingSettings extends ParameterSettings {
  * - weights: the trainable parameters, biases included
  * - feedback: under fa the weights of all layers but the lowest; under dfa classes × units of every hidden layer,
  *   or of the largest one if it is shared
- * - inverses: under target propagation the weights and biases of the learned inverses; auxiliary: the random features
- *   of ao-sdtp
+ * - inverses: under target propagation the weights and biases of the learned inverses; auxiliary weights: those of
+ *   the random features of ao-sdtp
  * - gradients: one for each trainable parameter, those of the inverses too
  * - optimizer state: adam 2 for each, sgd with momentum 1, rmsprop 1 (with momentum 2)
  * - activations, for each example of the batch: the input, the output of every layer (a flatten copies into the
@@ -78,7 +78,8 @@ export interface TrainingSettings extends ParameterSettings {
  *   most the errors of the backward sweep (the gradient that arrives, δ, and what is sent down: 2 · out + in), and
  *   the copies of x and δ, transposed for the kernels, of the largest locally connected or conv2d layer (in + out);
  *   conv2d has its input and output twice more, in the memory layouts that libtorch computes it in; under target
- *   propagation one layer's targets or its inverse's training come on top (3 · (in + out))
+ *   propagation one layer's targets or its inverse's training come on top (3 · (in + out); under ao-sdtp also six times
+ *   the auxiliary outputs)
  *
  * It is an estimate of training steps; the data set and libtorch itself (about 0.2 GB) come on top, and for a moment
  * an evaluation (its activations, up to about 1 GB) and the saving of a checkpoint (two copies of the parameters and
@@ -109,14 +110,14 @@ export function trainingBudget(spec: NetworkSpec, options: BudgetOptions = {}): 
 
 /** {@link trainingBudget} of settings that have been checked. */
 export function budgetOf(spec: ResolvedSpec, settings: TrainingSettings): MemoryBudget {
-  const { optimizer, inverseOptimizer, batchSize, rule } = settings;
+  const { optimizer, inverseOptimizer, batchSize, rule, auxiliary } = settings;
   const parameters = parameterBytes(spec, settings);
   const { weights, inverses } = parameters;
   const gradients = weights + inverses;
   const optimizerState =
     statesPerParameter(optimizer) * weights +
     (inverseOptimizer === null ? 0 : statesPerParameter(inverseOptimizer) * inverses);
-  const activations = batchSize * bytesPerExample(spec, rule);
+  const activations = batchSize * bytesPerExample(spec, rule, auxiliary);
   const total = sumOf(parameters) + gradients + optimizerState + activations;
   return { ...parameters, gradients, optimizerState, activations, total };
 }
@@ -154,7 +155,7 @@ function parameterBytes(spec: ResolvedSpec, settings: ParameterSettings): Parame
   };
 }
 
-function bytesPerExample(spec: ResolvedSpec, rule: RuleName): number {
+function bytesPerExample(spec: ResolvedSpec, rule: RuleName, auxiliary: number | null): number {
   const shapes = inferShapes(spec);
   let kept = product(spec.input);
   let indices = 0;
@@ -169,7 +170,7 @@ function bytesPerExample(spec: ResolvedSpec, rule: RuleName): number {
     if (type === 'max-pool2d') indices += output;
     if (type === 'locally-connected2d' || type === 'conv2d') copies = Math.max(copies, input + output);
   });
-  return FLOAT * (kept + errors + copies) + INDEX * indices;
+  return FLOAT * (kept + errors + copies + 6 * (auxiliary ?? 0)) + INDEX * indices;
 }
 
 /** Of an evaluation's activations, where nobody says how large its batches are. */
@@ -177,7 +178,7 @@ const EVALUATION_BYTES = 1e9;
 
 /** Examples that are evaluated at once: 1000, or fewer if their activations would take more than about 1 GB. */
 export const evaluationBatch = (spec: ResolvedSpec): number =>
-  Math.max(1, Math.min(1000, Math.floor(EVALUATION_BYTES / bytesPerExample(spec, 'bp'))));
+  Math.max(1, Math.min(1000, Math.floor(EVALUATION_BYTES / bytesPerExample(spec, 'bp', null))));
 
 /**
  * Refuses a network whose parameters do not fit.
@@ -237,7 +238,9 @@ const canShare = ({ rule, dfaFeedback }: ParameterSettings): boolean =>
 /** Below 1 if none fits. */
 function largestBatch(spec: ResolvedSpec, settings: TrainingSettings, room: number): number {
   const { total, activations } = budgetOf(spec, settings);
-  return Math.floor((room - (total - activations)) / bytesPerExample(spec, settings.rule));
+  return Math.floor(
+    (room - (total - activations)) / bytesPerExample(spec, settings.rule, settings.auxiliary),
+  );
 }
 
 function outOfMemory(

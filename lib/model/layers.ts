@@ -180,6 +180,13 @@ function parseParametric(value: Entry, where: string): Omit<ResolvedDense, 'type
   if (!isOneOf(initializer, initializerNames))
     throw wrong(`${where}.initializer`, `one of ${initializerNames.join(', ')}`, initializer);
   if (name !== undefined && !isString(name)) throw wrong(`${where}.name`, 'a name', name);
+  if (name !== undefined && /^(auxiliary|inverses\.\d+)$/.test(name)) {
+    throw wrong(
+      `${where}.name`,
+      'a name other than those of target propagation (auxiliary, inverses.<i>)',
+      name,
+    );
+  }
   return { activation, bias, initializer, ...(name !== undefined && { name }) };
 }
 

@@ -3,7 +3,7 @@
  * rule decides what travels down. {@link Network} is made of these; here they are for scripts of one's own.
  */
 
-import { isNumber, isOneOf, isPlainObject, invalid } from '../errors.js';
+import { CortorchError, isNumber, isOneOf, isPlainObject, invalid } from '../errors.js';
 import type { WindowOptions } from '../model/geometry.js';
 import { activationNames, type ActivationName } from '../model/layers.js';
 import { call, type NativeInverse, type NativeMap, type TensorHandle } from '../native.js';
@@ -144,9 +144,24 @@ export function targetOutputLayer(
   const { rule, loss = 'softmax-cross-entropy', targetStep = 0.1, targetStepLoss = 'example' } = options;
   const { inverse = null, auxiliary = null } = options;
   checkTargetRule(rule);
+  const unused = (name: string, remedy: string): CortorchError =>
+    new CortorchError('ERR_UNUSED_OPTION', `${name} is not used by rule ${rule}; ${remedy}, or leave it out`);
+  if (rule !== 'dtp') {
+    for (const name of ['targetStep', 'targetStepLoss'] as const) {
+      if (options[name] !== undefined) throw unused(name, 'choose rule dtp');
+    }
+  } else if (inverse !== null) throw unused('inverse', 'choose another rule');
+  if (auxiliary !== null && rule !== 'ao-sdtp') throw unused('auxiliary', 'choose rule ao-sdtp');
+  if (auxiliary === null && rule === 'ao-sdtp') {
+    throw invalid(
+      'auxiliary',
+      '{ weight, bias } of the auxiliary outputs (without them the rule is sdtp)',
+      auxiliary,
+    );
+  }
   if (!isOneOf(loss, ['softmax-cross-entropy', 'squared-error']))
     throw invalid('loss', "'softmax-cross-entropy' or 'squared-error'", loss);
-  if (!isNumber(targetStep)) throw invalid('targetStep', 'a number', targetStep);
+  if (!isNumber(targetStep) || targetStep <= 0) throw invalid('targetStep', 'a number above 0', targetStep);
   if (!isOneOf(targetStepLoss, ['example', 'batch-mean']))
     throw invalid('targetStepLoss', "'example' or 'batch-mean'", targetStepLoss);
   const settings = {

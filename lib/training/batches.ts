@@ -69,11 +69,14 @@ function prepare(batch: unknown, spec: ResolvedSpec): PreparedBatch {
   const { images } = given;
   const size = countExamples(images, spec.input);
   if (size === 0) throw invalid('batch', 'at least one example', images);
+  // Images are the targets of an autoencoder; what else the batch has does not matter.
+  if (spec.loss === 'reconstruction') {
+    return { images, shape: [size, ...spec.input], targets: new BigInt64Array(size), outputs: 0 };
+  }
   const expected = countOutputs(spec);
   const classes = given.labels === undefined ? null : expected;
   const { values, outputs } = targetsOf(given, size, classes);
-  const real = classes === null && spec.loss !== 'reconstruction';
-  if (real && (spec.loss === 'softmax-cross-entropy' || outputs !== expected)) {
+  if (classes === null && (spec.loss === 'softmax-cross-entropy' || outputs !== expected)) {
     const what = `labels, or with squared-error targets of ${expected} values`;
     throw invalid('batch', what, `targets of ${outputs} values`);
   }

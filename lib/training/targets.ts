@@ -75,7 +75,7 @@ const TARGET_STEP = 0.1;
 /**
  * Checks the settings and fills in what is missing.
  *
- * @param inverses that the network has; null: unknown yet
+ * @param inverses that the network has
  * @param named how an error calls a setting
  * @returns null for a rule without inverses
  * @throws CortorchError ERR_INVALID_ARGUMENT; ERR_UNUSED_OPTION for a setting that the rule or the schedule does not use
@@ -146,7 +146,7 @@ function resolveNoise(value: unknown, inverses: number, name: string): readonly 
   if (list.length !== inverses) {
     throw invalid(name, `one number, or ${inverses}: one for each inverse from below`, value);
   }
-  return list;
+  return [...list];
 }
 
 function unused(name: string, by: string, remedy: string): CortorchError {

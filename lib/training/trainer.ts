@@ -48,7 +48,10 @@ export interface TrainerOptions extends TargetOptions {
   readonly batchSize?: number;
   /** Of the shuffling, and of the noise that inverses are trained with; default: the network's. */
   readonly seed?: number;
-  /** Default: a constant learning rate. Also that of the inverses. */
+  /**
+   * Default: a constant learning rate. It is that of the inverses too, and under an alternating schedule its epochs are
+   * those of both phases: a warm-up of two epochs, say, is one of each.
+   */
   readonly lrSchedule?: LrScheduleOptions;
 }
 
@@ -83,9 +86,12 @@ export interface ProgressEvent {
   readonly stepsPerEpoch: number | null;
   /** Optimizer steps in all. */
   readonly step: number;
+  readonly phase: Phase;
   /** Means over the epoch so far. */
   readonly loss: number;
   readonly error: number;
+  /** In the epochs that train inverses. */
+  readonly inverseLoss?: number;
   readonly imagesPerSecond: number;
   /** Of training, to the end of the last epoch; null if unknown. */
   readonly secondsLeft: number | null;
@@ -228,14 +234,21 @@ export class Trainer {
     this.#fitting = true;
     try {
       const { epochs, maxSteps = Infinity, signal } = options;
+      let scores: Pick<EpochEvent, 'validation' | 'test'> | null = null;
       while (this.#epoch < epochs && this.#step < maxSteps) {
         const complete =
           data instanceof Dataset
             ? yield* this.#passOver(data, options)
             : yield* this.#passOverBatches(data, options);
         const start = performance.now();
-        const validation = await this.#score(options.validation, signal);
-        const test = await this.#score(options.test, signal);
+        // An inverse epoch leaves the network as it was.
+        if (scores === null || phaseOf(this.targets, this.#epoch) !== 'inverse') {
+          scores = {
+            validation: await this.#score(options.validation, signal),
+            test: await this.#score(options.test, signal),
+          };
+        }
+        const { validation, test } = scores;
         yield this.#endEpoch(validation, test, (performance.now() - start) / 1000, !complete);
       }
     } finally {
@@ -403,18 +416,20 @@ export class Trainer {
     this.#sums = { loss, error, inverse, examples, seconds: this.#sums.seconds + seconds };
     this.#step += pass.steps;
     this.#stepInEpoch += pass.steps;
-    if (pass.notFinite) {
+    if (pass.notFinite || pass.inverseNotFinite) {
+      const whose = pass.notFinite ? '' : ' of the inverses';
       throw new CortorchError(
         'ERR_LOSS_NOT_FINITE',
-        `the loss became NaN or infinite at step ${this.#step + 1} (step ${this.#stepInEpoch + 1} of epoch ${this.#epoch + 1}); ` +
-          'that step was not made. A smaller learning rate is the usual remedy',
+        `the loss${whose} became NaN or infinite at step ${this.#step + 1} (step ${this.#stepInEpoch + 1} of epoch ${this.#epoch + 1}); ` +
+          `that step was not made. A smaller learning rate${whose} is the usual remedy`,
       );
     }
   }
 
   #progress(options: FitOptions, stepsPerEpoch: number | null): ProgressEvent {
-    const { loss, error, examples, seconds } = this.#sums;
+    const { loss, error, inverse, examples, seconds } = this.#sums;
     const { epochs, maxSteps = Infinity } = options;
+    const phase = phaseOf(this.targets, this.#epoch);
     const secondsPerStep = seconds / this.#stepInEpoch;
     const stepsLeft =
       stepsPerEpoch === null
@@ -427,8 +442,10 @@ export class Trainer {
       stepInEpoch: this.#stepInEpoch,
       stepsPerEpoch,
       step: this.#step,
+      phase,
       loss: loss / examples,
       error: error / examples,
+      ...(phase !== 'forward' && { inverseLoss: inverse / examples }),
       imagesPerSecond: examples / seconds,
       secondsLeft: stepsLeft === null ? null : stepsLeft * secondsPerStep,
     };

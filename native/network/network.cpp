@@ -69,7 +69,10 @@ Shape Network::add(const LayerSpec& spec, const Shape& input, uint64_t seed) {
 void Network::name_parameters() {
   using Role = Parameter::Role;
   const auto name = [&](Role role, std::string called, const at::Tensor& value) {
-    if (value.defined()) parameters_.push_back({role, std::move(called), value});
+    if (!value.defined()) return;
+    const bool taken = std::any_of(parameters_.begin(), parameters_.end(), [&](const Parameter& p) { return p.name == called; });
+    TORCH_CHECK(!taken, "network: two parameters are called ", called, "; give the layer another name");
+    parameters_.push_back({role, std::move(called), value});
   };
   for (std::size_t i = 0; i < layers_.size(); ++i) {
     const Layer& layer = layers_[i];

@@ -7,7 +7,8 @@
 
 namespace cortorch {
 
-// Which noise: that of one layer at one step. Every normal number of it is a function of these and its place alone.
+// Which noise: that of one layer at one step. Every normal number of it is a function of these and its place alone (up to
+// the rounding of the last bit, which differs between processors with and without fused multiply-adds).
 struct NoiseSource {
   uint64_t seed = 0;
   uint32_t layer = 0;

@@ -140,7 +140,7 @@ void define_target_layers(const Exports& set) {
     if (options.Get("auxiliary").IsObject()) {
       const Napi::Object object = options.Get("auxiliary").As<Napi::Object>();
       auxiliary = {tensor_of(object, "weight"), tensor_of(object, "bias")};
-      inverse.map = dense_map("targetOutputLayer", inverse.weight);
+      if (inverse.defined()) inverse.map = dense_map("targetOutputLayer", inverse.weight);
     }
     return target_output_layer(
         map, activation_from_name(string_at(info, 3)), x, weight, optional_argument(info, 2, "bias"), inverse, auxiliary,
@@ -150,19 +150,26 @@ void define_target_layers(const Exports& set) {
   });
 }
 
-Delivery delivery_at(Info info, std::size_t i) {
-  return string_at(info, i) == "difference" ? Delivery::difference : Delivery::gradient;
+// Either one over the other's layer would train, on something else than what was meant.
+Delivery delivery_at(Info info, std::size_t i, const at::Tensor& outputs) {
+  const bool difference = string_at(info, i) == "difference", target = is_target_output(outputs);
+  TORCH_CHECK(!target || difference, "a loss over targetOutputLayer has to hand down differences: pass { deliver: 'difference' }");
+  TORCH_CHECK(target || !difference || !outputs.requires_grad(),
+              "{ deliver: 'difference' } is for what targetOutputLayer gives, as it is; leave it out, or put the loss straight on that layer");
+  return difference ? Delivery::difference : Delivery::gradient;
 }
 
 void define_losses(const Exports& set) {
   // softmaxCrossEntropy(logits, labels, deliver) and squaredError(outputs, targets, deliver)
   set.tensor("softmaxCrossEntropy", [](Info info) {
     LossCounts counts;
-    return softmax_cross_entropy(argument(info, 0, "logits"), argument(info, 1, "labels"), counts, delivery_at(info, 2));
+    const at::Tensor& logits = argument(info, 0, "logits");
+    return softmax_cross_entropy(logits, argument(info, 1, "labels"), counts, delivery_at(info, 2, logits));
   });
   set.tensor("squaredError", [](Info info) {
     LossCounts counts;
-    return squared_error(argument(info, 0, "outputs"), argument(info, 1, "targets"), counts, delivery_at(info, 2));
+    const at::Tensor& outputs = argument(info, 0, "outputs");
+    return squared_error(outputs, argument(info, 1, "targets"), counts, delivery_at(info, 2, outputs));
   });
 }
 

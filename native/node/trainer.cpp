@@ -32,6 +32,7 @@ Napi::Value timed_to(Napi::Env env, const Timed& timed) {
   Napi::Object object = counts_to(env, timed.pass.counts);
   object.Set("steps", static_cast<double>(timed.pass.steps));
   object.Set("notFinite", timed.pass.not_finite);
+  object.Set("inverseNotFinite", timed.pass.inverse_not_finite);
   object.Set("seconds", timed.seconds);
   return object;
 }
@@ -111,7 +112,7 @@ std::shared_ptr<Trainer> TrainerHandle::trainer() const {
 }
 
 // run(dataset, { batchSize, seed, epoch, firstStep, step, phase }, lrFactors: Float64Array, sums, job): a promise of
-// { loss, error, error5, inverse, examples } going on from `sums`, and of the { steps, notFinite, seconds } of this run.
+// { loss, error, error5, inverse, examples } going on from `sums`, and of the { steps, notFinite, inverseNotFinite, seconds } of this run.
 Napi::Value TrainerHandle::run(const Napi::CallbackInfo& info) {
   return guarded(info.Env(), [&]() -> Napi::Value {
     const Napi::Object options = info[1].As<Napi::Object>();

@@ -18,7 +18,9 @@ enum class Rule {
   ao_sdtp,  // the same with auxiliary outputs
 };
 
-inline bool is_target_rule(Rule rule) { return rule >= Rule::tp; }
+inline bool is_target_rule(Rule rule) {
+  return rule == Rule::tp || rule == Rule::dtp || rule == Rule::sdtp || rule == Rule::ao_sdtp;
+}
 
 // Throws c10::Error naming the rule if there is none of that name.
 Rule rule_from_name(std::string_view name);

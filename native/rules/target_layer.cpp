@@ -8,7 +8,9 @@
 #include <ATen/ops/zeros.h>
 #include <torch/csrc/autograd/custom_function.h>
 
+#include <algorithm>
 #include <optional>
+#include <string>
 
 #include "maps/dense.h"
 #include "maps/elementwise.h"
@@ -182,6 +184,8 @@ at::Tensor target_output_layer(const LinearMapPtr& map, Activation activation, c
     TORCH_CHECK(in.size() == 1 && out.size() == 1, "auxiliary outputs need a dense last layer");
     TORCH_CHECK(auxiliary.weight.dim() == 2 && auxiliary.weight.size(1) == in[0], "layer: expected auxiliary weight [n, ", in[0],
                 "], but its shape is ", auxiliary.weight.sizes());
+    TORCH_CHECK(!auxiliary.bias.defined() || auxiliary.bias.sizes() == at::IntArrayRef({auxiliary.weight.size(0)}),
+                "layer: expected auxiliary bias [", auxiliary.weight.size(0), "], but its shape is ", auxiliary.bias.sizes());
     TORCH_CHECK(!inverse.defined() || inverse.weight.size(0) == out[0] + auxiliary.weight.size(0), "layer: expected the inverse's weight [",
                 out[0] + auxiliary.weight.size(0), ", ", in[0], "], but its shape is ", inverse.weight.sizes());
   }
@@ -192,6 +196,16 @@ at::Tensor target_output_layer(const LinearMapPtr& map, Activation activation, c
   kept->auxiliary = auxiliary;
   kept->output = settings;
   return TargetOutput::apply(x, weight, if_defined(bias), kept);
+}
+
+bool is_target_output(const at::Tensor& y) {
+  torch::autograd::Node* node = y.grad_fn().get();
+  while (node != nullptr && dynamic_cast<torch::autograd::CppNode<TargetOutput>*>(node) == nullptr) {
+    const std::string name = node->name();
+    const bool view = name.find("View") != std::string::npos || name.find("Reshape") != std::string::npos;
+    node = view && node->num_outputs() > 0 ? node->next_edge(0).function.get() : nullptr;
+  }
+  return node != nullptr;
 }
 
 at::Tensor top_activity(OutputActivity activity, const Auxiliary& auxiliary, const at::Tensor& y, const at::Tensor& x) {

@@ -63,4 +63,7 @@ at::Tensor target_output_layer(const LinearMapPtr& map, Activation activation, c
                                const at::Tensor& weight, const at::Tensor& bias, const Inverse& inverse,
                                const Auxiliary& auxiliary, const TargetOutputSettings& settings);
 
+// Is y, or what it is a view of, what target_output_layer gave? Then its loss has to deliver a difference.
+bool is_target_output(const at::Tensor& y);
+
 }  // namespace cortorch

@@ -54,10 +54,9 @@ PassResult Trainer::step(const at::Tensor& x, const at::Tensor& targets, double 
   if (inverse && std::isfinite(result.counts.loss)) {
     result.counts.inverse = inverse_gradients(network_, inputs, targets_->inverses, settings, position.seed, position.step);
   }
-  if (!std::isfinite(result.counts.loss) || !std::isfinite(result.counts.inverse)) {
-    result.not_finite = true;
-    return result;
-  }
+  result.not_finite = !std::isfinite(result.counts.loss);
+  result.inverse_not_finite = !std::isfinite(result.counts.inverse);
+  if (result.not_finite || result.inverse_not_finite) return result;
   if (forward) {
     loss.backward();
     optimizer_.step(lr_factor);
@@ -81,10 +80,9 @@ PassResult Trainer::run(const Dataset& data, int64_t batch_size, const Position&
     TORCH_CHECK(begin >= 0 && count > 0, "step ", first_step + static_cast<int64_t>(i), " is past the end of the data set (", data.size(), " examples in batches of ", batch_size, ")");
     const auto batch = data.gather(order_.indices.data() + begin, count, normalization_);
     const PassResult one = step(batch.x, batch.targets, lr_factors[i], {seed, epoch, 0, first + static_cast<uint32_t>(i), phase});
-    if (one.not_finite) {
-      total.not_finite = true;
-      break;
-    }
+    total.not_finite = one.not_finite;
+    total.inverse_not_finite = one.inverse_not_finite;
+    if (one.steps == 0) break;
     total.counts.add(one.counts);
     total.steps += one.steps;
   }

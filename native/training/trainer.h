@@ -41,7 +41,8 @@ struct Position {
 struct PassResult {
   LossCounts counts;
   int64_t steps = 0;         // updates made
-  bool not_finite = false;   // the loss of the batch after those steps was NaN or infinite; it was not used
+  // The loss of the batch after those steps was NaN or infinite, the task's or that of the inverses; it was not used.
+  bool not_finite = false, inverse_not_finite = false;
 };
 
 class Trainer {
