@@ -39,6 +39,7 @@
 #include "network/network.h"
 #include "network/noise.h"
 #include "rules/layer.h"
+#include "rules/target_layer.h"
 #include "training/trainer.h"
 
 namespace {
@@ -354,6 +355,57 @@ void check_elementwise(Random& random) {
   compare(name + " noise", in_memory, Shape(in_memory.sizes().begin(), in_memory.sizes().end()), expected);
 }
 
+// Counts what is asked of a map.
+struct Counting final : cortorch::LinearMap {
+  explicit Counting(LinearMapPtr map) : map(std::move(map)) {}
+  at::Tensor apply(const at::Tensor& w, const at::Tensor& x, const at::Tensor& b, Activation a) const override {
+    ++applied;
+    return map->apply(w, x, b, a);
+  }
+  at::Tensor adjoint(const at::Tensor& v, const at::Tensor& y, const at::Tensor& c, Activation a) const override {
+    ++transposed;
+    return map->adjoint(v, y, c, a);
+  }
+  at::Tensor outer(const at::Tensor& x, const at::Tensor& d) const override {
+    ++outers;
+    return map->outer(x, d);
+  }
+  at::Tensor delta(Activation a, const at::Tensor& g, const at::Tensor& y, at::Tensor& b, double scale) const override {
+    return map->delta(a, g, y, b, scale);
+  }
+  at::Tensor sum_to_bias(const at::Tensor& d) const override { return map->sum_to_bias(d); }
+  Shape input_shape() const override { return map->input_shape(); }
+  Shape output_shape() const override { return map->output_shape(); }
+  Shape weight_shape() const override { return map->weight_shape(); }
+  Shape bias_shape() const override { return map->bias_shape(); }
+  int64_t fan_in() const override { return map->fan_in(); }
+  int64_t fan_out() const override { return map->fan_out(); }
+
+  LinearMapPtr map;
+  mutable int applied = 0, transposed = 0, outers = 0;
+};
+
+at::Tensor leaf(Random& random, const Shape& shape);
+
+// A layer of target propagation costs what ARCHITECTURE.md says, and the lowest sends nothing down.
+void check_costs(Random& random) {
+  for (const Rule rule : {Rule::tp, Rule::dtp, Rule::sdtp, Rule::ao_sdtp}) {
+    for (const bool lowest : {false, true}) {
+      const auto map = c10::make_intrusive<Counting>(c10::make_intrusive<cortorch::Dense>(6, 5));
+      const at::Tensor x = leaf(random, {4, 6}), w = leaf(random, {5, 6});
+      x.set_requires_grad(!lowest);
+      const cortorch::Inverse inverse{map, Activation::tanh, leaf(random, {5, 6}).detach(), {}};
+      const at::Tensor y = cortorch::target_layer(map, Activation::tanh, x, w, {}, inverse, {rule});
+      y.backward(at::sum(leaf(random, {4, 5}).detach(), {}, false).expand({4, 5}));
+      const std::array counts{map->applied, map->outers, map->transposed};
+      ++comparisons;
+      if (counts != std::array{1, 1, lowest ? 0 : rule == Rule::tp ? 1 : 2}) {
+        fail("a layer of " + cortorch::rule_name(rule) + ": " + std::to_string(map->transposed) + " adjoints");
+      }
+    }
+  }
+}
+
 // --- layers and training --------------------------------------------------------------------------------
 at::Tensor leaf(Random& random, const Shape& shape) {
   Values values = random.values(count(shape));
@@ -589,6 +641,10 @@ int main(int argc, char** argv) {
     on_a_thread("target networks", [&] { check_target_networks(random); });
   }
   on_a_thread("refusals", [] { check_refusals(); });
+  on_a_thread("costs", [&] {
+    Random random(seed);
+    check_costs(random);
+  });
   std::printf("%lld comparisons, %lld products of the micro-kernel checked, %d failed\n",
               static_cast<long long>(comparisons), static_cast<long long>(check::checked_products), failures.load());
   return failures == 0 ? 0 : 1;
