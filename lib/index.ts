@@ -92,7 +92,15 @@ export {
 } from './training/trainer.js';
 
 export { Dataset, type Batch, type DatasetArrays, type Labels } from './data/dataset.js';
-export { fashionMnist, idxFolder, mnist, type LoadOptions, type TrainAndTest } from './data/index.js';
+export { CIFAR10_NORMALIZATION } from './data/cifar10.js';
+export {
+  cifar10,
+  fashionMnist,
+  idxFolder,
+  mnist,
+  type LoadOptions,
+  type TrainAndTest,
+} from './data/index.js';
 
 export { liveTensors, Tensor, type TensorArray, type TensorDType } from './tensor/tensor.js';
 export {

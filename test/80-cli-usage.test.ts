@@ -199,9 +199,9 @@ t.test('unknown rules and presets, and those of later versions', async (t) => {
   await refused(t, [...MNIST, '--rule', 'usf'], 'ERR_UNKNOWN_OPTION', /rule usf is not in this version/);
   await refused(
     t,
-    ['--dataset', 'cifar10'],
+    ['--dataset', 'imagenet'],
     'ERR_USAGE',
-    /cifar10 is not in this version.*mnist, fashion-mnist/,
+    /imagenet is not in this version.*mnist, fashion-mnist, cifar10/,
   );
   await refused(t, [...MNIST, '--device', 'cuda:1'], 'ERR_DEVICE_UNAVAILABLE', /cuda:1 is not available/, 1);
   await refused(t, [...MNIST, '--precision', 'bf16'], 'ERR_DEVICE_UNAVAILABLE', /bf16 is not available/, 1);

@@ -6,6 +6,7 @@ import { readCheckpoint } from '../training/checkpoint.js';
 import { loadDataset } from './data.js';
 import { duration, errorFormat, percent, plural, significant } from './format.js';
 import { datasetNames, type Flags } from './options.js';
+import { normalizationSettings } from './settings.js';
 import { requireReconstruction, writeReconstructions } from './reconstructions.js';
 
 /** @returns the exit code */
@@ -24,7 +25,8 @@ export async function evaluate(flags: Flags<'eval'>): Promise<number> {
     rule: config.rule,
     ...(config.dfaFeedback && { dfaFeedback: config.dfaFeedback }),
     ...(config.auxiliary !== undefined && { auxiliary: config.auxiliary }),
-    normalization: config.normalization,
+    // A checkpoint says how its network was trained: no data set's default stands in where it says none.
+    normalization: normalizationSettings(flags, config.network) ?? config.normalization,
     ...(threads !== undefined && { threads }),
     ...(device !== undefined && { device }),
     ...(precision !== undefined && { precision }),

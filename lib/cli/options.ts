@@ -43,27 +43,31 @@ const option = <T>(group: Option<T>['group'], parse: Parser<T>, describe: string
   group,
 });
 
-export const datasetNames = ['mnist', 'fashion-mnist'] as const;
+export const datasetNames = ['mnist', 'fashion-mnist', 'cifar10'] as const;
 export type DatasetName = (typeof datasetNames)[number];
 
 /** Every setting of this version, by its camelCase name. */
 export const options = {
   dataset: option(
     'Data',
-    oneOf(datasetNames, ['cifar10', 'imagenet', 'folder']),
+    oneOf(datasetNames, ['imagenet', 'folder']),
     `Data set: ${datasetNames.join(', ')}`,
   ),
-  dataDir: option('Data', text, 'Folder with its files (default: where the data set belongs)'),
+  dataDir: option(
+    'Data',
+    text,
+    'Folder with its files (default: where the data set belongs; cifar10 has no default)',
+  ),
   validation: option('Data', whole, 'Training images held out for validation (default 5000)'),
   mean: option(
     'Data',
     numbers('numbers such as 0.1307'),
-    'Mean to subtract, per channel: a,b,c (default none)',
+    "Mean to subtract, a,b,c (train: none, cifar10's own; eval: the checkpoint's)",
   ),
   std: option(
     'Data',
     numbers('numbers such as 0.3081'),
-    'Standard deviation to divide by, per channel: a,b,c',
+    'Deviation to divide by, per channel: a,b,c (0,0,0 and 1,1,1: none)',
   ),
   batchSize: option('Data', count, 'Images a step (default 100)'),
 
@@ -217,6 +221,8 @@ export const commandOptions = {
     'checkpoint',
     'dataset',
     'dataDir',
+    'mean',
+    'std',
     'batchSize',
     'images',
     'threads',

@@ -2,6 +2,7 @@
 
 import { readFileSync } from 'node:fs';
 import { resolve, sep } from 'node:path';
+import { CIFAR10_NORMALIZATION } from '../data/cifar10.js';
 import { CortorchError } from '../errors.js';
 import { isPreset, preset } from '../model/presets.js';
 import type { TrainingSettings } from '../model/budget.js';
@@ -106,7 +107,7 @@ export async function resolveSettings(given: Settings, saved?: ResolvedSpec): Pr
     dataset,
     ...pick(given, ['dataDir']),
     validation: given.validation ?? DEFAULT_VALIDATION[dataset],
-    ...normalizationSettings(given, network),
+    ...(normalizationSettings(given, network) ?? defaultNormalization(dataset, network)),
     batchSize: given.batchSize ?? 100,
     model,
     rule,
@@ -127,7 +128,15 @@ export async function resolveSettings(given: Settings, saved?: ResolvedSpec): Pr
 }
 
 /** Images held out of a training set that brings no validation set of its own. */
-const DEFAULT_VALIDATION: Readonly<Record<DatasetName, number>> = { mnist: 5000, 'fashion-mnist': 5000 };
+const DEFAULT_VALIDATION: Readonly<Record<DatasetName, number>> = {
+  mnist: 5000,
+  'fashion-mnist': 5000,
+  cifar10: 5000,
+};
+
+/** What a training set is normalised with unless somebody says: CIFAR-10's own, where the network takes colour images. */
+const defaultNormalization = (dataset: DatasetName, { input }: ResolvedSpec): Normalization | undefined =>
+  dataset === 'cifar10' && input.length === 3 && input[0] === 3 ? CIFAR10_NORMALIZATION : undefined;
 
 /** A preset by name, or the spec in a file. @throws CortorchError ERR_UNKNOWN_OPTION, ERR_INVALID_SPEC, ERR_USAGE */
 export async function loadModel(model: string): Promise<ResolvedSpec> {
@@ -311,8 +320,17 @@ function lrScheduleSettings(given: Settings): Pick<RunConfig, 'lrSchedule' | 'wa
   return { lrSchedule, lrSteps, lrDecay, warmupEpochs };
 }
 
-function normalizationSettings({ mean, std }: Settings, { input }: ResolvedSpec): Settings {
-  if (mean === undefined && std === undefined) return {};
+/**
+ * What --mean and --std say together.
+ *
+ * @returns undefined if neither is given
+ * @throws CortorchError ERR_USAGE
+ */
+export function normalizationSettings(
+  { mean, std }: Pick<Settings, 'mean' | 'std'>,
+  { input }: ResolvedSpec,
+): Normalization | undefined {
+  if (mean === undefined && std === undefined) return undefined;
   if (mean === undefined) throw missing('mean', '--std is there, and each needs the other');
   if (std === undefined) throw missing('std', '--mean is there, and each needs the other');
   const channels = input.length === 3 ? input[0]! : 1;

@@ -1,10 +1,11 @@
 /** The data sets that the package knows by name. */
 
+import { readCifar10 } from './cifar10.js';
 import { Dataset } from './dataset.js';
 import { readFashionMnist, readIdxFolder, readMnist, type RawDataset, type RawImages } from './mnist.js';
 
 export interface LoadOptions {
-  /** A folder with the four IDX files, instead of the data set's own place. */
+  /** A folder with the data set's files, instead of its own place. */
   readonly dataDir?: string | undefined;
 }
 
@@ -20,6 +21,14 @@ export const mnist = async (options: LoadOptions = {}): Promise<TrainAndTest> =>
 /** Fashion-MNIST, from the system's package. @throws CortorchError ERR_DATASET_NOT_FOUND, ERR_DATASET_CORRUPT */
 export const fashionMnist = async (options: LoadOptions = {}): Promise<TrainAndTest> =>
   toDatasets(await readFashionMnist(options.dataDir));
+
+/**
+ * CIFAR-10's binary version, from the folder that `dataDir` names: whole, or a sample of it.
+ *
+ * @throws CortorchError ERR_DATASET_NOT_FOUND, ERR_DATASET_CORRUPT, ERR_READ_FAILED
+ */
+export const cifar10 = async (options: LoadOptions = {}): Promise<TrainAndTest> =>
+  toDatasets(await readCifar10(options.dataDir));
 
 /** Any folder of MNIST's form. @throws CortorchError ERR_DATASET_NOT_FOUND, ERR_DATASET_CORRUPT */
 export const idxFolder = async (folder: string, options: { classes: number }): Promise<TrainAndTest> =>

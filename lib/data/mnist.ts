@@ -17,8 +17,8 @@ export interface RawImages {
   readonly images: Uint8Array;
   /** Class of each image, 0 to `classes` − 1. */
   readonly labels: Uint8Array;
-  /** Of one image: channels (always 1 here), height, width. */
-  readonly shape: readonly [1, number, number];
+  /** Of one image: channels, height, width. */
+  readonly shape: readonly [channels: number, height: number, width: number];
   readonly classes: number;
 }
 
