@@ -25,6 +25,7 @@ export {
   type ParameterValue,
   type StateDict,
 } from './model/network.js';
+export { type MatchOptions, type MatchReport, type Misshaped } from './model/match-parameters.js';
 export { type InverseShapes } from './model/inverses.js';
 export { preset, presetNames, type PresetName } from './model/presets.js';
 export {

@@ -3,7 +3,8 @@ import fs from 'node:fs';
 import path from 'node:path';
 import t, { type Test } from 'tap';
 import { readCheckpoint } from '../lib/training/checkpoint.js';
-import { cortorch, digests, metricsOf, smallSpec, start, timeless, writeTinyData } from './support/cli.js';
+import { cortorch, metricsOf, smallSpec, start, writeTinyData } from './support/cli.js';
+import { result } from './support/run-result.js';
 
 const folder = t.testdir({ 'small.json': JSON.stringify(smallSpec) });
 const data = writeTinyData(path.join(folder, 'data'), { train: 3100, test: 200 });
@@ -14,42 +15,6 @@ const FLAGS = [
   ...['train', '--dataset', 'mnist', '--data-dir', data, '--model', at('small.json')],
   ...['--validation', '100', '--batch-size', '10', '--seed', '3', '--json'],
 ];
-
-/** Everything that a run leaves, without times. */
-async function result(run: string) {
-  const [last, best] = await Promise.all([
-    readCheckpoint(path.join(run, 'last.pt')),
-    readCheckpoint(path.join(run, 'best.pt')),
-  ]);
-  const { state, best: chosen } = last.training!;
-  const { parameters: forward, ...optimizer } = state.optimizer;
-  const { parameters: inverse = [], ...inverseOptimizer } = state.inverseOptimizer ?? {};
-  const moments = [...forward, ...inverse].flatMap(({ name, state: arrays }) =>
-    Object.entries(arrays).map(([key, values]): [string, { data: Float32Array }] => [
-      `${name} ${key}`,
-      { data: values },
-    ]),
-  );
-  return {
-    last: {
-      epoch: last.epoch,
-      step: last.step,
-      stepInEpoch: state.stepInEpoch,
-      chosen,
-      metrics: last.metrics,
-    },
-    best: { epoch: best.epoch, step: best.step, metrics: best.metrics },
-    optimizer,
-    inverseOptimizer,
-    parameters: digests(last.parameters),
-    bestParameters: digests(best.parameters),
-    moments: digests(new Map(moments)),
-    metrics: metricsOf(run)
-      .slice(1)
-      .map(timeless)
-      .map((line) => ({ ...line, checkpoint: undefined })),
-  };
-}
 
 async function sameAsUndisturbed(t: Test, resumed: string, flags: readonly string[]) {
   const alone = `${resumed}-undisturbed`;

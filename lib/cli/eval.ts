@@ -1,12 +1,14 @@
 /** `cortorch eval`: the error of a checkpoint on a test set. */
 
+import { isDeepStrictEqual } from 'node:util';
 import { CortorchError, isOneOf } from '../errors.js';
-import { Network } from '../model/network.js';
-import { readCheckpoint } from '../training/checkpoint.js';
+import { Network, type StateDict } from '../model/network.js';
+import { readNetworkFile, type ModelConfig } from '../training/checkpoint.js';
 import { loadDataset } from './data.js';
 import { duration, errorFormat, percent, plural, significant } from './format.js';
 import { datasetNames, type Flags } from './options.js';
-import { normalizationSettings } from './settings.js';
+import { loadModel, normalizationSettings } from './settings.js';
+import { toMap } from './values.js';
 import { requireReconstruction, writeReconstructions } from './reconstructions.js';
 
 /** @returns the exit code */
@@ -15,7 +17,7 @@ export async function evaluate(flags: Flags<'eval'>): Promise<number> {
   if (path === undefined) {
     throw new CortorchError('ERR_USAGE', '--checkpoint is missing: --checkpoint runs/a/best.pt');
   }
-  const { config, parameters } = await readCheckpoint(path);
+  const { config, parameters } = await networkOf(path, flags);
   const dataset = flags.dataset ?? config.dataset;
   if (!isOneOf(dataset, datasetNames)) {
     throw new CortorchError('ERR_USAGE', `--dataset is missing, and ${path} does not say: --dataset mnist`);
@@ -31,7 +33,7 @@ export async function evaluate(flags: Flags<'eval'>): Promise<number> {
     ...(device !== undefined && { device }),
     ...(precision !== undefined && { precision }),
   });
-  await network.loadStateDict(parameters);
+  await network.loadStateDict(parameters, { map: toMap(flags.map) });
   const { train, test } = await loadDataset(dataset, dataDir);
   train.dispose();
   const start = performance.now();
@@ -52,4 +54,36 @@ export async function evaluate(flags: Flags<'eval'>): Promise<number> {
     console.error(`${images}: test images above their reconstructions`);
   }
   return 0;
+}
+
+/** The checkpoint's own network, or, where it has none, as in PyTorch's files, the one that --model names. */
+async function networkOf(
+  path: string,
+  { model, map }: Flags<'eval'>,
+): Promise<{ parameters: StateDict; config: ModelConfig }> {
+  const { parameters, config, key } = await readNetworkFile(path);
+  const network = model === undefined ? undefined : await loadModel(model);
+  if (config === null) {
+    if (network === undefined) {
+      throw new CortorchError(
+        'ERR_USAGE',
+        `--model is missing, and ${path} does not say of what network it is: --model mnist-fc, or --model FILE.json`,
+      );
+    }
+    if (key !== null && key !== 'state_dict') console.error(`${path}: its parameters are those of ${key}`);
+    return { parameters, config: { network, rule: 'bp', normalization: null, seed: 0 } };
+  }
+  if (network !== undefined && !isDeepStrictEqual(network, config.network)) {
+    throw new CortorchError(
+      'ERR_USAGE',
+      `--model is ${model}, but ${path} holds another network, which it describes itself; leave --model out`,
+    );
+  }
+  if (map !== undefined) {
+    throw new CortorchError(
+      'ERR_UNUSED_OPTION',
+      `--map is not used by ${path}, which describes its own network; leave it out`,
+    );
+  }
+  return { parameters, config };
 }

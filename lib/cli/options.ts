@@ -23,6 +23,7 @@ import {
   notNegative,
   oneOf,
   positive,
+  renamings,
   text,
   whole,
   WrongValue,
@@ -78,7 +79,13 @@ export const options = {
     oneOf(dfaFeedbackNames),
     'dfa: a feedback matrix per-layer (default), or one shared by all',
   ),
-  init: option('Model', text, 'Checkpoint whose parameters to start from'),
+  init: option('Model', text, 'Checkpoint whose parameters to start from: also one that PyTorch wrote'),
+  map: option('Model', renamings, 'Names of its parameters, or their prefixes, to rename: FROM=TO,FROM=TO'),
+  partial: option(
+    'Model',
+    yesOrNo,
+    'Start from what fits by name and shape; the rest is drawn from the seed',
+  ),
 
   schedule: option(
     'Target propagation',
@@ -178,6 +185,8 @@ export const commandOptions = {
     'rule',
     'dfaFeedback',
     'init',
+    'map',
+    'partial',
     'schedule',
     'firstPhase',
     'noise',
@@ -219,6 +228,8 @@ export const commandOptions = {
   ],
   eval: [
     'checkpoint',
+    'model',
+    'map',
     'dataset',
     'dataDir',
     'mean',

@@ -113,7 +113,8 @@ export async function resolveSettings(given: Settings, saved?: ResolvedSpec): Pr
     rule,
     ...dfaFeedbackSettings(given, rule),
     ...auxiliarySettings(given, rule),
-    ...pick(given, ['init', 'hyperparameters']),
+    ...initSettings(given),
+    ...pick(given, ['hyperparameters']),
     ...trainingSettings(given, network, model, rule),
     ...lrScheduleSettings(given),
     epochs: given.epochs ?? 10,
@@ -189,6 +190,15 @@ const inverseFlag = <T extends string>(key: T) =>
 
 /** Those of target propagation that are flags by their own names. */
 const TARGET_KEYS = targetOptionNames.filter((name) => name !== 'inverseOptimizer');
+
+/** What to start from. @throws CortorchError ERR_UNUSED_OPTION */
+function initSettings(given: Settings): Settings {
+  for (const key of ['map', 'partial'] as const) {
+    if (given.init !== undefined || given[key] === undefined) continue;
+    throw unused(key, 'a run that starts from its seed', 'add --init FILE, or leave it out');
+  }
+  return pick(given, ['init', 'map', 'partial']);
+}
 
 /** `dfaFeedback`, under the rule that has it. @throws CortorchError ERR_UNUSED_OPTION */
 export function dfaFeedbackSettings(

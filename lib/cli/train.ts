@@ -3,8 +3,9 @@
 import { join } from 'node:path';
 import { CortorchError } from '../errors.js';
 import { requireMemoryForTraining } from '../model/budget.js';
+import { describeMismatch } from '../model/match-parameters.js';
 import { Network, type StateDict } from '../model/network.js';
-import { readParameters, type Best, type Checkpoint, type ModelConfig } from '../training/checkpoint.js';
+import { findParameters, type Best, type Checkpoint, type ModelConfig } from '../training/checkpoint.js';
 import { RunDirectory } from '../training/run.js';
 import { Trainer, type EpochEvent } from '../training/trainer.js';
 import { holdOut, loadDataset } from './data.js';
@@ -21,6 +22,7 @@ import {
   targetsOf,
   type RunConfig,
 } from './settings.js';
+import { toMap } from './values.js';
 import { TrainReport } from './train-report.js';
 
 /** What is to be done: the settings, the folder if there is one, and where to go on. */
@@ -75,7 +77,7 @@ export async function follow(
     await network.loadStateDict(from.parameters);
     await trainer.loadState(from.training!.state);
   } else if (config.init !== undefined) {
-    await startFrom(config.init, network);
+    await startFrom(config.init, config, network, report);
   }
 
   // Of the complete epochs; a last one that --max-steps cut short only counts where there is nothing better.
@@ -149,10 +151,18 @@ export async function begin(flags: Flags<'train'>): Promise<Plan> {
 }
 
 /** --init: the parameters of a file in place of those drawn from the seed. */
-async function startFrom(file: string, network: Network): Promise<void> {
-  const parameters = await readParameters(file);
+async function startFrom(
+  file: string,
+  { map, partial }: RunConfig,
+  network: Network,
+  report: TrainReport,
+): Promise<void> {
+  const { parameters, key } = await findParameters(file);
+  if (key !== null && key !== 'state_dict') report.note(`${file}: its parameters are those of ${key}`);
   try {
-    await network.loadStateDict(parameters);
+    const rest = await network.loadStateDict(parameters, { map: toMap(map), partial });
+    const left = describeMismatch(rest);
+    if (left !== undefined) report.note(`${file}: not everything fits, ${left}`);
   } catch (error) {
     if (!(error instanceof CortorchError)) throw error;
     throw new CortorchError(error.code, `cannot start from ${file}: ${error.message}`, { cause: error });

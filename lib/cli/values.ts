@@ -42,6 +42,23 @@ export const yesOrNo: Parser<boolean> = (given) => {
   return given;
 };
 
+/** `a=b,c=d`, or a list of such texts: each renames what is before the = to what is after it. */
+export const renamings: Parser<readonly string[]> = (given) => {
+  const items: unknown[] = Array.isArray(given) ? given : [given];
+  const all = items.flatMap((item) => (typeof item === 'string' ? item.split(',') : [item]));
+  const isRenaming = (item: unknown): item is string =>
+    typeof item === 'string' && /^[^=]+=[^=]+$/.test(item);
+  if (all.length === 0 || !all.every(isRenaming)) throw expected('FROM=TO, such as fc1=layers.0', given);
+  const froms = all.map((item) => item.split('=')[0]!);
+  const twice = froms.find((from, i) => froms.indexOf(from) < i);
+  if (twice !== undefined) throw new WrongValue(`${twice} is renamed twice`);
+  return all;
+};
+
+/** As an object: `{ a: 'b', c: 'd' }`. */
+export const toMap = (renamings: readonly string[] = []): Readonly<Record<string, string>> =>
+  Object.fromEntries(renamings.map((item) => item.split('=')));
+
 /** `0.1,0.2`, or a list of numbers. */
 export const list =
   (what: string, item: Parser<number>): Parser<readonly number[]> =>

@@ -21,6 +21,12 @@ import {
 } from '../rules/rules.js';
 import { evaluationBatch, requireMemoryForParameters } from './budget.js';
 import { inverseShapes, type InverseShapes } from './inverses.js';
+import {
+  describeMismatch,
+  matchParameters,
+  type MatchOptions,
+  type MatchReport,
+} from './match-parameters.js';
 import { countOutputs, product } from './shapes.js';
 import { parseNetworkSpec, type NetworkSpec, type ResolvedSpec } from './spec.js';
 
@@ -146,43 +152,36 @@ export class Network implements Disposable {
   }
 
   /**
-   * Sets all parameters.
+   * Sets all parameters. Prefixes that DataParallel and torch.compile put before all names are taken off by themselves.
    *
-   * @throws CortorchError ERR_CHECKPOINT_MISMATCH that lists every missing, unexpected and mis-shaped name; then
-   *   nothing has changed
+   * @param options.map renames the given parameters: `{ fc1: 'layers.0' }` makes `layers.0.weight` of `fc1.weight`
+   * @param options.partial takes what fits by name and shape; the other parameters stay as they are
+   * @returns what did not fit: nothing, unless `partial` was asked for
+   * @throws CortorchError ERR_CHECKPOINT_MISMATCH that lists every missing, unexpected and mis-shaped name, and the
+   *   likely renaming where there is one, or with `partial` if nothing fits; then nothing has changed
    */
-  async loadStateDict(state: StateDict): Promise<void> {
-    const missing = this.parameters.filter(({ name }) => !state.has(name)).map(({ name }) => name);
-    const known = new Set(this.parameters.map(({ name }) => name));
-    const unexpected = [...state.keys()].filter((name) => !known.has(name));
-    const misshaped = this.parameters.flatMap(({ name, shape }) => {
-      const given = state.get(name);
-      return given === undefined || same(given.shape, shape)
-        ? []
-        : [`${name} (is [${given.shape.join(', ')}], should be [${shape.join(', ')}])`];
-    });
-    for (const { name, shape } of this.parameters) {
-      const data: unknown = state.get(name)?.data;
-      const size = product(shape);
-      if (!missing.includes(name) && !(data instanceof Float32Array && data.length === size)) {
-        if (!misshaped.some((problem) => problem.startsWith(`${name} `))) {
-          throw invalid(`state.get('${name}').data`, `a Float32Array of ${size} values`, data);
-        }
-      }
-    }
-    const problems = [
-      ...(missing.length > 0 ? [`missing: ${missing.join(', ')}`] : []),
-      ...(unexpected.length > 0 ? [`unexpected: ${unexpected.join(', ')}`] : []),
-      ...(misshaped.length > 0 ? [`of another shape: ${misshaped.join(', ')}`] : []),
-    ];
-    if (problems.length > 0) {
+  async loadStateDict(state: StateDict, options: MatchOptions = {}): Promise<MatchReport> {
+    const match = matchParameters(this.parameters, state, options);
+    const { state: fitting, missing, unexpected, misshaped } = match;
+    const problems = describeMismatch(match);
+    if (problems !== undefined && (!options.partial || fitting.size === 0)) {
       throw new CortorchError(
         'ERR_CHECKPOINT_MISMATCH',
-        `these parameters do not fit the network (rule ${this.rule}): ${problems.join('; ')}; ` +
+        `these parameters do not fit the network (rule ${this.rule}): ${problems}; ` +
           'use the model and the rule that they were made with',
       );
     }
-    await callAsync(() => this.#handle.write(this.parameters.map(({ name }) => state.get(name)!.data)));
+    for (const [name, { shape, data }] of fitting) {
+      const size = product(shape);
+      if (!((data as unknown) instanceof Float32Array && data.length === size)) {
+        throw invalid(`state.get('${name}').data`, `a Float32Array of ${size} values`, data);
+      }
+    }
+    const kept = fitting.size < this.parameters.length ? await this.stateDict() : fitting;
+    await callAsync(() =>
+      this.#handle.write(this.parameters.map(({ name }) => (fitting.get(name) ?? kept.get(name)!).data)),
+    );
+    return { missing, unexpected, misshaped };
   }
 
   /**
