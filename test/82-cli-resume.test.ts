@@ -119,6 +119,8 @@ t.test('what must not change on resuming', async (t) => {
   await refused(/--lr is 0\.01, but the run in .* has 0\.001/, '--lr', '0.01');
   await refused(/--rule is fa, but the run .* has bp/, '--rule', 'fa');
   await refused(/--momentum is 0\.9, but the run .* does not use it/, '--momentum', '0.9');
+  const both = /--batch-size is 20, but the run .* has 10; --seed is 4, but the run .* has 3; leave them out/;
+  await refused(both, '--batch-size', '20', '--seed', '4');
   await refused(/--epochs is 3, but the cosine schedule/, '--epochs', '3');
   await refused(/a run goes on in its own folder/, '--out', at('elsewhere'));
   t.match(
@@ -126,6 +128,10 @@ t.test('what must not change on resuming', async (t) => {
     { code: 0 },
     'the same is fine',
   );
+  const elsewhere = at('data-elsewhere');
+  fs.cpSync(data, elsewhere, { recursive: true });
+  const harmless = ['--data-dir', elsewhere, '--threads', '1', '--max-steps', '500', '--json'];
+  t.match(await cortorch(['train', '--resume', out, ...harmless]), { code: 0 }, 'harmless ones are taken');
   t.match(await cortorch(['train', '--resume', at('nowhere')]), {
     code: 1,
     stderr: /ERR_CHECKPOINT_NOT_FOUND.*is not the folder of a run: it has no config\.json/,

@@ -26,12 +26,18 @@ export async function goOn(flags: Flags<'train'>, folder: string): Promise<Plan>
   const { values: saved, network } = await readConfigFile(run.config, settingNames);
   const { settings: given } = await gatherSettings(flags);
   const before: Readonly<Record<string, unknown>> = saved;
-  for (const [name, value] of Object.entries(given) as [OptionName, unknown][]) {
-    if (harmless.includes(name) || JSON.stringify(value) === JSON.stringify(before[name])) continue;
-    const had = before[name] === undefined ? 'does not use it' : `has ${String(before[name])}`;
+  const changed = (Object.entries(given) as [OptionName, unknown][])
+    .filter(
+      ([name, value]) => !harmless.includes(name) && JSON.stringify(value) !== JSON.stringify(before[name]),
+    )
+    .map(([name, value]) => {
+      const had = before[name] === undefined ? 'does not use it' : `has ${String(before[name])}`;
+      return `--${kebab(name)} is ${String(value)}, but the run in ${folder} ${had}`;
+    });
+  if (changed.length > 0) {
     throw new CortorchError(
       'ERR_USAGE',
-      `--${kebab(name)} is ${String(value)}, but the run in ${folder} ${had}; leave it out, or begin a new run with --out`,
+      `${changed.join('; ')}; leave ${changed.length === 1 ? 'it' : 'them'} out, or begin a new run with --out`,
     );
   }
   if (given.epochs !== undefined && given.epochs !== saved.epochs && saved.lrSchedule === 'cosine') {
