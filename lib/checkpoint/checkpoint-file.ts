@@ -1,6 +1,8 @@
 /** A checkpoint file that is open: what it holds is known, the bytes of its tensors are still in it. */
 
-import { loadTorchFile } from './torch-file.js';
+import { open } from 'node:fs/promises';
+import { isSafetensors, openSafetensors } from './safetensors.js';
+import { loadTorchFile, readFailure } from './torch-file.js';
 import { isTensorData, type DType, type TensorData } from './tensor-data.js';
 import { OrderedDict, Tuple, type CheckpointKey, type CheckpointValue } from './value.js';
 
@@ -59,9 +61,20 @@ export interface CheckpointFile extends AsyncDisposable {
  * @throws CortorchError that names the file and the remedy, as {@link loadTorchFile}
  */
 export async function openCheckpoint(path: string): Promise<CheckpointFile> {
+  if (isSafetensors(await headOf(path))) return openSafetensors(path);
   const value = stored(await loadTorchFile(path));
   const close = async (): Promise<void> => undefined;
   return { path, format: 'torch-zip', value, metadata: {}, close, [Symbol.asyncDispose]: close };
+}
+
+async function headOf(path: string): Promise<Buffer> {
+  try {
+    await using file = await open(path, 'r');
+    const { buffer, bytesRead } = await file.read(Buffer.alloc(64), 0, 64, 0);
+    return buffer.subarray(0, bytesRead);
+  } catch (error) {
+    throw readFailure(path, error);
+  }
 }
 
 function stored(value: CheckpointValue): StoredValue {

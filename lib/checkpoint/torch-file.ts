@@ -252,7 +252,8 @@ function checkHead(head: Buffer): void {
   throw corrupt('it is no zip archive, as torch.save writes them');
 }
 
-function readFailure(path: string, error: unknown): unknown {
+/** What a reader threw, as the error that names the file. */
+export function readFailure(path: string, error: unknown): unknown {
   if (error instanceof FormatError) {
     const code = error.kind === 'corrupt' ? 'ERR_CHECKPOINT_CORRUPT' : 'ERR_CHECKPOINT_UNSUPPORTED';
     return new CortorchError(code, `cannot read the checkpoint ${path}: ${error.message}; ${error.remedy}`);

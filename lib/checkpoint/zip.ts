@@ -394,7 +394,8 @@ async function readAt(file: FileHandle, position: number, length: number): Promi
   return bytes;
 }
 
-async function readInto(file: FileHandle, bytes: Uint8Array, position: number): Promise<void> {
+/** Fills `bytes` from a place in the file. Throws FormatError. */
+export async function readInto(file: FileHandle, bytes: Uint8Array, position: number): Promise<void> {
   for (let at = 0; at < bytes.length;) {
     const { bytesRead } = await file.read(bytes, at, bytes.length - at, position + at);
     if (bytesRead === 0) throw corrupt('it ends too early');
