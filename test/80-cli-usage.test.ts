@@ -52,10 +52,10 @@ t.test('help and version', async (t) => {
 t.test('commands', async (t) => {
   t.match(await call(), {
     code: 2,
-    stderr: /a command is missing.*train, eval, reproduce, init, doctor, setup/,
+    stderr: /a command is missing.*train, eval, reproduce, init, inspect, convert, doctor, setup/,
   });
   t.match(await call('trian'), { code: 2, stderr: /no command trian; did you mean train\?/ });
-  t.match(await call('convert', 'a', 'b'), { code: 2, stderr: /convert is not in this version/ });
+  t.match(await call('convert', 'a', 'b.pt', 'c'), { code: 2, stderr: /takes one IN, one OUT and flags/ });
   t.match(await call('train', 'mnist'), { code: 2, stderr: /takes flags only, but was given mnist/ });
 });
 

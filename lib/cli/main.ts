@@ -20,10 +20,10 @@ import { packageVersion } from './settings.js';
 interface Command<Name extends CommandName> {
   readonly describe: string;
   readonly example?: string;
-  /** What its one word means; without it the command takes flags only. */
-  readonly word?: string;
+  /** What its words mean; without them the command takes flags only. */
+  readonly words?: readonly string[];
   /** @returns the exit code */
-  readonly run: (flags: Flags<Name>, word: string | undefined) => Promise<number> | number;
+  readonly run: (flags: Flags<Name>, ...words: readonly (string | undefined)[]) => Promise<number> | number;
 }
 
 // What a command computes with is loaded when it runs.
@@ -41,13 +41,25 @@ const commands: { readonly [Name in CommandName]: Command<Name> } = {
   reproduce: {
     describe: "The paper's table beside ours: trains its cells one after another",
     example: 'reproduce table1 --dataset mnist --architecture fc --epochs 500 --out runs/table1',
-    word: 'TABLE',
+    words: ['TABLE'],
     run: async (flags, word) => (await import('./reproduce.js')).reproduce(flags, word),
   },
   init: {
     describe: "Write a fresh network's parameters",
     example: 'init --model mnist-fc --rule fa --seed 1 --out start.pt',
     run: async (flags) => (await import('./init.js')).init(flags),
+  },
+  inspect: {
+    describe: 'Show what a checkpoint holds: its tensors, and what else is in it',
+    example: 'inspect runs/a/best.pt',
+    words: ['FILE'],
+    run: async (flags, file) => (await import('./inspect.js')).inspect(flags, file),
+  },
+  convert: {
+    describe: "Write a checkpoint in the format of OUT's name: .pt, .pth or .safetensors",
+    example: 'convert runs/a/best.pt model.safetensors',
+    words: ['IN', 'OUT'],
+    run: async (flags, input, output) => (await import('./convert.js')).convert(flags, input, output),
   },
   doctor: {
     describe: 'Show what was found (libtorch, CUDA, threads, data) and the memory that a model needs',
@@ -58,9 +70,6 @@ const commands: { readonly [Name in CommandName]: Command<Name> } = {
 
 /** It runs in bin/cortorch.js, before anything here can be loaded. */
 const setup = ['setup', 'Get libtorch and build, where installing did not'] as const;
-
-/** Commands of the documentation that this version does not have. */
-const laterCommands = ['inspect', 'convert'];
 
 /**
  * Runs the command line.
@@ -96,21 +105,21 @@ async function dispatch([name = '', ...args]: readonly string[]): Promise<number
     return 0;
   }
   const { _: rest, $0: _, ...given } = await parser.parse(args);
-  const { word } = commands[name];
-  if (rest.length > (word === undefined ? 0 : 1)) {
-    const takes = word === undefined ? 'flags only' : `one ${word} and flags`;
+  const { words = [] } = commands[name];
+  if (rest.length > words.length) {
+    const takes = words.length === 0 ? 'flags only' : `one ${words.join(', one ')} and flags`;
     throw new CortorchError('ERR_USAGE', `cortorch ${name} takes ${takes}, but was given ${rest.join(' ')}`);
   }
-  return run(name, given, rest[0] === undefined ? undefined : String(rest[0]));
+  return run(name, given, rest.map(String));
 }
 
 function run<Name extends CommandName>(
   name: Name,
   given: Record<string, unknown>,
-  word: string | undefined,
+  words: readonly string[],
 ): Promise<number> | number {
   const known: readonly CommandOption<Name>[] = commandOptions[name];
-  return commands[name].run(parseOptions(given, known, (flag) => `--${flag}`) as Flags<Name>, word);
+  return commands[name].run(parseOptions(given, known, (flag) => `--${flag}`) as Flags<Name>, ...words);
 }
 
 type CommandOption<Name extends CommandName> = (typeof commandOptions)[Name][number];
@@ -121,9 +130,6 @@ function unknownCommand(name: string): CortorchError {
   const names = [...Object.keys(commands), setup[0]];
   const all = `the commands are ${names.join(', ')}; --help tells more`;
   if (name === '') return new CortorchError('ERR_USAGE', `a command is missing: ${all}`);
-  if (laterCommands.includes(name)) {
-    return new CortorchError('ERR_USAGE', `${name} is not in this version of cortorch: ${all}`);
-  }
   return new CortorchError(
     'ERR_USAGE',
     `there is no command ${name}${didYouMean(name, names) || `: ${all}`}`,
@@ -133,10 +139,8 @@ function unknownCommand(name: string): CortorchError {
 /** yargs splits the words and writes the help; names and values are checked by {@link parseOptions}. */
 function parserOf(name: CommandName): Argv {
   const names: readonly OptionName[] = commandOptions[name];
-  const { describe, example, word } = commands[name];
-  const parser = bare().usage(
-    `cortorch ${name} ${word === undefined ? '' : `${word} `}[flags]\n\n${describe}.`,
-  );
+  const { describe, example, words = [] } = commands[name];
+  const parser = bare().usage(`cortorch ${[name, ...words].join(' ')} [flags]\n\n${describe}.`);
   for (const option of names) {
     const { describe, group, parse } = options[option];
     // Texts, so that a value reaches its parser as it was written.

@@ -161,6 +161,12 @@ export const options = {
   cells: option('Run', text, 'Cells to run, such as bp,dtp-parallel (default: all, listed below)'),
   images: option('Run', text, 'PNG file for test images above their reconstructions: autoencoders only'),
   config: option('Run', text, 'YAML or JSON file with any of these settings; flags win'),
+  sums: option('Run', yesOrNo, 'With the sum of each tensor'),
+  forwardOnly: option(
+    'Run',
+    yesOrNo,
+    'Only what the network computes with: a state_dict without feedback, inverses and auxiliary outputs',
+  ),
   json: option('Run', yesOrNo, 'One JSON object a line on stdout'),
   debug: option('Run', yesOrNo, 'Errors with their stack'),
 } as const;
@@ -256,6 +262,8 @@ export const commandOptions = {
     'json',
     'debug',
   ],
+  inspect: ['sums', 'json', 'debug'],
+  convert: ['forwardOnly', 'debug'],
   init: ['model', 'rule', 'dfaFeedback', 'auxiliary', 'seed', 'out', 'debug'],
   doctor: [
     'model',

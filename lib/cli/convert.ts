@@ -1,0 +1,210 @@
+/** `cortorch convert`: from one format of checkpoints to another. */
+
+import { stat } from 'node:fs/promises';
+import { extname } from 'node:path';
+import {
+  openCheckpoint,
+  type CheckpointFile,
+  type StoredTensor,
+  type StoredValue,
+} from '../checkpoint/checkpoint-file.js';
+import { saveSafetensors } from '../checkpoint/safetensors.js';
+import { childrenOf, readAll, tensorsOf, withoutTensors } from '../checkpoint/stored-values.js';
+import { saveTorchFile } from '../checkpoint/torch-file.js';
+import { OrderedDict, toPlain, type CheckpointValue } from '../checkpoint/value.js';
+import { CortorchError, isPlainObject } from '../errors.js';
+import { plural } from './format.js';
+import type { Flags } from './options.js';
+
+/** What a training checkpoint says about its parameters: kept in safetensors' metadata, as JSON, under this prefix. */
+const KEPT = ['config', 'epoch', 'step', 'metrics'];
+const PREFIX = 'cortorch.';
+
+/** Parameters that only learning uses. */
+const BACKWARD = /^(?:inverses|auxiliary)\.|(?:^|\.)weight_backward$/;
+
+/** @returns the exit code */
+export async function convert(
+  flags: Flags<'convert'>,
+  input: string | undefined,
+  output: string | undefined,
+): Promise<number> {
+  if (input === undefined || output === undefined) {
+    throw new CortorchError('ERR_USAGE', 'IN or OUT is missing: cortorch convert model.pt model.safetensors');
+  }
+  const extension = extname(output).toLowerCase();
+  const toSafetensors = extension === '.safetensors';
+  if (!toSafetensors && extension !== '.pt' && extension !== '.pth') {
+    throw new CortorchError(
+      'ERR_USAGE',
+      `${output} does not say which format to write: its name has to end in .pt, .pth or .safetensors`,
+    );
+  }
+  await using file = await openCheckpoint(input);
+  if (await isSameFile(input, output)) {
+    throw new CortorchError(
+      'ERR_USAGE',
+      `${input} and ${output} are the same file; choose another name for OUT`,
+    );
+  }
+  const notes: string[] = [];
+  const written = await (toSafetensors ? writeSafetensors : writeTorch)(
+    file,
+    output,
+    flags.forwardOnly ?? false,
+    notes,
+  );
+  console.error(`${output}: ${plural(written, 'tensor')} of ${input} (${file.format})`);
+  for (const note of notes) console.error(note);
+  return 0;
+}
+
+type Write = (file: CheckpointFile, output: string, forwardOnly: boolean, notes: string[]) => Promise<number>;
+
+const writeSafetensors: Write = async (file, output, forwardOnly, notes) => {
+  const parameters = stateDictOf(file.value);
+  const tensors = new Map<string, StoredTensor>();
+  const names = new Map<StoredTensor | object, string[]>();
+  for (const [path, tensor] of tensorsOf(parameters)) {
+    const name = path === '' ? 'tensor' : path;
+    if (forwardOnly && BACKWARD.test(name)) continue;
+    if (tensors.has(name)) {
+      throw new CortorchError(
+        'ERR_CHECKPOINT_UNSUPPORTED',
+        `cannot convert ${file.path}: two of its tensors would be called ${name}; rename one`,
+      );
+    }
+    tensors.set(name, tensor);
+    const shared = tensor.storage ?? tensor;
+    names.set(shared, [...(names.get(shared) ?? []), name]);
+  }
+  requireTensors(file, tensors.size, forwardOnly);
+  const metadata: Record<string, string> = {};
+  const leftOut: string[] = [];
+  if (file.format === 'safetensors') {
+    for (const [key, text] of Object.entries(file.metadata)) {
+      if (forwardOnly && key.startsWith(PREFIX)) leftOut.push(key);
+      else metadata[key] = text;
+    }
+  } else if (parameters !== file.value) {
+    for (const [key, value] of childrenOf(file.value) ?? []) {
+      if (value === parameters) continue;
+      const json = !forwardOnly && KEPT.includes(String(key)) ? exactJson(value) : undefined;
+      if (json === undefined) leftOut.push(String(key));
+      else metadata[`${PREFIX}${String(key)}`] = json;
+    }
+  }
+  leftOut.push(...valuePaths(withoutTensors(parameters), ''));
+  await saveSafetensors(output, tensors, metadata);
+  if (leftOut.length > 0)
+    notes.push(
+      `Left out, since ${forwardOnly ? 'only the forward parameters are wanted' : 'safetensors holds tensors and texts only'}: ${leftOut.join(', ')}.`,
+    );
+  const kept = Object.keys(metadata).filter((key) => file.format !== 'safetensors' && key.startsWith(PREFIX));
+  if (kept.length > 0) notes.push(`Kept as JSON in the metadata: ${kept.join(', ')}.`);
+  const shared = [...names.values()].filter((group) => group.length > 1);
+  if (shared.length > 0) {
+    notes.push(
+      `Tensors that shared memory are now written each by itself: ${shared.map((group) => group.join(' = ')).join('; ')}.`,
+    );
+  }
+  return tensors.size;
+};
+
+const writeTorch: Write = async (file, output, forwardOnly, notes) => {
+  if (file.format !== 'safetensors' && !forwardOnly) {
+    const count = [...tensorsOf(file.value)].length;
+    requireTensors(file, count, false);
+    await saveTorchFile(output, (await readAll(file.value)) as object);
+    return count;
+  }
+  const stateDict = stateDictOf(file.value);
+  const children = (childrenOf(stateDict) ?? []).filter(
+    ([key]) => !(forwardOnly && BACKWARD.test(String(key))),
+  );
+  const chosen = new Map(children) as ReadonlyMap<string, StoredValue>;
+  const count = [...tensorsOf(chosen)].length;
+  requireTensors(file, count, forwardOnly);
+  const parameters = new OrderedDict([...((await readAll(chosen)) as ReadonlyMap<string, CheckpointValue>)]);
+  const leftOut: string[] = [];
+  if (file.format !== 'safetensors') {
+    if (stateDict !== file.value) {
+      leftOut.push(
+        ...(childrenOf(file.value) ?? []).filter(([, v]) => v !== stateDict).map(([key]) => String(key)),
+      );
+    }
+  }
+  const restored: Record<string, unknown> = {};
+  const others: Record<string, string> = {};
+  for (const [key, text] of Object.entries(file.metadata)) {
+    const name = key.slice(PREFIX.length);
+    const value = key.startsWith(PREFIX) && KEPT.includes(name) ? parseJson(text) : undefined;
+    if (value !== undefined) restored[name] = value;
+    else if (key !== 'format' || text !== 'pt') others[key] = text;
+  }
+  const isTraining = !forwardOnly && isPlainObject(restored['config']);
+  if (isTraining) {
+    const metadata = Object.keys(others).length > 0 ? { metadata: others } : {};
+    await saveTorchFile(output, { state_dict: parameters, ...restored, ...metadata });
+  } else {
+    leftOut.push(...Object.keys(restored).map((name) => PREFIX + name), ...Object.keys(others));
+    await saveTorchFile(output, parameters);
+  }
+  if (leftOut.length > 0)
+    notes.push(`Left out, since a state_dict holds parameters only: ${leftOut.join(', ')}.`);
+  return count;
+};
+
+/** The state_dict of a training checkpoint, or all of another one. */
+function stateDictOf(value: StoredValue): StoredValue {
+  if (!(value instanceof Map)) return value;
+  const found = (value as ReadonlyMap<unknown, StoredValue>).get('state_dict');
+  return found instanceof Map ? (found as StoredValue) : value;
+}
+
+function requireTensors(file: CheckpointFile, count: number, forwardOnly: boolean): void {
+  if (count > 0) return;
+  const what = forwardOnly ? 'no forward parameters' : 'no tensors';
+  throw new CortorchError(
+    'ERR_CHECKPOINT_UNSUPPORTED',
+    `cannot convert ${file.path}: it has ${what}; cortorch inspect shows what it holds`,
+  );
+}
+
+/** JSON from which the same value comes back; undefined if there is none. */
+function exactJson(value: StoredValue): string | undefined {
+  for (const _ of tensorsOf(value)) return undefined;
+  try {
+    return JSON.stringify(toPlain(value as CheckpointValue), (_, item: unknown) => {
+      if (typeof item === 'number' && !Number.isFinite(item)) throw new RangeError('no number of JSON');
+      return item;
+    });
+  } catch (error) {
+    if (error instanceof CortorchError || error instanceof RangeError) return undefined;
+    throw error;
+  }
+}
+
+function parseJson(text: string): unknown {
+  try {
+    return JSON.parse(text) as unknown;
+  } catch {
+    return undefined;
+  }
+}
+
+/** Where in nested data there are values. */
+function valuePaths(value: unknown, path: string): string[] {
+  if (value === undefined) return [];
+  if (!isPlainObject(value)) return [path === '' ? 'a value' : path];
+  return Object.entries(value).flatMap(([key, item]) =>
+    valuePaths(item, path === '' ? key : `${path}.${key}`),
+  );
+}
+
+async function isSameFile(a: string, b: string): Promise<boolean> {
+  const [left, right] = await Promise.all(
+    [a, b].map((path) => stat(path, { bigint: true }).catch(() => undefined)),
+  );
+  return left !== undefined && right !== undefined && left.ino === right.ino && left.dev === right.dev;
+}
