@@ -162,11 +162,7 @@ export const options = {
   images: option('Run', text, 'PNG file for test images above their reconstructions: autoencoders only'),
   config: option('Run', text, 'YAML or JSON file with any of these settings; flags win'),
   sums: option('Run', yesOrNo, 'With the sum of each tensor'),
-  forwardOnly: option(
-    'Run',
-    yesOrNo,
-    'Only what the network computes with: a state_dict without feedback, inverses and auxiliary outputs',
-  ),
+  forwardOnly: option('Run', yesOrNo, 'Without feedback, inverses and auxiliary outputs: a state_dict alone'),
   json: option('Run', yesOrNo, 'One JSON object a line on stdout'),
   debug: option('Run', yesOrNo, 'Errors with their stack'),
 } as const;
