@@ -5,12 +5,14 @@ export { CortorchError, type CortorchErrorCode } from './errors.js';
 export {
   network,
   type Convolution1dOptions,
+  type BatchNormOptions,
   type ConvolutionOptions,
   type DenseOptions,
   type ImageBuilder,
   type ImageShape,
   type Pool1dOptions,
   type PoolOptions,
+  type ResidualOptions,
   type SignalBuilder,
   type SignalShape,
   type VectorBuilder,
@@ -31,6 +33,7 @@ export { preset, presetNames, type PresetName } from './model/presets.js';
 export {
   type ActivationName,
   type AvgPool2dSpec,
+  type BatchNormSpec,
   type Conv2dSpec,
   type DenseSpec,
   type FlattenSpec,
@@ -38,6 +41,7 @@ export {
   type LayerSpec,
   type LocallyConnected2dSpec,
   type MaxPool2dSpec,
+  type ResidualSpec,
 } from './model/layers.js';
 export { type Padding2d, type Size2d, type WindowOptions } from './model/geometry.js';
 export { parseNetworkSpec, type LossName, type NetworkSpec, type ResolvedSpec } from './model/spec.js';
@@ -60,6 +64,24 @@ export {
   type LayerMap,
   type LayerOptions,
 } from './rules/layer.js';
+
+export {
+  openCheckpoint,
+  StoredTensor,
+  type CheckpointFile,
+  type CheckpointFormat,
+  type StoredValue,
+} from './checkpoint/checkpoint-file.js';
+export { loadTorchFile, saveTorchFile } from './checkpoint/torch-file.js';
+export {
+  tensorDataFrom,
+  typedArrayOf,
+  type DType,
+  type TensorData,
+  type TypedArray,
+} from './checkpoint/tensor-data.js';
+export { OrderedDict, PyFloat, Tuple, type CheckpointValue } from './checkpoint/value.js';
+export { readParameters } from './training/checkpoint.js';
 
 export { type BatchSource } from './training/batches.js';
 export { type OptimizerName, type OptimizerOptions, type ResolvedOptimizer } from './training/optimizer.js';

@@ -11,7 +11,7 @@ import {
   Tensor,
   type LayerMap,
 } from '../lib/index.js';
-import { isParametric, type ResolvedParametric } from '../lib/model/layers.js';
+import { isMap, type ResolvedMap } from '../lib/model/layers.js';
 import type { ResolvedSpec } from '../lib/model/spec.js';
 import { count } from './support/maps.js';
 import { randomArray, rows } from './support/numbers.js';
@@ -67,7 +67,7 @@ function parametersOf(spec: ResolvedSpec, rule: Settings['rule']): Map<string, S
     const data = Float64Array.from(randomArray(count(shape), 100 + result.size, 0.5));
     result.set(name, { shape, data });
   };
-  spec.layers.filter(isParametric).forEach((layer, i) => {
+  spec.layers.filter(isMap).forEach((layer, i) => {
     const { inputShape, shape, prefix } = layers[i]!;
     const [inputs, outputs] = [inputShape[0]!, shape[0]!];
     const of = (units: number): number[] => {
@@ -163,7 +163,7 @@ t.test('the reference: its bp is that of the other tests, and A.5.6 holds in it'
   const dense = specOf('dense');
   const p = valuesOf(parametersOf(dense, 'bp'));
   const bp = targetReference(dense, batch, { rule: 'bp' }).forward(p, imagesOf(dense), labels);
-  const layers = dense.layers.filter(isParametric).map(({ activation }, i) => {
+  const layers = dense.layers.filter(isMap).map(({ activation }, i) => {
     const weight = p.get(`layers.${i}.weight`)!;
     const bias = [...p.get(`layers.${i}.bias`)!];
     return { weight: rows(weight, weight.length / bias.length), bias, feedback: null, activation };
@@ -181,7 +181,7 @@ t.test('the reference: its bp is that of the other tests, and A.5.6 holds in it'
     const of = (settings: Settings): Map<string, Float64Array> =>
       targetReference(spec, batch, settings).forward(values, imagesOf(spec), labels).gradients;
     const tp = of({ rule: 'dtp', targetStep: 1, transposedJacobian: true });
-    const last = `layers.${spec.layers.filter(isParametric).length - 1}`;
+    const last = `layers.${spec.layers.filter(isMap).length - 1}`;
     for (const [key, gradient] of of({ rule: 'bp' })) {
       const factor = key.startsWith(last) ? 1 : 2;
       const error = misfit(
@@ -206,7 +206,7 @@ function leafOf(value: Shaped, dtype: DType): Tensor {
   return tensor;
 }
 
-const mapOf = (spec: ResolvedParametric): LayerMap => {
+const mapOf = (spec: ResolvedMap): LayerMap => {
   if (spec.type === 'dense') return { type: 'dense' };
   const { type, stride, padding, dilation } = spec;
   return { type, stride, padding, dilation };
@@ -225,7 +225,7 @@ function nativeLayer(
   dtype: DType,
   leaves: Map<string, Tensor>,
 ): Tensor {
-  const layers = spec.layers.filter(isParametric);
+  const layers = spec.layers.filter(isMap);
   const own = layers[i]!;
   const { prefix, inputShape } = targetReference(spec, batch, { rule: 'bp' }).layers[i]!;
   const leaf = (name: string): Tensor | null => {
@@ -338,7 +338,7 @@ function sweep(
   return scope(() => {
     const leaves = new Map<string, Tensor>();
     let h = Tensor.from(Float32Array.from(imagesOf(spec)), [batch, ...spec.input]);
-    spec.layers.filter(isParametric).forEach((_, i) => {
+    spec.layers.filter(isMap).forEach((_, i) => {
       h = nativeLayer(h, spec, i, way, p, settings, 'float32', leaves);
     });
     const value = lossOf(spec, h, way !== 'bp');
@@ -383,7 +383,7 @@ t.test('A.5.6: with transposed Jacobians for inverses the local step is backprop
   for (const name of names) {
     const spec = specOf(name);
     const p = parametersOf(spec, 'dtp');
-    const last = spec.layers.filter(isParametric).length - 1;
+    const last = spec.layers.filter(isMap).length - 1;
 
     // Hidden layers in float64: d at the top of them, and the gradient 2 d / batch.
     const { shape } = targetReference(spec, batch, { rule: 'bp' }).layers[last - 1]!;

@@ -3,8 +3,8 @@ import { execFileSync } from 'node:child_process';
 import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { network, parseNetworkSpec, preset, presetNames, trainingBudget } from '../lib/index.js';
-import type { PresetName } from '../lib/index.js';
-import { inferShapes, parametricShapes, product } from '../lib/model/shapes.js';
+import type { PresetName, ResolvedSpec } from '../lib/index.js';
+import { mapShapes, placeLayers, product } from '../lib/model/shapes.js';
 import { countParameters } from './support/maps.js';
 
 t.test('mnist-fc is the paper’s network', async (t) => {
@@ -20,7 +20,7 @@ t.test('mnist-fc is the paper’s network', async (t) => {
 t.test('the presets have the paper’s numbers of weights', async (t) => {
   // Of the maps of images and of the fully connected layers; biases apart.
   const weights = (name: PresetName): { images: number; dense: number } => {
-    const shapes = parametricShapes(preset(name));
+    const shapes = mapShapes(preset(name));
     const sum = (dense: boolean): number =>
       shapes
         .filter(({ weight }) => (weight.length === 2) === dense)
@@ -38,7 +38,8 @@ t.test('the presets have the paper’s numbers of weights', async (t) => {
   t.strictSame(weights('cifar10-fc'), { images: 0, dense: 3072 * 1024 + 2 * 1024 ** 2 + 10_240 });
   for (const data of ['mnist', 'cifar10', 'imagenet']) {
     const [lc, conv] = [preset(`${data}-lc`), preset(`${data}-conv`)];
-    t.strictSame(inferShapes(lc), inferShapes(conv), `${data}: the same shapes with shared weights`);
+    const outputs = (spec: ResolvedSpec) => placeLayers(spec).map(({ output }) => output);
+    t.strictSame(outputs(lc), outputs(conv), `${data}: the same shapes with shared weights`);
     t.equal(weights(`${data}-lc` as PresetName).dense, weights(`${data}-conv` as PresetName).dense);
     t.ok(countParameters(lc) > countParameters(conv));
   }
@@ -48,7 +49,7 @@ t.test('the presets have the paper’s numbers of weights', async (t) => {
     'a convolution has the weights of one place',
   );
   t.strictSame(
-    inferShapes(preset('imagenet-lc')).map((shape) => shape.join('×')),
+    placeLayers(preset('imagenet-lc')).map(({ output }) => output.join('×')),
     [
       ...['48×56×56', '48×28×28', '96×28×28', '96×14×14', '192×14×14', '192×7×7', '384×7×7'],
       ...['18816', '1000'],
@@ -91,7 +92,7 @@ t.test('a mistake is named by its key, with what would be right', async (t) => {
     [{ ...good, layer: [] }, /^layer: there is no such key; did you mean layers\?/],
     [{ ...good, loss: 'mse' }, /^loss: expected one of softmax-cross-entropy, squared-error/],
     [{ ...good, layers: [] }, /^layers: expected an array of at least one layer/],
-    [{ ...good, layers: [{ type: 'flatten' }] }, /no layer has parameters/],
+    [{ ...good, layers: [{ type: 'flatten' }] }, /no layer has weights/],
     [{ ...good, layers: [{ type: 'dens', units: 3 }] }, /layers\[0\]\.type: .*did you mean dense\?/],
     [{ ...good, layers: [{ type: 'dense', units: 1.5 }] }, /layers\[0\]\.units: expected a positive integer/],
     [{ ...good, layers: [{ type: 'dense', unit: 1 }] }, /layers\[0\]\.unit: .*did you mean units\?/],

@@ -1,7 +1,7 @@
 /** Shapes of convolutions, shared or not, and of pooling. */
 import t from 'tap';
 import { network, parseNetworkSpec, type LayerSpec } from '../lib/index.js';
-import { inferShapes, parametricShapes } from '../lib/model/shapes.js';
+import { mapShapes, placeLayers } from '../lib/model/shapes.js';
 import { countParameters } from './support/maps.js';
 import { Random } from '../lib/random.js';
 
@@ -61,7 +61,7 @@ t.test('sizes are those of a count, for any window', async (t) => {
       continue;
     }
     const resolved = parseNetworkSpec(spec);
-    const got = inferShapes(resolved)[0]!;
+    const got = placeLayers(resolved)[0]!.output;
     if (JSON.stringify(got) !== JSON.stringify([isPool ? channels : out, ...want])) {
       t.fail(`${JSON.stringify(layer)} on ${height}×${width}: ${got.join('×')}, counted ${want.join('×')}`);
     }
@@ -104,7 +104,7 @@ t.test('shapes of weights and biases, and their number', async (t) => {
     .dense(7)
     .softmaxCrossEntropy();
   t.strictSame(
-    parametricShapes(spec).map(({ weight, bias }) => [weight, bias]),
+    mapShapes(spec).map(({ weight, bias }) => [weight, bias]),
     [
       [
         [4, 3, 3, 1, 3, 4],
@@ -127,7 +127,7 @@ t.test('a signal is an image of height 1', async (t) => {
     .dense(2)
     .softmaxCrossEntropy();
   t.strictSame(
-    inferShapes(built).map((shape) => shape.join('×')),
+    placeLayers(built).map(({ output }) => output.join('×')),
     ['4×1×10', '4×1×5', '3×1×5', '3×1×6', '18', '2'],
   );
   t.strictSame(built.layers[0], {
@@ -199,7 +199,7 @@ t.test('a mistake names the layer, and says what would fit', async (t) => {
     ],
     [image({ type: 'max-pool2d', kernel: 3, dilation: 2 }), /^layers\[0\]\.dilation: there is no such key/],
     [image({ type: 'avg-pool2d', kernel: 9 }), /^layers\[0\]: the kernel 9×9 is larger/],
-    [image({ type: 'max-pool2d', kernel: 2 }, [{ type: 'flatten' }]), /no layer has parameters/],
+    [image({ type: 'max-pool2d', kernel: 2 }, [{ type: 'flatten' }]), /no layer has weights/],
   ];
   for (const [spec, message] of cases) {
     t.throws(() => parseNetworkSpec(spec), { code: 'ERR_INVALID_SPEC', message }, String(message));

@@ -39,6 +39,7 @@ t.test('the bytes of a small network, by hand', async (t) => {
     feedback: 0,
     inverses: 0,
     auxiliaryWeights: 0,
+    statistics: 0,
     gradients: 4 * weights,
     optimizerState: 8 * weights,
     activations,

@@ -14,7 +14,7 @@ import {
   type RuleName,
   type StateDict,
 } from '../lib/index.js';
-import { isParametric, type ResolvedPool } from '../lib/model/layers.js';
+import { isMap, type ResolvedPool } from '../lib/model/layers.js';
 import type { ResolvedSpec } from '../lib/model/spec.js';
 import { writeCheckpoint } from '../lib/training/checkpoint.js';
 import { runTorchPython, whyNoTorchPython } from './python.js';
@@ -140,8 +140,8 @@ function reference(spec: ResolvedSpec, rule: RuleName, state: StateDict, images:
       done.push({ prefix: null, y: x, slope: slope.identity, at: null!, down: (g) => g });
       continue;
     }
-    if (!isParametric(layer)) {
-      const pooled = pool(layer, shape, x);
+    if (!isMap(layer)) {
+      const pooled = pool(layer as ResolvedPool, shape, x);
       [shape, h] = [pooled.shape, pooled.y];
       done.push({ prefix: null, y: h, slope: slope.identity, at: null!, down: pooled.down });
       continue;

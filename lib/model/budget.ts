@@ -17,7 +17,7 @@ import {
   type ResolvedOptimizer,
 } from '../training/optimizer.js';
 import { auxiliaryShapes, inverseShapes, type InverseSettings } from './inverses.js';
-import { inferShapes, parametricShapes, product, type Shape } from './shapes.js';
+import { mapShapes, placeLayers, product, type Shape } from './shapes.js';
 import { parseNetworkSpec, type NetworkSpec, type ResolvedSpec } from './spec.js';
 
 /** Bytes. */
@@ -29,6 +29,8 @@ export interface MemoryBudget {
   readonly inverses: number;
   /** Of the random features of ao-sdtp. */
   readonly auxiliaryWeights: number;
+  /** Running ones, of batch norm. */
+  readonly statistics: number;
   readonly gradients: number;
   readonly optimizerState: number;
   /** All that a batch needs: see {@link trainingBudget}. */
@@ -125,15 +127,20 @@ export function budgetOf(spec: ResolvedSpec, settings: TrainingSettings): Memory
 const FLOAT = 4;
 const INDEX = 8;
 
-type ParameterBytes = Pick<MemoryBudget, 'weights' | 'feedback' | 'inverses' | 'auxiliaryWeights'>;
+type ParameterBytes = Pick<
+  MemoryBudget,
+  'weights' | 'feedback' | 'inverses' | 'auxiliaryWeights' | 'statistics'
+>;
 
 const sum = (values: readonly number[]): number => values.reduce((a, b) => a + b, 0);
-const sumOf = ({ weights, feedback, inverses, auxiliaryWeights }: ParameterBytes): number =>
-  weights + feedback + inverses + auxiliaryWeights;
+const sumOf = ({ weights, feedback, inverses, auxiliaryWeights, statistics }: ParameterBytes): number =>
+  weights + feedback + inverses + auxiliaryWeights + statistics;
 
 function parameterBytes(spec: ResolvedSpec, settings: ParameterSettings): ParameterBytes {
   const { rule, dfaFeedback } = settings;
-  const layers = parametricShapes(spec);
+  const layers = mapShapes(spec);
+  const norms = placeLayers(spec).filter(({ layer }) => layer.type === 'batch-norm');
+  const channels = sum(norms.map(({ input }) => input[0]!));
   const weights = layers.map(({ weight }) => product(weight));
   const biases = layers.map(({ bias }) => (bias === null ? 0 : product(bias)));
   const units = layers.slice(0, -1).map(({ output }) => product(output));
@@ -148,7 +155,8 @@ function parameterBytes(spec: ResolvedSpec, settings: ParameterSettings): Parame
     sum(shapes.map(({ weight, bias }) => product(weight) + product(bias)));
   const features = auxiliaryShapes(spec, settings);
   return {
-    weights: FLOAT * (sum(weights) + sum(biases)),
+    weights: FLOAT * (sum(weights) + sum(biases) + 2 * channels),
+    statistics: FLOAT * 2 * channels,
     feedback: FLOAT * feedback,
     inverses: FLOAT * values(inverseShapes(spec, settings)),
     auxiliaryWeights: FLOAT * values(features === null ? [] : [features]),
@@ -156,20 +164,23 @@ function parameterBytes(spec: ResolvedSpec, settings: ParameterSettings): Parame
 }
 
 function bytesPerExample(spec: ResolvedSpec, rule: RuleName, auxiliary: number | null): number {
-  const shapes = inferShapes(spec);
   let kept = product(spec.input);
   let indices = 0;
   let errors = 0;
   let copies = 0;
-  spec.layers.forEach(({ type }, i) => {
-    const [input, output] = [product(i === 0 ? spec.input : shapes[i - 1]!), product(shapes[i]!)];
+  for (const { layer, ...shapes } of placeLayers(spec)) {
+    const { type } = layer;
+    const [input, output] = [product(shapes.input), product(shapes.output)];
     kept += output;
-    if (type === 'flatten') return;
+    if (type === 'flatten') continue;
     if (type === 'conv2d') kept += 2 * (input + output);
+    // Batch norm and a sum with an activation keep what goes into it too; a shortcut's gradient waits for the layers'.
+    if ((type === 'batch-norm' || type === 'residual') && layer.activation !== 'identity') kept += output;
+    if (type === 'residual') kept += input + output;
     errors = Math.max(errors, 2 * output + input + (isTargetRule(rule) ? 3 * (input + output) : 0));
     if (type === 'max-pool2d') indices += output;
     if (type === 'locally-connected2d' || type === 'conv2d') copies = Math.max(copies, input + output);
-  });
+  }
   return FLOAT * (kept + errors + copies + 6 * (auxiliary ?? 0)) + INDEX * indices;
 }
 

@@ -17,6 +17,8 @@ import { describe, type Pair } from './geometry.js';
 import {
   nameOf,
   parseLayer,
+  type ActivationName,
+  type BatchNormSpec,
   type Conv2dSpec,
   type DenseSpec,
   type LayerSpec,
@@ -46,6 +48,15 @@ export type DenseOptions = Omit<DenseSpec, 'type' | 'units'>;
 /** Of convolutions, shared or not. */
 export type ConvolutionOptions = Omit<Conv2dSpec, 'type' | 'channels'>;
 export type PoolOptions = Omit<MaxPool2dSpec, 'type'>;
+export type BatchNormOptions = Omit<BatchNormSpec, 'type'>;
+
+/** Of a residual block on a builder of type B. */
+export interface ResidualOptions<B> {
+  /** Default `identity`; `pad` for images; or the shortcut's layers, such as a 1×1 convolution. */
+  readonly shortcut?: 'identity' | 'pad' | ((input: B) => B);
+  /** Of the sum; default `identity`. */
+  readonly activation?: ActivationName;
+}
 
 /** Options of the two-dimensional form, in which sizes are numbers. */
 type OneDimensional<T> = {
@@ -64,6 +75,19 @@ export interface ImageBuilder {
   conv2d(channels: number, options: ConvolutionOptions): ImageBuilder;
   maxPool2d(options: PoolOptions): ImageBuilder;
   avgPool2d(options: PoolOptions): ImageBuilder;
+  /** The mean of each channel, as an image of 1 × 1. */
+  globalAvgPool2d(): ImageBuilder;
+  /** σ of each channel normalised: in training by the batch's mean and deviation, in evaluation by running ones. */
+  batchNorm(options?: BatchNormOptions): ImageBuilder;
+  /**
+   * σ(layers(x) + shortcut(x)).
+   *
+   * @param layers adds the block's layers to the builder that it is given
+   */
+  residual(
+    layers: (input: ImageBuilder) => ImageBuilder,
+    options?: ResidualOptions<ImageBuilder>,
+  ): ImageBuilder;
   /** The image as a vector in the order (C, H, W). */
   flatten(): VectorBuilder;
 }
@@ -87,6 +111,13 @@ export interface VectorBuilder {
   readonly shape: readonly [number];
   /** σ(W x + b) with `units` outputs. */
   dense(units: number, options?: DenseOptions): VectorBuilder;
+  /** σ of each feature normalised: in training by the batch's mean and deviation, in evaluation by running ones. */
+  batchNorm(options?: BatchNormOptions): VectorBuilder;
+  /** As {@link ImageBuilder.residual}. */
+  residual(
+    layers: (input: VectorBuilder) => VectorBuilder,
+    options?: ResidualOptions<VectorBuilder>,
+  ): VectorBuilder;
   /** Ends the network: outputs are logits, one a class. */
   softmaxCrossEntropy(): ResolvedSpec;
   /** Ends the network: outputs are values. */
@@ -145,6 +176,34 @@ class Builder {
     return this.#with({ type: 'avg-pool2d', ...options });
   }
 
+  globalAvgPool2d(): Builder {
+    const [, height = 1, width = 1] = this.shape;
+    return this.#with({ type: 'avg-pool2d', kernel: [height, width] });
+  }
+
+  batchNorm(options: BatchNormOptions = {}): Builder {
+    return this.#with({ type: 'batch-norm', ...options });
+  }
+
+  residual(layers: (input: Builder) => Builder, options: ResidualOptions<Builder> = {}): Builder {
+    const { shortcut } = options;
+    return this.#with({
+      type: 'residual',
+      ...options,
+      layers: this.#added(layers, 'layers'),
+      ...(typeof shortcut === 'function' && { shortcut: this.#added(shortcut, 'options.shortcut') }),
+    } as LayerSpec);
+  }
+
+  /** What a function adds to a builder that starts with this one's shape. */
+  #added(add: (input: Builder) => Builder, name: string): readonly LayerSpec[] {
+    if (typeof add !== 'function') throw invalid(name, 'a function from a builder to a builder', add);
+    const result: unknown = add(new Builder(this.shape, [], this.shape));
+    if (!(result instanceof Builder))
+      throw invalid(name, 'a function that returns the builder it was given, with layers', result);
+    return result.#layers;
+  }
+
   locallyConnected1d(channels: number, options: Convolution1dOptions): Builder {
     return this.#with({ type: 'locally-connected2d', channels, ...this.#flat<ConvolutionOptions>(options) });
   }
@@ -198,8 +257,9 @@ class Builder {
 
   #with(layer: LayerSpec): Builder {
     const index = this.#layers.length;
-    const resolved = parseLayer(layer, `layers[${index}]`);
-    const shape = shapeAfter(resolved, this.shape, nameOf(index, resolved));
+    const where = `layers[${index}]`;
+    const resolved = parseLayer(layer, where);
+    const shape = shapeAfter(resolved, this.shape, nameOf(where, resolved));
     return new Builder(this.#input, [...this.#layers, resolved], shape);
   }
 

@@ -1,8 +1,8 @@
 /** The learned inverses that a rule of target propagation gives a network: which there are, and of what shapes. */
 
 import { isTargetRule, type RuleName } from '../rules/rules.js';
-import { isParametric, nameOf } from './layers.js';
-import { parametricShapes, product, type Shape } from './shapes.js';
+import { isMap, nameOf } from './layers.js';
+import { mapShapes, placeLayers, product, type PlacedLayer, type Shape } from './shapes.js';
 import { specError } from './spec-error.js';
 import type { ResolvedSpec } from './spec.js';
 
@@ -25,15 +25,15 @@ export interface InverseShapes {
 /**
  * The inverses from below: of every layer but the first, and under dtp the last, whose target comes from the gradient.
  *
- * @throws CortorchError ERR_INVALID_SPEC if the rule needs inverses that the network cannot have
+ * @throws CortorchError ERR_INVALID_SPEC if the network has layers that the rule cannot go through
  */
 export function inverseShapes(
   spec: ResolvedSpec,
   { rule, auxiliary }: InverseSettings,
 ): readonly InverseShapes[] {
+  requireRuleFits(spec, rule);
   if (!isTargetRule(rule)) return [];
-  requireInvertible(spec, rule);
-  const layers = parametricShapes(spec);
+  const layers = mapShapes(spec);
   const top = layers.length - 1;
   return layers.flatMap(({ input, weight }, layer) => {
     if (layer === 0 || (layer === top && rule === 'dtp')) return [];
@@ -48,20 +48,38 @@ export function auxiliaryShapes(
   { auxiliary }: InverseSettings,
 ): { readonly weight: Shape; readonly bias: Shape } | null {
   if (auxiliary === null) return null;
-  return { weight: [auxiliary, product(parametricShapes(spec).at(-1)!.input)], bias: [auxiliary] };
+  return { weight: [auxiliary, product(mapShapes(spec).at(-1)!.input)], bias: [auxiliary] };
 }
 
-/** Targets go down by inverses alone, so that between two layers with parameters there may only be a flatten. */
-function requireInvertible(spec: ResolvedSpec, rule: RuleName): void {
-  const first = spec.layers.findIndex(isParametric);
-  spec.layers.forEach((layer, i) => {
-    if (i < first || isParametric(layer) || layer.type === 'flatten') return;
+/**
+ * Targets go down by inverses alone, so that between two layers with weights there may only be a flatten; dfa's errors
+ * have no way through batch norm and sums yet.
+ *
+ * @throws CortorchError ERR_INVALID_SPEC naming the layer and what would work
+ */
+export function requireRuleFits(spec: ResolvedSpec, rule: RuleName): void {
+  const targets = isTargetRule(rule);
+  if (!targets && rule !== 'dfa') return;
+  const placed = placeLayers(spec);
+  const first = placed.findIndex(({ layer }) => isMap(layer));
+  for (const [i, { layer, where }] of placed.entries()) {
+    const ordinary = layer.type === 'batch-norm' || layer.type === 'residual';
+    if (ordinary) {
+      const what = layer.type === 'residual' ? 'a residual block' : 'a batch-norm layer';
+      throw specError(`${nameOf(where, layer)}: rule ${rule} does not go through ${what}; use rule bp or fa`);
+    }
+    if (!targets || i < first || isMap(layer) || layer.type === 'flatten') continue;
     throw specError(
-      `${nameOf(i, layer)}: a ${layer.type} layer has no inverse, and rule ${rule} needs one for every layer above the first with parameters; ` +
+      `${nameOf(where, layer)}: a ${layer.type} layer has no inverse, and rule ${rule} needs one for every layer above the first with parameters; ` +
         'use a stride in the layer below instead, or rule bp, fa or dfa',
     );
-  });
-  const count = spec.layers.filter(isParametric).length;
+  }
+  if (targets) requireInverses(placed, rule);
+}
+
+function requireInverses(placed: readonly PlacedLayer[], rule: RuleName): void {
+  const maps = placed.filter(({ layer }) => isMap(layer));
+  const count = maps.length;
   const least = rule === 'dtp' ? 3 : 2;
   if (count < least) {
     throw specError(
@@ -69,10 +87,10 @@ function requireInvertible(spec: ResolvedSpec, rule: RuleName): void {
         `but there ${count === 1 ? 'is 1' : `are ${count}`}; add a hidden layer, or use rule bp`,
     );
   }
-  const last = spec.layers.findLast(isParametric)!;
-  if (rule === 'ao-sdtp' && last.type !== 'dense') {
+  const { layer, where } = maps.at(-1)!;
+  if (rule === 'ao-sdtp' && layer.type !== 'dense') {
     throw specError(
-      `${nameOf(spec.layers.indexOf(last), last)}: auxiliary outputs need a dense last layer; add one, or use rule sdtp`,
+      `${nameOf(where, layer)}: auxiliary outputs need a dense last layer; add one, or use rule sdtp`,
     );
   }
 }

@@ -2,7 +2,14 @@
 
 import { show } from '../errors.js';
 import { countPlaces, describe, reach, type Window2d } from './geometry.js';
-import { isParametric, nameOf, type ResolvedLayer, type ResolvedParametric } from './layers.js';
+import {
+  isMap,
+  isParametric,
+  nameOf,
+  type ResolvedLayer,
+  type ResolvedMap,
+  type ResolvedResidual,
+} from './layers.js';
 import { specError } from './spec-error.js';
 import type { ResolvedSpec } from './spec.js';
 
@@ -11,37 +18,83 @@ export type Shape = readonly number[];
 
 export const product = (shape: Shape): number => shape.reduce((a, b) => a * b, 1);
 
+/** A layer in its place. */
+export interface PlacedLayer {
+  readonly layer: ResolvedLayer;
+  /** `layers[2]`, or within a residual block `layers[2].layers[0]`. */
+  readonly where: string;
+  /** Shapes of one example. */
+  readonly input: Shape;
+  readonly output: Shape;
+}
+
 /**
- * The shape of one example after each layer.
+ * All layers with the shapes of one example, in the order in which they run: those within a residual block before it,
+ * its own before its shortcut's.
  *
  * @throws CortorchError ERR_INVALID_SPEC if a layer does not take what the one before it gives
  */
-export function inferShapes(spec: ResolvedSpec): readonly Shape[] {
-  const shapes: Shape[] = [];
-  let shape = spec.input;
+export function placeLayers(spec: ResolvedSpec): readonly PlacedLayer[] {
+  const placed = placeIn(spec.layers, spec.input, 'layers');
   const names = new Set<string>();
-  spec.layers.forEach((layer, i) => {
-    shape = shapeAfter(layer, shape, nameOf(i, layer));
-    shapes.push(shape);
-    if (!isParametric(layer)) return;
+  for (const { layer, where } of placed) {
+    if (!isParametric(layer)) continue;
     const name = layer.name ?? `layers.${names.size}`;
     if (names.has(name)) {
       throw specError(
-        `layers[${i}].name: another layer is called ${show(name)} already; give it a name of its own`,
+        `${where}.name: another layer is called ${show(name)} already; give it a name of its own`,
       );
     }
     names.add(name);
-  });
-  if (names.size === 0) {
-    throw specError('layers: no layer has parameters, so there is nothing to train; add a dense layer');
   }
-  if (shape.length !== 1) {
+  if (!placed.some(({ layer }) => isMap(layer))) {
+    throw specError('layers: no layer has weights, so there is nothing to train; add a dense layer');
+  }
+  const { output } = placed.at(-1)!;
+  if (output.length !== 1) {
     throw specError(
-      `layers: the network ends in an image ${describe(shape)}, but a loss takes a vector; ` +
+      `layers: the network ends in an image ${describe(output)}, but a loss takes a vector; ` +
         'end with a flatten and a dense layer',
     );
   }
-  return shapes;
+  return placed;
+}
+
+function placeIn(layers: readonly ResolvedLayer[], from: Shape, list: string): PlacedLayer[] {
+  let input = from;
+  return layers.flatMap((layer, i) => {
+    const placed = place(layer, input, `${list}[${i}]`);
+    input = placed.at(-1)!.output;
+    return placed;
+  });
+}
+
+/** The layer, after those within it. */
+function place(layer: ResolvedLayer, input: Shape, where: string): PlacedLayer[] {
+  if (layer.type !== 'residual')
+    return [{ layer, where, input, output: shapeAfter(layer, input, nameOf(where, layer)) }];
+  const { shortcut } = layer;
+  const body = placeIn(layer.layers, input, `${where}.layers`);
+  const output = body.at(-1)!.output;
+  const past = typeof shortcut === 'string' ? [] : placeIn(shortcut, input, `${where}.shortcut`);
+  const other = shortcut === 'pad' ? padded(layer, input, output, where) : (past.at(-1)?.output ?? input);
+  if (describe(other) !== describe(output)) {
+    throw specError(
+      `${where}: its layers give ${describe(output)}, but its shortcut gives ${describe(other)}; ` +
+        "make them equal, with the shortcut 'pad' or one of layers such as a 1×1 convolution with a stride",
+    );
+  }
+  return [...body, ...past, { layer, where, input, output }];
+}
+
+function padded({ stride = [1, 1] }: ResolvedResidual, input: Shape, output: Shape, where: string): Shape {
+  if (input.length !== 3 || output.length !== 3 || output[0]! < input[0]!) {
+    throw specError(
+      `${where}: the shortcut 'pad' goes from images to images of as many channels or more, but its layers make ` +
+        `${describe(output)} of ${describe(input)}; use a shortcut of layers`,
+    );
+  }
+  return [output[0]!, ...([0, 1] as const).map((i) => Math.ceil(input[i + 1]! / stride[i]))];
 }
 
 /**
@@ -54,6 +107,10 @@ export function shapeAfter(layer: ResolvedLayer, input: Shape, where: string): S
   switch (layer.type) {
     case 'flatten':
       return [product(input)];
+    case 'batch-norm':
+      return input;
+    case 'residual':
+      return place(layer, input, where).at(-1)!.output;
     case 'dense':
       if (input.length !== 1) {
         throw specError(
@@ -96,10 +153,10 @@ function placesOf(layer: Window2d & Pick<ResolvedLayer, 'type'>, input: Shape, w
 }
 
 /** Values that the network gives for one example. */
-export const countOutputs = (spec: ResolvedSpec): number => inferShapes(spec).at(-1)![0]!;
+export const countOutputs = (spec: ResolvedSpec): number => placeLayers(spec).at(-1)!.output[0]!;
 
-/** A layer with parameters, and the shapes that belong to it. */
-export interface LayerShapes {
+/** A linear map, and the shapes that belong to it. */
+export interface MapShapes {
   /** Of one example. */
   readonly input: Shape;
   readonly output: Shape;
@@ -108,19 +165,17 @@ export interface LayerShapes {
   readonly bias: Shape | null;
 }
 
-/** Of the layers with parameters, in their order. @throws CortorchError ERR_INVALID_SPEC */
-export function parametricShapes(spec: ResolvedSpec): readonly LayerShapes[] {
-  const shapes = inferShapes(spec);
-  return spec.layers.flatMap((layer, i) => {
-    if (!isParametric(layer)) return [];
-    const [input, output] = [i === 0 ? spec.input : shapes[i - 1]!, shapes[i]!];
+/** Of the linear maps, in their order. @throws CortorchError ERR_INVALID_SPEC */
+export function mapShapes(spec: ResolvedSpec): readonly MapShapes[] {
+  return placeLayers(spec).flatMap(({ layer, input, output }) => {
+    if (!isMap(layer)) return [];
     const bias = layer.bias ? biasShape(layer, output) : null;
     return [{ input, output, weight: weightShape(layer, input, output), bias }];
   });
 }
 
 /** As in the state_dict. */
-function weightShape(layer: ResolvedParametric, input: Shape, output: Shape): Shape {
+function weightShape(layer: ResolvedMap, input: Shape, output: Shape): Shape {
   switch (layer.type) {
     case 'dense':
       return [layer.units, input[0]!];
@@ -131,7 +186,7 @@ function weightShape(layer: ResolvedParametric, input: Shape, output: Shape): Sh
   }
 }
 
-function biasShape(layer: ResolvedParametric, output: Shape): Shape {
+function biasShape(layer: ResolvedMap, output: Shape): Shape {
   switch (layer.type) {
     case 'dense':
       return [layer.units];

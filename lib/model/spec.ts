@@ -4,8 +4,8 @@
  */
 
 import { isCount, isOneOf, isPlainObject } from '../errors.js';
-import { parseLayer, type LayerSpec, type ResolvedLayer } from './layers.js';
-import { inferShapes, product } from './shapes.js';
+import { parseLayers, type LayerSpec, type ResolvedLayer } from './layers.js';
+import { countOutputs, product } from './shapes.js';
 import { checkKeys, specError, wrong } from './spec-error.js';
 
 /**
@@ -41,14 +41,11 @@ export function parseNetworkSpec(value: unknown): ResolvedSpec {
   if (!Array.isArray(input) || ![1, 3].includes(input.length) || !input.every(isCount)) {
     throw wrong('input', '[channels, height, width] or [features]', input);
   }
-  if (!Array.isArray(value['layers']) || value['layers'].length === 0) {
-    throw wrong('layers', 'an array of at least one layer', value['layers']);
-  }
+  const layers = parseLayers(value['layers'], 'layers');
   const loss = value['loss'] ?? 'softmax-cross-entropy';
   if (!isOneOf(loss, lossNames)) throw wrong('loss', `one of ${lossNames.join(', ')}`, loss);
-  const layers = value['layers'].map((layer, i) => parseLayer(layer, `layers[${i}]`));
   const spec = { input: [...(input as number[])], layers, loss };
-  const outputs = inferShapes(spec).at(-1)![0]!;
+  const outputs = countOutputs(spec);
   if (loss === 'reconstruction' && outputs !== product(spec.input)) {
     throw specError(
       `layers: with the loss reconstruction the network must give the ${product(spec.input)} values of its input back, ` +

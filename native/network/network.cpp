@@ -1,13 +1,16 @@
 #include "network/network.h"
 
 #include <ATen/core/grad_mode.h>
+#include <ATen/ops/add.h>
 #include <ATen/ops/avg_pool2d.h>
+#include <ATen/ops/constant_pad_nd.h>
 #include <ATen/ops/max_pool2d.h>
 #include <ATen/ops/zeros.h>
 #include <c10/util/Exception.h>
 
 #include <algorithm>
 
+#include "maps/activation.h"
 #include "maps/autograd.h"
 #include "maps/conv2d.h"
 #include "maps/dense.h"
@@ -30,13 +33,19 @@ at::Tensor batch_of(const at::Tensor& x, const Shape& shape) {
   return x.sizes() == at::IntArrayRef(full) ? x : x.reshape(full);
 }
 
+// Every stride-th row and column, and channels of zeros on both sides: parameter-free (He et al. 2016, option A).
+at::Tensor padded_shortcut(const at::Tensor& x, const LayerSpec& block, const at::Tensor& y) {
+  at::Tensor sampled = x.slice(2, 0, std::nullopt, block.stride[0]).slice(3, 0, std::nullopt, block.stride[1]);
+  const int64_t zeros = y.size(1) - x.size(1);
+  return at::constant_pad_nd(sampled, {0, 0, 0, 0, zeros / 2, zeros - zeros / 2});
+}
+
 }  // namespace
 
 Network::Network(NetworkSpec spec, uint64_t seed) : spec_(std::move(spec)) {
   at::NoGradGuard no_grad;
-  Shape shape = spec_.input;
-  TORCH_CHECK(!shape.empty(), "network: the input shape is empty");
-  for (const LayerSpec& layer : spec_.layers) shape = add(layer, shape, seed);
+  TORCH_CHECK(!spec_.input.empty(), "network: the input shape is empty");
+  const Shape shape = add(spec_.layers, spec_.input, seed);
   TORCH_CHECK(!layers_.empty(), "network: there is no layer with parameters");
   TORCH_CHECK(shape.size() == 1, "network: the output must be a vector, but its shape is ", at::IntArrayRef(shape));
   outputs_ = shape[0];
@@ -45,11 +54,21 @@ Network::Network(NetworkSpec spec, uint64_t seed) : spec_(std::move(spec)) {
   name_parameters();
 }
 
+Shape Network::add(const std::vector<LayerSpec>& specs, Shape shape, uint64_t seed) {
+  for (const LayerSpec& spec : specs) shape = add(spec, shape, seed);
+  return shape;
+}
+
 // The shape that comes out of the layer.
 Shape Network::add(const LayerSpec& spec, const Shape& input, uint64_t seed) {
   using Kind = LayerSpec::Kind;
-  const std::string name = prefix(spec, layers_.size());
+  const std::string name = prefix(spec);
   if (spec.kind == Kind::flatten) return {count(input)};
+  if (spec.kind == Kind::batch_norm) {
+    add_norm(spec, input[0]);
+    return input;
+  }
+  if (spec.kind == Kind::residual) return add_residual(spec, input, seed);
   if (spec.kind == Kind::dense) {
     TORCH_CHECK(input.size() == 1, "layer ", name, ": a dense layer takes a vector, but its input has shape ",
                 at::IntArrayRef(input), "; put a flatten before it");
@@ -66,6 +85,20 @@ Shape Network::add(const LayerSpec& spec, const Shape& input, uint64_t seed) {
   return {geometry.out_channels, geometry.out_height(), geometry.out_width()};
 }
 
+Shape Network::add_residual(const LayerSpec& spec, const Shape& input, uint64_t seed) {
+  TORCH_CHECK(spec_.rule != Rule::dfa, "network: rule dfa does not go through residual blocks");
+  const Shape output = add(spec.layers, input, seed);
+  Shape past = input;
+  if (spec.shortcut == Shortcut::layers) past = add(spec.shortcut_layers, input, seed);
+  if (spec.shortcut == Shortcut::pad) {
+    TORCH_CHECK(input.size() == 3 && output.size() == 3 && output[0] >= input[0], "network: a padded shortcut goes from images to images of as many channels or more");
+    const auto sampled = [&](int i) { return (input[i + 1] - 1) / spec.stride[i] + 1; };
+    past = {output[0], sampled(0), sampled(1)};
+  }
+  TORCH_CHECK(past == output, "network: a residual block's layers give ", at::IntArrayRef(output), ", but its shortcut ", at::IntArrayRef(past));
+  return output;
+}
+
 void Network::name_parameters() {
   using Role = Parameter::Role;
   const auto name = [&](Role role, std::string called, const at::Tensor& value) {
@@ -74,11 +107,16 @@ void Network::name_parameters() {
     TORCH_CHECK(!taken, "network: two parameters are called ", called, "; give the layer another name");
     parameters_.push_back({role, std::move(called), value});
   };
-  for (std::size_t i = 0; i < layers_.size(); ++i) {
-    const Layer& layer = layers_[i];
-    name(Role::forward, prefixes_[i] + ".weight", layer.weight);
-    name(Role::forward, prefixes_[i] + ".bias", layer.bias);
-    name(Role::fixed, prefixes_[i] + ".weight_backward", layer.feedback);
+  for (const auto& [prefix, is_map, index] : named_) {
+    const at::Tensor& weight = is_map ? layers_[index].weight : norms_[index].weight;
+    name(Role::forward, prefix + ".weight", weight);
+    name(Role::forward, prefix + ".bias", is_map ? layers_[index].bias : norms_[index].bias);
+    if (is_map) {
+      name(Role::fixed, prefix + ".weight_backward", layers_[index].feedback);
+    } else {
+      name(Role::fixed, prefix + ".running_mean", norms_[index].running_mean);
+      name(Role::fixed, prefix + ".running_var", norms_[index].running_var);
+    }
   }
   name(Role::fixed, "weight_backward", shared_feedback_);
   for (std::size_t i = 0; i < layers_.size(); ++i) {
@@ -89,8 +127,25 @@ void Network::name_parameters() {
   name(Role::fixed, "auxiliary.bias", auxiliary_.bias);
 }
 
-std::string Network::prefix(const LayerSpec& spec, std::size_t index) const {
-  return spec.name.empty() ? "layers." + std::to_string(index) : spec.name;
+std::string Network::prefix(const LayerSpec& spec) const {
+  return spec.name.empty() ? "layers." + std::to_string(named_.size()) : spec.name;
+}
+
+void Network::add_name(const LayerSpec& spec, bool is_map, std::size_t index) {
+  std::string name = prefix(spec);
+  const bool taken = std::any_of(named_.begin(), named_.end(), [&](const Named& other) { return other.prefix == name; });
+  TORCH_CHECK(!taken, "network: two layers are called ", name);
+  named_.push_back({std::move(name), is_map, index});
+}
+
+void Network::add_norm(const LayerSpec& spec, int64_t channels) {
+  TORCH_CHECK(spec_.rule != Rule::dfa && !is_target_rule(spec_.rule), "layer ", prefix(spec), ": rule ", rule_name(spec_.rule), " does not go through batch norm");
+  add_name(spec, false, norms_.size());
+  BatchNorm norm = BatchNorm::fresh(channels);
+  norm.momentum = spec.momentum;
+  norm.epsilon = spec.epsilon;
+  norm.activation = spec.activation;
+  norms_.push_back(std::move(norm));
 }
 
 void Network::add_layer(const LayerSpec& spec, LinearMapPtr map, uint64_t seed) {
@@ -105,10 +160,7 @@ void Network::add_layer(const LayerSpec& spec, LinearMapPtr map, uint64_t seed) 
     layer.bias = at::zeros(layer.map->bias_shape(), at::kFloat);
     layer.bias.set_requires_grad(true);
   }
-  const std::string name = prefix(spec, index);
-  TORCH_CHECK(std::find(prefixes_.begin(), prefixes_.end(), name) == prefixes_.end(), "network: two layers are called ",
-              name);
-  prefixes_.push_back(name);
+  add_name(spec, true, index);
   layers_.push_back(std::move(layer));
 }
 
@@ -151,7 +203,7 @@ void Network::add_inverses(uint64_t seed) {
   if (spec_.rule == Rule::ao_sdtp) {
     TORCH_CHECK(spec_.auxiliary > 0, "network: rule ao-sdtp needs auxiliary outputs, but their number is ", spec_.auxiliary);
     const Shape below = layers_[top].map->input_shape();
-    TORCH_CHECK(below.size() == 1, "layer ", prefixes_[top], ": auxiliary outputs need a dense last layer");
+    TORCH_CHECK(below.size() == 1, "layer ", named_.back().prefix, ": auxiliary outputs need a dense last layer");
     const Dense features(below[0], spec_.auxiliary);
     auxiliary_.weight = drawn(features.weight_shape(), features, Purpose::auxiliary, 0);
     auxiliary_.bias = at::zeros({spec_.auxiliary}, at::kFloat);
@@ -172,6 +224,7 @@ void Network::check_invertible() const {
   for (const LayerSpec& layer : spec_.layers) {
     using Kind = LayerSpec::Kind;
     const bool pool = layer.kind == Kind::max_pool2d || layer.kind == Kind::avg_pool2d;
+    TORCH_CHECK(layer.kind != Kind::residual, "network: a residual block has no inverse, which rule ", rule_name(spec_.rule), " needs");
     TORCH_CHECK(!pool || !above, "network: pooling has no inverse, which rule ", rule_name(spec_.rule), " needs; use strides instead");
     above = above || (!pool && layer.kind != Kind::flatten);
   }
@@ -193,25 +246,42 @@ at::Tensor Network::activity(std::size_t index, const at::Tensor& h, OutputActiv
   return index + 1 == layers_.size() ? top_activity(top, auxiliary_, y, h) : y;
 }
 
-at::Tensor Network::forward(const at::Tensor& x, const TargetSettings& targets, std::vector<at::Tensor>* inputs) const {
-  at::Tensor h = batch_of(x, spec_.input);
-  std::vector<at::Tensor> ports;
-  std::size_t index = 0;
-  for (const LayerSpec& spec : spec_.layers) {
+at::Tensor Network::forward(const at::Tensor& x, TrainingPass* pass) const {
+  Cursor at;
+  return forward(spec_.layers, batch_of(x, spec_.input), pass, at);
+}
+
+at::Tensor Network::forward(const std::vector<LayerSpec>& specs, at::Tensor h, TrainingPass* pass, Cursor& at) const {
+  using Kind = LayerSpec::Kind;
+  for (const LayerSpec& spec : specs) {
     switch (spec.kind) {
-      case LayerSpec::Kind::flatten: h = differentiable_channels_first(h).flatten(1); break;
-      case LayerSpec::Kind::max_pool2d:
-        h = at::max_pool2d(differentiable_channels_first(h), spec.kernel, spec.stride, spec.padding);
+      case Kind::flatten: h = differentiable_channels_first(h).flatten(1); break;
+      case Kind::max_pool2d: h = at::max_pool2d(differentiable_channels_first(h), spec.kernel, spec.stride, spec.padding); break;
+      case Kind::avg_pool2d: h = at::avg_pool2d(differentiable_channels_first(h), spec.kernel, spec.stride, spec.padding); break;
+      case Kind::batch_norm: h = norms_[at.norm++].forward(h, pass == nullptr ? nullptr : &pass->statistics); break;
+      case Kind::residual: {
+        const at::Tensor y = forward(spec.layers, h, pass, at);
+        at::Tensor past = h;
+        if (spec.shortcut == Shortcut::pad) past = padded_shortcut(h, spec, y);
+        if (spec.shortcut == Shortcut::layers) past = forward(spec.shortcut_layers, h, pass, at);
+        h = at::add(y, past);
+        if (spec.activation != Activation::identity) h = activate(spec.activation, h);
         break;
-      case LayerSpec::Kind::avg_pool2d:
-        h = at::avg_pool2d(differentiable_channels_first(h), spec.kernel, spec.stride, spec.padding);
-        break;
+      }
       default:
-        if (inputs != nullptr) inputs->push_back(h.detach());
-        h = forward_layer(index++, h, targets, ports);
+        if (pass != nullptr && pass->keep_inputs) pass->inputs.push_back(h.detach());
+        h = forward_layer(at.layer++, h, pass == nullptr ? TargetSettings{} : pass->targets, at.ports);
     }
   }
   return h;
+}
+
+void Network::keep(const std::vector<MovedStatistics>& statistics) {
+  const at::NoGradGuard no_grad;
+  for (const auto& [mean, var, moved_mean, moved_var] : statistics) {
+    mean.copy_(moved_mean);
+    var.copy_(moved_var);
+  }
 }
 
 at::Tensor Network::forward_layer(std::size_t index, const at::Tensor& x, const TargetSettings& targets,

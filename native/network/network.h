@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "maps/linear_map.h"
+#include "network/batch_norm.h"
 #include "network/initialize.h"
 #include "rules/inverse.h"
 #include "rules/rule.h"
@@ -17,9 +18,13 @@
 
 namespace cortorch {
 
+// What goes past a residual block's layers: the block's input as it is; every stride-th row and column of it, with channels
+// of zeros before and after (He et al. 2016, option A); or what layers of its own make of it.
+enum class Shortcut { identity, pad, layers };
+
 // One entry of a network's description. What a kind does not name, it does not use.
 struct LayerSpec {
-  enum class Kind { flatten, max_pool2d, avg_pool2d, dense, locally_connected2d, conv2d } kind = Kind::dense;
+  enum class Kind { flatten, max_pool2d, avg_pool2d, dense, locally_connected2d, conv2d, batch_norm, residual } kind = Kind::dense;
   std::string name;  // prefix of the parameter names; empty: layers.<i>
   int64_t units = 0;     // of dense
   int64_t channels = 0;  // of the convolutions
@@ -27,6 +32,10 @@ struct LayerSpec {
   Activation activation = Activation::identity;
   bool bias = true;
   Initializer initializer = Initializer::glorot_uniform;
+  double momentum = 0.1, epsilon = 1e-5;  // of batch norm
+  std::vector<LayerSpec> layers;          // of a residual block: σ(layers(x) + shortcut(x))
+  Shortcut shortcut = Shortcut::identity;
+  std::vector<LayerSpec> shortcut_layers;
 };
 
 // Where the feedback of dfa comes from: a matrix for each hidden layer, or the first columns of one for all.
@@ -48,6 +57,14 @@ struct TargetSettings {
   bool of_batch_mean = false;
 };
 
+// What a forward pass of a training step is told, and what it leaves.
+struct TrainingPass {
+  TargetSettings targets;
+  bool keep_inputs = false;
+  std::vector<at::Tensor> inputs;           // of all maps, if they are to be kept
+  std::vector<MovedStatistics> statistics;  // of all batch norms
+};
+
 // A tensor of the state_dict.
 struct Parameter {
   enum class Role { forward, inverse, fixed } role = Role::fixed;
@@ -62,10 +79,12 @@ class Network {
   Network(NetworkSpec spec, uint64_t seed);
 
   // x [batch, input] → [batch, outputs], the last layer's output (logits for a classifier). Records the
-  // graph of the rule if gradients are enabled. The inputs of all layers with parameters go to `inputs`, if given.
-  at::Tensor forward(const at::Tensor& x, const TargetSettings& targets = {}, std::vector<at::Tensor>* inputs = nullptr) const;
+  // graph of the rule if gradients are enabled. Without a pass: evaluation, where batch norm takes its running statistics.
+  at::Tensor forward(const at::Tensor& x, TrainingPass* pass = nullptr) const;
+  // Makes the statistics that the pass moved the network's.
+  static void keep(const std::vector<MovedStatistics>& statistics);
 
-  // Layers with parameters, the learned inverse of each (undefined where there is none), and what that undoes: the
+  // Linear maps, the learned inverse of each (undefined where there is none), and what that undoes: the
   // layer's activity for any input h, at the top h_L with the auxiliary outputs.
   std::size_t size() const { return layers_.size(); }
   const Inverse& inverse(std::size_t index) const { return layers_[index].inverse; }
@@ -87,19 +106,38 @@ class Network {
     Inverse inverse;
   };
 
+  // A layer with parameters, in the order of the state_dict.
+  struct Named {
+    std::string prefix;
+    bool is_map = true;
+    std::size_t index = 0;  // in layers_ or norms_
+  };
+
+  // How far the forward pass has come.
+  struct Cursor {
+    std::size_t layer = 0, norm = 0;
+    std::vector<at::Tensor> ports;
+  };
+
+  Shape add(const std::vector<LayerSpec>& specs, Shape shape, uint64_t seed);
   Shape add(const LayerSpec& spec, const Shape& input, uint64_t seed);
+  Shape add_residual(const LayerSpec& spec, const Shape& input, uint64_t seed);
   void add_layer(const LayerSpec& spec, LinearMapPtr map, uint64_t seed);
+  void add_norm(const LayerSpec& spec, int64_t channels);
+  void add_name(const LayerSpec& spec, bool is_map, std::size_t index);
   void add_feedback(uint64_t seed);
   void add_inverses(uint64_t seed);
   void check_invertible() const;
   void name_parameters();
-  std::string prefix(const LayerSpec& spec, std::size_t index) const;
+  std::string prefix(const LayerSpec& spec) const;
+  at::Tensor forward(const std::vector<LayerSpec>& specs, at::Tensor h, TrainingPass* pass, Cursor& at) const;
   at::Tensor forward_layer(std::size_t index, const at::Tensor& x, const TargetSettings& targets,
                            std::vector<at::Tensor>& ports) const;
 
   NetworkSpec spec_;
-  std::vector<Layer> layers_;  // those with parameters
-  std::vector<std::string> prefixes_;
+  std::vector<Layer> layers_;  // the linear maps, a residual block's own before those of its shortcut
+  std::vector<BatchNorm> norms_;
+  std::vector<Named> named_;
   at::Tensor shared_feedback_;
   Auxiliary auxiliary_;
   std::vector<Parameter> parameters_;

@@ -61,12 +61,35 @@ std::array<int64_t, 2> pair_of(const Napi::Value& value, const char* key) {
 
 namespace {
 
+std::vector<LayerSpec> layer_specs(const Napi::Value& value);
+
 LayerSpec layer_spec(const Napi::Object& from) {
   using Kind = LayerSpec::Kind;
   LayerSpec layer;
   const std::string type = text(from, "type");
   if (type == "flatten") {
     layer.kind = Kind::flatten;
+    return layer;
+  }
+  if (from.Has("name") && from.Get("name").IsString()) layer.name = text(from, "name");
+  if (from.Has("activation")) layer.activation = activation_from_name(text(from, "activation"));
+  if (type == "batch-norm") {
+    layer.kind = Kind::batch_norm;
+    layer.momentum = number(from, "momentum");
+    layer.epsilon = number(from, "epsilon");
+    return layer;
+  }
+  if (type == "residual") {
+    layer.kind = Kind::residual;
+    layer.layers = layer_specs(from.Get("layers"));
+    const Napi::Value shortcut = from.Get("shortcut");
+    if (shortcut.IsArray()) {
+      layer.shortcut = Shortcut::layers;
+      layer.shortcut_layers = layer_specs(shortcut);
+    } else if (text(from, "shortcut") == "pad") {
+      layer.shortcut = Shortcut::pad;
+      layer.stride = pair_of(from.Get("stride"), "stride");
+    }
     return layer;
   }
   if (type != "dense") {
@@ -87,11 +110,16 @@ LayerSpec layer_spec(const Napi::Object& from) {
     layer.channels = integer(from, "channels");
     layer.dilation = pair_of(from.Get("dilation"), "dilation");
   }
-  layer.activation = activation_from_name(text(from, "activation"));
   layer.bias = boolean(from, "bias");
   layer.initializer = initializer_from_name(text(from, "initializer"));
-  if (from.Has("name") && from.Get("name").IsString()) layer.name = text(from, "name");
   return layer;
+}
+
+std::vector<LayerSpec> layer_specs(const Napi::Value& value) {
+  const Napi::Array array = value.As<Napi::Array>();
+  std::vector<LayerSpec> specs;
+  for (uint32_t i = 0; i < array.Length(); ++i) specs.push_back(layer_spec(array.Get(i).As<Napi::Object>()));
+  return specs;
 }
 
 }  // namespace
@@ -102,8 +130,7 @@ NetworkSpec network_spec(const Napi::Object& object) {
   spec.rule = rule_from_name(text(object, "rule"));
   if (object.Has("dfaFeedback") && text(object, "dfaFeedback") == "shared") spec.dfa_feedback = DfaFeedback::shared;
   if (object.Has("auxiliary")) spec.auxiliary = integer(object, "auxiliary");
-  const Napi::Array layers = object.Get("layers").As<Napi::Array>();
-  for (uint32_t i = 0; i < layers.Length(); ++i) spec.layers.push_back(layer_spec(layers.Get(i).As<Napi::Object>()));
+  spec.layers = layer_specs(object.Get("layers"));
   return spec;
 }
 

@@ -44,15 +44,16 @@ PassResult Trainer::step(const at::Tensor& x, const at::Tensor& targets, double 
   const bool forward = position.phase != Phase::inverse, inverse = position.phase != Phase::forward;
   TORCH_CHECK(!inverse || targets_, "trainer: rule ", rule_name(network_.rule()), " has no inverses to train");
   PassResult result;
-  const TargetSettings settings = targets_ ? targets_->targets : TargetSettings{};
-  std::vector<at::Tensor> inputs;
+  TrainingPass pass;
+  if (targets_) pass.targets = targets_->targets;
+  pass.keep_inputs = inverse;
   // Without targets to send down there is no graph.
   at::AutoGradMode record(forward);
-  const at::Tensor loss = loss_of(loss_, network_.forward(x, settings, inverse ? &inputs : nullptr), x, targets,
+  const at::Tensor loss = loss_of(loss_, network_.forward(x, &pass), x, targets,
                                   result.counts, targets_ ? Delivery::difference : Delivery::gradient);
   // Before the backward pass: gradients that no update takes would be added to the next ones.
   if (inverse && std::isfinite(result.counts.loss)) {
-    result.counts.inverse = inverse_gradients(network_, inputs, targets_->inverses, settings, position.seed, position.step);
+    result.counts.inverse = inverse_gradients(network_, pass.inputs, targets_->inverses, pass.targets, position.seed, position.step);
   }
   result.not_finite = !std::isfinite(result.counts.loss);
   result.inverse_not_finite = !std::isfinite(result.counts.inverse);
@@ -62,6 +63,7 @@ PassResult Trainer::step(const at::Tensor& x, const at::Tensor& targets, double 
     optimizer_.step(lr_factor);
   }
   if (inverse) inverse_optimizer_->step(lr_factor);
+  Network::keep(pass.statistics);
   result.steps = 1;
   return result;
 }

@@ -4,7 +4,7 @@
  * its generator. Images are in the order (batch, C, H, W); layers l = 1..L and h_0 = x as in the paper, so that layer l
  * has the parameters `layers.<l−1>` and the inverse `inverses.<l−1>`.
  */
-import { isParametric, type ActivationName } from '../../lib/model/layers.js';
+import { isMap, type ActivationName } from '../../lib/model/layers.js';
 import type { ResolvedSpec } from '../../lib/model/spec.js';
 import { count, naive, outputSize, type Geometry } from './maps.js';
 
@@ -86,7 +86,7 @@ function layersOf(spec: ResolvedSpec, batch: number): Layer[] {
   let before: string | undefined;
   for (const layer of spec.layers) {
     const inputShape = shape;
-    if (isParametric(layer)) {
+    if (isMap(layer)) {
       const { activation } = layer;
       const prefix = layer.name ?? `layers.${layers.length}`;
       let at: Layer['at'];

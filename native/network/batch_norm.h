@@ -1,0 +1,35 @@
+// Batch normalisation (Ioffe and Szegedy 2015) over the batch and all places of a channel, with an activation.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <vector>
+
+#include "maps/activation_kind.h"
+
+namespace cortorch {
+
+// Running statistics that a training step has moved, and those that they are to replace if the step is made.
+struct MovedStatistics {
+  at::Tensor running_mean, running_var;
+  at::Tensor moved_mean, moved_var;
+};
+
+// PyTorch's nn.BatchNorm1d and 2d: biased variance in the batch, unbiased in the running one, which moves by
+// `momentum` of the way. All tensors are [channels]; the gradient is the ordinary one under every rule.
+struct BatchNorm {
+  at::Tensor weight, bias, running_mean, running_var;
+  double momentum = 0.1, epsilon = 1e-5;
+  Activation activation = Activation::identity;
+
+  // Of weight 1, bias 0, mean 0, variance 1.
+  static BatchNorm fresh(int64_t channels);
+
+  // σ(γ (x − mean) / √(variance + ε) + β) for x [batch, channels, …]. Training, where `moved` is given: with the batch's
+  // own statistics, and the running ones moved go there; the batch must hold more than one value of a channel.
+  // Evaluation, where it is null: with the running statistics.
+  at::Tensor forward(const at::Tensor& x, std::vector<MovedStatistics>* moved) const;
+};
+
+}  // namespace cortorch
