@@ -82,6 +82,8 @@ export {
 } from './checkpoint/tensor-data.js';
 export { OrderedDict, PyFloat, Tuple, type CheckpointValue } from './checkpoint/value.js';
 export { readParameters } from './training/checkpoint.js';
+export { type SavedOptimizer } from './training/checkpoint-optimizer.js';
+export { readOptimizer } from './training/saved-optimizer.js';
 
 export { type BatchSource } from './training/batches.js';
 export { type OptimizerName, type OptimizerOptions, type ResolvedOptimizer } from './training/optimizer.js';

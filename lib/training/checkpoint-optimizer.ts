@@ -10,7 +10,7 @@ import {
   type CheckpointValue,
 } from '../checkpoint/value.js';
 import { isPlainObject, type CortorchError } from '../errors.js';
-import { same, type StateDict } from '../model/network.js';
+import { same } from '../model/network.js';
 import { resolveOptimizer, type OptimizerName, type OptimizerOptions } from './optimizer.js';
 import type { OptimizerState, ParameterState } from './trainer.js';
 
@@ -60,33 +60,59 @@ function settings(optimizer: OptimizerState): CheckpointObject {
   }
 }
 
+/** A trainable parameter of a file. */
+export type NamedShape = Pick<ParameterState, 'name' | 'shape'>;
+
+/** An optimizer of a file: what it was made with, and its state. */
+export interface SavedOptimizer {
+  readonly options: OptimizerOptions;
+  readonly state: OptimizerState;
+}
+
 /**
- * The state that {@link toTorchOptimizer} wrote.
+ * The state that {@link toTorchOptimizer} or torch.optim wrote.
  *
- * @param steps exactly: torch's own counter is a float32
- * @param values of the parameters, by name
- * @param refuse makes the error for a state that is none of ours
+ * @param steps exactly: torch's own counter is a float32. null: as the counter says
+ * @param trainable parameters of the file, in its order: that of an optimizer that does not name them
+ * @param refuse makes the error for a state that cannot be gone on with
  */
 export function fromTorchOptimizer(
   value: CheckpointValue,
-  steps: number,
-  values: StateDict,
+  steps: number | null,
+  trainable: readonly NamedShape[],
   refuse: (what: string) => CortorchError,
-): OptimizerState {
+): SavedOptimizer {
   const groups = entries(value).get('param_groups');
   const state = entries(value).get('state');
   if (!Array.isArray(groups) || groups.length !== 1 || !isDict(state)) {
     throw refuse('its optimizer has not one group of parameters');
   }
   const group: unknown = toPlain(groups[0] as CheckpointValue, 'optimizer.param_groups[0]');
-  if (!isPlainObject(group) || !Array.isArray(group.param_names)) {
-    throw refuse('its optimizer does not name its parameters');
+  if (!isPlainObject(group) || !Array.isArray(group.params)) {
+    throw refuse('its optimizer has no list of parameters');
   }
+  const numbers: readonly unknown[] = group.params;
+  const names: readonly unknown[] = Array.isArray(group.param_names)
+    ? group.param_names
+    : trainable.map(({ name }) => name);
+  if (names.length !== numbers.length) {
+    throw refuse(
+      `its optimizer has ${numbers.length} parameters, but there are ${names.length} in its state_dict`,
+    );
+  }
+  const options = optionsOf(group, refuse);
   const states = entries(state);
-  const parameters = group.param_names.map((name, i): ParameterState => {
-    const shape = values.get(String(name))?.shape;
+  const known = new Map(trainable.map(({ name, shape }) => [name, shape]));
+  let counted = 0;
+  const parameters = names.map((name, i): ParameterState => {
+    const shape = known.get(String(name));
     if (shape === undefined) throw refuse(`its optimizer has a parameter ${String(name)} that is not in it`);
-    const tensors = [...entries(states.get(i) ?? null)].filter(([key]) => key !== 'step');
+    const found = [...entries(states.get(numbers[i]) ?? null)];
+    counted = Math.max(
+      counted,
+      ...found.filter(([key]) => key === 'step').map(([, count]) => countOf(count)),
+    );
+    const tensors = found.filter(([key, tensor]) => key !== 'step' && tensor !== null);
     const arrays = tensors.map(([key, tensor]): [string, Float32Array] => {
       if (!isTensorData(tensor) || tensor.dtype !== 'float32' || !same(tensor.shape, shape)) {
         throw refuse(`its optimizer's ${String(key)} of ${String(name)} is no float32 tensor of its shape`);
@@ -95,10 +121,32 @@ export function fromTorchOptimizer(
     });
     return { name: String(name), shape, state: Object.fromEntries(arrays) };
   });
-  return { ...resolveOptimizer(optionsOf(group)), steps, parameters };
+  return { options, state: { ...resolveOptimizer(options), steps: steps ?? counted, parameters } };
 }
 
-function optionsOf(group: Record<string, unknown>): OptimizerOptions {
+/** torch's counter: a number, in newer versions a tensor of one. */
+const countOf = (value: CheckpointValue): number =>
+  Number(isTensorData(value) ? typedArrayOf(value)[0] : value) || 0;
+
+/** What our optimizers do not have; a saved one that has it would be another one here. */
+const foreign: Readonly<Record<string, unknown>> = {
+  amsgrad: false,
+  maximize: false,
+  decoupled_weight_decay: false,
+  nesterov: false,
+  dampening: 0,
+  centered: false,
+};
+
+function optionsOf(
+  group: Record<string, unknown>,
+  refuse: (what: string) => CortorchError,
+): OptimizerOptions {
+  for (const [key, plain] of Object.entries(foreign)) {
+    const value = group[key] ?? plain;
+    if (value !== plain)
+      throw refuse(`its optimizer has ${key} = ${String(value)}, which is not in cortorch`);
+  }
   const { lr, momentum, eps, weight_decay: weightDecay, betas, alpha } = group;
   const type: OptimizerName = Array.isArray(betas) ? 'adam' : alpha !== undefined ? 'rmsprop' : 'sgd';
   const [beta1, beta2] = Array.isArray(betas) ? (betas as unknown[]) : [undefined, alpha];

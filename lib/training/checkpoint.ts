@@ -264,10 +264,11 @@ function trainingFromPython(
     examples: position.integer('examples'),
     seconds: position.number('seconds'),
   };
+  const shapes = [...parameters].map(([name, { shape }]) => ({ name, shape }));
   const optimizer = (key: string): OptimizerState =>
-    fromTorchOptimizer(file.get(key), position.integer(`${key}_steps`), parameters, (what) =>
+    fromTorchOptimizer(file.get(key), position.integer(`${key}_steps`), shapes, (what) =>
       unsupported(file.path, what),
-    );
+    ).state;
   const state: TrainerState = {
     epoch,
     step,

@@ -334,6 +334,16 @@ export class Trainer {
     this.#sums = state.sums;
   }
 
+  /**
+   * Goes on with the moments and the step count of another optimizer, such as readOptimizer() finds in a checkpoint from
+   * Python; settings stay those of the constructor, and so do the position and the optimizer of inverses.
+   *
+   * @throws CortorchError ERR_CHECKPOINT_MISMATCH if it is of other parameters or another kind of optimizer
+   */
+  async loadOptimizer(optimizer: OptimizerState): Promise<void> {
+    await this.loadState({ ...(await this.state()), optimizer });
+  }
+
   /** The rest of the current epoch, in runs of steps. @returns whether it ended, and not because of `maxSteps` */
   async *#passOver(data: Dataset, options: FitOptions): AsyncGenerator<ProgressEvent, boolean, void> {
     const { epochs, maxSteps = Infinity, signal } = options;
