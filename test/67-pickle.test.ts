@@ -7,7 +7,8 @@ import {
   writePickle,
   type PickleEnvironment,
 } from '../lib/checkpoint/pickle.js';
-import { storageReference, torchGlobals, type TensorView } from '../lib/checkpoint/torch-globals.js';
+import { type TensorView } from '../lib/checkpoint/storages.js';
+import { storageReference, torchGlobals } from '../lib/checkpoint/torch-globals.js';
 import { tensorDataFrom, type TensorData } from '../lib/checkpoint/tensor-data.js';
 import { OrderedDict, PyFloat, toPlain, Tuple, type CheckpointValue } from '../lib/checkpoint/value.js';
 

@@ -2,39 +2,15 @@
 
 import { open } from 'node:fs/promises';
 import { isSafetensors, openSafetensors } from './safetensors.js';
-import { loadTorchFile, readFailure } from './torch-file.js';
-import { isTensorData, type DType, type TensorData } from './tensor-data.js';
-import { OrderedDict, Tuple, type CheckpointKey, type CheckpointValue } from './value.js';
+import { StoredTensor } from './stored-tensor.js';
+import { openTorchFile, readFailure } from './torch-file.js';
+import type { TensorData } from './tensor-data.js';
+import type { CheckpointKey, CheckpointValue } from './value.js';
+
+export { StoredTensor };
 
 /** `torch-zip`: torch.save since 1.6; `torch-legacy`: torch.save before; `torchscript`: torch.jit.save. */
 export type CheckpointFormat = 'torch-zip' | 'torch-legacy' | 'torchscript' | 'safetensors';
-
-/** A tensor of a file, not read yet. */
-export class StoredTensor {
-  readonly dtype: DType;
-  /** Sizes of the dimensions; `[]` for a scalar. */
-  readonly shape: readonly number[];
-  /** Tensors of one storage have one of these; undefined for what shares nothing. */
-  readonly storage: object | undefined;
-  readonly #read: () => Promise<TensorData>;
-
-  constructor(
-    dtype: DType,
-    shape: readonly number[],
-    storage: object | undefined,
-    read: () => Promise<TensorData>,
-  ) {
-    this.dtype = dtype;
-    this.shape = shape;
-    this.storage = storage;
-    this.#read = read;
-  }
-
-  /** The elements, contiguous and little-endian. */
-  read(): Promise<TensorData> {
-    return this.#read();
-  }
-}
 
 /** A value as {@link CheckpointValue}, with {@link StoredTensor} where that has TensorData. */
 export type StoredValue =
@@ -56,15 +32,12 @@ export interface CheckpointFile extends AsyncDisposable {
 }
 
 /**
- * Opens a checkpoint; what it is, its content says, not its name.
+ * Opens a checkpoint; what it is, its content says, not its name. The file stays open until close().
  *
  * @throws CortorchError that names the file and the remedy, as {@link loadTorchFile}
  */
 export async function openCheckpoint(path: string): Promise<CheckpointFile> {
-  if (isSafetensors(await headOf(path))) return openSafetensors(path);
-  const value = stored(await loadTorchFile(path));
-  const close = async (): Promise<void> => undefined;
-  return { path, format: 'torch-zip', value, metadata: {}, close, [Symbol.asyncDispose]: close };
+  return isSafetensors(await headOf(path)) ? openSafetensors(path) : openTorchFile(path);
 }
 
 async function headOf(path: string): Promise<Buffer> {
@@ -75,23 +48,4 @@ async function headOf(path: string): Promise<Buffer> {
   } catch (error) {
     throw readFailure(path, error);
   }
-}
-
-function stored(value: CheckpointValue): StoredValue {
-  if (isTensorData(value)) {
-    return new StoredTensor(value.dtype, value.shape, value.data.buffer, () => Promise.resolve(value));
-  }
-  if (Array.isArray(value)) {
-    const items = (value as CheckpointValue[]).map(stored);
-    return value instanceof Tuple ? (Tuple.of(...(items as never[])) as unknown as StoredValue) : items;
-  }
-  if (value instanceof Map) {
-    const items = [...(value as ReadonlyMap<CheckpointKey, CheckpointValue>)].map(
-      ([key, item]) => [key, stored(item)] as const,
-    );
-    return value instanceof OrderedDict
-      ? (new OrderedDict(items as never) as unknown as StoredValue)
-      : new Map(items);
-  }
-  return value as StoredValue;
 }

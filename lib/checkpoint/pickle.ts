@@ -1,16 +1,26 @@
 /**
- * Python's pickle format, protocol 2: what torch.save writes and torch.load(weights_only=True) reads.
+ * Python's pickle format: written in protocol 2, as torch.save does and torch.load(weights_only=True) reads it; read in
+ * all protocols, 0 to 5.
  *
  * A pickle is a program for a machine with a stack and a memo. The reader here runs only the instructions that
- * build data: the classes and functions that a pickle may name come in a table (torch-globals.ts), each stands
- * for a few lines of TypeScript, and everything else is refused by name before it is touched.
+ * build data. The classes and functions that a pickle may call come in a table (torch-globals.ts), and each stands for a
+ * few lines of TypeScript; a call of any other is refused by name. An instance of another class, which is made without a
+ * call, becomes a record of what is in it ({@link OpaqueObject}).
  * Source: CPython's Lib/pickletools.py describes every instruction.
  */
 
 import { invalid, isPlainObject, show } from '../errors.js';
-import { corrupt, unsupported } from './format-error.js';
+import { corrupt, FormatError, unsupported } from './format-error.js';
+import { StoredTensor } from './stored-tensor.js';
 import { checkTensorData, isTensorData, type TensorData } from './tensor-data.js';
-import { OrderedDict, PyFloat, Tuple, type CheckpointKey, type CheckpointValue } from './value.js';
+import {
+  OpaqueObject,
+  OrderedDict,
+  PyFloat,
+  Tuple,
+  type CheckpointKey,
+  type CheckpointValue,
+} from './value.js';
 
 /** The instructions that are written or read. */
 const OP = {
@@ -45,6 +55,39 @@ const OP = {
   LONG_BINPUT: 0x72, // r
   BINGET: 0x68, // h
   LONG_BINGET: 0x6a, // j
+} as const;
+
+/** Instructions that other writers use: older and newer protocols, Python 2. They are read only. */
+const READ_OP = {
+  POP: 0x30, // 0
+  POP_MARK: 0x31, // 1
+  DUP: 0x32, // 2
+  FLOAT: 0x46, // F
+  INT: 0x49, // I
+  LONG: 0x4c, // L
+  STRING: 0x53, // S
+  UNICODE: 0x56, // V
+  BINSTRING: 0x54, // T
+  SHORT_BINSTRING: 0x55, // U
+  BINBYTES: 0x42, // B
+  SHORT_BINBYTES: 0x43, // C
+  LIST: 0x6c, // l
+  DICT: 0x64, // d
+  PUT: 0x70, // p
+  GET: 0x67, // g
+  LONG4: 0x8b,
+  NEWOBJ: 0x81,
+  SHORT_BINUNICODE: 0x8c,
+  BINUNICODE8: 0x8d,
+  BINBYTES8: 0x8e,
+  EMPTY_SET: 0x8f,
+  ADDITEMS: 0x90,
+  FROZENSET: 0x91,
+  NEWOBJ_EX: 0x92,
+  STACK_GLOBAL: 0x93,
+  MEMOIZE: 0x94,
+  FRAME: 0x95,
+  BYTEARRAY8: 0x96,
 } as const;
 
 /** Values may nest this deep, written or read: everything that walks them may then recurse. */
@@ -325,6 +368,29 @@ export class Global {
   }
 }
 
+/** Objects that are what they are only once their state is set, such as numpy's arrays, and what sets it. */
+const builders = new WeakMap<object, (state: unknown) => void>();
+
+/** Lets an object of the table take its state itself. */
+export function takesState<T extends object>(object: T, take: (state: unknown) => void): T {
+  builders.set(object, take);
+  return object;
+}
+
+/** A class as a value is a record too. */
+export const plainValue = (value: unknown): CheckpointValue =>
+  value instanceof Global ? new OpaqueObject(value.name) : (value as CheckpointValue);
+
+/** A pickled nn.Module is code and data in one; which of its attributes are parameters is its class's affair. */
+function refuseModule(className: string, state: unknown): void {
+  if (!(state instanceof Map) || !state.has('_parameters') || !state.has('_modules')) return;
+  throw unsupported(
+    `it is a whole pickled model, of the class ${className}, and not its parameters`,
+    'save those: in Python, where the class is at hand, ' +
+      'torch.save(torch.load(IN, weights_only=False).state_dict(), OUT)',
+  );
+}
+
 /** What a pickle may refer to outside itself. */
 export interface PickleEnvironment {
   /** The class or function `module.name`; undefined if it is not allowed. */
@@ -349,9 +415,28 @@ const MAX_NAME = 1024;
  * @throws FormatError
  */
 export function readPickle(bytes: Uint8Array, environment: PickleEnvironment): CheckpointValue {
-  const value = new Unpickler(bytes, environment).run();
-  checkTree(value);
+  const { value, length } = runPickle(bytes, environment);
+  if (length !== bytes.length) throw corrupt('its pickle does not end where its value ends');
   return value;
+}
+
+/** The same of bytes that go on behind the pickle, which has `length` of them. Throws {@link TooShort} if it has more. */
+export function runPickle(
+  bytes: Uint8Array,
+  environment: PickleEnvironment,
+): { readonly value: CheckpointValue; readonly length: number } {
+  const unpickler = new Unpickler(bytes, environment);
+  const value = plainValue(unpickler.run());
+  checkTree(value);
+  return { value, length: unpickler.position };
+}
+
+/** The bytes end before the pickle does. */
+export class TooShort extends FormatError {
+  constructor() {
+    const { kind, message, remedy } = corrupt('its pickle ends too early');
+    super(kind, message, remedy);
+  }
 }
 
 class Unpickler {
@@ -378,21 +463,23 @@ class Unpickler {
       this.#step(op, start);
     }
     const value = this.#pop();
-    if (this.#stack.length > 0 || this.#marks.length > 0 || this.#at !== this.#bytes.length) {
+    if (this.#stack.length > 0 || this.#marks.length > 0) {
       throw corrupt('its pickle does not end where its value ends');
     }
     return value;
+  }
+
+  /** Behind the last instruction that was run. */
+  get position(): number {
+    return this.#at;
   }
 
   #step(op: number, start: number): void {
     switch (op) {
       case OP.PROTO: {
         const version = this.#uint8();
-        if (version > 2) {
-          throw unsupported(
-            `its pickle has protocol ${version}`,
-            'save it with the default, protocol 2: leave out pickle_protocol',
-          );
+        if (version > 5) {
+          throw unsupported(`its pickle has protocol ${version}`, 'save it with pickle_protocol=2');
         }
         return;
       }
@@ -463,6 +550,114 @@ class Unpickler {
       case OP.LONG_BINGET:
         return this.#get(this.#bytes.readUInt32LE(this.#take(4)));
       default:
+        return this.#stepOfOthers(op, start);
+    }
+  }
+
+  /** Instructions that torch.save itself does not use. */
+  #stepOfOthers(op: number, start: number): void {
+    switch (op) {
+      case READ_OP.POP:
+        if (this.#stack.length === 0 && this.#marks.length > 0) this.#popMark();
+        else this.#pop();
+        return;
+      case READ_OP.POP_MARK:
+        this.#popMark();
+        return;
+      case READ_OP.DUP: {
+        const top = this.#pop();
+        this.#push(top);
+        return this.#push(top);
+      }
+      case READ_OP.FLOAT:
+        return this.#push(this.#number(this.#line(), start));
+      case READ_OP.INT: {
+        const digits = this.#line();
+        return this.#push(digits === '00' ? false : digits === '01' ? true : this.#integer(digits, start));
+      }
+      case READ_OP.LONG:
+        return this.#push(this.#integer(this.#line().replace(/L$/, ''), start));
+      case READ_OP.STRING: {
+        const quoted = /^(['"])(.*)\1$/s.exec(this.#line());
+        if (quoted === null || quoted[2]!.includes('\\'))
+          throw unsupported(`its pickle has text of Python 2 with escapes, at byte ${start}`);
+        return this.#push(quoted[2]!);
+      }
+      case READ_OP.UNICODE: {
+        const text = this.#line();
+        if (text.includes('\\')) throw unsupported(`its pickle has text with escapes, at byte ${start}`);
+        return this.#push(text);
+      }
+      case READ_OP.BINSTRING:
+        return this.#push(this.#latin1(this.#bytes.readUInt32LE(this.#take(4))));
+      case READ_OP.SHORT_BINSTRING:
+        return this.#push(this.#latin1(this.#uint8()));
+      case READ_OP.BINBYTES:
+        return this.#push(this.#raw(this.#bytes.readUInt32LE(this.#take(4))));
+      case READ_OP.SHORT_BINBYTES:
+        return this.#push(this.#raw(this.#uint8()));
+      case READ_OP.BINBYTES8:
+      case READ_OP.BYTEARRAY8:
+        return this.#push(this.#raw(this.#size8()));
+      case READ_OP.SHORT_BINUNICODE:
+        return this.#push(this.#text(this.#uint8()));
+      case READ_OP.BINUNICODE8:
+        return this.#push(this.#text(this.#size8()));
+      case READ_OP.LIST:
+        this.#charge(COST.array);
+        return this.#push(this.#popMark());
+      case READ_OP.DICT: {
+        const items = this.#popMark();
+        this.#charge(COST.map);
+        this.#push(new Map());
+        return this.#setItems(items, start);
+      }
+      case READ_OP.PUT:
+        return this.#put(this.#index(start));
+      case READ_OP.GET:
+        return this.#get(this.#index(start));
+      case READ_OP.MEMOIZE:
+        return this.#put(this.#memo.size);
+      case READ_OP.FRAME:
+        this.#take(8);
+        return;
+      case READ_OP.LONG4:
+        return this.#push(this.#long(this.#longLength(start)));
+      case READ_OP.NEWOBJ: {
+        const args = this.#pop();
+        return this.#instance(this.#pop(), args, start);
+      }
+      case READ_OP.NEWOBJ_EX: {
+        const keywords = this.#pop();
+        const args = this.#pop();
+        if (!(keywords instanceof Map) || keywords.size > 0)
+          throw unsupported(`its pickle makes an object with keywords, at byte ${start}`);
+        return this.#instance(this.#pop(), args, start);
+      }
+      case READ_OP.STACK_GLOBAL: {
+        const name = this.#pop();
+        const module = this.#pop();
+        if (typeof name !== 'string' || typeof module !== 'string' || name.length + module.length > MAX_NAME)
+          throw corrupt(`its pickle names a class without a name, at byte ${start}`);
+        return this.#pushGlobal(module, name);
+      }
+      case READ_OP.EMPTY_SET:
+        this.#charge(COST.call);
+        return this.#push(new OpaqueObject('builtins.set', [[]]));
+      case READ_OP.ADDITEMS: {
+        const items = this.#popMark();
+        const set = this.#stack.at(-1);
+        const list =
+          set instanceof OpaqueObject && set.className === 'builtins.set' ? set.args[0] : undefined;
+        if (!Array.isArray(list)) throw corrupt(`its pickle adds items to no set, at byte ${start}`);
+        this.#charge(COST.item * items.length);
+        for (const item of items) (list as unknown[]).push(item);
+        return;
+      }
+      case READ_OP.FROZENSET:
+        this.#charge(COST.call);
+        return this.#push(new OpaqueObject('builtins.frozenset', [this.#popMark() as CheckpointValue[]]));
+      default:
         throw corrupt(
           `its pickle has the unknown instruction 0x${op.toString(16).padStart(2, '0')} at byte ${start}`,
         );
@@ -471,33 +666,51 @@ class Unpickler {
 
   #global(): void {
     const module = this.#line();
-    const name = this.#line();
-    const found = this.#environment.global(module, name);
-    if (found === undefined) {
-      throw unsupported(
-        `it holds an object of the Python class or function ${module}.${name}, which is not read here ` +
-          '(no code of a checkpoint is ever run)',
-        'save tensors and plain values only: in Python, ' +
-          'torch.save(model.state_dict(), FILE) instead of torch.save(model, FILE)',
-      );
-    }
-    this.#push(found);
+    this.#pushGlobal(module, this.#line());
+  }
+
+  #pushGlobal(module: string, name: string): void {
+    this.#charge(COST.call);
+    this.#push(this.#environment.global(module, name) ?? new Global(`${module}.${name}`));
+  }
+
+  /** An object made without a call of its class's code: that of a class in the table is what the table says. */
+  #instance(type: unknown, args: unknown, start: number): void {
+    if (!(type instanceof Global) || !(args instanceof Tuple))
+      throw corrupt(`its pickle makes an object of no class at byte ${start}`);
+    this.#charge(COST.call);
+    this.#push(type.call === undefined ? new OpaqueObject(type.name, args.map(plainValue)) : type.call(args));
   }
 
   #reduce(start: number): void {
     const args = this.#pop();
     const called = this.#pop();
-    if (!(called instanceof Global) || called.call === undefined || !(args instanceof Tuple)) {
+    if (!(called instanceof Global) || !(args instanceof Tuple)) {
       throw corrupt(`its pickle calls what cannot be called at byte ${start}`);
+    }
+    if (called.call === undefined) {
+      throw unsupported(
+        `it calls the Python class or function ${called.name}, which is not read here ` +
+          '(no code of a checkpoint is ever run)',
+        'save tensors and plain values only: in Python, ' +
+          'torch.save(model.state_dict(), FILE) instead of torch.save(model, FILE)',
+      );
     }
     this.#charge(COST.call);
     this.#push(called.call(args));
   }
 
-  /** Sets the attributes of an object; of those that are read, only an OrderedDict has some. */
+  /** Sets the attributes of an object. */
   #build(): void {
     const state = this.#pop();
     const target = this.#stack.at(-1);
+    const take = typeof target === 'object' && target !== null ? builders.get(target) : undefined;
+    if (take !== undefined) return take(state);
+    if (target instanceof OpaqueObject) {
+      refuseModule(target.className, state);
+      target.state = plainValue(state) as CheckpointValue;
+      return;
+    }
     if (!(target instanceof OrderedDict) || !(state instanceof Map)) {
       throw corrupt('its pickle sets attributes of something that has none');
     }
@@ -513,7 +726,7 @@ class Unpickler {
     if (!Array.isArray(list) || list instanceof Tuple)
       throw corrupt(`its pickle appends to no list at byte ${start}`);
     this.#charge(COST.item * items.length);
-    for (const item of items) list.push(item);
+    for (const item of items) list.push(plainValue(item));
   }
 
   #setItems(items: readonly unknown[], start: number): void {
@@ -527,7 +740,7 @@ class Unpickler {
       if (typeof key === 'object' && key !== null) {
         throw unsupported('it has a dict whose keys are not strings or numbers', 'save it with such keys');
       }
-      dict.set(key as CheckpointKey, items[i + 1]);
+      dict.set(key as CheckpointKey, plainValue(items[i + 1]));
     }
   }
 
@@ -590,9 +803,58 @@ class Unpickler {
     return decode(this.#bytes.subarray(at, at + count));
   }
 
+  /** Text of Python 2: UTF-8 if it can be that, else bytes as Latin-1. */
+  #latin1(count: number): string {
+    const at = this.#take(count);
+    this.#charge(COST.string + 2 * count);
+    const bytes = this.#bytes.subarray(at, at + count);
+    const text = bytes.toString('utf8');
+    return Buffer.from(text).equals(bytes) ? text : bytes.toString('latin1');
+  }
+
+  #raw(count: number): Uint8Array {
+    const at = this.#take(count);
+    this.#charge(COST.array + count);
+    return new Uint8Array(this.#bytes.subarray(at, at + count));
+  }
+
+  #size8(): number {
+    const size = this.#bytes.readBigUInt64LE(this.#take(8));
+    if (size > BigInt(this.#bytes.length)) throw new TooShort();
+    return Number(size);
+  }
+
+  #longLength(start: number): number {
+    const length = this.#bytes.readInt32LE(this.#take(4));
+    if (length < 0 || length > MAX_NAME) throw unsupported(`its pickle has a huge integer at byte ${start}`);
+    return length;
+  }
+
+  #number(text: string, start: number): number {
+    const value = Number(text.replace(/^(-?)inf$/, '$1Infinity'));
+    if (text === '' || (Number.isNaN(value) && text !== 'nan'))
+      throw corrupt(`its pickle has no number at byte ${start}`);
+    return value;
+  }
+
+  #integer(digits: string, start: number): number | bigint {
+    if (!/^-?\d+$/.test(digits)) throw corrupt(`its pickle has no integer at byte ${start}`);
+    const value = BigInt(digits);
+    return Number.isSafeInteger(Number(value)) ? Number(value) : value;
+  }
+
+  #index(start: number): number {
+    const digits = this.#line();
+    if (!/^\d{1,9}$/.test(digits)) throw corrupt(`its pickle has no place of its memo at byte ${start}`);
+    return Number(digits);
+  }
+
   #line(): string {
     const end = this.#bytes.subarray(this.#at, this.#at + MAX_NAME).indexOf(10);
-    if (end < 0) throw corrupt('its pickle names a class without end');
+    if (end < 0) {
+      if (this.#at + MAX_NAME > this.#bytes.length) throw new TooShort();
+      throw corrupt('its pickle names a class without end');
+    }
     const at = this.#take(end + 1);
     return decode(this.#bytes.subarray(at, at + end));
   }
@@ -604,7 +866,7 @@ class Unpickler {
   /** Moves on by `count` bytes and returns where they start. */
   #take(count: number): number {
     const at = this.#at;
-    if (at + count > this.#bytes.length) throw corrupt('its pickle ends too early');
+    if (at + count > this.#bytes.length) throw new TooShort();
     this.#at += count;
     return at;
   }
@@ -629,6 +891,9 @@ function decode(bytes: Uint8Array): string {
   }
 }
 
+const isLeaf = (value: object): boolean =>
+  isTensorData(value) || value instanceof StoredTensor || value instanceof Uint8Array;
+
 /** A tree may count this many values when what is shared is counted each time. */
 const MAX_VALUES = 10_000_000;
 
@@ -639,23 +904,26 @@ const MAX_VALUES = 10_000_000;
 function checkTree(root: unknown): asserts root is CheckpointValue {
   const known = new Map<object, { depth: number; values: number } | 'open'>();
   const measure = (value: unknown, level: number): { depth: number; values: number } => {
-    if (value instanceof Global) throw unsupported(`it holds the Python object ${value.name} as a value`);
-    if (typeof value !== 'object' || value === null || isTensorData(value)) return { depth: 0, values: 1 };
+    if (typeof value !== 'object' || value === null || isLeaf(value)) return { depth: 0, values: 1 };
     const seen = known.get(value);
     if (seen === 'open') throw unsupported('it holds a value that contains itself');
     if (seen !== undefined) return seen;
     if (level > MAX_DEPTH) throw unsupported(`its values are nested more than ${MAX_DEPTH} deep`);
-    if (!Array.isArray(value) && !(value instanceof Map)) {
+    if (!Array.isArray(value) && !(value instanceof Map) && !(value instanceof OpaqueObject)) {
       throw unsupported(`it holds ${show(value)} as a value`);
     }
     known.set(value, 'open');
+    // A class among a tuple's items, where it may also have been part of a storage's name.
+    if (Array.isArray(value)) value.forEach((item, i) => (value[i] = plainValue(item)));
     const result = { depth: 0, values: 1 };
     const add = (child: unknown): void => {
       const { depth, values } = measure(child, level + 1);
       result.depth = Math.max(result.depth, depth + 1);
       result.values += values;
     };
-    for (const child of value.values() as Iterable<unknown>) add(child);
+    const children: Iterable<unknown> =
+      value instanceof OpaqueObject ? [...value.args, value.state ?? null] : value.values();
+    for (const child of children) add(child);
     if (value instanceof OrderedDict) for (const child of value.attributes.values()) add(child);
     // The level is that of the first way to a shared value; another way to it may be longer.
     if (level + result.depth > MAX_DEPTH)

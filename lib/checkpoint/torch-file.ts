@@ -1,18 +1,33 @@
 /**
- * Checkpoints in PyTorch's zip format (1.6 and later): a pickle that describes the values, and a record of raw
- * bytes for each storage. Source: torch/serialization.py and caffe2/serialize/inline_container.cc.
+ * Checkpoints of torch.save. Today's zip format (1.6 and later) is a pickle that describes the values, and a record of raw
+ * bytes for each storage; torch-legacy has the format before. Source: torch/serialization.py and caffe2/serialize/inline_container.cc.
  */
 
-import { open } from 'node:fs/promises';
+import { open, type FileHandle } from 'node:fs/promises';
 import { crc32 } from 'node:zlib';
 import { CortorchError } from '../errors.js';
 import { writeFileAtomic } from '../files.js';
+import type { CheckpointFile, CheckpointFormat, StoredValue } from './checkpoint-file.js';
 import { corrupt, FormatError, unsupported } from './format-error.js';
-import { contiguousStrides, readPickle, writePickle, type StorageName } from './pickle.js';
-import { DTYPES, elementCount, type TensorData } from './tensor-data.js';
-import { storageReference, torchGlobals, type StorageReference, type TensorView } from './torch-globals.js';
-import type { CheckpointValue } from './value.js';
-import { ALIGNMENT, ZipReader, ZipWriter } from './zip.js';
+import { readPickle, writePickle, type PickleEnvironment, type StorageName } from './pickle.js';
+import {
+  isContiguous,
+  MAX_COPIES,
+  readView,
+  requireBytes,
+  swapped,
+  tooManyCopies,
+  viewBytes,
+  viewSize,
+  type StorageSource,
+  type TensorView,
+} from './storages.js';
+import { StoredTensor } from './stored-tensor.js';
+import { DTYPES, isTensorData, type TensorData } from './tensor-data.js';
+import { storageReference, torchGlobals } from './torch-globals.js';
+import { isLegacy, openLegacy } from './torch-legacy.js';
+import { OpaqueObject, OrderedDict, type CheckpointValue } from './value.js';
+import { ALIGNMENT, readInto, ZipReader, ZipWriter, type ZipEntry } from './zip.js';
 
 // Storages are written as they lie in memory; the archive's byteorder record says that this is little-endian.
 // Every processor that libtorch supports here is.
@@ -41,7 +56,7 @@ export async function saveTorchFile(path: string, value: CheckpointValue | objec
 }
 
 /**
- * Reads a checkpoint of torch.save or {@link saveTorchFile}.
+ * Reads a checkpoint of torch.save, in today's format or that before PyTorch 1.6, or of {@link saveTorchFile}.
  *
  * @returns the values as {@link CheckpointValue} says; tensors that share a storage in Python and are contiguous
  *   share their bytes here
@@ -50,18 +65,58 @@ export async function saveTorchFile(path: string, value: CheckpointValue | objec
  *   pickled model; ERR_READ_FAILED if the system cannot read it
  */
 export async function loadTorchFile(path: string): Promise<CheckpointValue> {
+  let file: FileHandle | undefined;
   try {
-    const file = await open(path, 'r');
-    try {
-      const found = await file.stat();
-      if (!found.isFile()) throw unsupported('it is not a regular file', 'name a checkpoint file');
-      const head = (await file.read(Buffer.alloc(64), 0, 64, 0)).buffer.subarray(0, Math.min(64, found.size));
-      checkHead(head);
-      return await readArchive(await ZipReader.open(file, found.size), found.size);
-    } finally {
-      await file.close();
+    file = await open(path, 'r');
+    const archive = await openArchive(file);
+    // The pickle is run first, with tensors whose bytes are missing; then storage after storage is read.
+    const pending: { view: TensorView; tensor: { -readonly [K in keyof TensorData]: TensorData[K] } }[] = [];
+    const value = archive.parse((view) => {
+      const tensor = { dtype: view.dtype, shape: [...view.shape], data: new Uint8Array(0) };
+      pending.push({ view, tensor });
+      return tensor;
+    });
+    const storages = new Map<string, Uint8Array>();
+    let copies = archive.fileBytes + MAX_COPIES;
+    for (const { view, tensor } of pending) {
+      const { storage } = view;
+      const bytes = storages.get(storage.key) ?? (await archive.bytes(storage, 0, storage.bytes));
+      storages.set(storage.key, bytes);
+      if (!isContiguous(view) || archive.bigEndian) copies -= viewSize(view);
+      if (copies < 0) throw tooManyCopies();
+      const elements = viewBytes(view, bytes.subarray(storage.start * storage.elementBytes));
+      tensor.data = archive.bigEndian ? swapped(elements, view.dtype) : elements;
     }
+    return value as CheckpointValue;
   } catch (error) {
+    throw readFailure(path, error);
+  } finally {
+    await file?.close();
+  }
+}
+
+/** The same with tensors that are read one by one, of which the file must stay open. */
+export async function openTorchFile(path: string): Promise<CheckpointFile> {
+  let file: FileHandle | undefined;
+  try {
+    file = await open(path, 'r');
+    const archive = await openArchive(file);
+    const value = archive.parse(
+      (view) =>
+        new StoredTensor(view.dtype, [...view.shape], archive.identity(view.storage.key), async () => {
+          try {
+            return { dtype: view.dtype, shape: view.shape, data: await readView(archive, view) };
+          } catch (error) {
+            throw readFailure(path, error);
+          }
+        }),
+    );
+    const opened = file;
+    const close = (): Promise<void> => opened.close();
+    const { format } = archive;
+    return { path, format, value: value as StoredValue, metadata: {}, close, [Symbol.asyncDispose]: close };
+  } catch (error) {
+    await file?.close();
     throw readFailure(path, error);
   }
 }
@@ -115,10 +170,48 @@ function serializationId(zip: ZipWriter): string {
 
 // ---------------------------------------------------------------------------------------------- reading
 
-/** Copies of tensors that are not contiguous may take this much memory beyond the file's size. */
-const MAX_COPIES = 32 * 2 ** 20;
+/** A file of torch.save, whichever its format. */
+interface TorchArchive extends StorageSource {
+  readonly format: Exclude<CheckpointFormat, 'safetensors'>;
+  /** The values, with what `tensor` makes of the views. Throws FormatError. */
+  parse(tensor: (view: TensorView) => TensorData | StoredTensor): unknown;
+  /** One object for each storage. */
+  identity(key: string): object;
+}
 
-async function readArchive(zip: ZipReader, fileBytes: number): Promise<CheckpointValue> {
+async function openArchive(file: FileHandle): Promise<TorchArchive> {
+  const found = await file.stat();
+  if (!found.isFile()) throw unsupported('it is not a regular file', 'name a checkpoint file');
+  const head = Buffer.alloc(Math.min(64, found.size));
+  await readInto(file, head, 0);
+  const identities = new Map<string, object>();
+  const identity = (key: string): object => {
+    const known = identities.get(key) ?? {};
+    identities.set(key, known);
+    return known;
+  };
+  if (isLegacy(head)) {
+    const legacy = await openLegacy(file, found.size);
+    return {
+      ...{ format: 'torch-legacy', identity, fileBytes: found.size, bigEndian: legacy.bigEndian },
+      bytes: (storage, start, length) => legacy.bytes(storage, start, length),
+      parse: (tensor) => readPickle(legacy.pickle, environmentOf(tensor)),
+    };
+  }
+  checkHead(head);
+  return openZip(await ZipReader.open(file, found.size), found.size, identity);
+}
+
+const environmentOf = (tensor: (view: TensorView) => TensorData | StoredTensor): PickleEnvironment => {
+  const globals = torchGlobals(tensor);
+  return { global: (module, name) => globals.get(`${module}.${name}`), persistent: storageReference };
+};
+
+async function openZip(
+  zip: ZipReader,
+  fileBytes: number,
+  identity: (key: string) => object,
+): Promise<TorchArchive> {
   const pickleName = [...zip.entries.keys()].find((name) => /^[^/]*\/data\.pkl$/.test(name));
   if (pickleName === undefined) {
     throw unsupported(
@@ -127,103 +220,52 @@ async function readArchive(zip: ZipReader, fileBytes: number): Promise<Checkpoin
     );
   }
   const folder = pickleName.slice(0, -'data.pkl'.length);
-  if (zip.entries.has(`${folder}constants.pkl`)) {
-    throw unsupported(
-      'it is a TorchScript archive',
-      'save its parameters: in Python, torch.save(torch.jit.load(IN).state_dict(), OUT)',
-    );
-  }
-  const record = async (name: string): Promise<Uint8Array> => {
+  const entryOf = (name: string): ZipEntry => {
     const entry = zip.entries.get(folder + name);
     if (entry === undefined) throw corrupt(`its record ${name} is missing`);
-    return zip.read(entry);
+    return entry;
   };
+  let bigEndian = false;
   if (zip.entries.has(`${folder}byteorder`)) {
-    const order = Buffer.from(await record('byteorder')).toString();
-    if (order !== 'little') {
-      throw unsupported(
-        `its byte order is ${JSON.stringify(order.slice(0, 20))}`,
-        'save it on a little-endian machine',
-      );
-    }
+    const order = Buffer.from(await zip.read(entryOf('byteorder'))).toString();
+    if (order !== 'little' && order !== 'big')
+      throw corrupt(`its byte order is ${JSON.stringify(order.slice(0, 20))}`);
+    bigEndian = order === 'big';
   }
-
-  // The pickle is run first, with tensors whose bytes are missing; then storage after storage is read.
-  const pending: { view: TensorView; tensor: { -readonly [K in keyof TensorData]: TensorData[K] } }[] = [];
-  const globals = torchGlobals((view) => {
-    const tensor = { dtype: view.dtype, shape: [...view.shape], data: new Uint8Array(0) };
-    pending.push({ view, tensor });
-    return tensor;
-  });
-  const value = readPickle(await record('data.pkl'), {
-    global: (module, name) => globals.get(`${module}.${name}`),
-    persistent: storageReference,
-  });
-
-  const contents = new Map<string, { storage: StorageReference; bytes: Uint8Array }>();
-  let copies = fileBytes + MAX_COPIES;
-  for (const { view, tensor } of pending) {
-    const { storage } = view;
-    let content = contents.get(storage.key);
-    if (content === undefined) {
-      content = { storage, bytes: await record(`data/${storage.key}`) };
-      contents.set(storage.key, content);
-    }
-    if (content.bytes.length !== storage.bytes) {
-      throw corrupt(
-        `its storage ${storage.key} has ${content.bytes.length} bytes, but its pickle says ${storage.bytes}`,
-      );
-    }
-    if (!isContiguous(view)) copies -= elementCount(view.shape) * DTYPES[view.dtype].bytes;
-    if (copies < 0) {
-      throw unsupported(
-        'it has expanded tensors that take far more memory than the file',
-        'save them with .clone()',
-      );
-    }
-    tensor.data = viewBytes(view, content.bytes);
-  }
-  return value;
-}
-
-function isContiguous({ shape, strides }: TensorView): boolean {
-  const contiguous = contiguousStrides(shape);
-  return shape.includes(0) || shape.every((size, i) => size === 1 || strides[i] === contiguous[i]);
-}
-
-/** The elements of a view, contiguous: the storage's own memory where they lie so there, else a copy. */
-function viewBytes(view: TensorView, storage: Uint8Array): Uint8Array {
-  const bytes = DTYPES[view.dtype].bytes;
-  const length = elementCount(view.shape) * bytes;
-  if (isContiguous(view)) {
-    const start = length === 0 ? 0 : view.offset * bytes;
-    return storage.subarray(start, start + length);
-  }
-  // Elements of more than four bytes are copied as several words, a further dimension.
-  const words = Math.max(1, bytes / 4);
-  const word = bytes / words;
-  const WordArray: new (
-    buffer: ArrayBufferLike,
-    at?: number,
-    length?: number,
-  ) => Uint32Array | Uint16Array | Uint8Array =
-    word === 4 ? Uint32Array : word === 2 ? Uint16Array : Uint8Array;
-  const source = new WordArray(storage.buffer, storage.byteOffset, Math.floor(storage.length / word));
-  const target = new WordArray(new ArrayBuffer(length));
-  const shape = [...view.shape, words];
-  const strides = [...view.strides.map((stride) => stride * words), 1];
-  const last = shape.length - 1;
-  let written = 0;
-  const copy = (dimension: number, from: number): void => {
-    const size = shape[dimension]!;
-    const stride = strides[dimension]!;
-    for (let i = 0; i < size; i++) {
-      if (dimension === last) target[written++] = source[from + i]!;
-      else copy(dimension + 1, from + i * stride);
-    }
+  const pickle = await zip.read(entryOf('data.pkl'));
+  const script = zip.entries.has(`${folder}constants.pkl`);
+  return {
+    format: script ? 'torchscript' : 'torch-zip',
+    ...{ fileBytes, bigEndian, identity },
+    bytes: (storage, start, length) => {
+      const entry = entryOf(`data/${storage.key}`);
+      requireBytes(storage, entry.size);
+      return zip.readPart(entry, start, length);
+    },
+    parse: (tensor) => {
+      const value = readPickle(pickle, environmentOf(tensor));
+      return script ? scriptParameters(value) : value;
+    },
   };
-  copy(0, view.offset * words);
-  return new Uint8Array(target.buffer);
+}
+
+/** The tensors of a TorchScript module by the paths of their attributes, as its state_dict has them. */
+function scriptParameters(root: CheckpointValue): OrderedDict {
+  const parameters = new OrderedDict();
+  const walk = (value: unknown, path: string): void => {
+    if (isTensorData(value) || value instanceof StoredTensor) {
+      parameters.set(path, value as TensorData);
+      return;
+    }
+    const within = (key: unknown): string => (path === '' ? String(key) : `${path}.${String(key)}`);
+    if (value instanceof OpaqueObject) {
+      if (value.state !== undefined) walk(value.state, path);
+      else value.args.forEach((item, i) => walk(item, within(i)));
+    } else if (Array.isArray(value)) value.forEach((item, i) => walk(item, within(i)));
+    else if (value instanceof Map) for (const [key, item] of value) walk(item, within(key));
+  };
+  walk(root, '');
+  return parameters;
 }
 
 /** Tells files that are no zip archive apart, since the remedies differ. */
@@ -231,13 +273,6 @@ function checkHead(head: Buffer): void {
   const text = head.toString('latin1');
   if (text.startsWith('PK\x03\x04')) return;
   if (head.length === 0) throw corrupt('it is empty');
-  // The pickled number 0x1950a86a20f9469cfc6c, with which torch.save began before 1.6.
-  if (/^\x80.\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19/s.test(text)) {
-    throw unsupported(
-      'it is in the format of PyTorch before 1.6',
-      'write it anew: in Python, torch.save(torch.load(IN), OUT)',
-    );
-  }
   if (head[0] === 0x80) throw unsupported('it is a plain pickle', 'write it with torch.save');
   if (head[8] === 0x7b && head.length > 8 && head.readBigUInt64LE(0) < 100_000_000n) {
     throw unsupported('it looks like a safetensors file', 'write it with torch.save');

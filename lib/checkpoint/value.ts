@@ -15,7 +15,9 @@ import { isTensorData, type TensorData } from './tensor-data.js';
  * | tuple, torch.Size | {@link Tuple} | {@link Tuple} |
  * | dict | Map | Map, plain object |
  * | OrderedDict | {@link OrderedDict} | {@link OrderedDict} |
- * | Tensor, Parameter | {@link TensorData} | {@link TensorData} |
+ * | Tensor, Parameter, numpy's array | {@link TensorData} | {@link TensorData} |
+ * | bytes | Uint8Array | not written |
+ * | object of another class, set, complex, … | {@link OpaqueObject} | not written |
  */
 export type CheckpointValue =
   | null
@@ -25,6 +27,8 @@ export type CheckpointValue =
   | string
   | PyFloat
   | TensorData
+  | Uint8Array
+  | OpaqueObject
   | CheckpointArray
   | CheckpointMap
   | CheckpointObject;
@@ -60,6 +64,24 @@ export class PyFloat {
   }
 }
 
+/**
+ * A Python object that means nothing here: its class, what it was made from and its attributes, as plain values. None of its
+ * code is run.
+ */
+export class OpaqueObject {
+  /** Module and name of the class, such as `argparse.Namespace`. */
+  readonly className: string;
+  readonly args: readonly CheckpointValue[];
+  /** What pickle set on it, as a rule a dict of its attributes; undefined if nothing. */
+  state: CheckpointValue | undefined;
+
+  constructor(className: string, args: readonly CheckpointValue[] = [], state?: CheckpointValue) {
+    this.className = className;
+    this.args = args;
+    this.state = state;
+  }
+}
+
 /** An array that Python sees as a tuple: `Tuple.of(0.9, 0.999)`. */
 export class Tuple<T extends CheckpointValue = CheckpointValue> extends Array<T> {
   /** What map, filter and slice return is an ordinary array. */
@@ -91,6 +113,8 @@ export function toPlain(value: CheckpointValue, path = 'value'): unknown {
   if (typeof value !== 'object' || value === null) return value;
   if (value instanceof PyFloat) return value.value;
   if (isTensorData(value)) throw refuse('a tensor');
+  if (value instanceof OpaqueObject) throw refuse(`an object of the Python class ${value.className}`);
+  if (value instanceof Uint8Array) throw refuse('bytes');
   if (Array.isArray(value)) return value.map((item: CheckpointValue, i) => toPlain(item, `${path}[${i}]`));
   const entries = value instanceof Map ? [...value] : Object.entries(value);
   const plain: Record<string, unknown> = {};

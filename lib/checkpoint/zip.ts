@@ -225,8 +225,34 @@ export class ZipReader {
     return new ZipReader(file, parseDirectory(bytes, directory.count, directory.start));
   }
 
-  /** The content of an entry, in memory of its own. */
+  /** The content of an entry, in memory of its own; its checksum is compared. */
   async read(entry: ZipEntry): Promise<Uint8Array> {
+    const start = await this.#dataStart(entry);
+    requireHoldable(entry.name, entry.size);
+    const data = new Uint8Array(entry.size);
+    let crc = 0;
+    for (let at = 0; at < data.length; at += PIECE_BYTES) {
+      const piece = data.subarray(at, Math.min(data.length, at + PIECE_BYTES));
+      await readInto(this.#file, piece, start + at);
+      crc = crc32(piece, crc);
+    }
+    if (entry.crc32 !== 0 && crc !== entry.crc32) throw corrupt(`the checksum of ${entry.name} is wrong`);
+    return data;
+  }
+
+  /** A part of an entry. The checksum, which is of the whole, is only compared if that is what is read. */
+  async readPart(entry: ZipEntry, from: number, length: number): Promise<Uint8Array> {
+    if (from === 0 && length === entry.size) return this.read(entry);
+    if (from + length > entry.size) throw corrupt(`the entry ${entry.name} is too short`);
+    const start = await this.#dataStart(entry);
+    requireHoldable(entry.name, length);
+    const data = new Uint8Array(length);
+    await readInto(this.#file, data, start + from);
+    return data;
+  }
+
+  /** Where an entry's data lie, once its local header has been compared with the directory. */
+  async #dataStart(entry: ZipEntry): Promise<number> {
     if (entry.method !== 0)
       throw unsupported(`the entry ${entry.name} is compressed, which torch.save never does`);
     const name = Buffer.from(entry.name);
@@ -240,22 +266,16 @@ export class ZipReader {
     }
     const dataStart = entry.offset + header.length + header.readUInt16LE(28);
     if (dataStart + entry.size > entry.limit) throw corrupt(`the entry ${entry.name} overlaps the next one`);
-    if (entry.size > constants.MAX_LENGTH) {
-      throw unsupported(
-        `the entry ${entry.name} has ${entry.size} bytes, more than this version of Node can hold`,
-        'use a newer Node.js',
-      );
-    }
-    const data = new Uint8Array(entry.size);
-    let crc = 0;
-    for (let at = 0; at < data.length; at += PIECE_BYTES) {
-      const piece = data.subarray(at, Math.min(data.length, at + PIECE_BYTES));
-      await readInto(this.#file, piece, dataStart + at);
-      crc = crc32(piece, crc);
-    }
-    if (entry.crc32 !== 0 && crc !== entry.crc32) throw corrupt(`the checksum of ${entry.name} is wrong`);
-    return data;
+    return dataStart;
   }
+}
+
+function requireHoldable(name: string, bytes: number): void {
+  if (bytes <= constants.MAX_LENGTH) return;
+  throw unsupported(
+    `${name} has ${bytes} bytes, more than this version of Node can hold`,
+    'use a newer Node.js',
+  );
 }
 
 interface Directory {
