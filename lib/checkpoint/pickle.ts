@@ -382,14 +382,8 @@ export const plainValue = (value: unknown): CheckpointValue =>
   value instanceof Global ? new OpaqueObject(value.name) : (value as CheckpointValue);
 
 /** A pickled nn.Module is code and data in one; which of its attributes are parameters is its class's affair. */
-function refuseModule(className: string, state: unknown): void {
-  if (!(state instanceof Map) || !state.has('_parameters') || !state.has('_modules')) return;
-  throw unsupported(
-    `it is a whole pickled model, of the class ${className}, and not its parameters`,
-    'save those: in Python, where the class is at hand, ' +
-      'torch.save(torch.load(IN, weights_only=False).state_dict(), OUT)',
-  );
-}
+const isModule = (state: unknown): boolean =>
+  state instanceof Map && state.has('_parameters') && state.has('_modules');
 
 /** What a pickle may refer to outside itself. */
 export interface PickleEnvironment {
@@ -448,6 +442,8 @@ class Unpickler {
   /** The stacks below each MARK. */
   readonly #marks: unknown[][] = [];
   readonly #memo = new Map<number, unknown>();
+  /** The class of the model that is pickled here, the outermost one, which is complete last. */
+  #module: string | undefined;
 
   constructor(bytes: Uint8Array, environment: PickleEnvironment) {
     this.#bytes = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
@@ -461,6 +457,13 @@ class Unpickler {
       const op = this.#uint8();
       if (op === OP.STOP) break;
       this.#step(op, start);
+    }
+    if (this.#module !== undefined) {
+      throw unsupported(
+        `it is a whole pickled model, of the class ${this.#module}, and not its parameters`,
+        'save those: in Python, where the class is at hand, ' +
+          'torch.save(torch.load(IN, weights_only=False).state_dict(), OUT)',
+      );
     }
     const value = this.#pop();
     if (this.#stack.length > 0 || this.#marks.length > 0) {
@@ -707,7 +710,7 @@ class Unpickler {
     const take = typeof target === 'object' && target !== null ? builders.get(target) : undefined;
     if (take !== undefined) return take(state);
     if (target instanceof OpaqueObject) {
-      refuseModule(target.className, state);
+      if (isModule(state)) this.#module = target.className;
       target.state = plainValue(state) as CheckpointValue;
       return;
     }

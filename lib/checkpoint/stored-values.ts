@@ -2,8 +2,8 @@
 
 import { CortorchError } from '../errors.js';
 import { StoredTensor, type StoredValue } from './checkpoint-file.js';
-import type { TensorData } from './tensor-data.js';
-import { OrderedDict, PyFloat, Tuple, type CheckpointValue } from './value.js';
+import { isTensorData, type TensorData } from './tensor-data.js';
+import { OpaqueObject, OrderedDict, PyFloat, Tuple, type CheckpointValue } from './value.js';
 
 /** Values that lie in several places are visited in each: a small file can so describe a huge tree. */
 const MAX_VISITS = 1_000_000;
@@ -37,7 +37,8 @@ function* walkTensors(
   walk: Walk,
 ): Generator<[string, StoredTensor]> {
   walk.visit(depth);
-  if (value instanceof StoredTensor) yield [path, value];
+  const tensor = tensorOf(value);
+  if (tensor !== undefined) yield [path, tensor];
   else {
     for (const [key, item] of childrenOf(value) ?? []) {
       yield* walkTensors(item, depth === 0 ? String(key) : `${path}.${String(key)}`, depth + 1, walk);
@@ -45,25 +46,29 @@ function* walkTensors(
   }
 }
 
-/** Items of a list or a dict; undefined for what has none. */
+/** A tensor of the file, or an array of numpy, whose bytes are in the pickle and so in memory. */
+function tensorOf(value: StoredValue): StoredTensor | undefined {
+  if (value instanceof StoredTensor) return value;
+  if (!isTensorData(value)) return undefined;
+  return new StoredTensor(value.dtype, value.shape, value, () => Promise.resolve(value));
+}
+
+/** Items of a list or a dict, and what a record holds; undefined for what has none. */
 export function childrenOf(value: StoredValue): [key: unknown, item: StoredValue][] | undefined {
   if (Array.isArray(value)) return [...(value as readonly StoredValue[]).entries()];
   if (value instanceof Map) return [...(value as ReadonlyMap<unknown, StoredValue>)];
-  if (isOpaque(value)) return undefined;
+  if (value instanceof OpaqueObject) {
+    const { args, state } = value;
+    const attributes = state === undefined ? [] : (childrenOf(state as StoredValue) ?? [['state', state]]);
+    return [...args.entries(), ...attributes] as [unknown, StoredValue][];
+  }
+  if (value instanceof PyFloat || value instanceof Uint8Array) return undefined;
   return typeof value === 'object' && value !== null ? Object.entries(value) : undefined;
 }
 
-/** Instances of classes stand for what is no plain data. */
-function isOpaque(value: unknown): value is object {
-  if (typeof value !== 'object' || value === null) return false;
-  if (Array.isArray(value) || value instanceof Map) return false;
-  const prototype: unknown = Object.getPrototypeOf(value);
-  return prototype !== Object.prototype && prototype !== null;
-}
-
 /**
- * The values that are not tensors, for JSON: dicts as objects, bigints and numbers that JSON lacks as text, what is
- * no plain data by its name. Tensors are left out of dicts, with the dicts that held nothing else; in lists, null
+ * The values that are not tensors, for JSON: dicts as objects, bigints and numbers that JSON lacks as text, records as
+ * objects with the class's name, bytes by their number. Tensors are left out of dicts, with the dicts that held nothing else; in lists, null
  * keeps their place.
  *
  * @returns undefined if there is nothing but tensors
@@ -75,18 +80,16 @@ export function withoutTensors(value: StoredValue): unknown {
 
 function plain(value: StoredValue, depth: number, walk: Walk): unknown {
   walk.visit(depth);
-  if (value instanceof StoredTensor) return undefined;
+  if (tensorOf(value) !== undefined) return undefined;
+  if (value instanceof Uint8Array) return `${value.length} bytes`;
   if (typeof value === 'bigint') return String(value);
   if (value instanceof PyFloat) return plain(value.value, depth, walk);
   if (typeof value === 'number') return Number.isFinite(value) ? value : String(value);
-  if (isOpaque(value)) {
-    const { name } = value as { name?: unknown };
-    return typeof name === 'string' ? name : value.constructor.name;
-  }
   const children = childrenOf(value);
   if (children === undefined) return value;
   const items = children.map(([key, item]) => [String(key), plain(item, depth + 1, walk)] as const);
   const kept = items.filter(([, item]) => item !== undefined);
+  if (value instanceof OpaqueObject) return { class: value.className, ...Object.fromEntries(kept) };
   if (items.length > 0 && kept.length === 0) return undefined;
   if (Array.isArray(value)) return items.map(([, item]) => item ?? null);
   return Object.fromEntries(kept);
@@ -103,7 +106,8 @@ export async function readAll(value: StoredValue): Promise<CheckpointValue> {
       done.set(item, tensor);
       return tensor as CheckpointValue;
     }
-    const children = childrenOf(item);
+    if (isTensorData(item)) return item;
+    const children = item instanceof OpaqueObject ? undefined : childrenOf(item);
     if (children === undefined) return item as CheckpointValue;
     const items: [unknown, CheckpointValue][] = [];
     for (const [key, child] of children) items.push([key, await read(child, depth + 1)]);

@@ -99,6 +99,9 @@ const ARRAYS = {
   uint32: Uint32Array,
   uint64: BigUint64Array,
   bool: Uint8Array,
+  qint8: Int8Array,
+  quint8: Uint8Array,
+  qint32: Int32Array,
 } as const;
 
 /**
