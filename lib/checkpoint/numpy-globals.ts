@@ -4,7 +4,7 @@ import { corrupt, unsupported } from './format-error.js';
 import { contiguousStrides, Global, takesState } from './pickle.js';
 import { swapped, viewBytes } from './storages.js';
 import { DTYPES, elementCount, typedArrayOf, type DType, type TensorData } from './tensor-data.js';
-import { OpaqueObject, PyFloat, Tuple } from './value.js';
+import { OpaqueObject, Tuple } from './value.js';
 
 /** numpy's codes, and the name of the element type. */
 const CODES: Readonly<Record<string, DType>> = {
@@ -76,7 +76,7 @@ function scalar(type: unknown, bytes: unknown): unknown {
   const value = typedArrayOf(tensor)[0]!;
   if (dtype === 'bool') return value !== 0;
   if (typeof value === 'bigint') return Number.isSafeInteger(Number(value)) ? Number(value) : value;
-  return dtype.startsWith('float') && Number.isSafeInteger(value) ? new PyFloat(value) : value;
+  return value;
 }
 
 /** (version, shape, dtype, whether the first dimension is the fastest, bytes) */

@@ -115,7 +115,11 @@ export async function readAll(value: StoredValue): Promise<CheckpointValue> {
       const values = items.map(([, child]) => child);
       return item instanceof Tuple ? Tuple.from(values) : values;
     }
-    if (item instanceof OrderedDict) return new OrderedDict(items as never);
+    if (item instanceof OrderedDict) {
+      const dict = new OrderedDict(items as never);
+      for (const [name, attribute] of item.attributes) dict.attributes.set(name, attribute);
+      return dict;
+    }
     return new Map(items as never) as CheckpointValue;
   };
   return read(value, 0);
