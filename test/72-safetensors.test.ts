@@ -20,7 +20,7 @@ function file(header: string | Buffer, data = 0): Buffer {
 async function read(bytes: Buffer): Promise<unknown> {
   fs.writeFileSync(at('x.safetensors'), bytes);
   await using open = await openCheckpoint(at('x.safetensors'));
-  return readAll(open.value);
+  return await readAll(open.value);
 }
 
 const u8 = (name: string, shape: string, begin: number, end: number): string =>
@@ -70,4 +70,25 @@ t.test('truncated at each byte', async (t) => {
     });
   }
   t.equal(refused, whole.length);
+});
+
+t.test('bits flipped: read, or refused by the name of the file', async (t) => {
+  const whole = file(`{${u8('a', '2', 0, 2)},${u8('b', '1,3', 2, 5)}}   `, 5);
+  let seed = 987654321;
+  const next = (below: number): number => (seed = (seed * 48271) % 2147483647) % below;
+  const before = process.memoryUsage.rss();
+  let refused = 0;
+  for (let i = 0; i < 5000; i++) {
+    const bytes = Buffer.from(whole);
+    for (let flips = 1 + next(3); flips > 0; flips--) bytes[next(bytes.length)]! ^= 1 << next(8);
+    try {
+      await read(bytes);
+    } catch (error) {
+      const { code, message } = error as { code?: string; message: string };
+      if (!code?.startsWith('ERR_CHECKPOINT_') || !message.includes('.safetensors')) throw error;
+      refused++;
+    }
+  }
+  t.ok(refused > 2500, `${refused} of 5000 are refused`);
+  t.ok(process.memoryUsage.rss() - before < 64 * 2 ** 20, 'memory stays where it was');
 });
