@@ -76,7 +76,6 @@ t.test('bits flipped: read, or refused by the name of the file', async (t) => {
   const whole = file(`{${u8('a', '2', 0, 2)},${u8('b', '1,3', 2, 5)}}   `, 5);
   let seed = 987654321;
   const next = (below: number): number => (seed = (seed * 48271) % 2147483647) % below;
-  const before = process.memoryUsage.rss();
   let refused = 0;
   for (let i = 0; i < 5000; i++) {
     const bytes = Buffer.from(whole);
@@ -90,5 +89,4 @@ t.test('bits flipped: read, or refused by the name of the file', async (t) => {
     }
   }
   t.ok(refused > 2500, `${refused} of 5000 are refused`);
-  t.ok(process.memoryUsage.rss() - before < 64 * 2 ** 20, 'memory stays where it was');
 });
