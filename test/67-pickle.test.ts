@@ -1,15 +1,11 @@
 import t from 'tap';
 import { FormatError } from '../lib/checkpoint/format-error.js';
-import {
-  contiguousStrides,
-  MAX_DEPTH,
-  readPickle,
-  writePickle,
-  type PickleEnvironment,
-} from '../lib/checkpoint/pickle.js';
+import { readPickle, type PickleEnvironment } from '../lib/checkpoint/pickle.js';
+import { MAX_DEPTH } from '../lib/checkpoint/pickle-instructions.js';
+import { writePickle } from '../lib/checkpoint/pickle-writer.js';
 import { type TensorView } from '../lib/checkpoint/storages.js';
 import { storageReference, torchGlobals } from '../lib/checkpoint/torch-globals.js';
-import { tensorDataFrom, type TensorData } from '../lib/checkpoint/tensor-data.js';
+import { contiguousStrides, tensorDataFrom, type TensorData } from '../lib/checkpoint/tensor-data.js';
 import { OrderedDict, PyFloat, toPlain, Tuple, type CheckpointValue } from '../lib/checkpoint/value.js';
 
 const noStorage = (): never => {

@@ -1,9 +1,16 @@
 /** Scalars and arrays of numpy, as pickles have them. Source: numpy/_core/src/multiarray (methods.c, descriptor.c). */
 
 import { corrupt, unsupported } from './format-error.js';
-import { contiguousStrides, Global, takesState } from './pickle.js';
+import { Global, takesState } from './pickle.js';
 import { swapped, viewBytes } from './storages.js';
-import { DTYPES, elementCount, typedArrayOf, type DType, type TensorData } from './tensor-data.js';
+import {
+  contiguousStrides,
+  DTYPES,
+  elementCount,
+  typedArrayOf,
+  type DType,
+  type TensorData,
+} from './tensor-data.js';
 import { OpaqueObject, Tuple } from './value.js';
 
 /** numpy's codes, and the name of the element type. */

@@ -1,8 +1,7 @@
 /** Tensors as views of storages: where their elements lie, and how they are read. */
 
 import { corrupt, unsupported } from './format-error.js';
-import { contiguousStrides } from './pickle.js';
-import { DTYPES, elementCount, type DType } from './tensor-data.js';
+import { contiguousStrides, DTYPES, elementCount, type DType } from './tensor-data.js';
 
 /** A storage that a pickle refers to, or a window of one. */
 export class StorageReference {

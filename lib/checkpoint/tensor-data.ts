@@ -62,6 +62,17 @@ export function elementCount(shape: readonly number[]): number {
   return shape.includes(0) ? 0 : shape.reduce((product, size) => product * size, 1);
 }
 
+/** The strides of a contiguous tensor, in elements. As in PyTorch, an empty dimension counts as one. */
+export function contiguousStrides(shape: readonly number[]): number[] {
+  const strides: number[] = [];
+  let stride = 1;
+  for (const size of shape.toReversed()) {
+    strides.unshift(stride);
+    stride *= Math.max(size, 1);
+  }
+  return strides;
+}
+
 /** @throws CortorchError ERR_INVALID_ARGUMENT if the shape is no shape or the bytes do not fit it */
 export function checkTensorData(tensor: TensorData, name = 'tensor'): void {
   const { dtype, shape, data } = tensor;

@@ -9,7 +9,8 @@ import { CortorchError } from '../errors.js';
 import { writeFileAtomic } from '../files.js';
 import type { CheckpointFile, CheckpointFormat, StoredValue } from './checkpoint-file.js';
 import { corrupt, FormatError, unsupported } from './format-error.js';
-import { readPickle, writePickle, type PickleEnvironment, type StorageName } from './pickle.js';
+import { readPickle, type PickleEnvironment } from './pickle.js';
+import { writePickle, type StorageName } from './pickle-writer.js';
 import {
   isContiguous,
   MAX_COPIES,
