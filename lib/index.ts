@@ -73,6 +73,8 @@ export {
   type StoredValue,
 } from './checkpoint/checkpoint-file.js';
 export { loadTorchFile, saveTorchFile } from './checkpoint/torch-file.js';
+export { saveSafetensors } from './checkpoint/safetensors.js';
+export { tensorsOf } from './checkpoint/stored-values.js';
 export {
   tensorDataFrom,
   typedArrayOf,
@@ -81,7 +83,7 @@ export {
   type TypedArray,
 } from './checkpoint/tensor-data.js';
 export { OrderedDict, PyFloat, Tuple, type CheckpointValue } from './checkpoint/value.js';
-export { readParameters } from './training/checkpoint.js';
+export { readParameters } from './training/find-parameters.js';
 export { type SavedOptimizer } from './training/checkpoint-optimizer.js';
 export { readOptimizer } from './training/saved-optimizer.js';
 

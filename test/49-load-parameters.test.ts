@@ -6,7 +6,8 @@ import { saveTorchFile } from '../lib/checkpoint/torch-file.js';
 import type { DType } from '../lib/checkpoint/tensor-data.js';
 import { Network, network, type StateDict } from '../lib/index.js';
 import { matchParameters } from '../lib/model/match-parameters.js';
-import { findParameters, readCheckpoint } from '../lib/training/checkpoint.js';
+import { readCheckpoint } from '../lib/training/checkpoint.js';
+import { findParameters } from '../lib/training/find-parameters.js';
 import { cortorch, digests, smallSpec, writeTinyData } from './support/cli.js';
 
 const value = (shape: readonly number[], fill = 0) => ({

@@ -3,9 +3,11 @@ import fs from 'node:fs';
 import path from 'node:path';
 import t from 'tap';
 import { Network } from '../lib/model/network.js';
-import { readCheckpoint, readParameters } from '../lib/training/checkpoint.js';
+import { convert } from '../lib/cli/convert.js';
+import { readCheckpoint, readNetworkFile } from '../lib/training/checkpoint.js';
+import { readParameters } from '../lib/training/find-parameters.js';
 import { runTorchPython, whyNoTorchPython } from './python.js';
-import { cortorch, digests, smallSpec, writeTinyData } from './support/cli.js';
+import { cortorch, digests, smallSpec, timeless, writeTinyData } from './support/cli.js';
 
 const folder = t.testdir({ 'small.json': JSON.stringify(smallSpec) });
 const data = writeTinyData(path.join(folder, 'data'));
@@ -91,6 +93,56 @@ print(json.dumps({
     t.ok(difference < 1e-5, `outputs differ by at most ${difference}`);
   });
 }
+
+t.test('the safetensors form gives Python an equal module, and eval the same error', { skip }, async (t) => {
+  const best = path.join(await train('safe', '--rule', 'fa'), 'best.pt');
+  const safe = at('best.safetensors');
+  t.capture(console, 'error');
+  await convert({}, best, safe);
+  const images = fs.readFileSync(path.join(data, 't10k-images-idx3-ubyte')).subarray(16, 16 + 20 * 784);
+  const file = at('images.bin');
+  fs.writeFileSync(file, images);
+  // The format is simple enough to be read without its package, which may not be here.
+  const script = `${MODULE}
+raw = open(sys.argv[1], 'rb').read()
+size = struct.unpack('<Q', raw[:8])[0]
+header = json.loads(raw[8:8 + size])
+header.pop('__metadata__')
+state = {}
+for name, entry in header.items():
+    begin, end = (8 + size + at for at in entry['data_offsets'])
+    assert entry['dtype'] == 'F32'
+    state[name.removeprefix('state_dict.')] = torch.frombuffer(bytearray(raw[begin:end]), dtype=torch.float32).reshape(entry['shape'])
+model = Small(${FEEDBACK.fa})
+model.load_state_dict(state, strict=True)
+images = torch.frombuffer(bytearray(open(sys.argv[2], 'rb').read()), dtype=torch.uint8).reshape(20, 784)
+print(json.dumps(model(images / 255).flatten().tolist()))
+`;
+  const python = JSON.parse(runTorchPython(script, safe, file)) as number[];
+  const found = await readNetworkFile(safe);
+  using network = new Network(found.config!.network, { rule: 'fa' });
+  await network.loadStateDict(found.parameters);
+  const outputs = await network.predict(new Uint8Array(images));
+  const difference = Math.max(...outputs.map((value, i) => Math.abs(value - python[i]!)));
+  t.ok(outputs.length === python.length && difference < 1e-5, `outputs differ by at most ${difference}`);
+
+  const errors = [];
+  for (const checkpoint of [best, safe]) {
+    const { lines, stderr } = await cortorch([
+      'eval',
+      '--checkpoint',
+      checkpoint,
+      '--dataset',
+      'mnist',
+      '--data-dir',
+      data,
+      '--json',
+    ]);
+    t.equal(stderr, '');
+    errors.push(timeless(lines[0]!));
+  }
+  t.strictSame(errors[1], errors[0]);
+});
 
 /** An optimizer of torch, and one step with it on a gradient that is 0.01 everywhere. */
 const STEP = `${MODULE}

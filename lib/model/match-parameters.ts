@@ -99,8 +99,9 @@ export function describeMismatch(match: MatchReport & Partial<Match>): string | 
   return problems.join('; ') + hint;
 }
 
-function withoutWrappers(given: StateDict): StateDict {
-  let values = given;
+/** Without the prefixes that stand before all names. */
+export function withoutWrappers<T>(given: ReadonlyMap<string, T>): Map<string, T> {
+  let values = new Map(given);
   for (;;) {
     const wrapper = WRAPPERS.find((prefix) => [...values.keys()].every((name) => name.startsWith(prefix)));
     if (wrapper === undefined || values.size === 0) return values;

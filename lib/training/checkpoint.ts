@@ -14,14 +14,13 @@
  * - `best`, in last.pt: the epoch that best.pt is of
  */
 
-import { isTensorData, tensorDataFrom } from '../checkpoint/tensor-data.js';
+import { tensorDataFrom } from '../checkpoint/tensor-data.js';
 import { loadTorchFile, saveTorchFile } from '../checkpoint/torch-file.js';
 import {
   isDict,
   OrderedDict,
   PyFloat,
   toPlain,
-  type CheckpointMap,
   type CheckpointObject,
   type CheckpointValue,
 } from '../checkpoint/value.js';
@@ -36,8 +35,18 @@ import {
   type RuleName,
 } from '../rules/rules.js';
 import { fromTorchOptimizer, toTorchOptimizer } from './checkpoint-optimizer.js';
-import { toFloat32 } from './float32.js';
+import {
+  entriesOf,
+  loadCheckpointFile,
+  parametersIn,
+  parametersOf,
+  unsupported,
+  type FoundParameters,
+} from './find-parameters.js';
 import type { EpochEvent, EpochSums, OptimizerState, TrainerState } from './trainer.js';
+
+/** The key in the metadata of safetensors under which convert keeps `config`, as JSON. */
+const CONFIG_METADATA = 'cortorch.config';
 
 /** How to make the network that the parameters belong to. */
 export interface ModelConfig {
@@ -116,28 +125,6 @@ export async function readCheckpoint(path: string): Promise<Checkpoint> {
   };
 }
 
-/** The parameters of a file, and where they were. */
-export interface FoundParameters {
-  readonly parameters: StateDict;
-  /** Key of the state_dict in the file, such as `model_state_dict`; null: the file is the state_dict. */
-  readonly key: string | null;
-}
-
-/**
- * Only the parameters of a checkpoint, also of other people's: of a file that holds nothing but a state_dict, or a dict
- * with one in it, under `state_dict` or as its only dict of tensors. All real types become float32, rounded to the
- * nearest: float16, bfloat16, float64, integers and bool.
- *
- * @throws CortorchError as {@link readCheckpoint}; ERR_CHECKPOINT_UNSUPPORTED if there are several state_dicts
- */
-export async function findParameters(path: string): Promise<FoundParameters> {
-  return parametersIn(path, await loadTorchFile(path));
-}
-
-/** As {@link findParameters}, without saying where they were. @throws CortorchError as {@link findParameters} */
-export const readParameters = async (path: string): Promise<StateDict> =>
-  (await findParameters(path)).parameters;
-
 /**
  * A checkpoint's parameters, and the network that they belong to where it says so, as those of cortorch do.
  *
@@ -146,56 +133,16 @@ export const readParameters = async (path: string): Promise<StateDict> =>
 export async function readNetworkFile(
   path: string,
 ): Promise<FoundParameters & { readonly config: ModelConfig | null }> {
-  const value = await loadTorchFile(path);
-  const file = new Fields(path, value);
+  const { value, metadata } = await loadCheckpointFile(path);
+  const said = metadata[CONFIG_METADATA];
+  const file = new Fields(path, said === undefined ? value : { config: configOf(path, said) });
   // Other people's checkpoints may have a config too, but none with a network and a rule.
   const ours = file.has('config') && ['network', 'rule'].every((key) => file.within('config').has(key));
   const config = ours ? parseModelConfig(path, file.plain('config') as Record<string, unknown>) : null;
   return { ...parametersIn(path, value), config };
 }
 
-// ------------------------------------------------------------------------------------------------ parameters
-
 const toTensor = ({ data, shape }: ParameterValue) => tensorDataFrom(data, shape);
-
-function parametersIn(path: string, value: CheckpointValue): FoundParameters {
-  const found = (key: string): FoundParameters => {
-    const dict = entries.find(([name]) => name === key)![1];
-    return { parameters: parametersOf(path, dict), key };
-  };
-  const entries = isDict(value) ? entriesOf(value) : [];
-  if (entries.some(([name]) => name === 'state_dict')) return found('state_dict');
-  const isStateDict = (dict: CheckpointValue): boolean => {
-    const values = isDict(dict) ? entriesOf(dict) : [];
-    return values.length > 0 && values.every(([, item]) => isTensorData(item));
-  };
-  const keys = entries.filter(([, dict]) => isStateDict(dict)).map(([name]) => String(name));
-  if (keys.length > 1) {
-    throw new CortorchError(
-      'ERR_CHECKPOINT_UNSUPPORTED',
-      `cannot choose the parameters of ${path}: ${keys.join(', ')} are each a dict of tensors; ` +
-        'save the one that is meant in a file of its own with torch.save',
-    );
-  }
-  return keys.length === 1 ? found(keys[0]!) : { parameters: parametersOf(path, value), key: null };
-}
-
-const entriesOf = (dict: CheckpointMap | CheckpointObject): [unknown, CheckpointValue][] =>
-  dict instanceof Map ? [...dict] : Object.entries(dict);
-
-function parametersOf(path: string, value: CheckpointValue): StateDict {
-  if (!isDict(value)) throw unsupported(path, 'its state_dict is not a dict');
-  const parameters: StateDict = new Map();
-  for (const [name, tensor] of entriesOf(value)) {
-    if (!isTensorData(tensor)) throw unsupported(path, `${String(name)} in its state_dict is not a tensor`);
-    const data = toFloat32(tensor);
-    if (data === null) {
-      throw unsupported(path, `${String(name)} in its state_dict is ${tensor.dtype}, which is no float32`);
-    }
-    parameters.set(String(name), { shape: tensor.shape, data });
-  }
-  return parameters;
-}
 
 // ------------------------------------------------------------------------------------------------ config
 
@@ -218,6 +165,15 @@ function parseModelConfig(path: string, config: Record<string, unknown>): ModelC
   } catch (error) {
     if (!(error instanceof CortorchError)) throw error;
     throw unsupported(path, `its config is of no network of this version: ${error.message}`);
+  }
+}
+
+/** What `cortorch convert` keeps in the metadata of safetensors. */
+function configOf(path: string, text: string): CheckpointObject {
+  try {
+    return JSON.parse(text) as CheckpointObject;
+  } catch {
+    throw unsupported(path, `its metadata ${CONFIG_METADATA} is not JSON`);
   }
 }
 
@@ -328,11 +284,4 @@ class Fields {
   wrong(key: string, problem = 'has an unusable'): CortorchError {
     return unsupported(this.path, `it ${problem} \`${this.#prefix}${key}\``);
   }
-}
-
-function unsupported(path: string, what: string): CortorchError {
-  return new CortorchError(
-    'ERR_CHECKPOINT_UNSUPPORTED',
-    `cannot use the checkpoint ${path}: ${what}; name one that cortorch wrote`,
-  );
 }

@@ -5,18 +5,16 @@ import { loadTorchFile } from '../checkpoint/torch-file.js';
 import { isDict, type CheckpointValue } from '../checkpoint/value.js';
 import { CortorchError } from '../errors.js';
 import type { Network } from '../model/network.js';
+import { withoutWrappers } from '../model/match-parameters.js';
 import { fromTorchOptimizer, type NamedShape, type SavedOptimizer } from './checkpoint-optimizer.js';
+import { entriesOf, stateDictIn } from './find-parameters.js';
 
-/** What scripts call the two, the first of these that is there. */
+/** What scripts call it: the first of these that is there. */
 const OPTIMIZER_KEYS = ['optimizer', 'optimizer_state_dict', 'optim', 'optim_state_dict', 'optimizer_state'];
-const MODEL_KEYS = ['state_dict', 'model_state_dict', 'model', 'net', 'params'];
 
 /** Tensors of a state_dict that no optimizer has. */
 const FIXED =
   /(^|\.)(running_mean|running_var|num_batches_tracked|weight_backward)$|^(auxiliary|inverses\.\d+)\./;
-
-/** In front of every name, after DataParallel and torch.compile. */
-const PREFIX = /^((module|_orig_mod)\.)+/;
 
 /**
  * Reads the optimizer's state from a checkpoint of a Python script, or from a last.pt: torch.optim's Adam, SGD or RMSprop with
@@ -28,7 +26,7 @@ const PREFIX = /^((module|_orig_mod)\.)+/;
  * const trainer = new Trainer(network, { optimizer: options });
  * await trainer.loadOptimizer(state);
  *
- * @param path a dict with `state_dict` (or model_state_dict, …) and `optimizer` (or optimizer_state_dict, …)
+ * @param path a dict with `state_dict` (or one dict of tensors under another name) and `optimizer` (or optimizer_state_dict, …)
  * @param network the names and the order of its parameters
  * @throws CortorchError ERR_CHECKPOINT_UNSUPPORTED if there is none, or one with what cortorch has not (amsgrad, …);
  *   ERR_CHECKPOINT_MISMATCH if its parameters are not the network's; and as {@link loadTorchFile}
@@ -42,10 +40,10 @@ export async function readOptimizer(path: string, network: Network): Promise<Sav
     );
   const optimizer = find(file, OPTIMIZER_KEYS);
   if (optimizer === undefined) throw refuse(`it has no ${OPTIMIZER_KEYS.join(', ')}`);
-  const model = find(file, MODEL_KEYS);
-  if (model === undefined) throw refuse(`it has no ${MODEL_KEYS.join(', ')}`);
+  const { key, dict: model } = stateDictIn(path, file);
+  if (key === null) throw refuse('it has no state_dict, which says how the parameters are called');
   const { options, state } = fromTorchOptimizer(optimizer, null, trainableOf(model), refuse);
-  const parameters = new Map(state.parameters.map((one) => [one.name.replace(PREFIX, ''), one]));
+  const parameters = withoutWrappers(new Map(state.parameters.map((one) => [one.name, one])));
   const own = network.parameters.filter(({ role }) => role === 'forward').map(({ name }) => name);
   const missing = own.filter((name) => !parameters.has(name));
   const unexpected = [...parameters.keys()].filter((name) => !own.includes(name));
@@ -64,15 +62,13 @@ export async function readOptimizer(path: string, network: Network): Promise<Sav
 
 function find(value: CheckpointValue, keys: readonly string[]): CheckpointValue | undefined {
   if (!isDict(value)) return undefined;
-  const entries: ReadonlyMap<unknown, CheckpointValue> =
-    value instanceof Map ? value : new Map(Object.entries(value));
+  const entries = new Map(entriesOf(value));
   const key = keys.find((name) => isDict(entries.get(name)));
   return key === undefined ? undefined : entries.get(key);
 }
 
 function trainableOf(model: CheckpointValue): readonly NamedShape[] {
-  const entries = model instanceof Map ? [...model] : Object.entries(model as object);
-  return (entries as [unknown, CheckpointValue][]).flatMap(([name, tensor]) =>
+  return entriesOf(isDict(model) ? model : {}).flatMap(([name, tensor]) =>
     isTensorData(tensor) && !FIXED.test(String(name)) ? [{ name: String(name), shape: tensor.shape }] : [],
   );
 }
