@@ -2,8 +2,8 @@
 import { execFileSync } from 'node:child_process';
 import { join } from 'node:path';
 import t from 'tap';
+import { readAll } from './support/read-all.js';
 import { openCheckpoint } from '../lib/checkpoint/checkpoint-file.js';
-import { readAll } from '../lib/checkpoint/stored-values.js';
 import { loadTorchFile, saveTorchFile } from '../lib/checkpoint/torch-file.js';
 import {
   DTYPES,

@@ -5,13 +5,14 @@ import { join } from 'node:path';
 import t from 'tap';
 import { openCheckpoint } from '../lib/checkpoint/checkpoint-file.js';
 import { readPickle } from '../lib/checkpoint/pickle.js';
-import { readAll, tensorsOf } from '../lib/checkpoint/stored-values.js';
+import { tensorsOf } from '../lib/checkpoint/stored-values.js';
 import { tensorDataFrom, typedArrayOf, type TensorData } from '../lib/checkpoint/tensor-data.js';
 import { loadTorchFile, saveTorchFile } from '../lib/checkpoint/torch-file.js';
 import { storageReference, torchGlobals } from '../lib/checkpoint/torch-globals.js';
 import { OpaqueObject, OrderedDict, type CheckpointValue } from '../lib/checkpoint/value.js';
 import { ZipReader, ZipWriter } from '../lib/checkpoint/zip.js';
 import { gc } from './support/gc.js';
+import { readAll } from './support/read-all.js';
 
 const folder = t.testdir();
 

@@ -4,8 +4,8 @@ import path from 'node:path';
 import t from 'tap';
 import { openCheckpoint } from '../lib/checkpoint/checkpoint-file.js';
 import { saveSafetensors } from '../lib/checkpoint/safetensors.js';
-import { readAll } from '../lib/checkpoint/stored-values.js';
 import type { TensorData } from '../lib/checkpoint/tensor-data.js';
+import { readAll } from './support/read-all.js';
 
 const folder = t.testdir({});
 const at = (name: string): string => path.join(folder, name);

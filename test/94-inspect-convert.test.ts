@@ -4,10 +4,11 @@ import path from 'node:path';
 import t from 'tap';
 import { openCheckpoint } from '../lib/checkpoint/checkpoint-file.js';
 import { tensorsOf } from '../lib/checkpoint/stored-values.js';
-import { tensorDataFrom } from '../lib/checkpoint/tensor-data.js';
-import { saveTorchFile } from '../lib/checkpoint/torch-file.js';
+import { tensorDataFrom, type TensorData } from '../lib/checkpoint/tensor-data.js';
+import { loadTorchFile, saveTorchFile } from '../lib/checkpoint/torch-file.js';
 import { OrderedDict } from '../lib/checkpoint/value.js';
 import { convert } from '../lib/cli/convert.js';
+import { inspect } from '../lib/cli/inspect.js';
 
 const folder = t.testdir({});
 const at = (name: string): string => path.join(folder, name);
@@ -35,6 +36,52 @@ t.test('a training checkpoint there and back', async (t) => {
   t.ok(fs.readFileSync(at('a.pt')).equals(fs.readFileSync(at('c.pt'))), 'the same bytes');
   await convert({ forwardOnly: true }, at('a.pt'), at('d.pt'));
   t.strictSame(await names(at('d.pt')), ['layers.0.weight']);
+});
+
+t.test('.pt to .pt keeps ties, attributes and the order', async (t) => {
+  t.capture(console, 'error');
+  const tied = tensorDataFrom(Float32Array.of(1, 2, 3), [3]);
+  const state = new OrderedDict([
+    ['b', tied],
+    ['a', { ...tied }],
+  ]);
+  state.attributes.set('_metadata', new OrderedDict([['', new Map([['version', 1]])]]));
+  await saveTorchFile(at('tied.pt'), { state_dict: state, epoch: 1 });
+  await convert({}, at('tied.pt'), at('again.pt'));
+  t.ok(fs.readFileSync(at('tied.pt')).equals(fs.readFileSync(at('again.pt'))), 'the same bytes');
+  const read = (await loadTorchFile(at('again.pt'))) as Map<string, OrderedDict<TensorData>>;
+  const again = read.get('state_dict')!;
+  t.strictSame([...again.keys()], ['b', 'a']);
+  t.equal(again.get('a')!.data.buffer, again.get('b')!.data.buffer, 'one storage');
+  t.ok(again.attributes.has('_metadata'));
+
+  await convert({}, at('tied.pt'), at('tied.safetensors'));
+  await using safe = await openCheckpoint(at('tied.safetensors'));
+  const values = new Map([...tensorsOf(safe.value)]);
+  t.same((await values.get('a')!.read()).data, tied.data, 'safetensors has no ties: a copy each');
+});
+
+t.test('inspect', async (t) => {
+  const logged = t.capture(console, 'log');
+  t.capture(console, 'error');
+  await saveTorchFile(at('seen.pt'), {
+    state_dict: new OrderedDict([['w', tensorDataFrom(Float32Array.of(1, 2.5), [2, 1])]]),
+    epoch: 3,
+  });
+  t.equal(await inspect({ json: true, sums: true }, at('seen.pt')), 0);
+  const [line] = logged().map(({ args }) => JSON.parse(args[0] as string) as object);
+  t.strictSame(line, {
+    format: 'torch-zip',
+    tensors: [{ name: 'state_dict.w', shape: [2, 1], dtype: 'float32', sum: 3.5 }],
+    metadata: { epoch: 3 },
+  });
+  await inspect({}, at('seen.pt'));
+  const text = logged()
+    .map(({ args }) => args.join(' '))
+    .join('\n');
+  t.match(text, /state_dict\.w/);
+  t.match(text, /epoch/);
+  await t.rejects(inspect({}, at('absent.pt')), { code: 'ERR_CHECKPOINT_NOT_FOUND', message: /absent\.pt/ });
 });
 
 t.test('refused', async (t) => {

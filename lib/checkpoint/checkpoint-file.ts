@@ -4,7 +4,6 @@ import { open } from 'node:fs/promises';
 import { isSafetensors, openSafetensors } from './safetensors.js';
 import { StoredTensor } from './stored-tensor.js';
 import { openTorchFile, readFailure } from './torch-file.js';
-import type { TensorData } from './tensor-data.js';
 import type { CheckpointKey, CheckpointValue } from './value.js';
 
 export { StoredTensor };
@@ -12,12 +11,9 @@ export { StoredTensor };
 /** `torch-zip`: torch.save since 1.6; `torch-legacy`: torch.save before; `torchscript`: torch.jit.save. */
 export type CheckpointFormat = 'torch-zip' | 'torch-legacy' | 'torchscript' | 'safetensors';
 
-/** A value as {@link CheckpointValue}, with {@link StoredTensor} where that has TensorData. */
+/** A value as {@link CheckpointValue}, with {@link StoredTensor} for tensors; numpy's arrays are in memory. */
 export type StoredValue =
-  | Exclude<
-      CheckpointValue,
-      TensorData | readonly CheckpointValue[] | ReadonlyMap<CheckpointKey, CheckpointValue>
-    >
+  | Exclude<CheckpointValue, readonly CheckpointValue[] | ReadonlyMap<CheckpointKey, CheckpointValue>>
   | StoredTensor
   | readonly StoredValue[]
   | ReadonlyMap<CheckpointKey, StoredValue>;

@@ -2,8 +2,8 @@
 
 import { CortorchError } from '../errors.js';
 import { StoredTensor, type StoredValue } from './checkpoint-file.js';
-import { isTensorData, type TensorData } from './tensor-data.js';
-import { OpaqueObject, OrderedDict, PyFloat, Tuple, type CheckpointValue } from './value.js';
+import { isTensorData } from './tensor-data.js';
+import { OpaqueObject, PyFloat } from './value.js';
 
 /** Values that lie in several places are visited in each: a small file can so describe a huge tree. */
 const MAX_VISITS = 1_000_000;
@@ -93,34 +93,4 @@ function plain(value: StoredValue, depth: number, walk: Walk): unknown {
   if (items.length > 0 && kept.length === 0) return undefined;
   if (Array.isArray(value)) return items.map(([, item]) => item ?? null);
   return Object.fromEntries(kept);
-}
-
-/** The value with its tensors read. Tensors that come several times are read once and stay shared. */
-export async function readAll(value: StoredValue): Promise<CheckpointValue> {
-  const walk = new Walk();
-  const done = new Map<StoredTensor, TensorData>();
-  const read = async (item: StoredValue, depth: number): Promise<CheckpointValue> => {
-    walk.visit(depth);
-    if (item instanceof StoredTensor) {
-      const tensor = done.get(item) ?? (await item.read());
-      done.set(item, tensor);
-      return tensor as CheckpointValue;
-    }
-    if (isTensorData(item)) return item;
-    const children = item instanceof OpaqueObject ? undefined : childrenOf(item);
-    if (children === undefined) return item as CheckpointValue;
-    const items: [unknown, CheckpointValue][] = [];
-    for (const [key, child] of children) items.push([key, await read(child, depth + 1)]);
-    if (Array.isArray(item)) {
-      const values = items.map(([, child]) => child);
-      return item instanceof Tuple ? Tuple.from(values) : values;
-    }
-    if (item instanceof OrderedDict) {
-      const dict = new OrderedDict(items as never);
-      for (const [name, attribute] of item.attributes) dict.attributes.set(name, attribute);
-      return dict;
-    }
-    return new Map(items as never) as CheckpointValue;
-  };
-  return read(value, 0);
 }

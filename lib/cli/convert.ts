@@ -9,7 +9,8 @@ import {
   type StoredValue,
 } from '../checkpoint/checkpoint-file.js';
 import { saveSafetensors } from '../checkpoint/safetensors.js';
-import { childrenOf, readAll, tensorsOf, withoutTensors } from '../checkpoint/stored-values.js';
+import { loadCheckpoint } from '../checkpoint/load-checkpoint.js';
+import { childrenOf, tensorsOf, withoutTensors } from '../checkpoint/stored-values.js';
 import { saveTorchFile } from '../checkpoint/torch-file.js';
 import { OrderedDict, toPlain, type CheckpointValue } from '../checkpoint/value.js';
 import { CortorchError, isPlainObject } from '../errors.js';
@@ -115,22 +116,22 @@ const writeTorch: Write = async (file, output, forwardOnly, notes) => {
   if (file.format !== 'safetensors' && !forwardOnly) {
     const count = [...tensorsOf(file.value)].length;
     requireTensors(file, count, false);
-    await saveTorchFile(output, (await readAll(file.value)) as object);
+    await saveTorchFile(output, (await loadCheckpoint(file.path)).value as object);
     return count;
   }
-  const stateDict = stateDictOf(file.value);
+  const { value } = await loadCheckpoint(file.path);
+  const stateDict = stateDictOf(value);
   const children = (childrenOf(stateDict) ?? []).filter(
     ([key]) => !(forwardOnly && BACKWARD.test(String(key))),
   );
-  const chosen = new Map(children) as ReadonlyMap<string, StoredValue>;
-  const count = [...tensorsOf(chosen)].length;
+  const parameters = new OrderedDict(children as [string, CheckpointValue][]);
+  const count = [...tensorsOf(parameters)].length;
   requireTensors(file, count, forwardOnly);
-  const parameters = new OrderedDict([...((await readAll(chosen)) as ReadonlyMap<string, CheckpointValue>)]);
   const leftOut: string[] = [];
   if (file.format !== 'safetensors') {
-    if (stateDict !== file.value) {
+    if (stateDict !== value) {
       leftOut.push(
-        ...(childrenOf(file.value) ?? []).filter(([, v]) => v !== stateDict).map(([key]) => String(key)),
+        ...(childrenOf(value) ?? []).filter(([, v]) => v !== stateDict).map(([key]) => String(key)),
       );
     }
   }

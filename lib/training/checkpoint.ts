@@ -14,6 +14,7 @@
  * - `best`, in last.pt: the epoch that best.pt is of
  */
 
+import { loadCheckpoint } from '../checkpoint/load-checkpoint.js';
 import { tensorDataFrom } from '../checkpoint/tensor-data.js';
 import { loadTorchFile, saveTorchFile } from '../checkpoint/torch-file.js';
 import {
@@ -37,7 +38,6 @@ import {
 import { fromTorchOptimizer, toTorchOptimizer } from './checkpoint-optimizer.js';
 import {
   entriesOf,
-  loadCheckpointFile,
   parametersIn,
   parametersOf,
   unsupported,
@@ -133,7 +133,7 @@ export async function readCheckpoint(path: string): Promise<Checkpoint> {
 export async function readNetworkFile(
   path: string,
 ): Promise<FoundParameters & { readonly config: ModelConfig | null }> {
-  const { value, metadata } = await loadCheckpointFile(path);
+  const { value, metadata } = await loadCheckpoint(path);
   const said = metadata[CONFIG_METADATA];
   const file = new Fields(path, said === undefined ? value : { config: configOf(path, said) });
   // Other people's checkpoints may have a config too, but none with a network and a rule.

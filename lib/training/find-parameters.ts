@@ -1,35 +1,17 @@
 /** The parameters in a checkpoint, whoever wrote it and in whatever format. */
 
-import { openCheckpoint } from '../checkpoint/checkpoint-file.js';
-import { readAll } from '../checkpoint/stored-values.js';
+import { loadCheckpoint } from '../checkpoint/load-checkpoint.js';
 import { isTensorData, type TensorData } from '../checkpoint/tensor-data.js';
-import { loadTorchFile } from '../checkpoint/torch-file.js';
 import { isDict, type CheckpointValue } from '../checkpoint/value.js';
 import { CortorchError } from '../errors.js';
 import type { StateDict } from '../model/network.js';
 import { toFloat32 } from './float32.js';
-
-/** All that a checkpoint holds, in memory. */
-export interface LoadedCheckpoint {
-  readonly value: CheckpointValue;
-  /** Of safetensors; else empty. */
-  readonly metadata: Readonly<Record<string, string>>;
-}
 
 /** The parameters of a file, and where they were. */
 export interface FoundParameters {
   readonly parameters: StateDict;
   /** Key of the state_dict in the file, such as `model_state_dict`; null: the file is the state_dict. */
   readonly key: string | null;
-}
-
-/** @throws CortorchError as {@link openCheckpoint} and {@link loadTorchFile} */
-export async function loadCheckpointFile(path: string): Promise<LoadedCheckpoint> {
-  {
-    await using file = await openCheckpoint(path);
-    if (file.format === 'safetensors') return { value: await readAll(file.value), metadata: file.metadata };
-  }
-  return { value: await loadTorchFile(path), metadata: {} };
 }
 
 /**
@@ -41,7 +23,7 @@ export async function loadCheckpointFile(path: string): Promise<LoadedCheckpoint
  *   ERR_CHECKPOINT_UNSUPPORTED if there is no state_dict, or several
  */
 export async function findParameters(path: string): Promise<FoundParameters> {
-  return parametersIn(path, (await loadCheckpointFile(path)).value);
+  return parametersIn(path, (await loadCheckpoint(path)).value);
 }
 
 /** As {@link findParameters}, without saying where they were. @throws CortorchError as {@link findParameters} */
