@@ -179,8 +179,21 @@ export interface NativeNormalization {
   readonly std: readonly number[];
 }
 
+export interface NativeAugmentation {
+  readonly cropPadding: number;
+  readonly flipHorizontal: boolean;
+  readonly flipVertical: boolean;
+}
+
 export interface DatasetHandle {
   subset(indices: BigInt64Array): DatasetHandle;
+  batch(
+    indices: BigInt64Array,
+    normalization: NativeNormalization | null,
+    augmentation: NativeAugmentation,
+    seed: number,
+    epoch: number,
+  ): Float32Array;
   dispose(): void;
 }
 
@@ -264,6 +277,7 @@ export interface Native {
     optimizer: object,
     normalization: NativeNormalization | null,
     targets: object | null,
+    augmentation: NativeAugmentation,
   ) => TrainerHandle;
   /** Standard normal numbers: those that a layer's inverse is trained with at a step. */
   noise(seed: number, layer: number, step: number, count: number): Float32Array;

@@ -3,6 +3,7 @@
  * versions is known by name, so that it is refused with a reason.
  */
 
+import { flipNames } from '../data/augmentation.js';
 import { CortorchError } from '../errors.js';
 import { dfaFeedbackNames, parseRule, ruleNames } from '../rules/rules.js';
 import { optimizerNames } from '../training/optimizer.js';
@@ -69,6 +70,16 @@ export const options = {
     'Data',
     numbers('numbers such as 0.3081'),
     'Deviation to divide by, per channel: a,b,c (0,0,0 and 1,1,1: none)',
+  ),
+  cropPadding: option(
+    'Data',
+    whole,
+    'Random crops: pixels of black border to cut them from (default 0; cifar10 4)',
+  ),
+  flip: option(
+    'Data',
+    oneOf(flipNames),
+    'Flips at random: none, horizontal, vertical, both (default none; cifar10 horizontal)',
   ),
   batchSize: option('Data', count, 'Images a step (default 100)'),
 
@@ -182,6 +193,8 @@ export const commandOptions = {
     'validation',
     'mean',
     'std',
+    'cropPadding',
+    'flip',
     'batchSize',
     'model',
     'rule',

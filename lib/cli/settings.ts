@@ -2,7 +2,8 @@
 
 import { readFileSync } from 'node:fs';
 import { resolve, sep } from 'node:path';
-import { CIFAR10_NORMALIZATION } from '../data/cifar10.js';
+import { resolveAugmentation, type ResolvedAugmentation } from '../data/augmentation.js';
+import { CIFAR10_AUGMENTATION, CIFAR10_NORMALIZATION } from '../data/cifar10.js';
 import { CortorchError } from '../errors.js';
 import { isPreset, preset } from '../model/presets.js';
 import type { TrainingSettings } from '../model/budget.js';
@@ -53,6 +54,8 @@ export const settingNames = commandOptions.train.filter(
 type Needed =
   | 'dataset'
   | 'validation'
+  | 'cropPadding'
+  | 'flip'
   | 'batchSize'
   | 'model'
   | 'rule'
@@ -108,6 +111,7 @@ export async function resolveSettings(given: Settings, saved?: ResolvedSpec): Pr
     ...pick(given, ['dataDir']),
     validation: given.validation ?? DEFAULT_VALIDATION[dataset],
     ...(normalizationSettings(given, network) ?? defaultNormalization(dataset, network)),
+    ...augmentationSettings(given, dataset, network),
     batchSize: given.batchSize ?? 100,
     model,
     rule,
@@ -138,6 +142,20 @@ const DEFAULT_VALIDATION: Readonly<Record<DatasetName, number>> = {
 /** What a training set is normalised with unless somebody says: CIFAR-10's own, where the network takes colour images. */
 const defaultNormalization = (dataset: DatasetName, { input }: ResolvedSpec): Normalization | undefined =>
   dataset === 'cifar10' && input.length === 3 && input[0] === 3 ? CIFAR10_NORMALIZATION : undefined;
+
+/** Random crops and flips: the usual ones for CIFAR-10's training set, none for others. @throws CortorchError ERR_INVALID_ARGUMENT */
+function augmentationSettings(
+  given: Pick<Settings, 'cropPadding' | 'flip'>,
+  dataset: DatasetName,
+  { input }: ResolvedSpec,
+): ResolvedAugmentation {
+  const usual = dataset === 'cifar10' && input.length === 3 ? CIFAR10_AUGMENTATION : {};
+  return resolveAugmentation(
+    { ...usual, ...pick(given, ['cropPadding', 'flip']) },
+    input,
+    (key) => `--${kebab(key)}`,
+  );
+}
 
 /** A preset by name, or the spec in a file. @throws CortorchError ERR_UNKNOWN_OPTION, ERR_INVALID_SPEC, ERR_USAGE */
 export async function loadModel(model: string): Promise<ResolvedSpec> {

@@ -72,6 +72,7 @@ export async function follow(
     batchSize: config.batchSize,
     seed: config.seed,
     lrSchedule: lrScheduleOf(config),
+    augmentation: { cropPadding: config.cropPadding, flip: config.flip },
     ...targetsOf(config),
   });
   if (from) {

@@ -28,6 +28,9 @@ export const CIFAR10_NORMALIZATION = {
   std: [0.247, 0.2435, 0.2616],
 } as const;
 
+/** What is usual in training: crops of a border of 4 pixels and mirror images (He et al. 2016, section 4.2). */
+export const CIFAR10_AUGMENTATION = { cropPadding: 4, flip: 'horizontal' } as const;
+
 /**
  * Reads CIFAR-10 (Krizhevsky 2009): 50,000 and 10,000 colour photographs, 32 × 32, 10 classes. A sample of it, with
  * fewer batches or fewer records in them, is read as well.

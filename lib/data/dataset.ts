@@ -1,7 +1,8 @@
 /** Examples in memory as bytes or floats, with what they should give; shuffled, gathered and scaled natively. */
 
-import { checkMemory, CortorchError, invalid, isCount, isPlainObject } from '../errors.js';
-import { call, type DatasetHandle } from '../native.js';
+import { checkMemory, CortorchError, invalid, isCount, isInteger, isPlainObject } from '../errors.js';
+import { call, type DatasetHandle, type NativeNormalization } from '../native.js';
+import { resolveAugmentation, toNative, type AugmentationOptions } from './augmentation.js';
 import { holdOut } from './split.js';
 
 export type Labels = Uint8Array | Int32Array | BigInt64Array | readonly number[];
@@ -17,6 +18,15 @@ export interface DatasetArrays {
   readonly shape: readonly number[];
   /** With labels: how many classes there are. */
   readonly classes?: number;
+}
+
+/** How {@link Dataset.batch} prepares examples. */
+export interface BatchOptions {
+  readonly augmentation?: AugmentationOptions;
+  /** Per channel, as the network's. */
+  readonly normalization?: NativeNormalization | null;
+  readonly seed?: number;
+  readonly epoch?: number;
 }
 
 /** One batch of a stream: as {@link DatasetArrays}, for a few examples. */
@@ -89,6 +99,26 @@ export class Dataset implements Disposable {
     }
     const parts = holdOut(this.#labels, this.classes, validation, seed);
     return { train: this.#subset(parts.train), validation: this.#subset(parts.validation) };
+  }
+
+  /**
+   * Examples as a step of training sees them: scaled, normalised and augmented.
+   *
+   * @param indices of the examples
+   * @param options `seed` and `epoch` (from 0) choose the augmentation, as a trainer's do
+   * @returns [indices, …shape], float32
+   * @throws CortorchError ERR_INVALID_ARGUMENT, ERR_UNKNOWN_OPTION
+   */
+  batch(indices: readonly number[], options: BatchOptions = {}): Float32Array {
+    const { augmentation, normalization = null, seed = 0, epoch = 0 } = options;
+    indices.forEach((index, i) => {
+      if (isInteger(index) && index >= 0 && index < this.size) return;
+      throw invalid(`indices[${i}]`, `an integer from 0 to ${this.size - 1}`, index);
+    });
+    const native = toNative(resolveAugmentation(augmentation, this.shape));
+    return call(() =>
+      this.#handle.batch(toInt64(Int32Array.from(indices)), normalization, native, seed, epoch),
+    );
   }
 
   dispose(): void {

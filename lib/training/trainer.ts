@@ -4,6 +4,13 @@
  */
 
 import { CortorchError, invalid, isCount, isFunction, isOneOf, isPlainObject } from '../errors.js';
+import {
+  isAugmented,
+  resolveAugmentation,
+  toNative,
+  type AugmentationOptions,
+  type ResolvedAugmentation,
+} from '../data/augmentation.js';
 import { Dataset } from '../data/dataset.js';
 import { requireMemoryForTraining } from '../model/budget.js';
 import {
@@ -53,9 +60,18 @@ export interface TrainerOptions extends TargetOptions {
    * those of both phases: a warm-up of two epochs, say, is one of each.
    */
   readonly lrSchedule?: LrScheduleOptions;
+  /** Of the images of a {@link Dataset} that is trained on; those that are only evaluated stay as they are. Default none. */
+  readonly augmentation?: AugmentationOptions;
 }
 
-const trainerOptionNames = ['optimizer', 'batchSize', 'seed', 'lrSchedule', ...targetOptionNames] as const;
+const trainerOptionNames = [
+  'optimizer',
+  'batchSize',
+  'seed',
+  'lrSchedule',
+  'augmentation',
+  ...targetOptionNames,
+] as const;
 
 export interface FitOptions {
   /**
@@ -177,6 +193,7 @@ export class Trainer {
   readonly lrSchedule: ResolvedLrSchedule;
   /** null: not of target propagation */
   readonly targets: ResolvedTargets | null;
+  readonly augmentation: ResolvedAugmentation;
   readonly batchSize: number;
   readonly seed: number;
   #epoch = 0;
@@ -198,13 +215,20 @@ export class Trainer {
         `${key}: there is no such setting of a trainer${didYouMean(key, trainerOptionNames) || `; they are ${trainerOptionNames.join(', ')}`}`,
       );
     }
-    const { batchSize = 100, optimizer, lrSchedule, seed = network.seed }: TrainerOptions = options;
+    const {
+      batchSize = 100,
+      optimizer,
+      lrSchedule,
+      augmentation,
+      seed = network.seed,
+    }: TrainerOptions = options;
     if (!isCount(batchSize)) throw invalid('batchSize', 'a positive integer', batchSize);
     const handle = Network.handleOf(network, 'network');
     this.#network = network;
     this.optimizer = resolveOptimizer(optimizer);
     this.lrSchedule = resolveLrSchedule(lrSchedule);
     this.targets = resolveTargets(network.rule, options, network.inverses.length);
+    this.augmentation = resolveAugmentation(augmentation, network.spec.input);
     this.batchSize = batchSize;
     this.seed = checkSeed(seed);
     const { spec, rule, dfaFeedback, auxiliary } = network;
@@ -213,7 +237,14 @@ export class Trainer {
     requireMemoryForTraining(spec, settings, { built: true });
     this.#handle = call(
       (n) =>
-        new n.TrainerHandle(handle, network.spec.loss, this.optimizer, network.normalization, this.targets),
+        new n.TrainerHandle(
+          handle,
+          network.spec.loss,
+          this.optimizer,
+          network.normalization,
+          this.targets,
+          toNative(this.augmentation),
+        ),
     );
   }
 
@@ -516,6 +547,12 @@ export class Trainer {
     }
     if (!isFunction(data))
       throw invalid('data', 'a Dataset, or a function that gives the batches of an epoch', data);
+    if (isAugmented(this.augmentation)) {
+      throw new CortorchError(
+        'ERR_UNUSED_OPTION',
+        'augmentation is not used on batches of your own; augment them where they are made, or train on a Dataset',
+      );
+    }
     const constant = this.lrSchedule.type === 'constant' && this.lrSchedule.warmupEpochs === 0;
     if (!constant && stepsPerEpoch === undefined) {
       throw invalid(

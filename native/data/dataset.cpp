@@ -11,6 +11,7 @@
 
 #include "maps/linear_map.h"
 #include "maps/pool.h"
+#include "network/random.h"
 
 namespace cortorch {
 namespace {
@@ -44,6 +45,16 @@ Channels channels_of(const at::Tensor& images, const Normalization& normalizatio
   return c;
 }
 
+std::vector<Table> tables_of(const Channels& channels) {
+  std::vector<Table> tables(static_cast<std::size_t>(channels.count));
+  for (std::size_t c = 0; c < tables.size(); ++c) {
+    for (int byte = 0; byte < 256; ++byte) {
+      tables[c][static_cast<std::size_t>(byte)] = (static_cast<float>(byte) / 255.0f - channels.mean[c]) / channels.deviation[c];
+    }
+  }
+  return tables;
+}
+
 // Copies example `source(i)` into row i of `x`, normalised.
 template <typename Source>
 void copy_normalised(const at::Tensor& images, const Channels& channels, Source source, at::Tensor& x) {
@@ -51,13 +62,7 @@ void copy_normalised(const at::Tensor& images, const Channels& channels, Source 
   const int64_t grain = std::max<int64_t>(1, 16384 / std::max<int64_t>(1, values));
   float* out = x.mutable_data_ptr<float>();
   if (images.scalar_type() == at::kByte) {
-    std::vector<Table> tables(static_cast<std::size_t>(channels.count));
-    for (std::size_t c = 0; c < tables.size(); ++c) {
-      for (int byte = 0; byte < 256; ++byte) {
-        tables[c][static_cast<std::size_t>(byte)] =
-            (static_cast<float>(byte) / 255.0f - channels.mean[c]) / channels.deviation[c];
-      }
-    }
+    const std::vector<Table> tables = tables_of(channels);
     const uint8_t* in = images.const_data_ptr<uint8_t>();
     at::parallel_for(0, x.size(0), grain, [&](int64_t begin, int64_t end) {
       for (int64_t i = begin; i < end; ++i) {
@@ -78,6 +83,53 @@ void copy_normalised(const at::Tensor& images, const Channels& channels, Source 
         const float* from = in + source(i) * values + c * channels.size;
         float* to = out + i * values + c * channels.size;
         for (int64_t v = 0; v < channels.size; ++v) to[v] = (from[v] - mean) / deviation;
+      }
+    }
+  });
+}
+
+// Where the pixels of an image come from.
+struct Placement {
+  int64_t top = 0, left = 0;  // of the window, relative to the image
+  bool mirrored = false, upside_down = false;
+};
+
+Placement placement_of(const RandomStream& random, const Augmentation& augmentation, int64_t example) {
+  const auto words = random.block(static_cast<uint64_t>(example));
+  const int64_t choices = 2 * augmentation.crop_padding + 1;
+  const auto offset = [&](uint32_t word) {
+    return static_cast<int64_t>((static_cast<uint64_t>(word) * static_cast<uint64_t>(choices)) >> 32) - augmentation.crop_padding;
+  };
+  return {offset(words[0]), offset(words[1]), augmentation.flip_horizontal && (words[2] & 1u) != 0,
+          augmentation.flip_vertical && (words[3] & 1u) != 0};
+}
+
+// Copies example indices[i] into row i of `x`, augmented, then through `value(channel, element)`.
+template <typename T, typename Value>
+void copy_augmented(const at::Tensor& images, const int64_t* indices, const AugmentationSource& source, Value value, at::Tensor& x) {
+  const int64_t channels = images.size(1), height = images.size(2), width = images.size(3);
+  const T* in = images.const_data_ptr<T>();
+  float* out = x.mutable_data_ptr<float>();
+  const RandomStream random(source.seed, Purpose::augmentation, source.epoch);
+  const int64_t grain = std::max<int64_t>(1, 16384 / std::max<int64_t>(1, channels * height * width));
+  at::parallel_for(0, x.size(0), grain, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) {
+      const Placement place = placement_of(random, source.augmentation, indices[i]);
+      for (int64_t c = 0; c < channels; ++c) {
+        const T* plane = in + (indices[i] * channels + c) * height * width;
+        float* to = out + (i * channels + c) * height * width;
+        const float border = value(c, T{0});
+        for (int64_t row = 0; row < height; ++row, to += width) {
+          const int64_t y = (place.upside_down ? height - 1 - row : row) + place.top;
+          if (y < 0 || y >= height) {
+            std::fill_n(to, width, border);
+            continue;
+          }
+          for (int64_t column = 0; column < width; ++column) {
+            const int64_t at = (place.mirrored ? width - 1 - column : column) + place.left;
+            to[column] = at < 0 || at >= width ? border : value(c, plane[y * width + at]);
+          }
+        }
       }
     }
   });
@@ -114,9 +166,21 @@ Dataset::Dataset(at::Tensor images, at::Tensor targets, int64_t classes)
   }
 }
 
-Dataset::Batch Dataset::gather(const int64_t* indices, int64_t count, const Normalization& normalization) const {
+Dataset::Batch Dataset::gather(const int64_t* indices, int64_t count, const Normalization& normalization,
+                               const AugmentationSource& source) const {
   Batch batch{batch_like(images_, count), {}};
-  copy_normalised(images_, channels_of(images_, normalization), [&](int64_t i) { return indices[i]; }, batch.x);
+  const Channels channels = channels_of(images_, normalization);
+  if (!source.augmentation.any()) {
+    copy_normalised(images_, channels, [&](int64_t i) { return indices[i]; }, batch.x);
+  } else {
+    TORCH_CHECK(images_.dim() == 4, "augmentation: expected images [n, channels, height, width], but the examples have shape ", images_.sizes().slice(1));
+    if (images_.scalar_type() == at::kByte) {
+      const std::vector<Table> tables = tables_of(channels);
+      copy_augmented<uint8_t>(images_, indices, source, [&](int64_t c, uint8_t byte) { return tables[static_cast<std::size_t>(c)][byte]; }, batch.x);
+    } else {
+      copy_augmented<float>(images_, indices, source, [&](int64_t c, float v) { return (v - channels.mean[static_cast<std::size_t>(c)]) / channels.deviation[static_cast<std::size_t>(c)]; }, batch.x);
+    }
+  }
   if (labelled()) {
     batch.targets = at::empty({count}, at::kLong);
     const int64_t* labels = targets_.const_data_ptr<int64_t>();

@@ -13,6 +13,22 @@ struct Normalization {
   std::vector<double> mean, deviation;
 };
 
+// What changes with every epoch in an image: a window of its size out of the image with a black border around it
+// (zero bytes, before normalisation), then a mirror image or not, half of the time each.
+struct Augmentation {
+  int64_t crop_padding = 0;  // pixels of border on every side; windows are chosen uniformly
+  bool flip_horizontal = false, flip_vertical = false;
+
+  bool any() const { return crop_padding > 0 || flip_horizontal || flip_vertical; }
+};
+
+// Of which epoch: what happens to an image is a function of these and its index alone.
+struct AugmentationSource {
+  Augmentation augmentation;
+  uint64_t seed = 0;
+  uint32_t epoch = 0;
+};
+
 class Dataset {
  public:
   // images [n, shape] uint8 or float32, contiguous; targets int64 [n] (labels) or float32 [n, outputs].
@@ -23,8 +39,10 @@ class Dataset {
     at::Tensor x;        // [indices, shape] float32
     at::Tensor targets;  // [indices] or [indices, outputs]
   };
-  // The examples of these indices, scaled and normalised.
-  Batch gather(const int64_t* indices, int64_t count, const Normalization& normalization) const;
+  // The examples of these indices, scaled and normalised; augmented if there is anything to do.
+  // Throws c10::Error if that is for examples that are no images.
+  Batch gather(const int64_t* indices, int64_t count, const Normalization& normalization,
+               const AugmentationSource& source = {}) const;
 
   int64_t size() const { return images_.size(0); }
   int64_t classes() const { return classes_; }

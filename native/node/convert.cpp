@@ -190,6 +190,10 @@ Normalization normalization_of(const Napi::Value& value) {
   return result;
 }
 
+Augmentation augmentation_of(const Napi::Object& object) {
+  return {integer(object, "cropPadding"), boolean(object, "flipHorizontal"), boolean(object, "flipVertical")};
+}
+
 Loss loss_of(const Napi::Value& value) {
   const std::string name = value.As<Napi::String>().Utf8Value();
   if (name == "softmax-cross-entropy") return Loss::softmax_cross_entropy;

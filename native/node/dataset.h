@@ -22,6 +22,7 @@ class DatasetHandle final : public Wrapped<DatasetHandle> {
  private:
   friend void define_dataset(Napi::Env env, Napi::Object exports);
   Napi::Value subset(const Napi::CallbackInfo& info);
+  Napi::Value batch(const Napi::CallbackInfo& info);
   Napi::Value dispose(const Napi::CallbackInfo& info);
 
   void hold(Napi::Env env, std::shared_ptr<const Dataset> dataset);

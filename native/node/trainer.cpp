@@ -99,7 +99,7 @@ TrainerHandle::TrainerHandle(const Napi::CallbackInfo& info) : Wrapped(info) {
     normalization_ = normalization_of(info[3]);
     slot_->trainer = std::make_shared<Trainer>(model_->network(), loss_of(info[1]),
                                                optimizer_spec(info[2].As<Napi::Object>()), normalization_,
-                                               target_training(info[4]));
+                                               target_training(info[4]), augmentation_of(info[5].As<Napi::Object>()));
     model_->add(slot_);
     const Optimizer* inverse = slot_->trainer->inverse_optimizer();
     memory_.report(info.Env(), bytes_of(slot_->trainer->optimizer()) + (inverse == nullptr ? 0 : bytes_of(*inverse)));

@@ -24,10 +24,11 @@ at::Tensor loss_of(Loss loss, const at::Tensor& outputs, const at::Tensor& x, co
 }  // namespace
 
 Trainer::Trainer(Network& network, Loss loss, OptimizerSpec optimizer, Normalization normalization,
-                 std::optional<TargetTraining> targets)
+                 std::optional<TargetTraining> targets, Augmentation augmentation)
     : network_(network),
       loss_(loss),
       normalization_(std::move(normalization)),
+      augmentation_(augmentation),
       targets_(std::move(targets)),
       optimizer_(optimizer, network.values(Parameter::Role::forward)) {
   const bool wanted = is_target_rule(network.rule());
@@ -80,7 +81,7 @@ PassResult Trainer::run(const Dataset& data, int64_t batch_size, const Position&
     const int64_t begin = (first_step + static_cast<int64_t>(i)) * batch_size;
     const int64_t count = std::min(batch_size, data.size() - begin);
     TORCH_CHECK(begin >= 0 && count > 0, "step ", first_step + static_cast<int64_t>(i), " is past the end of the data set (", data.size(), " examples in batches of ", batch_size, ")");
-    const auto batch = data.gather(order_.indices.data() + begin, count, normalization_);
+    const auto batch = data.gather(order_.indices.data() + begin, count, normalization_, {augmentation_, seed, epoch});
     const PassResult one = step(batch.x, batch.targets, lr_factors[i], {seed, epoch, 0, first + static_cast<uint32_t>(i), phase});
     total.not_finite = one.not_finite;
     total.inverse_not_finite = one.inverse_not_finite;

@@ -47,9 +47,9 @@ struct PassResult {
 
 class Trainer {
  public:
-  // The network must outlive the trainer.
+  // The network must outlive the trainer. The augmentation is of data sets, not of batches that step() is given.
   Trainer(Network& network, Loss loss, OptimizerSpec optimizer, Normalization normalization,
-          std::optional<TargetTraining> targets = std::nullopt);
+          std::optional<TargetTraining> targets = std::nullopt, Augmentation augmentation = {});
 
   // One update on a batch: x [batch, input] ready for the network. A loss that is not finite makes no update. Of the
   // position the seed, the step and the phase count.
@@ -69,6 +69,7 @@ class Trainer {
   Network& network_;
   Loss loss_;
   Normalization normalization_;
+  Augmentation augmentation_;
   std::optional<TargetTraining> targets_;
   Optimizer optimizer_;
   std::optional<Optimizer> inverse_optimizer_;
