@@ -1,6 +1,8 @@
 /** Random crops and flips: the images against a loop over pixels, how often each comes, and that nothing but seed, epoch and index counts. */
+import path from 'node:path';
 import t from 'tap';
 import { Dataset, network, Network, Trainer, type AugmentationOptions } from '../lib/index.js';
+import { cortorch } from './support/cli.js';
 
 const [C, H, W] = [3, 6, 5];
 const SIZE = C * H * W;
@@ -149,4 +151,29 @@ t.test('refused', async (t) => {
   const trainer = new Trainer(net, { augmentation: { cropPadding: 1 } });
   const stream = trainer.fit(() => [], { epochs: 1 });
   await t.rejects(stream.next(), { code: 'ERR_UNUSED_OPTION', message: /batches of your own/ });
+});
+
+t.test('on the command line: CIFAR-10 has its own, others none', async (t) => {
+  const record = (i: number): Buffer =>
+    Buffer.concat([Buffer.of(i % 10), Buffer.alloc(3072, (i * 37) % 256)]);
+  const batch = Buffer.concat(Array.from({ length: 40 }, (_, i) => record(i)));
+  const folder = t.testdir({
+    'data_batch_1.bin': batch,
+    'test_batch.bin': batch,
+    'spec.json': JSON.stringify({
+      input: [3, 32, 32],
+      layers: [{ type: 'flatten' }, { type: 'dense', units: 10 }],
+      loss: 'softmax-cross-entropy',
+    }),
+  });
+  const configOf = async (...flags: string[]) => {
+    const { code, stderr, lines } = await cortorch([
+      ...['train', '--dataset', 'cifar10', '--data-dir', folder, '--model', path.join(folder, 'spec.json')],
+      ...['--validation', '10', '--batch-size', '10', '--epochs', '1', '--json', ...flags],
+    ]);
+    t.equal(code, 0, stderr);
+    return lines[0]!['config'] as object;
+  };
+  t.match(await configOf(), { cropPadding: 4, flip: 'horizontal' });
+  t.match(await configOf('--crop-padding', '0', '--flip', 'none'), { cropPadding: 0, flip: 'none' });
 });

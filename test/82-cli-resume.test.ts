@@ -46,23 +46,64 @@ for (const signal of ['SIGINT', 'SIGTERM'] as const) {
   });
 }
 
-t.test('an interrupted run in the middle of an epoch, with momentum and a cosine schedule', async (t) => {
-  const out = at('middle');
-  const flags = ['--rule', 'dfa', '--epochs', '2', '--optimizer', 'sgd', '--momentum', '0.9'].concat([
-    '--lr-schedule',
-    'cosine',
-    '--warmup-epochs',
-    '0.5',
-  ]);
-  t.match(await cortorch([...FLAGS, ...flags, '--max-steps', '410', '--out', out]), { code: 0 });
-  t.match(await readCheckpoint(path.join(out, 'last.pt')), {
-    epoch: 1,
-    step: 410,
-    training: { state: { stepInEpoch: 110 } },
-  });
-  t.match(metricsOf(out).at(-2), { epoch: 2, partial: true });
+t.test(
+  'an interrupted run in the middle of an epoch, with momentum, a cosine schedule and augmentation',
+  async (t) => {
+    const out = at('middle');
+    const flags = ['--rule', 'dfa', '--epochs', '2', '--optimizer', 'sgd', '--momentum', '0.9'].concat([
+      ...['--crop-padding', '2', '--flip', 'both'],
+      '--lr-schedule',
+      'cosine',
+      '--warmup-epochs',
+      '0.5',
+    ]);
+    t.match(await cortorch([...FLAGS, ...flags, '--max-steps', '410', '--out', out]), { code: 0 });
+    t.match(await readCheckpoint(path.join(out, 'last.pt')), {
+      epoch: 1,
+      step: 410,
+      training: { state: { stepInEpoch: 110 } },
+    });
+    t.match(metricsOf(out).at(-2), { epoch: 2, partial: true });
+    t.match(await cortorch(['train', '--resume', out]), { code: 0 });
+    await sameAsUndisturbed(t, out, flags);
+  },
+);
+
+t.test('a time limit saves, ends with 0, and the run goes on', async (t) => {
+  const out = at('limited');
+  const hours = String(4 / 3600); // four seconds of the process
+  const run = await cortorch([...FLAGS, '--epochs', '100000', '--max-hours', hours, '--out', out]);
+  t.equal(run.code, 0, run.stderr);
+  t.match(
+    run.stderr,
+    `hours are over; saved in ${path.join(out, 'last.pt')}. To go on: cortorch train --resume ${out}`,
+  );
+  t.notMatch(run.lines.at(-1), { type: 'end' });
+  const { epoch, step } = await readCheckpoint(path.join(out, 'last.pt'));
+  t.ok(step > 0);
+  const epochs = String(epoch + 1);
+  const resumed = await cortorch(['train', '--resume', out, '--epochs', epochs]);
+  t.equal(resumed.code, 0, resumed.stderr);
+  await sameAsUndisturbed(t, out, ['--epochs', epochs]);
+  const wrong = await cortorch([...FLAGS, '--max-hours', '600', '--out', at('wrong')]);
+  t.match(wrong, { code: 2, stderr: /max-hours.*at most 596/ });
+});
+
+t.test('checkpoints every so many steps, of which the last are kept', async (t) => {
+  const out = at('kept');
+  const flags = ['--epochs', '2', '--save-every', '100', '--keep', '3'];
+  t.match(await cortorch([...FLAGS, ...flags, '--out', out]), { code: 0 });
+  const kept = fs.readdirSync(out).filter((name) => name.startsWith('step-'));
+  t.equal(kept.length, 3, kept.join(', '));
+  t.equal(kept.at(-1), 'step-000000600.pt', 'the end of the last epoch');
+  const [last, newest] = ['last.pt', kept.at(-1)!].map((name) => fs.readFileSync(path.join(out, name)));
+  t.ok(last!.equals(newest!));
+  // An earlier one is in the middle of an epoch, and training goes on from there to the same end.
+  const { step, training } = await readCheckpoint(path.join(out, kept[0]!));
+  t.ok(step > 300 && step < 600 && training!.state.stepInEpoch === step - 300, `at step ${step}`);
+  fs.copyFileSync(path.join(out, kept[0]!), path.join(out, 'last.pt'));
   t.match(await cortorch(['train', '--resume', out]), { code: 0 });
-  await sameAsUndisturbed(t, out, flags);
+  await sameAsUndisturbed(t, out, ['--epochs', '2']);
 });
 
 t.test('a killed run goes on from its last epoch', async (t) => {

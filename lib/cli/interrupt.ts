@@ -1,4 +1,4 @@
-/** Ctrl-C and SIGTERM while training: the first ends it in good order, the second at once. */
+/** What ends training before its time: Ctrl-C and SIGTERM (the first in good order, the second at once), and a time limit. */
 
 /** The exit code after an interruption, as shells have it for Ctrl-C. */
 export const EXIT_INTERRUPTED = 130;
@@ -41,4 +41,26 @@ export class Interrupt implements Disposable {
   readonly #brokenPipe = (): void => {
     if (!this.signal.aborted) this.#controller.abort();
   };
+}
+
+/** A signal after so many hours of this process. */
+export class TimeLimit implements Disposable {
+  readonly #controller = new AbortController();
+  readonly #timer: NodeJS.Timeout | undefined;
+
+  /** @param hours at most 596; undefined: no limit */
+  constructor(hours: number | undefined) {
+    if (hours === undefined) return;
+    // From the start of the process: what was loaded and built until now counts, as it does for a scheduler.
+    const left = Math.max(1, hours * 3_600_000 - performance.now());
+    this.#timer = setTimeout(() => this.#controller.abort(), left);
+  }
+
+  get signal(): AbortSignal {
+    return this.#controller.signal;
+  }
+
+  [Symbol.dispose](): void {
+    clearTimeout(this.#timer);
+  }
 }

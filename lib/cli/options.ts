@@ -20,6 +20,7 @@ import { architectureNames } from './cells.js';
 import {
   belowOne,
   count,
+  hours,
   list,
   notNegative,
   oneOf,
@@ -161,6 +162,17 @@ export const options = {
 
   epochs: option('Run', count, 'Passes over the training set (default 10)'),
   maxSteps: option('Run', count, 'Stop and save after so many optimizer steps in all'),
+  maxHours: option('Run', hours, 'Stop and save after so many hours: for batch schedulers'),
+  saveEvery: option(
+    'Run',
+    count,
+    'Save last.pt every so many optimizer steps, beside each epoch (default: epochs)',
+  ),
+  keep: option(
+    'Run',
+    whole,
+    'Checkpoints to keep beside last.pt and best.pt: the last N as step-*.pt (default 0)',
+  ),
   seed: option('Run', whole, 'Seed of everything random (default 0)'),
   threads: option('Run', count, 'Threads to compute with (default: one for each processor)'),
   device: option('Run', device, 'cpu (default)'),
@@ -231,6 +243,9 @@ export const commandOptions = {
     'warmupEpochs',
     'epochs',
     'maxSteps',
+    'maxHours',
+    'saveEvery',
+    'keep',
     'seed',
     'threads',
     'device',

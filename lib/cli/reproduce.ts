@@ -137,7 +137,7 @@ async function runCell(
   if (signal.aborted) return 'interrupted';
   report.note(`\n${cell.title}, in ${path}`);
   try {
-    return (await follow(plan, report, signal)) ? { status: 'trained' } : 'interrupted';
+    return (await follow(plan, report, signal)) === 'done' ? { status: 'trained' } : 'interrupted';
   } catch (error) {
     if (!(error instanceof CortorchError)) throw error;
     if (error.code === 'ERR_ABORTED') return 'interrupted'; // before its first step

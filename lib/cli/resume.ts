@@ -9,7 +9,15 @@ import { gatherSettings, memorySettingsOf, resolveSettings, settingNames } from 
 import type { Plan } from './train.js';
 
 /** How far, how fast and from where: these may change. */
-const harmless: readonly OptionName[] = ['epochs', 'maxSteps', 'threads', 'dataDir'];
+const harmless: readonly OptionName[] = [
+  'epochs',
+  'maxSteps',
+  'maxHours',
+  'saveEvery',
+  'keep',
+  'threads',
+  'dataDir',
+];
 
 /**
  * @param folder of the run
@@ -46,8 +54,8 @@ export async function goOn(flags: Flags<'train'>, folder: string): Promise<Plan>
       `--epochs is ${given.epochs}, but the cosine schedule of the run in ${folder} ends with epoch ${saved.epochs}; leave it out`,
     );
   }
-  // How many steps to make was said to the command of then, not to the run.
-  const { maxSteps: _, ...rest } = saved;
+  // How many steps to make, and for how long, was said to the command of then, not to the run.
+  const { maxSteps: _, maxHours: __, ...rest } = saved;
   const config = await resolveSettings({ ...rest, ...given }, network);
   requireMemoryForTraining(config.network, memorySettingsOf(config));
   const from = await run.readLast();

@@ -122,7 +122,7 @@ export async function resolveSettings(given: Settings, saved?: ResolvedSpec): Pr
     ...trainingSettings(given, network, model, rule),
     ...lrScheduleSettings(given),
     epochs: given.epochs ?? 10,
-    ...pick(given, ['maxSteps']),
+    ...pick(given, ['maxSteps', 'maxHours', 'saveEvery', 'keep']),
     seed: given.seed ?? 0,
     threads: given.threads ?? threads,
     device: given.device ?? 'cpu',

@@ -84,9 +84,10 @@ export class TrainReport {
       this.note(`In ${run.path}: best.pt (epoch ${best?.epoch ?? '-'}), last.pt, metrics.jsonl, config.json`);
   }
 
-  interrupted(run: RunDirectory | null): void {
-    if (run === null) this.note('Interrupted. Nothing was written, since there was no --out');
-    else this.note(`Interrupted; saved in ${run.last}. To go on: cortorch train --resume ${run.path}`);
+  /** @param why such as Interrupted */
+  interrupted(run: RunDirectory | null, why: string): void {
+    if (run === null) this.note(`${why}. Nothing was written, since there was no --out`);
+    else this.note(`${why}; saved in ${run.last}. To go on: cortorch train --resume ${run.path}`);
   }
 
   clear(): void {

@@ -10,7 +10,7 @@ import { findParameters } from '../training/find-parameters.js';
 import { RunDirectory } from '../training/run.js';
 import { Trainer, type EpochEvent } from '../training/trainer.js';
 import { holdOut, loadDataset } from './data.js';
-import { EXIT_INTERRUPTED, Interrupt } from './interrupt.js';
+import { EXIT_INTERRUPTED, Interrupt, TimeLimit } from './interrupt.js';
 import type { Flags } from './options.js';
 import { goOn } from './resume.js';
 import {
@@ -41,20 +41,23 @@ export async function train(flags: Flags<'train'>): Promise<number> {
   const report = new TrainReport(flags.json ?? false);
   using interrupt = new Interrupt((text) => report.note(text));
   const plan = flags.resume === undefined ? await begin(flags) : await goOn(flags, flags.resume);
-  return (await follow(plan, report, interrupt.signal)) ? 0 : EXIT_INTERRUPTED;
+  const ended = await follow(plan, report, interrupt.signal);
+  return ended === 'interrupted' ? EXIT_INTERRUPTED : 0;
 }
 
 /**
  * Trains as planned.
  *
- * @returns false if the signal ended it; then it can be resumed
+ * @returns what ended it; but for `done` it can be resumed
  * @throws CortorchError for everything that goes wrong
  */
 export async function follow(
   { config, run, from }: Plan,
   report: TrainReport,
-  signal: AbortSignal,
-): Promise<boolean> {
+  interrupt: AbortSignal,
+): Promise<'done' | 'interrupted' | 'out of time'> {
+  using limit = new TimeLimit(config.maxHours);
+  const signal = AbortSignal.any([interrupt, limit.signal]);
   const data = holdOut(await loadDataset(config.dataset, config.dataDir), config.validation, config.seed);
   using network = new Network(config.network, {
     rule: config.rule,
@@ -106,13 +109,21 @@ export async function follow(
   await run?.log(start);
   report.start(start, run, from);
   if (from && isDone(config, from)) report.note('There is nothing left to do; --epochs N goes on');
+  const { saveEvery = Infinity, keep } = config;
+  let saved = from?.step ?? 0;
   try {
     const { epochs, maxSteps } = config;
     const { validation, test } = data;
     for await (const event of trainer.fit(data.train, { epochs, maxSteps, validation, test, signal })) {
       if (event.type === 'epoch') await requireFiniteLosses(event, trainer);
       report.event(event);
-      if (event.type === 'progress') continue;
+      if (event.type === 'progress') {
+        if (Math.floor(event.step / saveEvery) > Math.floor(saved / saveEvery)) {
+          saved = event.step;
+          await run?.saveLast(await checkpoint(null), keep);
+        }
+        continue;
+      }
       await run?.log(event);
       const isBest = isBetter(event, result);
       if (isBest) result = { epoch: event.epoch, validation: event.validation, test: event.test };
@@ -120,23 +131,24 @@ export async function follow(
       if (run) {
         const now = await checkpoint(event);
         if (isBest) await run.saveBest(now);
-        await run.saveLast(now);
+        await run.saveLast(now, keep);
+        saved = now.step;
       }
     }
     const end = { type: 'end', best: result, checkpoint: run && join(run.path, 'best.pt') } as const;
     await run?.log(end);
     report.end(end, run, data);
-    return true;
+    return 'done';
   } catch (error) {
     if (!(error instanceof CortorchError)) throw error;
     if (error.code !== 'ERR_ABORTED') throw await withWhatIsKept(error, run);
     try {
-      await run?.saveLast(await checkpoint(null));
+      await run?.saveLast(await checkpoint(null), keep);
     } catch (failure) {
       throw await withWhatIsKept(failure as CortorchError, run);
     }
-    report.interrupted(run);
-    return false;
+    report.interrupted(run, limit.signal.aborted ? `${config.maxHours} hours are over` : 'Interrupted');
+    return limit.signal.aborted ? 'out of time' : 'interrupted';
   } finally {
     report.clear();
     await run?.close();

@@ -27,6 +27,12 @@ const number =
 export const count = number('a whole number of at least 1', isCount);
 /** 0, 1, 2, … */
 export const whole = number('a whole number of at least 0', (value) => isInteger(value) && value >= 0);
+/** What a timer can wait for: 2^31 ms. */
+const MOST_HOURS = 596;
+export const hours = number(
+  `hours, above 0 and at most ${MOST_HOURS}`,
+  (value) => value > 0 && value <= MOST_HOURS,
+);
 export const positive = number('a number above 0', (value) => value > 0);
 export const notNegative = number('a number of at least 0', (value) => value >= 0);
 /** Such as Adam's β. */

@@ -1,10 +1,10 @@
 /**
  * A run's folder: `config.json` (all settings), `metrics.jsonl` (a line for the start, each epoch and the end),
- * `last.pt` (to go on from) and `best.pt`.
+ * `last.pt` (to go on from) and `best.pt`; and earlier checkpoints, `step-*.pt`, where they are kept.
  */
 
 import { existsSync, statSync } from 'node:fs';
-import { mkdir } from 'node:fs/promises';
+import { copyFile, link, mkdir, readdir, rm } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
 import { CortorchError } from '../errors.js';
 import { LineFile, removeLeftovers, writeFailure, writeFileAtomic } from '../files.js';
@@ -109,9 +109,25 @@ export class RunDirectory {
     await this.#metrics!.append(JSON.stringify(line));
   }
 
-  /** @throws CortorchError ERR_WRITE_FAILED */
-  saveLast(checkpoint: Checkpoint): Promise<void> {
-    return writeCheckpoint(this.last, checkpoint);
+  /**
+   * Writes `last.pt`.
+   *
+   * @param keep how many of these to keep, the newest, under names such as step-000001200.pt
+   * @throws CortorchError ERR_WRITE_FAILED
+   */
+  async saveLast(checkpoint: Checkpoint, keep = 0): Promise<void> {
+    await writeCheckpoint(this.last, checkpoint);
+    if (keep === 0) return;
+    const name = join(this.path, `step-${String(checkpoint.step).padStart(9, '0')}.pt`);
+    try {
+      await rm(name, { force: true });
+      // A second name for the same file: last.pt is replaced, never written to, so this one stays as it is.
+      await link(this.last, name).catch(() => copyFile(this.last, name)); // some file systems have no links
+      const kept = (await readdir(this.path)).filter((entry) => /^step-\d+\.pt$/.test(entry)).sort();
+      for (const old of kept.slice(0, -keep)) await rm(join(this.path, old), { force: true });
+    } catch (error) {
+      throw writeFailure(name, error);
+    }
   }
 
   /** @throws CortorchError ERR_WRITE_FAILED */
