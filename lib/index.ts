@@ -118,7 +118,7 @@ export {
   type TrainEvent,
 } from './training/trainer.js';
 
-export { type AugmentationOptions, type FlipName } from './data/augmentation.js';
+export { type AugmentationOptions, type CropBorderName, type FlipName } from './data/augmentation.js';
 export { Dataset, type Batch, type BatchOptions, type DatasetArrays, type Labels } from './data/dataset.js';
 export { CIFAR10_NORMALIZATION } from './data/cifar10.js';
 export {

@@ -181,6 +181,7 @@ export interface NativeNormalization {
 
 export interface NativeAugmentation {
   readonly cropPadding: number;
+  readonly blackBorder: boolean;
   readonly flipHorizontal: boolean;
   readonly flipVertical: boolean;
 }

@@ -12,8 +12,13 @@ const labels = Uint8Array.from({ length: COUNT }, (_, i) => i % 2);
 const normalization = { mean: [0.5, 0.25, 0.1], std: [0.5, 0.3, 0.2] };
 const all = [...labels.keys()];
 
-/** Pixel by pixel: the window at (top, left) of image i, black outside, then flipped. */
-function naive(i: number, top: number, left: number, mirrored: boolean, upsideDown: boolean): Float32Array {
+/** Pixel by pixel: the window at (top, left) of image i with a border, then flipped. */
+function naive(
+  i: number,
+  [top, left]: readonly [number, number],
+  [mirrored, upsideDown]: readonly [boolean, boolean],
+  black: boolean,
+): Float32Array {
   const out = new Float32Array(SIZE);
   for (let c = 0; c < C; c++) {
     for (let y = 0; y < H; y++) {
@@ -21,7 +26,8 @@ function naive(i: number, top: number, left: number, mirrored: boolean, upsideDo
         const row = (upsideDown ? H - 1 - y : y) + top;
         const column = (mirrored ? W - 1 - x : x) + left;
         const inside = row >= 0 && row < H && column >= 0 && column < W;
-        const byte = inside ? images[((i * C + c) * H + row) * W + column]! : 0;
+        const [r, q] = [reflected(row, H), reflected(column, W)];
+        const byte = inside || !black ? images[((i * C + c) * H + r) * W + q]! : 0;
         const value = Math.fround(Math.fround(byte) / 255);
         const mean = Math.fround(normalization.mean[c]!);
         out[(c * H + y) * W + x] = Math.fround(value - mean) / Math.fround(normalization.std[c]!);
@@ -31,11 +37,15 @@ function naive(i: number, top: number, left: number, mirrored: boolean, upsideDo
   return out;
 }
 
+/** 2 1 | 0 1 2 … n−1 | n−2 n−3 */
+const reflected = (i: number, n: number): number => n - 1 - Math.abs(n - 1 - Math.abs(i));
+
 const bytes = (array: Float32Array): string =>
   Buffer.from(array.buffer, array.byteOffset, array.byteLength).toString('base64');
 
 for (const [augmentation, crops, mirrors, upsideDowns] of [
   [{ cropPadding: 1 }, [-1, 0, 1], [false], [false]],
+  [{ cropPadding: 2, cropBorder: 'black' }, [-2, -1, 0, 1, 2], [false], [false]],
   [{ cropPadding: 2, flip: 'horizontal' }, [-2, -1, 0, 1, 2], [false, true], [false]],
   [{ flip: 'vertical' }, [0], [false], [false, true]],
   [{ cropPadding: 1, flip: 'both' }, [-1, 0, 1], [false, true], [false, true]],
@@ -52,7 +62,10 @@ for (const [augmentation, crops, mirrors, upsideDowns] of [
           for (const left of crops) {
             for (const mirrored of mirrors) {
               for (const upsideDown of upsideDowns) {
-                if (bytes(naive(i, top, left, mirrored, upsideDown)) !== found) continue;
+                if (
+                  bytes(naive(i, [top, left], [mirrored, upsideDown], 'cropBorder' in augmentation)) !== found
+                )
+                  continue;
                 const key = `${top} ${left} ${mirrored} ${upsideDown}`;
                 counts.set(key, (counts.get(key) ?? 0) + 1);
               }
@@ -140,8 +153,9 @@ t.test('refused', async (t) => {
   const make = (augmentation: unknown) => () =>
     new Trainer(net, { augmentation: augmentation as AugmentationOptions });
   t.throws(make({ cropPadding: -1 }), { code: 'ERR_INVALID_ARGUMENT', message: /augmentation\.cropPadding/ });
-  t.throws(make({ cropPadding: 6 }), { code: 'ERR_INVALID_ARGUMENT', message: /at most 5/ });
+  t.throws(make({ cropPadding: 5 }), { code: 'ERR_INVALID_ARGUMENT', message: /at most 4/ });
   t.throws(make({ flip: 'diagonal' }), { code: 'ERR_INVALID_ARGUMENT', message: /horizontal/ });
+  t.throws(make({ cropBorder: 'white' }), { code: 'ERR_INVALID_ARGUMENT', message: /reflect, black/ });
   t.throws(make({ flips: 'both' }), { code: 'ERR_UNKNOWN_OPTION', message: /flip/ });
   using vector = new Network(network({ features: 4 }).dense(2).softmaxCrossEntropy(), {});
   t.throws(() => new Trainer(vector, { augmentation: { flip: 'horizontal' } }), {
@@ -174,6 +188,6 @@ t.test('on the command line: CIFAR-10 has its own, others none', async (t) => {
     t.equal(code, 0, stderr);
     return lines[0]!['config'] as object;
   };
-  t.match(await configOf(), { cropPadding: 4, flip: 'horizontal' });
+  t.match(await configOf(), { cropPadding: 4, cropBorder: 'reflect', flip: 'horizontal' });
   t.match(await configOf('--crop-padding', '0', '--flip', 'none'), { cropPadding: 0, flip: 'none' });
 });

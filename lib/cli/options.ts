@@ -3,7 +3,7 @@
  * versions is known by name, so that it is refused with a reason.
  */
 
-import { flipNames } from '../data/augmentation.js';
+import { cropBorderNames, flipNames } from '../data/augmentation.js';
 import { CortorchError } from '../errors.js';
 import { dfaFeedbackNames, parseRule, ruleNames } from '../rules/rules.js';
 import { optimizerNames } from '../training/optimizer.js';
@@ -75,7 +75,12 @@ export const options = {
   cropPadding: option(
     'Data',
     whole,
-    'Random crops: pixels of black border to cut them from (default 0; cifar10 4)',
+    'Random crops: pixels of border to cut them from (default 0; cifar10 4)',
+  ),
+  cropBorder: option(
+    'Data',
+    oneOf(cropBorderNames),
+    'That border: reflect (default), the image mirrored, or black',
   ),
   flip: option(
     'Data',
@@ -206,6 +211,7 @@ export const commandOptions = {
     'mean',
     'std',
     'cropPadding',
+    'cropBorder',
     'flip',
     'batchSize',
     'model',

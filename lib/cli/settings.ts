@@ -55,6 +55,7 @@ type Needed =
   | 'dataset'
   | 'validation'
   | 'cropPadding'
+  | 'cropBorder'
   | 'flip'
   | 'batchSize'
   | 'model'
@@ -145,13 +146,13 @@ const defaultNormalization = (dataset: DatasetName, { input }: ResolvedSpec): No
 
 /** Random crops and flips: the usual ones for CIFAR-10's training set, none for others. @throws CortorchError ERR_INVALID_ARGUMENT */
 function augmentationSettings(
-  given: Pick<Settings, 'cropPadding' | 'flip'>,
+  given: Pick<Settings, 'cropPadding' | 'cropBorder' | 'flip'>,
   dataset: DatasetName,
   { input }: ResolvedSpec,
 ): ResolvedAugmentation {
   const usual = dataset === 'cifar10' && input.length === 3 ? CIFAR10_AUGMENTATION : {};
   return resolveAugmentation(
-    { ...usual, ...pick(given, ['cropPadding', 'flip']) },
+    { ...usual, ...pick(given, ['cropPadding', 'cropBorder', 'flip']) },
     input,
     (key) => `--${kebab(key)}`,
   );
@@ -185,6 +186,12 @@ export function targetsOf(config: Settings): TargetOptions {
   const inverseOptimizer = inverseOptimizerOf(config);
   return { ...pick(config, TARGET_KEYS), ...(inverseOptimizer && { inverseOptimizer }) };
 }
+
+export const augmentationOf = ({ cropPadding, cropBorder, flip }: RunConfig): ResolvedAugmentation => ({
+  cropPadding,
+  cropBorder,
+  flip,
+});
 
 export function lrScheduleOf(config: RunConfig): LrScheduleOptions {
   const { lrSchedule: type, lrSteps: steps, lrDecay: decay, warmupEpochs } = config;

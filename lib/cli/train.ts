@@ -14,6 +14,7 @@ import { EXIT_INTERRUPTED, Interrupt, TimeLimit } from './interrupt.js';
 import type { Flags } from './options.js';
 import { goOn } from './resume.js';
 import {
+  augmentationOf,
   gatherSettings,
   lrScheduleOf,
   memorySettingsOf,
@@ -75,7 +76,7 @@ export async function follow(
     batchSize: config.batchSize,
     seed: config.seed,
     lrSchedule: lrScheduleOf(config),
-    augmentation: { cropPadding: config.cropPadding, flip: config.flip },
+    augmentation: augmentationOf(config),
     ...targetsOf(config),
   });
   if (from) {

@@ -7,12 +7,20 @@ import { didYouMean } from '../suggest.js';
 export type FlipName = 'none' | 'horizontal' | 'vertical' | 'both';
 export const flipNames: readonly FlipName[] = ['none', 'horizontal', 'vertical', 'both'];
 
+export type CropBorderName = 'reflect' | 'black';
+export const cropBorderNames: readonly CropBorderName[] = ['reflect', 'black'];
+
 export interface AugmentationOptions {
   /**
-   * Pixels of a black border on every side of an image, of which a window of the image's size is then cut at random; 0, the
+   * Pixels of a border on every side of an image, of which a window of the image's size is then cut at random; 0, the
    * default: none. For CIFAR-10 4 is usual (He et al. 2016).
    */
   readonly cropPadding?: number;
+  /**
+   * The border: `reflect`, the default, mirrors the image at its outermost pixels; `black` is usual for convolutional
+   * networks, but fully connected ones, to which images without it look unlike all they have seen, generalise badly from it.
+   */
+  readonly cropBorder?: CropBorderName;
   /**
    * The mirror image (horizontal), the image upside down (vertical) or both, independently, each half of the time. Default
    * none. Bartunov et al. say "vertical flips" of CIFAR-10 and probably mean mirror images.
@@ -22,7 +30,7 @@ export interface AugmentationOptions {
 
 export type ResolvedAugmentation = Required<AugmentationOptions>;
 
-const names = ['cropPadding', 'flip'] as const;
+const names = ['cropPadding', 'cropBorder', 'flip'] as const;
 
 /**
  * @param input the shape of an example
@@ -34,8 +42,8 @@ export function resolveAugmentation(
   input: readonly number[],
   shown = (key: string): string => `augmentation.${key}`,
 ): ResolvedAugmentation {
-  if (options === undefined) return { cropPadding: 0, flip: 'none' };
-  if (!isPlainObject(options)) throw invalid('augmentation', '{ cropPadding, flip }', options);
+  if (options === undefined) return { cropPadding: 0, cropBorder: 'reflect', flip: 'none' };
+  if (!isPlainObject(options)) throw invalid('augmentation', '{ cropPadding, cropBorder, flip }', options);
   for (const key of Object.keys(options)) {
     if (isOneOf(key, names)) continue;
     throw new CortorchError(
@@ -43,9 +51,12 @@ export function resolveAugmentation(
       `augmentation.${key}: there is no such setting${didYouMean(key, names)}`,
     );
   }
-  const { cropPadding = 0, flip = 'none' }: AugmentationOptions = options;
+  const { cropPadding = 0, cropBorder = 'reflect', flip = 'none' }: AugmentationOptions = options;
+  if (!isOneOf(cropBorder, cropBorderNames)) {
+    throw invalid(shown('cropBorder'), `one of ${cropBorderNames.join(', ')}`, cropBorder);
+  }
   if (!isOneOf(flip, flipNames)) throw invalid(shown('flip'), `one of ${flipNames.join(', ')}`, flip);
-  const most = input.length === 3 ? Math.min(input[1]!, input[2]!) : 0;
+  const most = input.length === 3 ? Math.min(input[1]!, input[2]!) - 1 : 0;
   if (!isInteger(cropPadding) || cropPadding < 0) {
     throw invalid(shown('cropPadding'), 'an integer of at least 0', cropPadding);
   }
@@ -56,16 +67,17 @@ export function resolveAugmentation(
     );
   }
   if (cropPadding > most) {
-    throw invalid(shown('cropPadding'), `at most ${most}, the size of the images`, cropPadding);
+    throw invalid(shown('cropPadding'), `at most ${most}, less than the images' sides`, cropPadding);
   }
-  return { cropPadding, flip };
+  return { cropPadding, cropBorder, flip };
 }
 
 export const isAugmented = ({ cropPadding, flip }: ResolvedAugmentation): boolean =>
   cropPadding > 0 || flip !== 'none';
 
-export const toNative = ({ cropPadding, flip }: ResolvedAugmentation): NativeAugmentation => ({
+export const toNative = ({ cropPadding, cropBorder, flip }: ResolvedAugmentation): NativeAugmentation => ({
   cropPadding,
+  blackBorder: cropBorder === 'black',
   flipHorizontal: flip === 'horizontal' || flip === 'both',
   flipVertical: flip === 'vertical' || flip === 'both',
 });

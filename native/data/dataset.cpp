@@ -104,9 +104,17 @@ Placement placement_of(const RandomStream& random, const Augmentation& augmentat
           augmentation.flip_vertical && (words[3] & 1u) != 0};
 }
 
+// The row or column that is seen at i; −1: none, black.
+int64_t inside(int64_t i, int64_t size, Border border) {
+  if (i >= 0 && i < size) return i;
+  if (border == Border::black) return -1;
+  return i < 0 ? -i : 2 * (size - 1) - i;
+}
+
 // Copies example indices[i] into row i of `x`, augmented, then through `value(channel, element)`.
 template <typename T, typename Value>
 void copy_augmented(const at::Tensor& images, const int64_t* indices, const AugmentationSource& source, Value value, at::Tensor& x) {
+  const Border border = source.augmentation.border;
   const int64_t channels = images.size(1), height = images.size(2), width = images.size(3);
   const T* in = images.const_data_ptr<T>();
   float* out = x.mutable_data_ptr<float>();
@@ -118,16 +126,16 @@ void copy_augmented(const at::Tensor& images, const int64_t* indices, const Augm
       for (int64_t c = 0; c < channels; ++c) {
         const T* plane = in + (indices[i] * channels + c) * height * width;
         float* to = out + (i * channels + c) * height * width;
-        const float border = value(c, T{0});
+        const float blackness = value(c, T{0});
         for (int64_t row = 0; row < height; ++row, to += width) {
-          const int64_t y = (place.upside_down ? height - 1 - row : row) + place.top;
-          if (y < 0 || y >= height) {
-            std::fill_n(to, width, border);
+          const int64_t y = inside((place.upside_down ? height - 1 - row : row) + place.top, height, border);
+          if (y < 0) {
+            std::fill_n(to, width, blackness);
             continue;
           }
           for (int64_t column = 0; column < width; ++column) {
-            const int64_t at = (place.mirrored ? width - 1 - column : column) + place.left;
-            to[column] = at < 0 || at >= width ? border : value(c, plane[y * width + at]);
+            const int64_t at = inside((place.mirrored ? width - 1 - column : column) + place.left, width, border);
+            to[column] = at < 0 ? blackness : value(c, plane[y * width + at]);
           }
         }
       }
@@ -174,6 +182,8 @@ Dataset::Batch Dataset::gather(const int64_t* indices, int64_t count, const Norm
     copy_normalised(images_, channels, [&](int64_t i) { return indices[i]; }, batch.x);
   } else {
     TORCH_CHECK(images_.dim() == 4, "augmentation: expected images [n, channels, height, width], but the examples have shape ", images_.sizes().slice(1));
+    TORCH_CHECK(source.augmentation.crop_padding < std::min(images_.size(2), images_.size(3)), "augmentation: a border of ",
+                source.augmentation.crop_padding, " pixels is too wide for images of ", images_.size(2), " × ", images_.size(3));
     if (images_.scalar_type() == at::kByte) {
       const std::vector<Table> tables = tables_of(channels);
       copy_augmented<uint8_t>(images_, indices, source, [&](int64_t c, uint8_t byte) { return tables[static_cast<std::size_t>(c)][byte]; }, batch.x);

@@ -13,10 +13,14 @@ struct Normalization {
   std::vector<double> mean, deviation;
 };
 
-// What changes with every epoch in an image: a window of its size out of the image with a black border around it
-// (zero bytes, before normalisation), then a mirror image or not, half of the time each.
+// What lies around an image: its own pixels mirrored at the outermost ones, or black (zero bytes, before normalisation).
+enum class Border { reflect, black };
+
+// What changes with every epoch in an image: a window of its size out of the image with a border around it, then a
+// mirror image or not, half of the time each.
 struct Augmentation {
-  int64_t crop_padding = 0;  // pixels of border on every side; windows are chosen uniformly
+  int64_t crop_padding = 0;  // pixels of border on every side, less than the image's sides; windows are chosen uniformly
+  Border border = Border::reflect;
   bool flip_horizontal = false, flip_vertical = false;
 
   bool any() const { return crop_padding > 0 || flip_horizontal || flip_vertical; }

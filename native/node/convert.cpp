@@ -191,7 +191,7 @@ Normalization normalization_of(const Napi::Value& value) {
 }
 
 Augmentation augmentation_of(const Napi::Object& object) {
-  return {integer(object, "cropPadding"), boolean(object, "flipHorizontal"), boolean(object, "flipVertical")};
+  return {integer(object, "cropPadding"), boolean(object, "blackBorder") ? Border::black : Border::reflect, boolean(object, "flipHorizontal"), boolean(object, "flipVertical")};
 }
 
 Loss loss_of(const Napi::Value& value) {

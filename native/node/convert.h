@@ -37,7 +37,7 @@ std::optional<TargetTraining> target_training(const Napi::Value& value);
 Position position_of(const Napi::Object& object);
 UnitReduction unit_reduction(const std::string& name);
 Normalization normalization_of(const Napi::Value& value);
-// { cropPadding, flipHorizontal, flipVertical }
+// { cropPadding, blackBorder, flipHorizontal, flipVertical }
 Augmentation augmentation_of(const Napi::Object& object);
 Loss loss_of(const Napi::Value& value);
 LossCounts counts_of(const Napi::Object& object);
