@@ -149,6 +149,6 @@ t.test('files that are no checkpoint: which, why and what to do', async (t) => {
   mkdirSync(join(folder, 'sub'), { recursive: true });
   await t.rejects(loadTorchFile(join(folder, 'sub')), {
     code: 'ERR_CHECKPOINT_UNSUPPORTED',
-    message: /not a regular file/,
+    message: /it is a folder/,
   });
 });

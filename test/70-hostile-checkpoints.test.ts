@@ -1,10 +1,13 @@
 /** Damaged and malicious checkpoints: always an error that names the file, never a crash, a hang or much memory. */
+import { execFileSync } from 'node:child_process';
 import { writeFileSync, readFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import t from 'tap';
 import { CortorchError } from '../lib/errors.js';
 import { Random } from '../lib/random.js';
 import { loadTorchFile, saveTorchFile } from '../lib/checkpoint/torch-file.js';
+import { openCheckpoint } from '../lib/checkpoint/checkpoint-file.js';
+import { openSafetensors } from '../lib/checkpoint/safetensors.js';
 import { tensorDataFrom } from '../lib/checkpoint/tensor-data.js';
 import { OrderedDict, Tuple } from '../lib/checkpoint/value.js';
 import { ZipWriter } from '../lib/checkpoint/zip.js';
@@ -172,6 +175,24 @@ t.test('other archives', async (t) => {
   ] as const) {
     writeFileSync(path, bytes);
     await t.rejects(loadTorchFile(path), { code: 'ERR_CHECKPOINT_UNSUPPORTED', message });
+  }
+});
+
+t.test('what is no regular file is not opened: a pipe would be waited for', async (t) => {
+  const pipe = join(t.testdir(), 'pipe');
+  execFileSync('mkfifo', [pipe]);
+  for (const [file, message] of [
+    [pipe, /pipe: it is not a regular file/],
+    ['/dev/zero', /it is not a regular file/],
+    [dirname(path), /it is a folder; name a checkpoint file in it/],
+  ] as const) {
+    for (const read of [loadTorchFile, openCheckpoint, openSafetensors]) {
+      await t.rejects(
+        (): Promise<unknown> => read(file),
+        { code: 'ERR_CHECKPOINT_UNSUPPORTED', message },
+        `${read.name} ${file}`,
+      );
+    }
   }
 });
 

@@ -1,9 +1,9 @@
 /** A checkpoint file that is open: what it holds is known, the bytes of its tensors are still in it. */
 
-import { open } from 'node:fs/promises';
+import { openToRead, readFailure } from './open-file.js';
 import { isSafetensors, openSafetensors } from './safetensors.js';
 import { StoredTensor } from './stored-tensor.js';
-import { openTorchFile, readFailure } from './torch-file.js';
+import { openTorchFile } from './torch-file.js';
 import type { CheckpointKey, CheckpointValue } from './value.js';
 
 export { StoredTensor };
@@ -38,7 +38,7 @@ export async function openCheckpoint(path: string): Promise<CheckpointFile> {
 
 async function headOf(path: string): Promise<Buffer> {
   try {
-    await using file = await open(path, 'r');
+    await using file = await openToRead(path);
     const { buffer, bytesRead } = await file.read(Buffer.alloc(64), 0, 64, 0);
     return buffer.subarray(0, bytesRead);
   } catch (error) {

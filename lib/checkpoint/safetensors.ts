@@ -4,13 +4,13 @@
  */
 
 import { constants, isUtf8 } from 'node:buffer';
-import { open, type FileHandle } from 'node:fs/promises';
+import type { FileHandle } from 'node:fs/promises';
 import { CortorchError, show } from '../errors.js';
 import { writeFileAtomic } from '../files.js';
 import { StoredTensor, type CheckpointFile } from './checkpoint-file.js';
 import { corrupt, unsupported } from './format-error.js';
 import { DTYPES, elementCount, type DType, type TensorData } from './tensor-data.js';
-import { readFailure } from './torch-file.js';
+import { openToRead, readFailure } from './open-file.js';
 import { readInto } from './zip.js';
 
 /** The format's names, in the order in which its writers sort tensors: the largest alignment first. */
@@ -74,7 +74,7 @@ export function isSafetensors(head: Buffer): boolean {
 export async function openSafetensors(path: string): Promise<CheckpointFile> {
   let file: FileHandle | undefined;
   try {
-    file = await open(path, 'r');
+    file = await openToRead(path);
     const handle = file;
     const { header, start } = await readHeader(handle);
     const value = new Map<string, StoredTensor>();

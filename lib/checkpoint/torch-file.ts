@@ -3,12 +3,12 @@
  * bytes for each storage; torch-legacy has the format before. Source: torch/serialization.py and caffe2/serialize/inline_container.cc.
  */
 
-import { open, type FileHandle } from 'node:fs/promises';
+import type { FileHandle } from 'node:fs/promises';
 import { crc32 } from 'node:zlib';
-import { CortorchError } from '../errors.js';
 import { writeFileAtomic } from '../files.js';
 import type { CheckpointFile, CheckpointFormat, StoredValue } from './checkpoint-file.js';
-import { corrupt, FormatError, unsupported } from './format-error.js';
+import { corrupt, unsupported } from './format-error.js';
+import { openToRead, readFailure } from './open-file.js';
 import { readPickle, type PickleEnvironment } from './pickle.js';
 import { writePickle, type StorageName } from './pickle-writer.js';
 import {
@@ -68,7 +68,7 @@ export async function saveTorchFile(path: string, value: CheckpointValue | objec
 export async function loadTorchFile(path: string): Promise<CheckpointValue> {
   let file: FileHandle | undefined;
   try {
-    file = await open(path, 'r');
+    file = await openToRead(path);
     const archive = await openArchive(file);
     // The pickle is run first, with tensors whose bytes are missing; then storage after storage is read.
     const pending: { view: TensorView; tensor: { -readonly [K in keyof TensorData]: TensorData[K] } }[] = [];
@@ -100,7 +100,7 @@ export async function loadTorchFile(path: string): Promise<CheckpointValue> {
 export async function openTorchFile(path: string): Promise<CheckpointFile> {
   let file: FileHandle | undefined;
   try {
-    file = await open(path, 'r');
+    file = await openToRead(path);
     const archive = await openArchive(file);
     const value = archive.parse(
       (view) =>
@@ -182,7 +182,6 @@ interface TorchArchive extends StorageSource {
 
 async function openArchive(file: FileHandle): Promise<TorchArchive> {
   const found = await file.stat();
-  if (!found.isFile()) throw unsupported('it is not a regular file', 'name a checkpoint file');
   const head = Buffer.alloc(Math.min(64, found.size));
   await readInto(file, head, 0);
   const identities = new Map<string, object>();
@@ -286,23 +285,4 @@ function checkHead(head: Buffer): void {
     throw corrupt('it is a web page, probably one that came instead of the download', 'download it again');
   }
   throw corrupt('it is no zip archive, as torch.save writes them');
-}
-
-/** What a reader threw, as the error that names the file. */
-export function readFailure(path: string, error: unknown): unknown {
-  if (error instanceof FormatError) {
-    const code = error.kind === 'corrupt' ? 'ERR_CHECKPOINT_CORRUPT' : 'ERR_CHECKPOINT_UNSUPPORTED';
-    return new CortorchError(code, `cannot read the checkpoint ${path}: ${error.message}; ${error.remedy}`);
-  }
-  const { code, message } = error as NodeJS.ErrnoException;
-  if (code === 'ENOENT' || code === 'ENOTDIR') {
-    const text = `there is no checkpoint ${path}; check the name`;
-    return new CortorchError('ERR_CHECKPOINT_NOT_FOUND', text, { cause: error });
-  }
-  if (code?.startsWith('E') && (error as NodeJS.ErrnoException).syscall !== undefined) {
-    return new CortorchError('ERR_READ_FAILED', `cannot read the checkpoint ${path}: ${message}`, {
-      cause: error,
-    });
-  }
-  return error;
 }
