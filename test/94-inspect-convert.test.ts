@@ -7,6 +7,7 @@ import { tensorsOf } from '../lib/checkpoint/stored-values.js';
 import { tensorDataFrom, type TensorData } from '../lib/checkpoint/tensor-data.js';
 import { loadTorchFile, saveTorchFile } from '../lib/checkpoint/torch-file.js';
 import { OrderedDict } from '../lib/checkpoint/value.js';
+import { runTorchPython, whyNoTorchPython } from './python.js';
 import { convert } from '../lib/cli/convert.js';
 import { inspect } from '../lib/cli/inspect.js';
 
@@ -59,6 +60,27 @@ t.test('.pt to .pt keeps ties, attributes and the order', async (t) => {
   await using safe = await openCheckpoint(at('tied.safetensors'));
   const values = new Map([...tensorsOf(safe.value)]);
   t.same((await values.get('a')!.read()).data, tied.data, 'safetensors has no ties: a copy each');
+});
+
+const MAKE = `
+import argparse, collections, sys, torch
+value = {'state_dict': collections.OrderedDict(w=torch.ones(2)), 'args': argparse.Namespace(lr=0.1, layers=[3, 4]),
+         's': {1, 2}, 'f': frozenset('a'), 'b': b'x\\x00\\xff', 'c': 1+2j, 'd': torch.device('cuda', 1)}
+torch.save(value, sys.argv[1])
+`;
+const COMPARE = `
+import sys, torch
+a, b = (torch.load(p, weights_only=False) for p in sys.argv[1:])
+assert torch.equal(a.pop('state_dict')['w'], b.pop('state_dict')['w'])
+assert a == b and [type(v) for v in a.values()] == [type(v) for v in b.values()], (a, b)
+`;
+
+t.test("what is Python's own survives", { skip: whyNoTorchPython() }, async (t) => {
+  t.capture(console, 'error');
+  runTorchPython(MAKE, at('python.pt'));
+  await convert({}, at('python.pt'), at('python-again.pt'));
+  runTorchPython(COMPARE, at('python.pt'), at('python-again.pt'));
+  t.strictSame(await loadTorchFile(at('python-again.pt')), await loadTorchFile(at('python.pt')));
 });
 
 t.test('inspect', async (t) => {

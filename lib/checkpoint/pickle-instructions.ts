@@ -28,6 +28,7 @@ export const OP = {
   GLOBAL: 0x63, // c
   REDUCE: 0x52, // R
   BUILD: 0x62, // b
+  NEWOBJ: 0x81,
   BINPERSID: 0x51, // Q
   BINPUT: 0x71, // q
   LONG_BINPUT: 0x72, // r
@@ -54,7 +55,6 @@ export const READ_OP = {
   PUT: 0x70, // p
   GET: 0x67, // g
   LONG4: 0x8b,
-  NEWOBJ: 0x81,
   SHORT_BINUNICODE: 0x8c,
   BINUNICODE8: 0x8d,
   BINBYTES8: 0x8e,

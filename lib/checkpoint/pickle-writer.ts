@@ -3,7 +3,7 @@
 import { invalid, isPlainObject } from '../errors.js';
 import { MAX_DEPTH, OP } from './pickle-instructions.js';
 import { checkTensorData, contiguousStrides, isTensorData, type TensorData } from './tensor-data.js';
-import { OrderedDict, PyFloat, Tuple } from './value.js';
+import { isDict, OpaqueObject, OrderedDict, PyFloat, Tuple } from './value.js';
 
 /** How a pickle names a storage that lies outside it, and a tensor that views all of it. */
 export interface StorageName {
@@ -101,6 +101,31 @@ export function writePickle(root: unknown, storageOf: (tensor: TensorData) => St
     }
     out.op(OP.SETITEMS);
   };
+  // Bytes as protocol 2 has them: text, each character a byte.
+  const bytes = (value: Uint8Array, path: string): void => {
+    global('_codecs', 'encode');
+    out.op(OP.MARK);
+    string(Buffer.from(value).toString('latin1'), path);
+    string('latin1', path);
+    out.op(OP.TUPLE);
+    out.op(OP.REDUCE);
+  };
+  // What a call made, of Python's own types; or an instance that its attributes are all of.
+  const record = ({ className, args, state }: OpaqueObject, path: string, depth: number): void => {
+    const dot = className.lastIndexOf('.');
+    const [module, name] = [className.slice(0, dot), className.slice(dot + 1)];
+    const isCall = (module === 'builtins' || className === 'torch.device') && args.length > 0;
+    const isInstance = module !== 'builtins' && args.length === 0 && isDict(state);
+    if (dot < 0 || !(isCall || isInstance)) {
+      throw invalid(path, 'a value that can be written', `an object of the Python class ${className}`);
+    }
+    global(module === 'builtins' ? '__builtin__' : module, name);
+    write(Tuple.from(args), path, depth + 1);
+    out.op(isCall ? OP.REDUCE : OP.NEWOBJ);
+    if (state === undefined) return;
+    write(state, path, depth + 1);
+    out.op(OP.BUILD);
+  };
   const write = (value: unknown, path: string, depth: number): void => {
     if (depth > MAX_DEPTH) {
       throw invalid(path, `values nested at most ${MAX_DEPTH} deep and not in a circle`, value);
@@ -117,6 +142,8 @@ export function writePickle(root: unknown, storageOf: (tensor: TensorData) => St
     }
     if (value instanceof PyFloat) return float(value.value);
     if (isTensorData(value)) return tensor(value, path);
+    if (value instanceof Uint8Array) return bytes(value, path);
+    if (value instanceof OpaqueObject) return record(value, path, depth);
     if (Array.isArray(value)) {
       const tuple = value instanceof Tuple;
       if (!tuple) out.op(OP.EMPTY_LIST);

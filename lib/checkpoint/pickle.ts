@@ -288,7 +288,7 @@ class Unpickler {
         return;
       case READ_OP.LONG4:
         return this.#push(this.#long(this.#longLength(start)));
-      case READ_OP.NEWOBJ: {
+      case OP.NEWOBJ: {
         const args = this.#pop();
         return this.#instance(this.#pop(), args, start);
       }

@@ -16,8 +16,9 @@ import { isTensorData, type TensorData } from './tensor-data.js';
  * | dict | Map | Map, plain object |
  * | OrderedDict | {@link OrderedDict} | {@link OrderedDict} |
  * | Tensor, Parameter, numpy's array | {@link TensorData} | {@link TensorData} |
- * | bytes | Uint8Array | not written |
- * | object of another class, set, complex, … | {@link OpaqueObject} | not written |
+ * | bytes | Uint8Array | Uint8Array |
+ * | set, complex, …, torch.device; objects with attributes alone | {@link OpaqueObject} | {@link OpaqueObject} |
+ * | object of another class | {@link OpaqueObject} | not written |
  */
 export type CheckpointValue =
   | null
