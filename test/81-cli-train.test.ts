@@ -80,7 +80,13 @@ t.test('a run with --out: lines, files, eval', async (t) => {
   t.equal(stdout.trim().split('\n').length, lines.length, 'nothing but JSON on stdout');
   t.match(stderr, /epoch 3\/3 .*test .* %/);
   t.notMatch(stderr, '\r', 'nothing is rewritten where there is no terminal');
-  t.strictSame(fs.readdirSync(out).sort(), ['best.pt', 'config.json', 'last.pt', 'metrics.jsonl']);
+  t.match(fs.readdirSync(out).sort(), [
+    'best.pt',
+    'config.json',
+    /^events\.out\.tfevents/,
+    'last.pt',
+    'metrics.jsonl',
+  ]);
   t.strictSame(metricsOf(out), lines, 'the same lines');
 
   const config = JSON.parse(fs.readFileSync(path.join(out, 'config.json'), 'utf8'));

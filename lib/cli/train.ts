@@ -27,6 +27,9 @@ import {
 import { toMap } from './values.js';
 import { TrainReport } from './train-report.js';
 
+/** Of the curves within an epoch. */
+const SECONDS_BETWEEN_POINTS = 30;
+
 /** What is to be done: the settings, the folder if there is one, and where to go on. */
 export interface Plan {
   readonly config: RunConfig;
@@ -105,13 +108,14 @@ export async function follow(
     parameters: network.parameterCount,
     device: network.device,
   } as const;
-  if (from) await run?.resume(config, from.epoch);
+  if (from) await run?.resume(config, from);
   else await run?.begin(config, await checkpoint(null));
   await run?.log(start);
   report.start(start, run, from);
   if (from && isDone(config, from)) report.note('There is nothing left to do; --epochs N goes on');
   const { saveEvery = Infinity, keep } = config;
   let saved = from?.step ?? 0;
+  let plotted = performance.now();
   try {
     const { epochs, maxSteps } = config;
     const { validation, test } = data;
@@ -123,6 +127,10 @@ export async function follow(
           saved = event.step;
           await run?.saveLast(await checkpoint(null), keep);
         }
+        if (performance.now() - plotted > 1000 * SECONDS_BETWEEN_POINTS) {
+          plotted = performance.now();
+          await run?.plotProgress(event);
+        }
         continue;
       }
       await run?.log(event);
@@ -133,6 +141,7 @@ export async function follow(
         const now = await checkpoint(event);
         if (isBest) await run.saveBest(now);
         await run.saveLast(now, keep);
+        await run.plot(event, now);
         saved = now.step;
       }
     }

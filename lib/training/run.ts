@@ -1,6 +1,7 @@
 /**
  * A run's folder: `config.json` (all settings), `metrics.jsonl` (a line for the start, each epoch and the end),
- * `last.pt` (to go on from) and `best.pt`; and earlier checkpoints, `step-*.pt`, where they are kept.
+ * `last.pt` (to go on from) and `best.pt`; TensorBoard's event files; and
+ * earlier checkpoints, `step-*.pt`, where they are kept.
  */
 
 import { existsSync, statSync } from 'node:fs';
@@ -9,11 +10,14 @@ import { dirname, join, resolve } from 'node:path';
 import { CortorchError } from '../errors.js';
 import { LineFile, removeLeftovers, writeFailure, writeFileAtomic } from '../files.js';
 import { readCheckpoint, writeCheckpoint, type Checkpoint } from './checkpoint.js';
+import { EventFile } from './event-file.js';
+import type { EpochEvent, ProgressEvent } from './trainer.js';
 
 export class RunDirectory {
   /** As it was given, for messages. */
   readonly path: string;
   #metrics: LineFile | undefined;
+  #events: EventFile | undefined;
 
   private constructor(path: string) {
     this.path = path;
@@ -85,28 +89,62 @@ export class RunDirectory {
     await this.#writeConfig(config);
     this.#metrics = await LineFile.open(join(this.path, 'metrics.jsonl'));
     await this.#metrics.truncateToLines(0);
+    this.#events = await EventFile.open(this.path);
     await this.saveLast(first);
   }
 
   /**
    * Goes on with a run: settings may have changed, and what was logged after the checkpoint is taken back.
    *
-   * @param epochs that the checkpoint has completed
+   * @param from the checkpoint
    * @throws CortorchError ERR_WRITE_FAILED
    */
-  async resume(config: object, epochs: number): Promise<void> {
+  async resume(config: object, from: Pick<Checkpoint, 'epoch' | 'step'>): Promise<void> {
     for (const file of [this.config, this.last, this.best]) await removeLeftovers(file);
     await this.#writeConfig(config);
     this.#metrics = await LineFile.open(join(this.path, 'metrics.jsonl'));
     const lines = await this.#metrics.readLines();
-    const late = lines.findIndex((line) => !isWithin(line, epochs));
+    const late = lines.findIndex((line) => !isWithin(line, from.epoch));
     if (late >= 0) await this.#metrics.truncateToLines(late);
+    // The point of the checkpoint's own step stays.
+    this.#events = await EventFile.open(this.path, from.step + 1);
   }
 
   /** Appends a line to `metrics.jsonl`. A start line is only wanted at its top. @throws CortorchError ERR_WRITE_FAILED */
   async log(line: { readonly type: string }): Promise<void> {
     if (line.type === 'start' && this.#metrics!.lines > 0) return;
     await this.#metrics!.append(JSON.stringify(line));
+  }
+
+  /**
+   * TensorBoard's curves and the parameters' histograms at the end of an epoch.
+   *
+   * @throws CortorchError ERR_WRITE_FAILED
+   */
+  async plot(
+    event: EpochEvent,
+    { step, parameters }: Pick<Checkpoint, 'step' | 'parameters'>,
+  ): Promise<void> {
+    const events = this.#events!;
+    for (const part of ['train', 'validation', 'test'] as const) {
+      for (const [name, value] of Object.entries(event[part] ?? {}) as [string, number | null][]) {
+        if (value !== null) events.scalar(`${name}/${part}`, value, step);
+      }
+    }
+    events.scalar('imagesPerSecond/train', event.imagesPerSecond, step);
+    for (const [name, { data }] of parameters) events.histogram(name, data, step);
+    await events.flush();
+  }
+
+  /**
+   * TensorBoard's curves within an epoch: means over it so far.
+   *
+   * @throws CortorchError ERR_WRITE_FAILED
+   */
+  async plotProgress({ loss, error, step }: ProgressEvent): Promise<void> {
+    this.#events!.scalar('loss/epoch so far', loss, step);
+    this.#events!.scalar('error/epoch so far', error, step);
+    await this.#events!.flush();
   }
 
   /**
@@ -137,6 +175,7 @@ export class RunDirectory {
 
   async close(): Promise<void> {
     await this.#metrics?.close();
+    await this.#events?.close();
   }
 
   #writeConfig(config: object): Promise<void> {
