@@ -120,6 +120,8 @@ export {
 
 export { type AugmentationOptions, type CropBorderName, type FlipName } from './data/augmentation.js';
 export { Dataset, type Batch, type BatchOptions, type DatasetArrays, type Labels } from './data/dataset.js';
+export { ImageStream, type ImageBatch, type ImageStreamOptions } from './data/images/loader.js';
+export { listImagenet, listImages, type ImageList } from './data/images/folders.js';
 export { CIFAR10_NORMALIZATION } from './data/cifar10.js';
 export {
   cifar10,

@@ -1,6 +1,6 @@
-/** Pictures of images. The one file that uses sharp, which is loaded when a picture is wanted. */
+/** Pictures of images. */
 
-import { CortorchError } from '../errors.js';
+import { loadSharp } from './sharp.js';
 
 /**
  * A PNG of rows of images, without gaps.
@@ -28,20 +28,4 @@ export async function encodePng(
     .toColourspace(channels === 1 ? 'b-w' : 'srgb') // grey would become colour
     .png()
     .toBuffer();
-}
-
-/** @throws CortorchError ERR_DEPENDENCIES */
-async function loadSharp(): Promise<typeof import('sharp').default> {
-  try {
-    return (await import('sharp')).default;
-  } catch (error) {
-    const [what] = (error as Error).message.split('\n');
-    throw new CortorchError(
-      'ERR_DEPENDENCIES',
-      `sharp, which writes images, cannot be used: ${what}; npm install sharp`,
-      {
-        cause: error,
-      },
-    );
-  }
 }

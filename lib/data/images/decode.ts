@@ -1,0 +1,125 @@
+/** One image file's bytes to a square of RGB planes, by sharp (libvips): decoded, turned upright, cropped and resized. */
+
+import type { Random } from '../../random.js';
+import type { Sharp } from '../sharp.js';
+
+/** How an image becomes a square. */
+export interface ImageTransform {
+  /** Height and width of the square. */
+  readonly size: number;
+  /**
+   * `random`: torchvision's RandomResizedCrop, 8 to 100 % of the area, 3:4 to 4:3. `center`: the shorter side to
+   * `resize`, then the middle. `none`: the whole image, its proportions changed.
+   */
+  readonly crop: 'random' | 'center' | 'none';
+  /** With `center`: the shorter side before cropping. */
+  readonly resize: number;
+  /** Mirrors left and right with probability ½. */
+  readonly mirror: boolean;
+}
+
+export interface Rectangle {
+  readonly left: number;
+  readonly top: number;
+  readonly width: number;
+  readonly height: number;
+}
+
+/**
+ * Decodes one image into `target`: [3, size, size] bytes. Grey, CMYK and 16-bit images become sRGB, transparency is
+ * dropped, and EXIF orientation is followed.
+ *
+ * @throws Error of libvips or of this file: not an image, truncated, more than 16,383² pixels
+ */
+export async function decodeImage(
+  sharp: Sharp,
+  bytes: Uint8Array,
+  transform: ImageTransform,
+  random: Random,
+  target: Uint8Array,
+): Promise<void> {
+  const { size, crop } = transform;
+  if (isCutOff(bytes)) throw new Error('the JPEG ends before its end marker');
+  const image = sharp(bytes, { failOn: 'error', sequentialRead: true }).autoOrient();
+  if (crop === 'random') {
+    const { autoOrient, format } = await image.metadata();
+    const { width, height } = autoOrient;
+    const part = randomCrop(width, height, random);
+    // libjpeg decodes at half the size or less for next to nothing, but only whole images. Cropping afterwards moves
+    // the crop by less than half a pixel of the result.
+    if (format === 'jpeg' && Math.min(part.width, part.height) >= 2 * size) {
+      const [across, down] = [size / part.width, size / part.height];
+      const whole = [Math.round(width * across), Math.round(height * down)] as const;
+      image.resize(...whole, STRETCH).extract({
+        left: Math.min(Math.round(part.left * across), whole[0] - size),
+        top: Math.min(Math.round(part.top * down), whole[1] - size),
+        width: size,
+        height: size,
+      });
+    } else {
+      image.extract(part).resize(size, size, STRETCH);
+    }
+  } else if (crop === 'center') {
+    const margin = (transform.resize - size) >> 1;
+    image
+      .resize(transform.resize, transform.resize, { fit: 'cover', kernel: 'linear' })
+      .extract({ left: margin, top: margin, width: size, height: size });
+  } else {
+    image.resize(size, size, STRETCH);
+  }
+  const mirrored = transform.mirror && random.nextBelow(2) === 1;
+  const pixels = await image.removeAlpha().toColourspace('srgb').raw().toBuffer();
+  if (pixels.length !== 3 * size * size) {
+    throw new Error(`it decodes to ${pixels.length} values instead of ${3 * size * size}`);
+  }
+  toPlanes(pixels, size, mirrored, target);
+}
+
+/** The triangle filter, widened when shrinking: Pillow's and torchvision's bilinear. */
+const STRETCH = { fit: 'fill', kernel: 'linear' } as const;
+
+/** torchvision's RandomResizedCrop.get_params with its default scale and ratio. */
+export function randomCrop(width: number, height: number, random: Random): Rectangle {
+  const [minRatio, maxRatio] = [3 / 4, 4 / 3];
+  for (let i = 0; i < 10; i++) {
+    const area = width * height * between(0.08, 1, random);
+    const ratio = Math.exp(between(Math.log(minRatio), Math.log(maxRatio), random));
+    const w = Math.round(Math.sqrt(area * ratio));
+    const h = Math.round(Math.sqrt(area / ratio));
+    if (w < 1 || h < 1 || w > width || h > height) continue;
+    const top = random.nextBelow(height - h + 1);
+    return { left: random.nextBelow(width - w + 1), top, width: w, height: h };
+  }
+  // The middle, as much of it as the ratios allow.
+  const w = Math.max(1, Math.min(width, Math.round(height * maxRatio)));
+  const h = Math.max(1, Math.min(height, Math.round(width / minRatio)));
+  return { left: (width - w) >> 1, top: (height - h) >> 1, width: w, height: h };
+}
+
+const between = (low: number, high: number, random: Random): number =>
+  low + (high - low) * (random.nextUint32() / 2 ** 32);
+
+/**
+ * A JPEG without an end marker after its last scan. libvips sees it only if the crop reaches the place; a file must not
+ * be corrupt in one epoch and whole in the next.
+ */
+function isCutOff(bytes: Uint8Array): boolean {
+  if (bytes[0] !== 0xff || bytes[1] !== 0xd8) return false;
+  const buffer = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);
+  return buffer.lastIndexOf('ffd9', undefined, 'hex') < buffer.lastIndexOf('ffda', undefined, 'hex');
+}
+
+/** RGBRGB… to planes, the one copy that is made in JavaScript. */
+function toPlanes(pixels: Uint8Array, size: number, mirrored: boolean, target: Uint8Array): void {
+  const plane = size * size;
+  const step = mirrored ? -1 : 1;
+  let from = 0;
+  for (let y = 0; y < size; y++) {
+    let to = y * size + (mirrored ? size - 1 : 0);
+    for (let x = 0; x < size; x++, to += step, from += 3) {
+      target[to] = pixels[from]!;
+      target[to + plane] = pixels[from + 1]!;
+      target[to + 2 * plane] = pixels[from + 2]!;
+    }
+  }
+}
