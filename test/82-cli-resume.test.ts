@@ -3,7 +3,7 @@ import fs from 'node:fs';
 import path from 'node:path';
 import t, { type Test } from 'tap';
 import { readCheckpoint } from '../lib/training/checkpoint.js';
-import { cortorch, metricsOf, smallSpec, start, writeTinyData } from './support/cli.js';
+import { cortorch, metricsOf, runFiles, smallSpec, start, writeTinyData } from './support/cli.js';
 import { result } from './support/run-result.js';
 
 const folder = t.testdir({ 'small.json': JSON.stringify(smallSpec) });
@@ -119,7 +119,7 @@ t.test('a killed run goes on from its last epoch', async (t) => {
   fs.appendFileSync(path.join(out, 'metrics.jsonl'), '{"type":"epoch","epo');
   const flags = ['--epochs', String(epoch + 1)];
   t.match(await cortorch(['train', '--resume', out, ...flags]), { code: 0 });
-  t.strictSame(fs.readdirSync(out).sort(), ['best.pt', 'config.json', 'last.pt', 'metrics.jsonl']);
+  t.strictSame(runFiles(out), ['best.pt', 'config.json', 'last.pt', 'metrics.jsonl']);
   await sameAsUndisturbed(t, out, flags);
 });
 

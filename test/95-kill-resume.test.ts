@@ -4,7 +4,7 @@ import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import t from 'tap';
 import { readCheckpoint } from '../lib/training/checkpoint.js';
-import { cortorch, smallSpec, start, writeTinyData, type Running } from './support/cli.js';
+import { cortorch, runFiles, smallSpec, start, writeTinyData, type Running } from './support/cli.js';
 import { result } from './support/run-result.js';
 
 const KILLS = 15; // of each of the two runs
@@ -71,7 +71,7 @@ for (const [name, ...rule] of [
     const flags = ['--epochs', String(epoch + 1)];
     const end = await cortorch(['train', '--resume', out, ...flags]);
     t.equal(end.code, 0, end.stderr);
-    t.strictSame(fs.readdirSync(out).sort(), ['best.pt', 'config.json', 'last.pt', 'metrics.jsonl']);
+    t.strictSame(runFiles(out), ['best.pt', 'config.json', 'last.pt', 'metrics.jsonl']);
     const alone = `${out}-undisturbed`;
     t.match(await cortorch([...FLAGS, ...rule, ...flags, '--out', alone]), { code: 0 });
     t.strictSame(await result(out), await result(alone));

@@ -168,3 +168,10 @@ export function digests(
       .digest('hex');
   return Object.fromEntries([...parameters].map(([name, { data }]) => [name, digest(data)]));
 }
+
+/** What a run's folder holds, sorted, without TensorBoard's event files: each start of a run writes one of its own. */
+export const runFiles = (folder: string): string[] =>
+  fs
+    .readdirSync(folder)
+    .filter((name) => !name.startsWith('events.out.tfevents.'))
+    .sort();
