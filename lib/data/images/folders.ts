@@ -4,9 +4,12 @@ import { readdir, readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { CortorchError, isPlainObject } from '../../errors.js';
 
-/** Images by path, with what they show. */
+/** Images in files, with what they show. */
 export interface ImageList {
+  /** Paths, as people know them. */
   readonly files: readonly string[];
+  /** The bytes of file `index`, where they do not lie at its path. */
+  readonly read?: (index: number) => Promise<Uint8Array>;
   /** Of each file, 0 to classes − 1. */
   readonly labels: Int32Array;
   /** Names of the classes, in the order of the labels. */
@@ -75,7 +78,7 @@ export async function listImagenet(dataDir: string, part: 'train' | 'val'): Prom
       `${join(dir, id)} is not named by one of ImageNet's 1,000 WordNet ids; remove it, or use --dataset folder`,
     );
   });
-  return { files: images.files, labels: images.labels.map((label) => official[label]!), classes };
+  return { ...images, labels: images.labels.map((label) => official[label]!), classes };
 }
 
 /** Keras's and Kaggle's files for the order of the classes. */

@@ -155,6 +155,7 @@ export class ImageStream {
   async #read(order: Uint32Array, epoch: number, index: number, signal: AbortSignal): Promise<ReadBatch> {
     const sharp = await loadSharp();
     const { batchSize, seed } = this.#options;
+    const { files, read = (i: number) => readFile(files[i]!) } = this.#list;
     const members = order.subarray(index * batchSize, (index + 1) * batchSize);
     const values = 3 * this.#transform.size ** 2;
     const images = new Uint8Array(members.length * values);
@@ -164,10 +165,10 @@ export class ImageStream {
       Array.from(members, (member, slot) =>
         this.#limit.run(async () => {
           if (signal.aborted) return;
-          const path = this.#list.files[member]!;
+          const path = files[member]!;
           const target = images.subarray(slot * values, (slot + 1) * values);
           try {
-            const bytes = await readFile(path);
+            const bytes = await read(member);
             if (bytes.length === 0) throw new Error('the file is empty');
             await decodeImage(sharp, bytes, this.#transform, randomFor(seed, epoch, member), target);
             whole[slot] = true;
