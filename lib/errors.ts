@@ -151,3 +151,12 @@ function typeName(value: unknown): string {
   if (typeof value !== 'object' || isPlainObject(value)) return typeof value;
   return (value.constructor as { name?: string } | undefined)?.name || 'object';
 }
+
+/** @throws CortorchError ERR_ABORTED */
+export function throwIfAborted(signal: AbortSignal | undefined): void {
+  if (signal?.aborted) {
+    throw new CortorchError('ERR_ABORTED', 'stopped by the signal, between two steps', {
+      cause: signal.reason,
+    });
+  }
+}

@@ -87,7 +87,8 @@ export { readParameters } from './training/find-parameters.js';
 export { type SavedOptimizer } from './training/checkpoint-optimizer.js';
 export { readOptimizer } from './training/saved-optimizer.js';
 
-export { type BatchSource } from './training/batches.js';
+export { type BatchStream, type StreamBatch } from './data/batch-stream.js';
+export { type BatchSource } from './model/batches.js';
 export { type OptimizerName, type OptimizerOptions, type ResolvedOptimizer } from './training/optimizer.js';
 export { trainerDefaults, type Hyperparameters } from './training/hyperparameters.js';
 export {

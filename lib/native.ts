@@ -198,6 +198,18 @@ export interface DatasetHandle {
   dispose(): void;
 }
 
+/** A batch of the caller's own. */
+export interface NativeBatch {
+  readonly images: Uint8Array | Float32Array;
+  /** [n, channels, height, width] or [n, features] */
+  readonly shape: readonly number[];
+  /** The values of a pixel lie together. */
+  readonly channelsLast: boolean;
+  readonly targets: BigInt64Array | Float32Array;
+  /** Values of a target; 0: labels */
+  readonly outputs: number;
+}
+
 export interface NetworkHandle {
   parameters(): { name: string; shape: number[]; role: 'forward' | 'inverse' | 'fixed' }[];
   threads(): number;
@@ -214,6 +226,11 @@ export interface NetworkHandle {
     normalization: NativeNormalization | null,
     batchSize: number,
     job: number,
+  ): Promise<NativeCounts>;
+  evaluateBatch(
+    batch: NativeBatch,
+    loss: string,
+    normalization: NativeNormalization | null,
   ): Promise<NativeCounts>;
   /** Ends a job early, between two steps; jobs have numbers of the caller's own. */
   stop(job: number): void;
@@ -249,14 +266,7 @@ export interface TrainerHandle {
     sums: NativeCounts,
     job: number,
   ): Promise<NativePass>;
-  step(
-    images: Uint8Array | Float32Array,
-    shape: readonly number[],
-    targets: BigInt64Array | Float32Array,
-    outputs: number,
-    lrFactor: number,
-    position: NativePosition,
-  ): Promise<NativePass>;
+  step(batch: NativeBatch, lrFactor: number, position: NativePosition): Promise<NativePass>;
   read(): Promise<NativeOptimizerStates>;
   write(states: NativeOptimizerStates): Promise<void>;
 }

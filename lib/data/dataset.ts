@@ -30,7 +30,10 @@ export interface BatchOptions {
 }
 
 /** One batch of a stream: as {@link DatasetArrays}, for a few examples. */
-export type Batch = Pick<DatasetArrays, 'images' | 'labels' | 'targets'>;
+export interface Batch extends Pick<DatasetArrays, 'images' | 'labels' | 'targets'> {
+  /** Of the images: [n, channels, height, width] (the default) or [n, height, width, channels]. */
+  readonly layout?: 'channels-first' | 'channels-last';
+}
 
 export class Dataset implements Disposable {
   readonly #handle: DatasetHandle;

@@ -9,7 +9,9 @@ import {
   isNumber,
   isPlainObject,
   isString,
+  throwIfAborted,
 } from '../errors.js';
+import { checkStream, type BatchStream } from '../data/batch-stream.js';
 import { countExamples, Dataset } from '../data/dataset.js';
 import { call, callAsync, type NativeCounts, type NetworkHandle } from '../native.js';
 import {
@@ -19,6 +21,7 @@ import {
   type DfaFeedback,
   type RuleName,
 } from '../rules/rules.js';
+import { BatchReader } from './batches.js';
 import { evaluationBatch, requireMemoryForParameters } from './budget.js';
 import { inverseShapes, type InverseShapes } from './inverses.js';
 import {
@@ -208,17 +211,18 @@ export class Network implements Disposable {
   }
 
   /**
-   * Loss and error over a whole data set.
+   * Loss and error over a whole data set, or over epoch 0 of a stream.
    *
    * @param options.batchSize examples at once; default 1000, or fewer if their activations would take more than
    *   about 1 GB
    * @throws CortorchError ERR_INVALID_ARGUMENT if the data do not fit the network, ERR_ABORTED
    */
   async evaluate(
-    data: Dataset,
+    data: Dataset | BatchStream,
     options: { batchSize?: number; signal?: AbortSignal | undefined } = {},
   ): Promise<Evaluation> {
     const { batchSize = evaluationBatch(this.spec), signal } = options;
+    if (!(data instanceof Dataset)) return this.#evaluateStream(data, signal);
     this.checkData(data);
     if (!isCount(batchSize)) throw invalid('batchSize', 'a positive integer', batchSize);
     const handle = Dataset.handleOf(data, 'data');
@@ -230,6 +234,27 @@ export class Network implements Disposable {
       throw new CortorchError('ERR_DISPOSED', 'the network was disposed of in the middle of an evaluation');
     }
     return meanOf(sums, this.spec.loss === 'reconstruction' ? null : data.classes);
+  }
+
+  async #evaluateStream(stream: BatchStream, signal: AbortSignal | undefined): Promise<Evaluation> {
+    checkStream(stream, 'data');
+    const sums = { loss: 0, error: 0, error5: 0, inverse: 0, examples: 0 };
+    const { loss } = this.spec;
+    let labelled = true;
+    const reader = new BatchReader(stream.epoch(0), this.spec);
+    try {
+      for (let batch = await reader.read(signal); batch !== null; batch = await reader.read(signal)) {
+        const work = callAsync(() => this.#handle.evaluateBatch(batch!, loss, this.normalization));
+        reader.lookAhead();
+        labelled &&= batch.outputs === 0;
+        const counts = await work;
+        for (const key of ['loss', 'error', 'error5', 'examples'] as const) sums[key] += counts[key];
+      }
+    } finally {
+      reader.close();
+    }
+    if (sums.examples === 0) throw invalid('data', 'at least one example', 'a stream without any');
+    return meanOf(sums, loss === 'reconstruction' || !labelled ? null : countOutputs(this.spec));
   }
 
   /** Does a data set fit the network? @throws CortorchError ERR_INVALID_ARGUMENT */
@@ -296,15 +321,6 @@ export class Network implements Disposable {
 }
 
 let nextJob = 0;
-
-/** @throws CortorchError ERR_ABORTED */
-export function throwIfAborted(signal: AbortSignal | undefined): void {
-  if (signal?.aborted) {
-    throw new CortorchError('ERR_ABORTED', 'stopped by the signal, between two steps', {
-      cause: signal.reason,
-    });
-  }
-}
 
 export function meanOf(sums: NativeCounts, classes: number | null): Evaluation {
   const { examples } = sums;

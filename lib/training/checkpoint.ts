@@ -201,6 +201,7 @@ function trainingToPython(state: TrainerState, best: Best | null): CheckpointObj
       error_sum: new PyFloat(sums.error),
       examples: sums.examples,
       seconds: new PyFloat(sums.seconds),
+      waited: new PyFloat(sums.waited),
     },
     best: plainToPython(best),
   };
@@ -219,6 +220,7 @@ function trainingFromPython(
     inverse: position.has('inverse_sum') ? position.number('inverse_sum') : 0,
     examples: position.integer('examples'),
     seconds: position.number('seconds'),
+    waited: position.has('waited') ? position.number('waited') : 0,
   };
   const shapes = [...parameters].map(([name, { shape }]) => ({ name, shape }));
   const optimizer = (key: string): OptimizerState =>

@@ -3,7 +3,15 @@
  * two runs there is time for events, signals and everything else.
  */
 
-import { CortorchError, invalid, isCount, isFunction, isOneOf, isPlainObject } from '../errors.js';
+import {
+  CortorchError,
+  invalid,
+  isCount,
+  isFunction,
+  isOneOf,
+  isPlainObject,
+  throwIfAborted,
+} from '../errors.js';
 import {
   isAugmented,
   resolveAugmentation,
@@ -11,16 +19,11 @@ import {
   type AugmentationOptions,
   type ResolvedAugmentation,
 } from '../data/augmentation.js';
+import { checkStream, type BatchStream } from '../data/batch-stream.js';
 import { Dataset } from '../data/dataset.js';
+import { BatchReader, type BatchSource } from '../model/batches.js';
 import { requireMemoryForTraining } from '../model/budget.js';
-import {
-  checkSeed,
-  Network,
-  same,
-  throwIfAborted,
-  type Evaluation,
-  type ParameterInfo,
-} from '../model/network.js';
+import { checkSeed, Network, same, type Evaluation, type ParameterInfo } from '../model/network.js';
 import {
   call,
   callAsync,
@@ -30,7 +33,6 @@ import {
   type TrainerHandle,
 } from '../native.js';
 import { didYouMean } from '../suggest.js';
-import { BatchReader, type BatchSource } from './batches.js';
 import { resolveOptimizer, type OptimizerOptions, type ResolvedOptimizer } from './optimizer.js';
 import {
   learningRateFactor,
@@ -80,9 +82,9 @@ export interface FitOptions {
    */
   readonly epochs: number;
   /** Evaluated after each epoch. */
-  readonly validation?: Dataset | null;
+  readonly validation?: Dataset | BatchStream | null;
   /** Evaluated after each epoch; nothing is ever chosen by it. */
-  readonly test?: Dataset | null;
+  readonly test?: Dataset | BatchStream | null;
   /** Optimizer steps in all, those made before a resume included, after which training ends. */
   readonly maxSteps?: number | undefined;
   /** Ends training between two steps, with ERR_ABORTED; the trainer can go on from there. */
@@ -128,6 +130,8 @@ export interface EpochEvent {
   readonly test: Scores | null;
   /** The training pass alone. */
   readonly seconds: number;
+  /** The fraction of them in which the next batch was not there yet; null where all data lie in memory. */
+  readonly waiting: number | null;
   readonly evaluationSeconds: number;
   readonly imagesPerSecond: number;
   /** Only when `maxSteps` ended training inside the epoch. */
@@ -172,9 +176,11 @@ export interface EpochSums {
   readonly inverse: number;
   readonly examples: number;
   readonly seconds: number;
+  /** Those of them that were spent waiting for data. */
+  readonly waited: number;
 }
 
-const noSums: EpochSums = { loss: 0, error: 0, inverse: 0, examples: 0, seconds: 0 };
+const noSums: EpochSums = { loss: 0, error: 0, inverse: 0, examples: 0, seconds: 0, waited: 0 };
 
 /** Seconds that a run of steps should take: short enough for a responsive Ctrl-C, long enough to cost nothing. */
 const RUN_SECONDS = 0.1;
@@ -254,7 +260,10 @@ export class Trainer {
    * @throws CortorchError ERR_ABORTED (the model stays usable, and a further fit() goes on from the next step),
    *   ERR_LOSS_NOT_FINITE (the batch that showed it made no update), ERR_BUSY, ERR_INVALID_ARGUMENT
    */
-  async *fit(data: Dataset | BatchSource, options: FitOptions): AsyncGenerator<TrainEvent, void, void> {
+  async *fit(
+    data: Dataset | BatchSource | BatchStream,
+    options: FitOptions,
+  ): AsyncGenerator<TrainEvent, void, void> {
     this.#checkFit(data, options);
     if (this.#fitting) {
       throw new CortorchError(
@@ -280,7 +289,14 @@ export class Trainer {
           };
         }
         const { validation, test } = scores;
-        yield this.#endEpoch(validation, test, (performance.now() - start) / 1000, !complete);
+        yield this.#endEpoch(
+          { validation, test },
+          {
+            evaluationSeconds: (performance.now() - start) / 1000,
+            partial: !complete,
+            inMemory: data instanceof Dataset,
+          },
+        );
       }
     } finally {
       this.#fitting = false;
@@ -401,26 +417,28 @@ export class Trainer {
 
   /** The same for a stream, of which the next batch is asked for while a step runs. @returns whether it ended */
   async *#passOverBatches(
-    source: BatchSource,
+    source: BatchSource | BatchStream,
     options: FitOptions,
   ): AsyncGenerator<ProgressEvent, boolean, void> {
-    const { epochs, maxSteps = Infinity, signal, stepsPerEpoch } = options;
-    const reader = new BatchReader(source(this.#epoch + 1), this.#network.spec);
+    const { epochs, maxSteps = Infinity, signal } = options;
+    const stepsPerEpoch = isFunction(source) ? options.stepsPerEpoch : source.batches;
+    const batches = isFunction(source)
+      ? source(this.#epoch + 1)
+      : source.epoch(this.#epoch, this.#stepInEpoch);
+    const reader = new BatchReader(batches, this.#network.spec);
     try {
-      await reader.skip(this.#stepInEpoch, signal);
+      if (isFunction(source)) await reader.skip(this.#stepInEpoch, signal);
       let lastEvent = performance.now();
       while (this.#step < maxSteps) {
+        const start = performance.now();
+        const waitedBefore = reader.waited;
         const batch = await reader.read(signal);
         if (batch === null) {
           if (this.#sums.examples === 0) throw invalid('data', 'at least one batch in an epoch', 'none');
           return true;
         }
-        const { images, shape, targets, outputs } = batch;
         const factor = learningRateFactor(this.lrSchedule, this.#step, stepsPerEpoch ?? 1, epochs);
-        const start = performance.now();
-        const work = callAsync(() =>
-          this.#handle.step(images, shape, targets, outputs, factor, this.#position()),
-        );
+        const work = callAsync(() => this.#handle.step(batch, factor, this.#position()));
         if (this.#step + 1 < maxSteps) reader.lookAhead();
         const pass = await work;
         const sums = {
@@ -429,13 +447,14 @@ export class Trainer {
           inverse: this.#sums.inverse + pass.inverse,
           examples: this.#sums.examples + pass.examples,
         };
-        this.#take(pass, sums, (performance.now() - start) / 1000);
+        this.#take(pass, sums, (performance.now() - start) / 1000, reader.waited - waitedBefore);
+        if (batch.index !== null) this.#stepInEpoch = batch.index + 1;
         if (performance.now() - lastEvent > 200) {
           lastEvent = performance.now();
           yield this.#progress(options, stepsPerEpoch ?? null);
         }
       }
-      return false;
+      return !isFunction(source) && this.#stepInEpoch >= source.batches;
     } finally {
       reader.close();
     }
@@ -452,9 +471,17 @@ export class Trainer {
   }
 
   /** `sums` are those of the epoch so far, `pass` included. */
-  #take(pass: NativePass, sums: Omit<EpochSums, 'seconds'>, seconds: number): void {
-    const { loss, error, inverse, examples } = sums;
-    this.#sums = { loss, error, inverse, examples, seconds: this.#sums.seconds + seconds };
+  #take(
+    pass: NativePass,
+    { loss, error, inverse, examples }: Omit<EpochSums, 'seconds' | 'waited'>,
+    seconds: number,
+    waited = 0,
+  ): void {
+    const before = this.#sums;
+    this.#sums = {
+      ...{ loss, error, inverse, examples },
+      ...{ seconds: before.seconds + seconds, waited: before.waited + waited },
+    };
     this.#step += pass.steps;
     this.#stepInEpoch += pass.steps;
     if (pass.notFinite || pass.inverseNotFinite) {
@@ -493,12 +520,11 @@ export class Trainer {
   }
 
   #endEpoch(
-    validation: Scores | null,
-    test: Scores | null,
-    evaluationSeconds: number,
-    partial: boolean,
+    { validation, test }: Pick<EpochEvent, 'validation' | 'test'>,
+    how: { evaluationSeconds: number; partial: boolean; inMemory: boolean },
   ): EpochEvent {
-    const { loss, error, inverse, examples, seconds } = this.#sums;
+    const { evaluationSeconds, partial, inMemory } = how;
+    const { loss, error, inverse, examples, seconds, waited } = this.#sums;
     const phase = phaseOf(this.targets, this.#epoch);
     const event: EpochEvent = {
       type: 'epoch',
@@ -512,6 +538,7 @@ export class Trainer {
       validation,
       test,
       seconds,
+      waiting: inMemory ? null : waited / seconds,
       evaluationSeconds,
       imagesPerSecond: examples / seconds,
       ...(partial && { partial }),
@@ -524,7 +551,10 @@ export class Trainer {
     return event;
   }
 
-  async #score(data: Dataset | null | undefined, signal: AbortSignal | undefined): Promise<Scores | null> {
+  async #score(
+    data: Dataset | BatchStream | null | undefined,
+    signal: AbortSignal | undefined,
+  ): Promise<Scores | null> {
     if (data === null || data === undefined) return null;
     const { loss, error, error5 } = await this.#network.evaluate(data, { signal });
     return { loss, error, error5 };
@@ -539,14 +569,20 @@ export class Trainer {
     if (stepsPerEpoch !== undefined && !isCount(stepsPerEpoch)) {
       throw invalid('stepsPerEpoch', 'a positive integer', stepsPerEpoch);
     }
-    if (validation) this.#network.checkData(validation);
-    if (test) this.#network.checkData(test);
+    for (const [name, part] of Object.entries({ validation, test })) {
+      if (part instanceof Dataset) this.#network.checkData(part);
+      else if (part) checkStream(part, name);
+    }
     if (data instanceof Dataset) {
       this.#network.checkData(data);
       return;
     }
-    if (!isFunction(data))
-      throw invalid('data', 'a Dataset, or a function that gives the batches of an epoch', data);
+    if (!isFunction(data)) {
+      checkStream(data, 'data');
+      if (data.batchSize !== this.batchSize) {
+        throw invalid('data', `batches of ${this.batchSize}, the trainer's`, `batches of ${data.batchSize}`);
+      }
+    }
     if (isAugmented(this.augmentation)) {
       throw new CortorchError(
         'ERR_UNUSED_OPTION',
@@ -554,7 +590,7 @@ export class Trainer {
       );
     }
     const constant = this.lrSchedule.type === 'constant' && this.lrSchedule.warmupEpochs === 0;
-    if (!constant && stepsPerEpoch === undefined) {
+    if (isFunction(data) && !constant && stepsPerEpoch === undefined) {
       throw invalid(
         'stepsPerEpoch',
         'the number of batches in an epoch, which the learning-rate schedule needs',

@@ -3,6 +3,7 @@
 #include <ATen/ops/empty.h>
 #include <c10/util/Exception.h>
 
+#include <algorithm>
 #include <cstring>
 #include <memory>
 
@@ -261,6 +262,17 @@ at::Tensor tensor_from(const Napi::Value& value, const Shape& shape) {
     return tensor;
   }
   throw Napi::TypeError::New(value.Env(), "expected a Float32Array, Float64Array, Uint8Array, Int32Array or BigInt64Array");
+}
+
+Examples examples_from(const Napi::Object& object) {
+  Shape shape = shape_of(object.Get("shape"));
+  const bool channels_last = boolean(object, "channelsLast");
+  TORCH_CHECK(!channels_last || shape.size() == 4, "images with their channels last: expected [n, channels, height, width]");
+  if (channels_last) std::rotate(shape.begin() + 1, shape.begin() + 2, shape.end());
+  const at::Tensor images = tensor_from(object.Get("images"), shape);
+  const int64_t outputs = integer(object, "outputs");
+  return {channels_last ? images.permute({0, 3, 1, 2}) : images,
+          tensor_from(object.Get("targets"), outputs > 0 ? Shape{shape.at(0), outputs} : Shape{shape.at(0)})};
 }
 
 Napi::Value typed_array_from(Napi::Env env, const at::Tensor& tensor) {

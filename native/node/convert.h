@@ -43,6 +43,15 @@ Loss loss_of(const Napi::Value& value);
 LossCounts counts_of(const Napi::Object& object);
 Napi::Object counts_to(Napi::Env env, const LossCounts& counts);
 
+// A batch of the caller's own, of copies.
+struct Examples {
+  at::Tensor images;   // [n, shape], of any strides
+  at::Tensor targets;  // [n] or [n, outputs]
+};
+// { images, shape, channelsLast, targets, outputs }; shape [n, channels, height, width] also where the bytes of a pixel
+// lie together (channelsLast).
+Examples examples_from(const Napi::Object& object);
+
 // A new tensor with a copy of a typed array's values. Throws if the shape does not hold as many.
 at::Tensor tensor_from(const Napi::Value& typed_array, const Shape& shape);
 // A typed array over a copy of the values (which is what it keeps alive): Float32Array, Float64Array,

@@ -130,6 +130,21 @@ Napi::Value NetworkHandle::evaluate(const Napi::CallbackInfo& info) {
   });
 }
 
+// evaluateBatch(batch, loss, normalization): the same of a batch of the caller's own.
+Napi::Value NetworkHandle::evaluate_batch(const Napi::CallbackInfo& info) {
+  return guarded(info.Env(), [&]() -> Napi::Value {
+    const auto model = this->model();
+    return model->thread().submit(
+        info.Env(), model,
+        [network = &model->network(), batch = examples_from(info[0].As<Napi::Object>()), loss = loss_of(info[1]),
+         normalization = normalization_of(info[2])] {
+          const Dataset data(batch.images, batch.targets, 0);
+          return cortorch::evaluate(*network, loss, data, normalization, data.size(), false);
+        },
+        [](Napi::Env env, const LossCounts& counts) -> Napi::Value { return counts_to(env, counts); });
+  });
+}
+
 // stop(job) and settled(job): of a job that was given its number by the caller.
 Napi::Value NetworkHandle::stop(const Napi::CallbackInfo& info) {
   if (model_ != nullptr) model_->thread().stop(info[0].As<Napi::Number>().Uint32Value());
@@ -155,6 +170,7 @@ void define_network(Napi::Env env, Napi::Object exports) {
       {Wrap::InstanceMethod<&NetworkHandle::parameters>("parameters"), Wrap::InstanceMethod<&NetworkHandle::threads>("threads"),
        Wrap::InstanceMethod<&NetworkHandle::read>("read"), Wrap::InstanceMethod<&NetworkHandle::write>("write"),
        Wrap::InstanceMethod<&NetworkHandle::predict>("predict"), Wrap::InstanceMethod<&NetworkHandle::evaluate>("evaluate"),
+       Wrap::InstanceMethod<&NetworkHandle::evaluate_batch>("evaluateBatch"),
        Wrap::InstanceMethod<&NetworkHandle::stop>("stop"), Wrap::InstanceMethod<&NetworkHandle::settled>("settled"), Wrap::InstanceMethod<&NetworkHandle::dispose>("dispose")});
   AddonData::of(env).network_class = Napi::Persistent(network_class);
   exports.Set("NetworkHandle", network_class);

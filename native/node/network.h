@@ -27,6 +27,7 @@ class NetworkHandle final : public Wrapped<NetworkHandle> {
   Napi::Value write(const Napi::CallbackInfo& info);
   Napi::Value predict(const Napi::CallbackInfo& info);
   Napi::Value evaluate(const Napi::CallbackInfo& info);
+  Napi::Value evaluate_batch(const Napi::CallbackInfo& info);
   Napi::Value stop(const Napi::CallbackInfo& info);
   Napi::Value settled(const Napi::CallbackInfo& info);
   Napi::Value dispose(const Napi::CallbackInfo& info);

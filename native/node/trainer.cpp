@@ -131,19 +131,14 @@ Napi::Value TrainerHandle::run(const Napi::CallbackInfo& info) {
   });
 }
 
-// step(images, shape, targets, outputs, lrFactor, position): one update on a batch of the caller's own.
+// step(batch, lrFactor, position): one update on a batch of the caller's own.
 Napi::Value TrainerHandle::step(const Napi::CallbackInfo& info) {
   return guarded(info.Env(), [&]() -> Napi::Value {
-    const Shape shape = shape_of(info[1]);
-    const int64_t outputs = info[3].As<Napi::Number>().Int64Value();
-    at::Tensor images = tensor_from(info[0], shape);
-    at::Tensor targets = tensor_from(info[2], outputs > 0 ? Shape{shape.at(0), outputs} : Shape{shape.at(0)});
     return model_->thread().submit(
         info.Env(), model_,
-        [trainer = trainer(), images = std::move(images), targets = std::move(targets),
-         normalization = normalization_, factor = info[4].As<Napi::Number>().DoubleValue(),
-         position = position_of(info[5].As<Napi::Object>())] {
-          return timed([&] { return trainer->step(prepare(images, normalization), targets, factor, position); });
+        [trainer = trainer(), batch = examples_from(info[0].As<Napi::Object>()), normalization = normalization_,
+         factor = info[1].As<Napi::Number>().DoubleValue(), position = position_of(info[2].As<Napi::Object>())] {
+          return timed([&] { return trainer->step(prepare(batch.images, normalization), batch.targets, factor, position); });
         },
         timed_to);
   });

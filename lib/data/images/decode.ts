@@ -1,6 +1,7 @@
-/** One image file's bytes to a square of RGB planes, by sharp (libvips): decoded, turned upright, cropped and resized. */
+/** One image file's bytes to a square of RGB pixels, by sharp (libvips): decoded, turned upright, cropped and resized. */
 
 import type { Random } from '../../random.js';
+import type { FlipName } from '../augmentation.js';
 import type { Sharp } from '../sharp.js';
 
 /** How an image becomes a square. */
@@ -14,8 +15,8 @@ export interface ImageTransform {
   readonly crop: 'random' | 'center' | 'none';
   /** With `center`: the shorter side before cropping. */
   readonly resize: number;
-  /** Mirrors left and right with probability ½. */
-  readonly mirror: boolean;
+  /** The mirror image (horizontal), the image upside down (vertical) or both, independently, half of the time each. */
+  readonly flip: FlipName;
 }
 
 export interface Rectangle {
@@ -26,7 +27,7 @@ export interface Rectangle {
 }
 
 /**
- * Decodes one image into `target`: [3, size, size] bytes. Grey, CMYK and 16-bit images become sRGB, transparency is
+ * Decodes one image into `target`: [size, size, 3] bytes. Grey, CMYK and 16-bit images become sRGB, transparency is
  * dropped, and EXIF orientation is followed.
  *
  * @throws Error of libvips or of this file: not an image, truncated, more than 16,383² pixels
@@ -41,6 +42,9 @@ export async function decodeImage(
   const { size, crop } = transform;
   if (isCutOff(bytes)) throw new Error('the JPEG ends before its end marker');
   const image = sharp(bytes, { failOn: 'error', sequentialRead: true }).autoOrient();
+  // A window of the resized image; sharp flips before it cuts.
+  let window: Rectangle | undefined;
+  const whole = { width: size, height: size };
   if (crop === 'random') {
     const { autoOrient, format } = await image.metadata();
     const { width, height } = autoOrient;
@@ -49,30 +53,46 @@ export async function decodeImage(
     // the crop by less than half a pixel of the result.
     if (format === 'jpeg' && Math.min(part.width, part.height) >= 2 * size) {
       const [across, down] = [size / part.width, size / part.height];
-      const whole = [Math.round(width * across), Math.round(height * down)] as const;
-      image.resize(...whole, STRETCH).extract({
-        left: Math.min(Math.round(part.left * across), whole[0] - size),
-        top: Math.min(Math.round(part.top * down), whole[1] - size),
-        width: size,
-        height: size,
-      });
+      whole.width = Math.round(width * across);
+      whole.height = Math.round(height * down);
+      window = {
+        left: Math.min(Math.round(part.left * across), whole.width - size),
+        top: Math.min(Math.round(part.top * down), whole.height - size),
+        ...{ width: size, height: size },
+      };
     } else {
-      image.extract(part).resize(size, size, STRETCH);
+      image.extract(part);
     }
+    image.resize(whole.width, whole.height, STRETCH);
   } else if (crop === 'center') {
     const margin = (transform.resize - size) >> 1;
-    image
-      .resize(transform.resize, transform.resize, { fit: 'cover', kernel: 'linear' })
-      .extract({ left: margin, top: margin, width: size, height: size });
+    whole.width = whole.height = transform.resize;
+    image.resize(transform.resize, transform.resize, { fit: 'cover', kernel: 'linear' });
+    window = { left: margin, top: margin, width: size, height: size };
   } else {
     image.resize(size, size, STRETCH);
   }
-  const mirrored = transform.mirror && random.nextBelow(2) === 1;
-  const pixels = await image.removeAlpha().toColourspace('srgb').raw().toBuffer();
+  const draw = (...flips: FlipName[]): boolean => flips.includes(transform.flip) && random.nextBelow(2) === 1;
+  const mirrored = draw('horizontal', 'both');
+  const upsideDown = draw('vertical', 'both');
+  if (window !== undefined) {
+    image.extract({
+      ...window,
+      ...(mirrored && { left: whole.width - size - window.left }),
+      ...(upsideDown && { top: whole.height - size - window.top }),
+    });
+  }
+  const pixels = await image
+    .flop(mirrored)
+    .flip(upsideDown)
+    .removeAlpha()
+    .toColourspace('srgb')
+    .raw()
+    .toBuffer();
   if (pixels.length !== 3 * size * size) {
     throw new Error(`it decodes to ${pixels.length} values instead of ${3 * size * size}`);
   }
-  toPlanes(pixels, size, mirrored, target);
+  target.set(pixels);
 }
 
 /** The triangle filter, widened when shrinking: Pillow's and torchvision's bilinear. */
@@ -107,19 +127,4 @@ function isCutOff(bytes: Uint8Array): boolean {
   if (bytes[0] !== 0xff || bytes[1] !== 0xd8) return false;
   const buffer = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);
   return buffer.lastIndexOf('ffd9', undefined, 'hex') < buffer.lastIndexOf('ffda', undefined, 'hex');
-}
-
-/** RGBRGB… to planes, the one copy that is made in JavaScript. */
-function toPlanes(pixels: Uint8Array, size: number, mirrored: boolean, target: Uint8Array): void {
-  const plane = size * size;
-  const step = mirrored ? -1 : 1;
-  let from = 0;
-  for (let y = 0; y < size; y++) {
-    let to = y * size + (mirrored ? size - 1 : 0);
-    for (let x = 0; x < size; x++, to += step, from += 3) {
-      target[to] = pixels[from]!;
-      target[to + plane] = pixels[from + 1]!;
-      target[to + 2 * plane] = pixels[from + 2]!;
-    }
-  }
 }

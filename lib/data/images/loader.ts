@@ -3,6 +3,8 @@
 import { readFile } from 'node:fs/promises';
 import { availableParallelism } from 'node:os';
 import { CortorchError, inRange, invalid, isCount, isInteger, isOneOf } from '../../errors.js';
+import type { BatchStream } from '../batch-stream.js';
+import { flipNames, type FlipName } from '../augmentation.js';
 import { loadSharp } from '../sharp.js';
 import { decodeImage, type ImageTransform } from './decode.js';
 import { ORDER, randomFor } from './draws.js';
@@ -16,8 +18,8 @@ export interface ImageStreamOptions {
   readonly crop?: ImageTransform['crop'];
   /** With `center`: the shorter side before cropping. Default: size × 256 / 224. */
   readonly resize?: number;
-  /** Mirrors half of the images. Default: false. */
-  readonly mirror?: boolean;
+  /** The mirror image (horizontal), the image upside down (vertical) or both, half of the time each. Default: none. */
+  readonly flip?: FlipName;
   /** A new order in each epoch, or the order of the list. Default: true. */
   readonly shuffle?: boolean;
   /** Default: 0. */
@@ -34,8 +36,9 @@ export interface ImageStreamOptions {
 
 /** A batch of n ≤ `batchSize` images: fewer at the end of an epoch, or where some are corrupt. */
 export interface ImageBatch {
-  /** [n, 3, size, size] */
+  /** [n, size, size, 3] */
   readonly images: Uint8Array;
+  readonly layout: 'channels-last';
   /** [n] */
   readonly labels: Int32Array;
   /** Its number in the epoch, from 0: to go on after it, start at `index + 1`. */
@@ -47,10 +50,10 @@ export interface ImageBatch {
  * options and the epoch's number, whatever the concurrency and wherever it starts.
  *
  * @example
- * const images = new ImageStream(await listImages('data/train'), { size: 224, batchSize: 128, crop: 'random', mirror: true });
- * for await (const event of trainer.fit((epoch) => images.epoch(epoch), { epochs: 90 })) …
+ * const images = new ImageStream(await listImages('data/train'), { size: 224, batchSize: 128, crop: 'random', flip: 'horizontal' });
+ * for await (const event of trainer.fit(images, { epochs: 90 })) …
  */
-export class ImageStream {
+export class ImageStream implements BatchStream {
   readonly #list: ImageList;
   readonly #transform: ImageTransform;
   readonly #options: Required<
@@ -59,7 +62,9 @@ export class ImageStream {
   readonly #onCorrupt: (path: string, reason: string) => void;
   readonly #limit: Limit;
   readonly #corrupt = new Set<string>();
-  #waited = 0;
+  /** Images in the list. */
+  readonly size: number;
+  readonly batchSize: number;
   /** Batches of an epoch. */
   readonly batches: number;
 
@@ -70,7 +75,7 @@ export class ImageStream {
       batchSize,
       crop = 'center',
       resize = Math.round((size * 256) / 224),
-      mirror = false,
+      flip = 'none',
       shuffle = true,
       seed = 0,
       prefetch = 2,
@@ -82,6 +87,7 @@ export class ImageStream {
       if (!isCount(value)) throw invalid(name, 'an integer of at least 1', value);
     }
     if (!isOneOf(crop, ['random', 'center', 'none'])) throw invalid('crop', 'random, center or none', crop);
+    if (!isOneOf(flip, flipNames)) throw invalid('flip', `one of ${flipNames.join(', ')}`, flip);
     if (resize < size) throw invalid('resize', `at least the size, ${size},`, resize);
     for (const [name, value] of Object.entries({ seed, maxCorrupt })) {
       if (!isInteger(value) || value < 0) throw invalid(name, 'an integer of at least 0', value);
@@ -91,16 +97,13 @@ export class ImageStream {
       throw invalid('labels', `one label for each of ${list.files.length} files`, list.labels);
     }
     this.#list = list;
-    this.#transform = { size, crop, resize, mirror };
+    this.#transform = { size, crop, resize, flip };
     this.#options = { batchSize, shuffle, seed, prefetch, maxCorrupt };
     this.#onCorrupt = onCorrupt;
     this.#limit = new Limit(concurrency);
+    this.size = list.files.length;
+    this.batchSize = batchSize;
     this.batches = Math.ceil(list.files.length / batchSize);
-  }
-
-  /** Seconds from asking for a batch to having it, over all epochs: all of it is waiting, unless one asks ahead. */
-  get waitedSeconds(): number {
-    return this.#waited;
   }
 
   /** The files that were found corrupt. */
@@ -109,7 +112,7 @@ export class ImageStream {
   }
 
   /**
-   * One pass; a `BatchSource` with `(epoch) => stream.epoch(epoch)`.
+   * One pass.
    *
    * @param epoch an integer from 0 to 2^32 − 1
    * @param startBatch batches that are passed over without reading them
@@ -135,9 +138,7 @@ export class ImageStream {
     };
     try {
       for (fill(); ahead.length > 0;) {
-        const asked = performance.now();
         const read = await ahead.shift()!;
-        this.#waited += (performance.now() - asked) / 1000;
         fill();
         this.#account(read.failed);
         if (read.batch.labels.length > 0) yield read.batch;
@@ -187,7 +188,12 @@ export class ImageStream {
       labels[count++] = this.#list.labels[member]!;
     }
     return {
-      batch: { images: images.subarray(0, count * values), labels: labels.subarray(0, count), index },
+      batch: {
+        images: images.subarray(0, count * values),
+        layout: 'channels-last',
+        labels: labels.subarray(0, count),
+        index,
+      },
       failed,
     };
   }

@@ -1,26 +1,26 @@
 /** Batches of the caller's own: a stream that is asked one batch ahead, and that an abort does not wait for. */
 
-import { CortorchError, invalid, isPlainObject } from '../errors.js';
+import { CortorchError, invalid, isInteger, isOneOf, isPlainObject, throwIfAborted } from '../errors.js';
+import type { StreamBatch } from '../data/batch-stream.js';
 import { countExamples, targetsOf, type Batch } from '../data/dataset.js';
-import { throwIfAborted } from '../model/network.js';
-import { countOutputs } from '../model/shapes.js';
-import type { ResolvedSpec } from '../model/spec.js';
+import type { NativeBatch } from '../native.js';
+import { countOutputs } from './shapes.js';
+import type { ResolvedSpec } from './spec.js';
 
 /** One pass over batches; the function is called for each epoch, counted from 1. */
 export type BatchSource = (epoch: number) => AsyncIterable<Batch> | Iterable<Batch>;
 
 /** A batch as the addon takes it. */
-export interface PreparedBatch {
-  readonly images: Uint8Array | Float32Array;
-  readonly shape: readonly number[];
-  readonly targets: BigInt64Array | Float32Array;
-  readonly outputs: number;
+export interface PreparedBatch extends NativeBatch {
+  /** null: those before it were all there */
+  readonly index: number | null;
 }
 
 export class BatchReader {
   readonly #iterator: AsyncIterator<unknown>;
   readonly #spec: ResolvedSpec;
   #ahead: Promise<IteratorResult<unknown>> | undefined;
+  #waited = 0;
 
   constructor(batches: AsyncIterable<Batch> | Iterable<Batch>, spec: ResolvedSpec) {
     this.#spec = spec;
@@ -39,9 +39,16 @@ export class BatchReader {
    */
   async read(signal: AbortSignal | undefined): Promise<PreparedBatch | null> {
     this.lookAhead();
+    const start = performance.now();
     const { done, value } = await untilAborted(this.#ahead!, signal);
+    this.#waited += (performance.now() - start) / 1000;
     this.#ahead = undefined;
     return done ? null : prepare(value, this.#spec);
+  }
+
+  /** Seconds that read() waited for the stream. */
+  get waited(): number {
+    return this.#waited;
   }
 
   /** Passes over batches that a run before had. */
@@ -65,13 +72,20 @@ export class BatchReader {
 
 function prepare(batch: unknown, spec: ResolvedSpec): PreparedBatch {
   if (!isPlainObject(batch)) throw invalid('batch', '{ images, labels or targets }', batch);
-  const given = batch as unknown as Batch;
-  const { images } = given;
+  const given = batch as unknown as StreamBatch;
+  const { images, layout = 'channels-first', index = null } = given;
+  if (!isOneOf(layout, ['channels-first', 'channels-last'])) {
+    throw invalid('layout', 'channels-first or channels-last', layout);
+  }
+  if (index !== null && !(isInteger(index) && index >= 0))
+    throw invalid('index', 'an integer of at least 0', index);
   const size = countExamples(images, spec.input);
   if (size === 0) throw invalid('batch', 'at least one example', images);
+  const channelsLast = layout === 'channels-last' && spec.input.length === 3;
+  const rest = { images, shape: [size, ...spec.input], channelsLast, index };
   // Images are the targets of an autoencoder; what else the batch has does not matter.
   if (spec.loss === 'reconstruction') {
-    return { images, shape: [size, ...spec.input], targets: new BigInt64Array(size), outputs: 0 };
+    return { ...rest, targets: new BigInt64Array(size), outputs: 0 };
   }
   const expected = countOutputs(spec);
   const classes = given.labels === undefined ? null : expected;
@@ -80,7 +94,7 @@ function prepare(batch: unknown, spec: ResolvedSpec): PreparedBatch {
     const what = `labels, or with squared-error targets of ${expected} values`;
     throw invalid('batch', what, `targets of ${outputs} values`);
   }
-  return { images, shape: [size, ...spec.input], targets: values, outputs };
+  return { ...rest, targets: values, outputs };
 }
 
 function untilAborted<T>(promise: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
