@@ -2,7 +2,7 @@
 
 import { readFile } from 'node:fs/promises';
 import { basename } from 'node:path';
-import { CortorchError, isPlainObject } from '../errors.js';
+import { CortorchError, isPlainObject, isString } from '../errors.js';
 import { parseNetworkSpec, type ResolvedSpec } from '../model/spec.js';
 import { parseOptions, type Given, type OptionName } from './options.js';
 
@@ -10,12 +10,14 @@ import { parseOptions, type Given, type OptionName } from './options.js';
 export interface SavedSettings<Name extends OptionName> {
   readonly values: Given<Name>;
   readonly network: ResolvedSpec | undefined;
+  /** The digest of the images, where the file holds it. */
+  readonly images: string | undefined;
 }
 
 /**
  * Reads a YAML or JSON file of settings.
  *
- * @param known the settings it may have, beside `network` and `versions`
+ * @param known the settings it may have, beside `network`, `images` and `versions`
  * @throws CortorchError ERR_USAGE, ERR_UNKNOWN_OPTION, ERR_UNUSED_OPTION or ERR_INVALID_SPEC, naming file and key
  */
 export async function readConfigFile<Name extends OptionName>(
@@ -26,11 +28,12 @@ export async function readConfigFile<Name extends OptionName>(
   if (!isPlainObject(content)) {
     throw new CortorchError('ERR_USAGE', `${path}: expected settings, one a line, such as "epochs: 5"`);
   }
-  const { network, versions: _, ...given } = content;
+  const { network, images, versions: _, ...given } = content;
   const name = basename(path);
   return {
     values: parseOptions(given, known, (key) => `${key} in ${name}`),
     network: network === undefined ? undefined : parseNetworkSpec(network),
+    images: isString(images) ? images : undefined,
   };
 }
 

@@ -1,19 +1,26 @@
 /** `cortorch eval`: the error of a checkpoint on a test set. */
 
 import { isDeepStrictEqual } from 'node:util';
+import type { Dataset } from '../data/dataset.js';
+import type { ImageStream } from '../data/images/loader.js';
 import { CortorchError, isOneOf } from '../errors.js';
 import { Network, type StateDict } from '../model/network.js';
 import { readNetworkFile, type ModelConfig } from '../training/checkpoint.js';
-import { loadDataset } from './data.js';
+import { evaluationStream, loadDataset } from './data.js';
+import { unused } from './given.js';
 import { duration, errorFormat, percent, plural, significant } from './format.js';
-import { datasetNames, type Flags } from './options.js';
-import { loadModel, normalizationSettings } from './settings.js';
+import { datasetNames, isStreamed, type DatasetName, type Flags } from './options.js';
+import { normalizationSettings, resizeSettings, squareOf } from './data-settings.js';
+import { loadModel } from './settings.js';
 import { toMap } from './values.js';
 import { requireReconstruction, writeReconstructions } from './reconstructions.js';
 
+/** Image files at a time, where nobody says: 77 MB of 224×224 floats. */
+const STREAM_BATCH = 128;
+
 /** @returns the exit code */
 export async function evaluate(flags: Flags<'eval'>): Promise<number> {
-  const { checkpoint: path, images, dataDir, batchSize, threads, device, precision, json } = flags;
+  const { checkpoint: path, images, batchSize, threads, device, precision, json } = flags;
   if (path === undefined) {
     throw new CortorchError('ERR_USAGE', '--checkpoint is missing: --checkpoint runs/a/best.pt');
   }
@@ -23,6 +30,12 @@ export async function evaluate(flags: Flags<'eval'>): Promise<number> {
     throw new CortorchError('ERR_USAGE', `--dataset is missing, and ${path} does not say: --dataset mnist`);
   }
   if (images !== undefined) requireReconstruction(images, config.network, path);
+  if (images !== undefined && isStreamed(dataset)) {
+    throw new CortorchError(
+      'ERR_USAGE',
+      `--images is for data sets in memory, not for ${dataset}; leave it out`,
+    );
+  }
   using network = new Network(config.network, {
     rule: config.rule,
     ...(config.dfaFeedback && { dfaFeedback: config.dfaFeedback }),
@@ -34,8 +47,7 @@ export async function evaluate(flags: Flags<'eval'>): Promise<number> {
     ...(precision !== undefined && { precision }),
   });
   await network.loadStateDict(parameters, { map: toMap(flags.map) });
-  const { train, test } = await loadDataset(dataset, dataDir);
-  train.dispose();
+  const test = await testImages(dataset, config, flags);
   const start = performance.now();
   const { loss, error, error5, examples } = await network.evaluate(
     test,
@@ -46,14 +58,42 @@ export async function evaluate(flags: Flags<'eval'>): Promise<number> {
   else {
     const top5 = error5 === null ? '' : `, top-5 error ${percent(error5)}`;
     console.log(
-      `${dataset} test: error ${errorFormat(config.network)(error)}${top5}, loss ${significant(loss)} (${plural(examples, 'image')}, ${duration(seconds)})`,
+      `${dataset} ${isStreamed(dataset) ? 'val' : 'test'}: error ${errorFormat(config.network)(error)}${top5}, loss ${significant(loss)} (${plural(examples, 'image')}, ${duration(seconds)})`,
     );
   }
-  if (images !== undefined) {
-    await writeReconstructions(images, network, dataset, dataDir);
+  if (images !== undefined && !isStreamed(dataset)) {
+    await writeReconstructions(images, network, dataset, flags.dataDir);
     console.error(`${images}: test images above their reconstructions`);
   }
   return 0;
+}
+
+/** A test set in memory, or image files: cut as the network was trained, unless flags say how. */
+async function testImages(
+  dataset: DatasetName,
+  config: ModelConfig,
+  flags: Flags<'eval'>,
+): Promise<Dataset | ImageStream> {
+  const { dataDir, batchSize = STREAM_BATCH, maxCorrupt } = flags;
+  if (isStreamed(dataset)) {
+    const crop = flags.crop ?? config.crop ?? 'random';
+    const given = flags.resize ?? (flags.crop === undefined ? config.resize : undefined);
+    const sizes = {
+      crop,
+      ...resizeSettings({ crop, ...(given && { resize: given }) }, squareOf(config.network, dataset)),
+    };
+    const files = {
+      ...(dataDir !== undefined && { dataDir }),
+      ...(maxCorrupt !== undefined && { maxCorrupt }),
+    };
+    return evaluationStream(dataset, config.network, { ...sizes, ...files, batchSize });
+  }
+  for (const name of ['crop', 'resize', 'maxCorrupt'] as const) {
+    if (flags[name] !== undefined) throw unused(name, `${dataset}, which lies in memory`, 'leave it out');
+  }
+  const { train, test } = await loadDataset(dataset, dataDir);
+  train.dispose();
+  return test;
 }
 
 /** The checkpoint's own network, or, where it has none, as in PyTorch's files, the one that --model names. */

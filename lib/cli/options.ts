@@ -4,7 +4,7 @@
  */
 
 import { cropBorderNames, flipNames } from '../data/augmentation.js';
-import { CortorchError } from '../errors.js';
+import { CortorchError, isOneOf } from '../errors.js';
 import { dfaFeedbackNames, parseRule, ruleNames } from '../rules/rules.js';
 import { optimizerNames } from '../training/optimizer.js';
 import { hyperparameterNames } from '../training/hyperparameters.js';
@@ -46,26 +46,34 @@ const option = <T>(group: Option<T>['group'], parse: Parser<T>, describe: string
   group,
 });
 
-export const datasetNames = ['mnist', 'fashion-mnist', 'cifar10'] as const;
-export type DatasetName = (typeof datasetNames)[number];
+/** Data sets that are held in memory. */
+const memoryNames = ['mnist', 'fashion-mnist', 'cifar10'] as const;
+/** Images in files, read while they are trained on. */
+const streamNames = ['imagenet', 'folder'] as const;
+export const datasetNames = [...memoryNames, ...streamNames] as const;
+export type MemoryName = (typeof memoryNames)[number];
+export type StreamName = (typeof streamNames)[number];
+export type DatasetName = MemoryName | StreamName;
+
+export const isStreamed = (name: DatasetName): name is StreamName => isOneOf(name, streamNames);
 
 /** Every setting of this version, by its camelCase name. */
 export const options = {
-  dataset: option(
-    'Data',
-    oneOf(datasetNames, ['imagenet', 'folder']),
-    `Data set: ${datasetNames.join(', ')}`,
-  ),
+  dataset: option('Data', oneOf(datasetNames), `Data set: ${datasetNames.join(', ')}`),
   dataDir: option(
     'Data',
     text,
-    'Folder with its files (default: where the data set belongs; cifar10 has no default)',
+    'Folder with its files, or with train and val (default: mnist, fashion-mnist: where they belong)',
   ),
-  validation: option('Data', whole, 'Training images held out for validation (default 5000)'),
+  validation: option(
+    'Data',
+    whole,
+    'Training images held out for validation (default 5000; imagenet, folder 0: val is there)',
+  ),
   mean: option(
     'Data',
     numbers('numbers such as 0.1307'),
-    "Mean to subtract, a,b,c (train: none, cifar10's own; eval: the checkpoint's)",
+    "Mean to subtract, a,b,c (train: none; cifar10, imagenet: their own; eval: the checkpoint's)",
   ),
   std: option(
     'Data',
@@ -85,7 +93,22 @@ export const options = {
   flip: option(
     'Data',
     oneOf(flipNames),
-    'Flips at random: none, horizontal, vertical, both (default none; cifar10 horizontal)',
+    'Flips at random: none, horizontal, vertical, both (default none; cifar10, imagenet, folder horizontal)',
+  ),
+  crop: option(
+    'Data',
+    oneOf(['random', 'none'] as const),
+    'imagenet, folder: random resized crops, the middle in evaluation (default), or none: whole images, squeezed',
+  ),
+  resize: option(
+    'Data',
+    count,
+    'imagenet, folder: shorter side that the middle is cut from in evaluation (default 256 for 224)',
+  ),
+  maxCorrupt: option(
+    'Data',
+    whole,
+    'imagenet, folder: image files that may be unreadable and are skipped (default 10)',
   ),
   batchSize: option('Data', count, 'Images a step (default 100)'),
 
@@ -213,6 +236,9 @@ export const commandOptions = {
     'cropPadding',
     'cropBorder',
     'flip',
+    'crop',
+    'resize',
+    'maxCorrupt',
     'batchSize',
     'model',
     'rule',
@@ -270,6 +296,9 @@ export const commandOptions = {
     'dataDir',
     'mean',
     'std',
+    'crop',
+    'resize',
+    'maxCorrupt',
     'batchSize',
     'images',
     'threads',

@@ -6,7 +6,7 @@ import { writeFileAtomic } from '../files.js';
 import type { Network } from '../model/network.js';
 import type { ResolvedSpec } from '../model/spec.js';
 import { firstTestImages } from './data.js';
-import type { DatasetName } from './options.js';
+import type { MemoryName } from './options.js';
 
 const COUNT = 16;
 
@@ -37,7 +37,7 @@ export function requireReconstruction(file: string, { loss }: ResolvedSpec, chec
 export async function writeReconstructions(
   file: string,
   network: Network,
-  dataset: DatasetName,
+  dataset: MemoryName,
   dataDir: string | undefined,
 ): Promise<void> {
   const { images, shape } = await firstTestImages(dataset, dataDir, COUNT);

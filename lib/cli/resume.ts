@@ -17,6 +17,7 @@ const harmless: readonly OptionName[] = [
   'keep',
   'threads',
   'dataDir',
+  'maxCorrupt',
 ];
 
 /**
@@ -31,7 +32,7 @@ export async function goOn(flags: Flags<'train'>, folder: string): Promise<Plan>
       `--out is ${flags.out}, but a run goes on in its own folder, ${folder}; leave --out out`,
     );
   }
-  const { values: saved, network } = await readConfigFile(run.config, settingNames);
+  const { values: saved, network, images } = await readConfigFile(run.config, settingNames);
   const { settings: given } = await gatherSettings(flags);
   const before: Readonly<Record<string, unknown>> = saved;
   const changed = (Object.entries(given) as [OptionName, unknown][])
@@ -56,7 +57,8 @@ export async function goOn(flags: Flags<'train'>, folder: string): Promise<Plan>
   }
   // How many steps to make, and for how long, was said to the command of then, not to the run.
   const { maxSteps: _, maxHours: __, ...rest } = saved;
-  const config = await resolveSettings({ ...rest, ...given }, network);
+  const settings = await resolveSettings({ ...rest, ...given }, network);
+  const config = { ...settings, ...(images !== undefined && { images }) };
   requireMemoryForTraining(config.network, memorySettingsOf(config));
   const from = await run.readLast();
   if (from.training === null) {

@@ -2,13 +2,10 @@
 
 import { readFileSync } from 'node:fs';
 import { resolve, sep } from 'node:path';
-import { resolveAugmentation, type ResolvedAugmentation } from '../data/augmentation.js';
-import { CIFAR10_AUGMENTATION, CIFAR10_NORMALIZATION } from '../data/cifar10.js';
 import { CortorchError } from '../errors.js';
 import { isPreset, preset } from '../model/presets.js';
 import type { TrainingSettings } from '../model/budget.js';
 import type { ResolvedSpec } from '../model/spec.js';
-import type { Normalization } from '../model/network.js';
 import { native } from '../native.js';
 import { inverseShapes } from '../model/inverses.js';
 import {
@@ -30,15 +27,16 @@ import {
 import type { LrScheduleName, LrScheduleOptions } from '../training/lr-schedule.js';
 import { resolveTargets, targetOptionNames, type TargetOptions } from '../training/targets.js';
 import { readConfigFile, readSpecFile } from './config-file.js';
+import { dataSettings } from './data-settings.js';
 import {
   commandOptions,
   kebab,
   type CommandOption,
-  type DatasetName,
   type Flags,
   type Given,
   type OptionName,
 } from './options.js';
+import { missing, pick, unused } from './given.js';
 
 /** What a configuration cannot say: where it is, and how to talk about it. */
 const flagOnly = ['out', 'resume', 'config', 'json', 'debug'] as const;
@@ -54,8 +52,6 @@ export const settingNames = commandOptions.train.filter(
 type Needed =
   | 'dataset'
   | 'validation'
-  | 'cropPadding'
-  | 'cropBorder'
   | 'flip'
   | 'batchSize'
   | 'model'
@@ -78,6 +74,8 @@ type Needed =
 export type RunConfig = Settings &
   Required<Pick<Settings, Needed>> & {
     readonly network: ResolvedSpec;
+    /** A digest of the names and labels of the images trained on, where they lie in files. */
+    readonly images?: string;
     readonly versions: { readonly cortorch: string; readonly node: string; readonly libtorch: string };
   };
 
@@ -109,10 +107,7 @@ export async function resolveSettings(given: Settings, saved?: ResolvedSpec): Pr
   const { libtorch, threads } = native().info();
   return {
     dataset,
-    ...pick(given, ['dataDir']),
-    validation: given.validation ?? DEFAULT_VALIDATION[dataset],
-    ...(normalizationSettings(given, network) ?? defaultNormalization(dataset, network)),
-    ...augmentationSettings(given, dataset, network),
+    ...dataSettings(given, dataset, network),
     batchSize: given.batchSize ?? 100,
     model,
     rule,
@@ -133,31 +128,6 @@ export async function resolveSettings(given: Settings, saved?: ResolvedSpec): Pr
   };
 }
 
-/** Images held out of a training set that brings no validation set of its own. */
-const DEFAULT_VALIDATION: Readonly<Record<DatasetName, number>> = {
-  mnist: 5000,
-  'fashion-mnist': 5000,
-  cifar10: 5000,
-};
-
-/** What a training set is normalised with unless somebody says: CIFAR-10's own, where the network takes colour images. */
-const defaultNormalization = (dataset: DatasetName, { input }: ResolvedSpec): Normalization | undefined =>
-  dataset === 'cifar10' && input.length === 3 && input[0] === 3 ? CIFAR10_NORMALIZATION : undefined;
-
-/** Random crops and flips: the usual ones for CIFAR-10's training set, none for others. @throws CortorchError ERR_INVALID_ARGUMENT */
-function augmentationSettings(
-  given: Pick<Settings, 'cropPadding' | 'cropBorder' | 'flip'>,
-  dataset: DatasetName,
-  { input }: ResolvedSpec,
-): ResolvedAugmentation {
-  const usual = dataset === 'cifar10' && input.length === 3 ? CIFAR10_AUGMENTATION : {};
-  return resolveAugmentation(
-    { ...usual, ...pick(given, ['cropPadding', 'cropBorder', 'flip']) },
-    input,
-    (key) => `--${kebab(key)}`,
-  );
-}
-
 /** A preset by name, or the spec in a file. @throws CortorchError ERR_UNKNOWN_OPTION, ERR_INVALID_SPEC, ERR_USAGE */
 export async function loadModel(model: string): Promise<ResolvedSpec> {
   return isSpecFile(model) ? readSpecFile(model) : preset(model);
@@ -165,9 +135,6 @@ export async function loadModel(model: string): Promise<ResolvedSpec> {
 
 const isSpecFile = (model: string): boolean =>
   !isPreset(model) && (model.endsWith('.json') || model.includes(sep));
-
-export const normalizationOf = ({ mean, std }: Settings): Normalization | null =>
-  mean === undefined || std === undefined ? null : { mean, std };
 
 export function optimizerOf(config: Pick<RunConfig, 'optimizer'> & Settings): OptimizerOptions {
   return { type: config.optimizer, ...pick(config, OPTIMIZER_KEYS) };
@@ -186,12 +153,6 @@ export function targetsOf(config: Settings): TargetOptions {
   const inverseOptimizer = inverseOptimizerOf(config);
   return { ...pick(config, TARGET_KEYS), ...(inverseOptimizer && { inverseOptimizer }) };
 }
-
-export const augmentationOf = ({ cropPadding, cropBorder, flip }: RunConfig): ResolvedAugmentation => ({
-  cropPadding,
-  cropBorder,
-  flip,
-});
 
 export function lrScheduleOf(config: RunConfig): LrScheduleOptions {
   const { lrSchedule: type, lrSteps: steps, lrDecay: decay, warmupEpochs } = config;
@@ -355,34 +316,6 @@ function lrScheduleSettings(given: Settings): Pick<RunConfig, 'lrSchedule' | 'wa
   return { lrSchedule, lrSteps, lrDecay, warmupEpochs };
 }
 
-/**
- * What --mean and --std say together.
- *
- * @returns undefined if neither is given
- * @throws CortorchError ERR_USAGE
- */
-export function normalizationSettings(
-  { mean, std }: Pick<Settings, 'mean' | 'std'>,
-  { input }: ResolvedSpec,
-): Normalization | undefined {
-  if (mean === undefined && std === undefined) return undefined;
-  if (mean === undefined) throw missing('mean', '--std is there, and each needs the other');
-  if (std === undefined) throw missing('std', '--mean is there, and each needs the other');
-  const channels = input.length === 3 ? input[0]! : 1;
-  for (const [key, values] of [
-    ['mean', mean],
-    ['std', std],
-  ] as const) {
-    if (values.length === channels) continue;
-    const what = `expected ${channels} number${channels === 1 ? '' : 's'}, one for each channel`;
-    throw new CortorchError('ERR_USAGE', `--${key}: ${what}, but received ${values.join(',')}`);
-  }
-  if (!std.every((value) => value > 0)) {
-    throw new CortorchError('ERR_USAGE', `--std: expected numbers above 0 but received ${std.join(',')}`);
-  }
-  return { mean, std };
-}
-
 /** Files and folders by their whole names: a run may be resumed from another folder. */
 function absolute(given: Settings): Settings {
   const { dataDir, init, model } = given;
@@ -392,20 +325,6 @@ function absolute(given: Settings): Settings {
     ...(init !== undefined && { init: resolve(init) }),
     ...(model !== undefined && isSpecFile(model) && { model: resolve(model) }),
   };
-}
-
-/** Those of the keys that have a value. */
-function pick<T extends object, K extends keyof T>(from: T, keys: readonly K[]): Pick<T, K> {
-  const entries = keys.filter((key) => from[key] !== undefined).map((key) => [key, from[key]]);
-  return Object.fromEntries(entries) as Pick<T, K>;
-}
-
-function missing(name: OptionName, example: string): CortorchError {
-  return new CortorchError('ERR_USAGE', `--${kebab(name)} is missing: ${example}`);
-}
-
-function unused(name: OptionName, by: string, remedy: string): CortorchError {
-  return new CortorchError('ERR_UNUSED_OPTION', `--${kebab(name)} is not used by ${by}; ${remedy}`);
 }
 
 export function packageVersion(): string {

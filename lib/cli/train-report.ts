@@ -2,11 +2,15 @@
 
 import type { Best, Checkpoint } from '../training/checkpoint.js';
 import type { RunDirectory } from '../training/run.js';
-import type { EpochEvent, ProgressEvent } from '../training/trainer.js';
+import type { EpochEvent, ProgressEvent, Scores } from '../training/trainer.js';
+import { countOutputs } from '../model/shapes.js';
 import type { Parts } from './data.js';
 import { duration, errorFormat, integer, percent, plural, significant } from './format.js';
 import { Progress } from './progress.js';
 import type { RunConfig } from './settings.js';
+
+/** From so many on the top-5 error is of interest, as for ImageNet's 1,000. */
+const MANY_CLASSES = 100;
 
 export interface StartLine {
   readonly type: 'start';
@@ -27,6 +31,7 @@ export class TrainReport {
   readonly #progress = new Progress();
   #epochs = 0;
   #error: (error: number) => string = percent;
+  #top5 = false;
 
   constructor(json: boolean) {
     this.#json = json;
@@ -43,6 +48,7 @@ export class TrainReport {
     const { model, rule, dataset, optimizer, lr, batchSize, epochs, threads } = config;
     this.#epochs = epochs;
     this.#error = errorFormat(config.network);
+    this.#top5 = countOutputs(config.network) >= MANY_CLASSES;
     this.note(
       `${model} with ${rule} on ${dataset}: ${integer(parameters)} parameters, ${optimizer} (lr ${lr}), ` +
         `batches of ${batchSize}, ${plural(epochs, 'epoch')}, ${plural(threads, 'thread')}`,
@@ -57,16 +63,19 @@ export class TrainReport {
     }
     this.#progress.clear();
     this.#print(event);
-    const { epoch, phase, train, validation, test, seconds, imagesPerSecond, partial } = event;
+    const { epoch, phase, train, validation, test, seconds, waiting, imagesPerSecond, partial } = event;
+    const scores = (name: string, { error, error5 }: Scores): string =>
+      `${name} ${this.#error(error)}${error5 !== null && this.#top5 ? ` (top-5 ${this.#error(error5)})` : ''}`;
     const errors = [
       `train ${this.#error(train.error)}`,
-      ...(validation ? [`validation ${this.#error(validation.error)}`] : []),
-      ...(test ? [`test ${this.#error(test.error)}`] : []),
+      ...(validation ? [scores('validation', validation)] : []),
+      ...(test ? [scores('test', test)] : []),
     ];
+    const waited = waiting === null ? '' : `, ${Math.round(100 * waiting)} % of it waiting for data`;
     this.note(
       `epoch ${epoch}/${this.#epochs}${phase === 'inverse' ? ' (inverses)' : ''}${partial ? ' (a part)' : ''}  ` +
         `error: ${errors.join(', ')}  loss ${significant(train.loss)}` +
-        `${train.inverseLoss === undefined ? '' : `, of inverses ${significant(train.inverseLoss)}`}  ${duration(seconds)}, ${integer(imagesPerSecond)} images/s`,
+        `${train.inverseLoss === undefined ? '' : `, of inverses ${significant(train.inverseLoss)}`}  ${duration(seconds)}, ${integer(imagesPerSecond)} images/s${waited}`,
     );
   }
 
@@ -77,7 +86,8 @@ export class TrainReport {
       const chosen = best.validation
         ? `smallest error on ${plural(data.validation!.size, 'validation image')}, ${this.#error(best.validation.error)}`
         : 'the last, there being no validation set';
-      this.note(`Best epoch: ${best.epoch} (${chosen}); its test error: ${this.#error(best.test!.error)}`);
+      const test = best.test ? `; its test error: ${this.#error(best.test.error)}` : '';
+      this.note(`Best epoch: ${best.epoch} (${chosen})${test}`);
     }
     if (run === null) this.note('Nothing was written; --out DIR keeps checkpoints and metrics');
     else

@@ -1,6 +1,7 @@
 /** `cortorch train`: trains a network, from its beginning or from where a run was left. */
 
 import { join } from 'node:path';
+import { Dataset } from '../data/dataset.js';
 import { CortorchError } from '../errors.js';
 import { requireMemoryForTraining } from '../model/budget.js';
 import { describeMismatch } from '../model/match-parameters.js';
@@ -9,16 +10,15 @@ import type { Best, Checkpoint, ModelConfig } from '../training/checkpoint.js';
 import { findParameters } from '../training/find-parameters.js';
 import { RunDirectory } from '../training/run.js';
 import { Trainer, type EpochEvent } from '../training/trainer.js';
-import { holdOut, loadDataset } from './data.js';
+import { loadParts, type Parts } from './data.js';
+import { augmentationOf, normalizationOf } from './data-settings.js';
 import { EXIT_INTERRUPTED, Interrupt, TimeLimit } from './interrupt.js';
 import type { Flags } from './options.js';
 import { goOn } from './resume.js';
 import {
-  augmentationOf,
   gatherSettings,
   lrScheduleOf,
   memorySettingsOf,
-  normalizationOf,
   optimizerOf,
   resolveSettings,
   targetsOf,
@@ -56,13 +56,15 @@ export async function train(flags: Flags<'train'>): Promise<number> {
  * @throws CortorchError for everything that goes wrong
  */
 export async function follow(
-  { config, run, from }: Plan,
+  { config: planned, run, from }: Plan,
   report: TrainReport,
   interrupt: AbortSignal,
 ): Promise<'done' | 'interrupted' | 'out of time'> {
-  using limit = new TimeLimit(config.maxHours);
+  using limit = new TimeLimit(planned.maxHours);
   const signal = AbortSignal.any([interrupt, limit.signal]);
-  const data = holdOut(await loadDataset(config.dataset, config.dataDir), config.validation, config.seed);
+  const data = await loadParts(planned, (text) => report.note(text));
+  requireSameImages(planned, data);
+  const config = { ...planned, ...(data.digest !== null && { images: data.digest }) };
   using network = new Network(config.network, {
     rule: config.rule,
     ...(config.dfaFeedback && { dfaFeedback: config.dfaFeedback }),
@@ -73,13 +75,14 @@ export async function follow(
     precision: config.precision,
     normalization: normalizationOf(config),
   });
-  network.checkData(data.train);
+  if (data.train instanceof Dataset) network.checkData(data.train);
+  const augmentation = augmentationOf(config);
   const trainer = new Trainer(network, {
     optimizer: optimizerOf(config),
     batchSize: config.batchSize,
     seed: config.seed,
     lrSchedule: lrScheduleOf(config),
-    augmentation: augmentationOf(config),
+    ...(augmentation && { augmentation }),
     ...targetsOf(config),
   });
   if (from) {
@@ -174,6 +177,16 @@ export async function begin(flags: Flags<'train'>): Promise<Plan> {
   return { config, run, from: null };
 }
 
+/** Image files may have changed since the run was left: the rest of an epoch would be of other images. */
+function requireSameImages({ images, dataDir }: RunConfig, { digest }: Parts): void {
+  if (images === undefined || digest === null || images === digest) return;
+  throw new CortorchError(
+    'ERR_CHECKPOINT_MISMATCH',
+    `the training images in ${dataDir} are not those that the run began with: some were added, removed, renamed or ` +
+      'moved to another class. Bring them back, or begin a new run with --init and --out',
+  );
+}
+
 /** --init: the parameters of a file in place of those drawn from the seed. */
 async function startFrom(
   file: string,
@@ -194,7 +207,7 @@ async function startFrom(
 }
 
 function modelConfig(config: RunConfig, network: Network): ModelConfig {
-  const { model, dataset } = config;
+  const { model, dataset, crop, resize } = config;
   const { spec, rule, dfaFeedback, auxiliary, normalization, seed } = network;
   return {
     network: spec,
@@ -205,6 +218,8 @@ function modelConfig(config: RunConfig, network: Network): ModelConfig {
     seed,
     model,
     dataset,
+    ...(crop && { crop }),
+    ...(resize !== undefined && { resize }),
   };
 }
 

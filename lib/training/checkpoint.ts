@@ -5,7 +5,7 @@
  * In Python, `torch.load(path, weights_only=True)` gives a dict of
  * - `state_dict`: an OrderedDict of tensors, for `nn.Module.load_state_dict`
  * - `config`: `network` (the spec), `rule`, `dfaFeedback` (under dfa), `auxiliary` (under ao-sdtp), `normalization`,
- *   `seed`, `model`, `dataset`
+ *   `seed`, `model`, `dataset`; of image files `crop` and `resize`
  * - `epoch` (complete ones), `step`, `metrics` (of the epoch that ended here)
  * - `optimizer`, in last.pt: for `torch.optim.Adam.load_state_dict`, or SGD's or RMSprop's; `inverse_optimizer`, under
  *   target propagation: that of the learned inverses
@@ -25,7 +25,7 @@ import {
   type CheckpointObject,
   type CheckpointValue,
 } from '../checkpoint/value.js';
-import { CortorchError, isInteger, isNumber, isPlainObject, isString } from '../errors.js';
+import { CortorchError, isCount, isInteger, isNumber, isOneOf, isPlainObject, isString } from '../errors.js';
 import type { Normalization, ParameterValue, StateDict } from '../model/network.js';
 import { parseNetworkSpec, type ResolvedSpec } from '../model/spec.js';
 import {
@@ -62,6 +62,10 @@ export interface ModelConfig {
   readonly model?: string | undefined;
   /** What it was trained on. */
   readonly dataset?: string | undefined;
+  /** How image files became its inputs: `random` is random crops in training, the middle in evaluation. */
+  readonly crop?: 'random' | 'none' | undefined;
+  /** With random crops: the shorter side that the middle is cut from. */
+  readonly resize?: number | undefined;
 }
 
 /** How good the network was at the end of an epoch. */
@@ -147,7 +151,7 @@ const toTensor = ({ data, shape }: ParameterValue) => tensorDataFrom(data, shape
 // ------------------------------------------------------------------------------------------------ config
 
 function parseModelConfig(path: string, config: Record<string, unknown>): ModelConfig {
-  const { network, normalization, seed, model, dataset } = config;
+  const { network, normalization, seed, model, dataset, crop, resize } = config;
   try {
     const rule = parseRule(config['rule']);
     const dfaFeedback = resolveDfaFeedback(rule, config['dfaFeedback']);
@@ -161,6 +165,8 @@ function parseModelConfig(path: string, config: Record<string, unknown>): ModelC
       seed: isInteger(seed) ? seed : 0,
       ...(isString(model) && { model }),
       ...(isString(dataset) && { dataset }),
+      ...(isOneOf(crop, ['random', 'none'] as const) && { crop }),
+      ...(isCount(resize) && { resize }),
     };
   } catch (error) {
     if (!(error instanceof CortorchError)) throw error;

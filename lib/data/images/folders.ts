@@ -16,6 +16,12 @@ export interface ImageList {
   readonly classes: readonly string[];
 }
 
+/** Of the training images, by channel (torchvision's). */
+export const IMAGENET_NORMALIZATION = {
+  mean: [0.485, 0.456, 0.406],
+  std: [0.229, 0.224, 0.225],
+} as const;
+
 /** torchvision's IMG_EXTENSIONS. */
 const EXTENSIONS = ['.jpg', '.jpeg', '.png', '.ppm', '.bmp', '.pgm', '.tif', '.tiff', '.webp'];
 
