@@ -102,7 +102,7 @@ export const metricsOf = (run: string): Line[] =>
 
 /** A line without what differs from one run to the next. */
 export function timeless(line: Line): Line {
-  const { seconds: _, evaluationSeconds: __, imagesPerSecond: ___, ...rest } = line;
+  const { seconds: _, evaluationSeconds: __, imagesPerSecond: ___, waiting: ____, ...rest } = line;
   return rest as Line;
 }
 
