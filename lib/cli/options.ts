@@ -60,11 +60,7 @@ export const isStreamed = (name: DatasetName): name is StreamName => isOneOf(nam
 /** Every setting of this version, by its camelCase name. */
 export const options = {
   dataset: option('Data', oneOf(datasetNames), `Data set: ${datasetNames.join(', ')}`),
-  dataDir: option(
-    'Data',
-    text,
-    'Folder with its files, or with train and val (default: mnist, fashion-mnist: where they belong)',
-  ),
+  dataDir: option('Data', text, 'Folder with its files, or with train and val (mnist: not needed)'),
   validation: option(
     'Data',
     whole,
@@ -73,7 +69,7 @@ export const options = {
   mean: option(
     'Data',
     numbers('numbers such as 0.1307'),
-    "Mean to subtract, a,b,c (train: none; cifar10, imagenet: their own; eval: the checkpoint's)",
+    "Mean to subtract: a,b,c (cifar10, imagenet: their own; eval: the checkpoint's)",
   ),
   std: option(
     'Data',
@@ -93,17 +89,17 @@ export const options = {
   flip: option(
     'Data',
     oneOf(flipNames),
-    'Flips at random: none, horizontal, vertical, both (default none; cifar10, imagenet, folder horizontal)',
+    'Flips at random: none, horizontal, vertical, both (default none; photographs horizontal)',
   ),
   crop: option(
     'Data',
     oneOf(['random', 'none'] as const),
-    'imagenet, folder: random resized crops, the middle in evaluation (default), or none: whole images, squeezed',
+    'imagenet, folder: random (resized; evaluation: the middle), or none: whole images',
   ),
   resize: option(
     'Data',
     count,
-    'imagenet, folder: shorter side that the middle is cut from in evaluation (default 256 for 224)',
+    'imagenet, folder: shorter side that the middle is cut from (default 256 for 224)',
   ),
   maxCorrupt: option(
     'Data',

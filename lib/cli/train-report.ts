@@ -71,7 +71,7 @@ export class TrainReport {
       ...(validation ? [scores('validation', validation)] : []),
       ...(test ? [scores('test', test)] : []),
     ];
-    const waited = waiting === null ? '' : `, ${Math.round(100 * waiting)} % of it waiting for data`;
+    const waited = waiting === undefined ? '' : `, ${Math.round(100 * waiting)} % of it waiting for data`;
     this.note(
       `epoch ${epoch}/${this.#epochs}${phase === 'inverse' ? ' (inverses)' : ''}${partial ? ' (a part)' : ''}  ` +
         `error: ${errors.join(', ')}  loss ${significant(train.loss)}` +

@@ -81,20 +81,11 @@ export const list =
     }
   };
 
-/**
- * One of a few words.
- *
- * @param later words of the documentation that this version does not have yet
- */
+/** One of a few words. */
 export const oneOf =
-  <T extends string>(words: readonly T[], later: readonly string[] = []): Parser<T> =>
+  <T extends string>(words: readonly T[]): Parser<T> =>
   (given) => {
     if (words.includes(given as T)) return given as T;
-    if (later.includes(given as string)) {
-      throw new WrongValue(
-        `${String(given)} is not in this version of cortorch, which has ${words.join(', ')}`,
-      );
-    }
     const near = typeof given === 'string' ? didYouMean(given, words) : '';
     throw new WrongValue(expected(`one of ${words.join(', ')}`, given).message + near);
   };

@@ -130,10 +130,10 @@ export interface EpochEvent {
   readonly test: Scores | null;
   /** The training pass alone. */
   readonly seconds: number;
-  /** The fraction of them in which the next batch was not there yet; null where all data lie in memory. */
-  readonly waiting: number | null;
   readonly evaluationSeconds: number;
   readonly imagesPerSecond: number;
+  /** Of streams: the fraction of `seconds` in which the next batch was not there yet. */
+  readonly waiting?: number;
   /** Only when `maxSteps` ended training inside the epoch. */
   readonly partial?: true;
 }
@@ -538,9 +538,9 @@ export class Trainer {
       validation,
       test,
       seconds,
-      waiting: inMemory ? null : waited / seconds,
       evaluationSeconds,
       imagesPerSecond: examples / seconds,
+      ...(!inMemory && { waiting: waited / seconds }),
       ...(partial && { partial }),
     };
     if (!partial) {
