@@ -26,7 +26,7 @@ export interface ImageStreamOptions {
   readonly seed?: number;
   /** Batches in memory beside the one that was given out. Default: 2. */
   readonly prefetch?: number;
-  /** Images decoded at once; Node's thread pool has UV_THREADPOOL_SIZE threads (4). Default: the number of cores. */
+  /** Images in work at once, of which as many are decoded as the thread pool has threads (UV_THREADPOOL_SIZE, 4). Default: four for each core. */
   readonly concurrency?: number;
   /** How many different files may be corrupt. Default: 0. */
   readonly maxCorrupt?: number;
@@ -79,7 +79,7 @@ export class ImageStream implements BatchStream {
       shuffle = true,
       seed = 0,
       prefetch = 2,
-      concurrency = availableParallelism(),
+      concurrency = 4 * availableParallelism(),
       maxCorrupt = 0,
       onCorrupt = () => undefined,
     } = options;
