@@ -8,6 +8,7 @@ import {
   OrderedDict,
   PyFloat,
   Trainer,
+  Tuple,
   network,
   readOptimizer,
   readParameters,
@@ -99,7 +100,8 @@ t.test('what cannot be gone on with is refused', async (t) => {
   );
   const file = path.join(t.testdir(), 'file.pth');
   const weight = (): CheckpointValue => tensorDataFrom(new Float32Array(4), [2, 2]);
-  const group = { lr: new PyFloat(0.1), momentum: new PyFloat(0), weight_decay: new PyFloat(0), params: [0] };
+  const common = { lr: new PyFloat(0.1), weight_decay: new PyFloat(0), params: [0] };
+  const group = { ...common, momentum: new PyFloat(0), dampening: 0, nesterov: false };
   const save = (optimizer: object, names = ['a.weight']): Promise<void> =>
     saveTorchFile(file, {
       state_dict: new OrderedDict(names.map((name) => [name, weight()])),
@@ -113,6 +115,21 @@ t.test('what cannot be gone on with is refused', async (t) => {
     'ERR_CHECKPOINT_UNSUPPORTED',
     /nesterov = true, which is not in cortorch; load its parameters alone/,
   );
+  // RAdam's and NAdam's groups, Adamax's, ASGD's and Rprop's: some of Adam's and SGD's keys, but other optimizers.
+  const betas = Tuple.of<CheckpointValue>(0.9, 0.999) as Tuple;
+  for (const other of [
+    { ...common, betas, eps: 1e-8, decoupled_weight_decay: false },
+    { ...common, betas, eps: 1e-8, momentum_decay: 0.004 },
+    { ...common, alpha: 0.75, lambd: 1e-4, t0: 1e6 },
+    { lr: 0.01, etas: Tuple.of<CheckpointValue>(0.5, 1.2) as Tuple, params: [0] },
+    { ...common, lr_decay: 0, eps: 1e-10, initial_accumulator_value: 0 },
+  ]) {
+    await save({ state: {}, param_groups: [other] });
+    await refused(
+      'ERR_CHECKPOINT_UNSUPPORTED',
+      /file\.pth: its optimizer, with lr,.* is none of Adam, SGD and RMSprop/,
+    );
+  }
   await save({ state: {}, param_groups: [group, group] });
   await refused('ERR_CHECKPOINT_UNSUPPORTED', /not one group/);
   await save({ state: {}, param_groups: [{ ...group, params: [0, 1] }] });

@@ -65,6 +65,51 @@ for (const littleEndian of [true, false]) {
   });
 }
 
+t.test('a storage that is named with two sizes', async (t) => {
+  const float = (count: string, size: string, stride: string): string =>
+    `ctorch._utils\n_rebuild_tensor_v2\n((${text('storage')}ctorch\nFloatStorage\n${text('0')}${text('cpu')}K${count}tQK\0` +
+    `${size}${stride}\x89ccollections\nOrderedDict\n)RtR`;
+  // The second would see 40 floats where there are 10, every second one.
+  const values = `(${float('\x0a', 'K\x0a\x85', 'K\x01\x85')}${float('\x28', 'K\x14\x85', 'K\x02\x85')}t`;
+  const zip = new ZipWriter();
+  const file = join(folder, 'two-sizes.pt');
+  writeFileSync(
+    file,
+    Buffer.concat([
+      ...zip.entry('archive/data.pkl', bytesOf(`\x80\x02${values}.`)),
+      ...zip.entry('archive/data/0', Buffer.alloc(40)),
+      ...zip.end(),
+    ]),
+  );
+  const refusal = { code: 'ERR_CHECKPOINT_CORRUPT', message: /two-sizes\.pt.*storage 0.*40 bytes, and 160/ };
+  await t.rejects(loadTorchFile(file), refusal);
+  await t.rejects(openCheckpoint(file), refusal);
+  // The same in the older format.
+  const older = legacy()
+    .toString('latin1')
+    .replace(/K\x04(?=\(X\x01\0\0\0w)/, 'K\x05');
+  writeFileSync(file, Buffer.from(older, 'latin1'));
+  await t.rejects(loadTorchFile(file), { message: /storage 0.*16 bytes, and 20/ });
+});
+
+t.test('classes made from dict and list keep their items', (t) => {
+  const environment = { global: () => undefined, persistent: storageReference };
+  const read = (pickle: string): OpaqueObject =>
+    readPickle(bytesOf('\x80\x02', pickle, '.'), environment) as OpaqueObject;
+  const dict = read(`ceasydict\nEasyDict\n)\x81(${text('lr')}K\x05u}${text('a')}K\x01sb`);
+  t.equal(dict.className, 'easydict.EasyDict');
+  t.strictSame([...(dict.items as Map<string, number>)], [['lr', 5]]);
+  t.strictSame([...(dict.state as Map<string, number>)], [['a', 1]]);
+  const list = read('cmine\nList\n)\x81(K\x01K\x02e');
+  t.strictSame(list.items, [1, 2]);
+  const globals = torchGlobals(() => tensorDataFrom(new Float32Array(0)));
+  const names = { global: (module: string, name: string) => globals.get(`${module}.${name}`) };
+  const deque = readPickle(bytesOf('\x80\x02ccollections\ndeque\n)R(K\x07e.'), { ...environment, ...names });
+  t.strictSame((deque as OpaqueObject).items, [7]);
+  t.throws(() => read('cmine\nList\n)\x81(K\x01K\x02ee'), { message: /./ }, 'and nothing else does');
+  t.end();
+});
+
 t.test('big-endian archives', async (t) => {
   const values = {
     ...{ f: Float32Array.of(1.5, -2), d: Float64Array.of(0.1), i: BigInt64Array.of(3n, -4n) },

@@ -6,7 +6,8 @@ import { openCheckpoint } from '../lib/checkpoint/checkpoint-file.js';
 import { tensorsOf } from '../lib/checkpoint/stored-values.js';
 import { tensorDataFrom, type TensorData } from '../lib/checkpoint/tensor-data.js';
 import { loadTorchFile, saveTorchFile } from '../lib/checkpoint/torch-file.js';
-import { OrderedDict } from '../lib/checkpoint/value.js';
+import { OrderedDict, PyFloat } from '../lib/checkpoint/value.js';
+import { ZipWriter } from '../lib/checkpoint/zip.js';
 import { runTorchPython, whyNoTorchPython } from './python.js';
 import { convert } from '../lib/cli/convert.js';
 import { inspect } from '../lib/cli/inspect.js';
@@ -74,6 +75,43 @@ a, b = (torch.load(p, weights_only=False) for p in sys.argv[1:])
 assert torch.equal(a.pop('state_dict')['w'], b.pop('state_dict')['w'])
 assert a == b and [type(v) for v in a.values()] == [type(v) for v in b.values()], (a, b)
 `;
+
+t.test('.pt to .pt keeps floats that are whole', async (t) => {
+  t.capture(console, 'error');
+  const weight = tensorDataFrom(Float32Array.of(1), [1]);
+  const floats = { lr: new PyFloat(1), epoch: 3, nested: [new PyFloat(0), 0.5] };
+  await saveTorchFile(at('floats.pt'), { weight, ...floats });
+  await convert({}, at('floats.pt'), at('floats-again.pt'));
+  t.ok(fs.readFileSync(at('floats.pt')).equals(fs.readFileSync(at('floats-again.pt'))), 'the same bytes');
+});
+
+t.test('what cannot be converted', async (t) => {
+  t.capture(console, 'error');
+  const code = 'ERR_CHECKPOINT_UNSUPPORTED';
+  const weight = tensorDataFrom(new Float32Array(2 ** 18), [2 ** 18]);
+  // 1 MiB, and 6 GiB if each name were to have its own.
+  const many = new OrderedDict(Array.from({ length: 6000 }, (_, i) => [`w${i}`, weight]));
+  await saveTorchFile(at('many.pt'), many);
+  await t.rejects(convert({}, at('many.pt'), at('many.safetensors')), {
+    code,
+    message: /many\.pt.*share memory/,
+  });
+  t.notOk(fs.existsSync(at('many.safetensors')));
+  // As Python writes a pathlib.Path: read as a record, of which nothing is known.
+  const zip = new ZipWriter();
+  const pickle = Buffer.from(
+    '\x80\x02}(X\x01\0\0\0pcpathlib\nPosixPath\nX\x01\0\0\0a\x85RX\x01\0\0\0wctorch._utils\n_rebuild_tensor_v2\n' +
+      '((X\x07\0\0\0storagectorch\nFloatStorage\nX\x01\0\0\x000X\x03\0\0\0cpuK\x01tQK\0K\x01\x85K\x01\x85\x89ccollections\n' +
+      'OrderedDict\n)RtRu.',
+    'latin1',
+  );
+  const parts = [...zip.entry('archive/data.pkl', pickle), ...zip.entry('archive/data/0', Buffer.alloc(4))];
+  fs.writeFileSync(at('path.pt'), Buffer.concat([...parts, ...zip.end()]));
+  await t.rejects(convert({}, at('path.pt'), at('path-again.pt')), {
+    code,
+    message: /path\.pt.*pathlib\.PosixPath.*--forward-only/,
+  });
+});
 
 t.test("what is Python's own survives", { skip: whyNoTorchPython() }, async (t) => {
   t.capture(console, 'error');

@@ -33,8 +33,11 @@ export interface CheckpointFile extends AsyncDisposable {
  * @throws CortorchError that names the file and the remedy, as {@link loadTorchFile}
  */
 export async function openCheckpoint(path: string): Promise<CheckpointFile> {
-  return isSafetensors(await headOf(path)) ? openSafetensors(path) : openTorchFile(path);
+  return (await isSafetensorsFile(path)) ? openSafetensors(path) : openTorchFile(path);
 }
+
+/** By its content. @throws CortorchError as {@link openCheckpoint} */
+export const isSafetensorsFile = async (path: string): Promise<boolean> => isSafetensors(await headOf(path));
 
 async function headOf(path: string): Promise<Buffer> {
   try {

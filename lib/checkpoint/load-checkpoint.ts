@@ -1,8 +1,8 @@
 /** A checkpoint as a whole, whatever its format. */
 
-import { openCheckpoint, type CheckpointFormat } from './checkpoint-file.js';
+import { isSafetensorsFile, openCheckpoint, type CheckpointFormat } from './checkpoint-file.js';
 import { tensorsOf } from './stored-values.js';
-import { loadTorchFile } from './torch-file.js';
+import { loadTorch } from './torch-file.js';
 import { OrderedDict, type CheckpointValue } from './value.js';
 
 /** All that a checkpoint holds, in memory. */
@@ -16,12 +16,16 @@ export interface LoadedCheckpoint {
 /**
  * Reads a checkpoint; what it is, its content says, not its name. Tensors that share a storage in the file share it here.
  *
- * @throws CortorchError that names the file and the remedy, as {@link loadTorchFile}
+ * @param options.exactFloats {@link PyFloat} for floats of Python that are whole, such as 1.0: to write them again
+ * @throws CortorchError that names the file and the remedy, as {@link openCheckpoint}
  */
-export async function loadCheckpoint(path: string): Promise<LoadedCheckpoint> {
+export async function loadCheckpoint(
+  path: string,
+  options: { readonly exactFloats?: boolean } = {},
+): Promise<LoadedCheckpoint> {
+  if (!(await isSafetensorsFile(path))) return { ...(await loadTorch(path, options)), metadata: {} };
   await using file = await openCheckpoint(path);
   const { format, metadata } = file;
-  if (format !== 'safetensors') return { format, value: await loadTorchFile(path), metadata };
   const value = new OrderedDict();
   for (const [name, tensor] of tensorsOf(file.value)) value.set(name, await tensor.read());
   return { format, value, metadata };

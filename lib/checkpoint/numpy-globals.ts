@@ -42,7 +42,7 @@ export function numpyGlobals(): Global[] {
     // Bytes as protocol 2 writes them: text, each character a byte.
     new Global('_codecs.encode', ([text, encoding]) => {
       if (typeof text !== 'string' || encoding !== 'latin1') throw corrupt('it has bytes that make no sense');
-      return new Uint8Array(Buffer.from(text, 'latin1'));
+      return latin1(text);
     }),
     ...modules.flatMap((module) => [
       new Global(`${module}.scalar`, ([dtype, bytes]) => scalar(dtype, bytes)),
@@ -58,6 +58,13 @@ export function numpyGlobals(): Global[] {
   ];
 }
 
+/** In memory of its own, as typed arrays over it need. */
+function latin1(text: string): Uint8Array {
+  const bytes = Buffer.allocUnsafeSlow(text.length);
+  bytes.write(text, 'latin1');
+  return new Uint8Array(bytes.buffer);
+}
+
 function elementType(dtype: unknown): { dtype: DType; bigEndian: boolean } {
   if (!(dtype instanceof OpaqueObject) || dtype.className !== 'numpy.dtype')
     throw corrupt('it has a value of numpy without an element type');
@@ -70,7 +77,7 @@ function elementType(dtype: unknown): { dtype: DType; bigEndian: boolean } {
 /** The bytes of so many elements, little-endian. */
 function elements(type: unknown, bytes: unknown, count: number): { dtype: DType; data: Uint8Array } {
   const { dtype, bigEndian } = elementType(type);
-  const data = typeof bytes === 'string' ? new Uint8Array(Buffer.from(bytes, 'latin1')) : bytes;
+  const data = typeof bytes === 'string' ? latin1(bytes) : bytes;
   if (!(data instanceof Uint8Array) || data.length !== count * DTYPES[dtype].bytes)
     throw corrupt('it has a value of numpy whose bytes are too many or too few');
   return { dtype, data: bigEndian ? swapped(data, dtype) : data };

@@ -111,12 +111,16 @@ export function writePickle(root: unknown, storageOf: (tensor: TensorData) => St
     out.op(OP.REDUCE);
   };
   // What a call made, of Python's own types; or an instance that its attributes are all of.
-  const record = ({ className, args, state }: OpaqueObject, path: string, depth: number): void => {
+  const record = (
+    { className, args, state, items: own }: OpaqueObject,
+    path: string,
+    depth: number,
+  ): void => {
     const dot = className.lastIndexOf('.');
     const [module, name] = [className.slice(0, dot), className.slice(dot + 1)];
     const isCall = (module === 'builtins' || className === 'torch.device') && args.length > 0;
     const isInstance = module !== 'builtins' && args.length === 0 && isDict(state);
-    if (dot < 0 || !(isCall || isInstance)) {
+    if (dot < 0 || own !== undefined || !(isCall || isInstance)) {
       throw invalid(path, 'a value that can be written', `an object of the Python class ${className}`);
     }
     global(module === 'builtins' ? '__builtin__' : module, name);

@@ -8,12 +8,20 @@
  * Source: CPython's Lib/pickletools.py describes every instruction.
  */
 
+import { isUtf8 } from 'node:buffer';
 import { show } from '../errors.js';
 import { corrupt, FormatError, unsupported } from './format-error.js';
 import { MAX_DEPTH, OP, READ_OP } from './pickle-instructions.js';
 import { StoredTensor } from './stored-tensor.js';
 import { isTensorData } from './tensor-data.js';
-import { OpaqueObject, OrderedDict, Tuple, type CheckpointKey, type CheckpointValue } from './value.js';
+import {
+  OpaqueObject,
+  OrderedDict,
+  PyFloat,
+  Tuple,
+  type CheckpointKey,
+  type CheckpointValue,
+} from './value.js';
 
 /** A class, function or constant of Python that a pickle may name. */
 export class Global {
@@ -53,13 +61,40 @@ export interface PickleEnvironment {
   global(module: string, name: string): Global | undefined;
   /** What a persistent id, usually a tuple, stands for: a storage. */
   persistent(id: unknown): unknown;
+  /** Floats that are whole come as {@link PyFloat}; default: as numbers. */
+  readonly exactFloats?: boolean;
 }
 
 /** Memory that a pickle's values may take beyond its own length, by the estimates of COST. */
 const MEMORY = 48 * 2 ** 20;
 
 /** About how many bytes V8 takes for things that an instruction of a byte or two creates. */
-const COST = { array: 64, map: 220, item: 16, string: 32, memo: 48, call: 400 } as const;
+const COST = { array: 64, map: 450, item: 16, entry: 48, pair: 96, string: 32, memo: 48, call: 400 } as const;
+
+/** About how many bytes a copy of an argument takes: a call may copy what costs two bytes to name again. */
+function copyOf(argument: unknown): number {
+  if (typeof argument === 'string' || argument instanceof Uint8Array) return argument.length;
+  if (Array.isArray(argument)) return COST.pair * argument.length; // of a dict, at worst
+  return argument instanceof Map ? COST.entry * argument.size : 0;
+}
+
+/** Memory that values may still take: of one pickle, or of all that a file is made of. */
+export class Budget {
+  #left: number;
+
+  /** @param bytes of the pickles */
+  constructor(bytes: number) {
+    this.#left = MEMORY + bytes;
+  }
+
+  take(bytes: number): void {
+    this.#left -= bytes;
+    if (this.#left >= 0) return;
+    throw unsupported(
+      'its values, tensors aside, take more memory than is allowed for the length of its pickle',
+    );
+  }
+}
 
 /** A line after GLOBAL, or the digits of an integer, longer than this is no honest one. */
 const MAX_NAME = 1024;
@@ -80,8 +115,9 @@ export function readPickle(bytes: Uint8Array, environment: PickleEnvironment): C
 export function runPickle(
   bytes: Uint8Array,
   environment: PickleEnvironment,
+  budget = new Budget(bytes.length),
 ): { readonly value: CheckpointValue; readonly length: number } {
-  const unpickler = new Unpickler(bytes, environment);
+  const unpickler = new Unpickler(bytes, environment, budget);
   const value = plainValue(unpickler.run());
   checkTree(value);
   return { value, length: unpickler.position };
@@ -99,7 +135,7 @@ class Unpickler {
   readonly #bytes: Buffer;
   readonly #environment: PickleEnvironment;
   #at = 0;
-  #memory: number;
+  readonly #budget: Budget;
   #stack: unknown[] = [];
   /** The stacks below each MARK. */
   readonly #marks: unknown[][] = [];
@@ -107,10 +143,10 @@ class Unpickler {
   /** The class of the model that is pickled here, the outermost one, which is complete last. */
   #module: string | undefined;
 
-  constructor(bytes: Uint8Array, environment: PickleEnvironment) {
+  constructor(bytes: Uint8Array, environment: PickleEnvironment, budget: Budget) {
     this.#bytes = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
     this.#environment = environment;
-    this.#memory = MEMORY + bytes.length;
+    this.#budget = budget;
   }
 
   run(): unknown {
@@ -168,7 +204,7 @@ class Unpickler {
       case OP.LONG1:
         return this.#push(this.#long(this.#uint8()));
       case OP.BINFLOAT:
-        return this.#push(this.#bytes.readDoubleBE(this.#take(8)));
+        return this.#push(this.#float(this.#bytes.readDoubleBE(this.#take(8))));
       case OP.BINUNICODE:
         return this.#push(this.#text(this.#bytes.readUInt32LE(this.#take(4))));
       case OP.EMPTY_LIST:
@@ -235,7 +271,7 @@ class Unpickler {
         return this.#push(top);
       }
       case READ_OP.FLOAT:
-        return this.#push(this.#number(this.#line(), start));
+        return this.#push(this.#float(this.#number(this.#line(), start)));
       case READ_OP.INT: {
         const digits = this.#line();
         return this.#push(digits === '00' ? false : digits === '01' ? true : this.#integer(digits, start));
@@ -343,7 +379,7 @@ class Unpickler {
   #instance(type: unknown, args: unknown, start: number): void {
     if (!(type instanceof Global) || !(args instanceof Tuple))
       throw corrupt(`its pickle makes an object of no class at byte ${start}`);
-    this.#charge(COST.call);
+    this.#chargeCall(args);
     this.#push(type.call === undefined ? new OpaqueObject(type.name, args.map(plainValue)) : type.call(args));
   }
 
@@ -361,7 +397,7 @@ class Unpickler {
           'torch.save(model.state_dict(), FILE) instead of torch.save(model, FILE)',
       );
     }
-    this.#charge(COST.call);
+    this.#chargeCall(args);
     this.#push(called.call(args));
   }
 
@@ -370,7 +406,10 @@ class Unpickler {
     const state = this.#pop();
     const target = this.#stack.at(-1);
     const take = typeof target === 'object' && target !== null ? builders.get(target) : undefined;
-    if (take !== undefined) return take(state);
+    if (take !== undefined) {
+      if (state instanceof Tuple) this.#chargeCall(state);
+      return take(state);
+    }
     if (target instanceof OpaqueObject) {
       if (isModule(state)) this.#module = target.className;
       target.state = plainValue(state) as CheckpointValue;
@@ -387,15 +426,17 @@ class Unpickler {
   }
 
   #append(items: readonly unknown[], start: number): void {
-    const list = this.#stack.at(-1);
+    let list = this.#stack.at(-1);
+    if (list instanceof OpaqueObject) list = list.items ??= [];
     if (!Array.isArray(list) || list instanceof Tuple)
       throw corrupt(`its pickle appends to no list at byte ${start}`);
     this.#charge(COST.item * items.length);
-    for (const item of items) list.push(plainValue(item));
+    for (const item of items) (list as unknown[]).push(plainValue(item));
   }
 
   #setItems(items: readonly unknown[], start: number): void {
-    const dict = this.#stack.at(-1);
+    let dict = this.#stack.at(-1);
+    if (dict instanceof OpaqueObject) dict = dict.items ??= new Map();
     if (!(dict instanceof Map) || items.length % 2 !== 0) {
       throw corrupt(`its pickle sets items of no dict at byte ${start}`);
     }
@@ -471,10 +512,10 @@ class Unpickler {
   /** Text of Python 2: UTF-8 if it can be that, else bytes as Latin-1. */
   #latin1(count: number): string {
     const at = this.#take(count);
-    this.#charge(COST.string + 2 * count);
     const bytes = this.#bytes.subarray(at, at + count);
-    const text = bytes.toString('utf8');
-    return Buffer.from(text).equals(bytes) ? text : bytes.toString('latin1');
+    const isText = isUtf8(bytes);
+    this.#charge(COST.string + (isText ? 2 * count : count));
+    return bytes.toString(isText ? 'utf8' : 'latin1');
   }
 
   #raw(count: number): Uint8Array {
@@ -500,6 +541,12 @@ class Unpickler {
     if (text === '' || (Number.isNaN(value) && text !== 'nan'))
       throw corrupt(`its pickle has no number at byte ${start}`);
     return value;
+  }
+
+  #float(value: number): number | PyFloat {
+    if (this.#environment.exactFloats !== true || !Number.isInteger(value)) return value;
+    this.#charge(COST.array);
+    return new PyFloat(value);
   }
 
   #integer(digits: string, start: number): number | bigint {
@@ -537,12 +584,11 @@ class Unpickler {
   }
 
   #charge(bytes: number): void {
-    this.#memory -= bytes;
-    if (this.#memory < 0) {
-      throw unsupported(
-        'its values, tensors aside, take more memory than is allowed for the length of its pickle',
-      );
-    }
+    this.#budget.take(bytes);
+  }
+
+  #chargeCall(args: Tuple): void {
+    this.#charge(args.reduce<number>((sum, argument) => sum + copyOf(argument), COST.call + copyOf(args)));
   }
 }
 
@@ -557,7 +603,10 @@ function decode(bytes: Uint8Array): string {
 }
 
 const isLeaf = (value: object): boolean =>
-  isTensorData(value) || value instanceof StoredTensor || value instanceof Uint8Array;
+  isTensorData(value) ||
+  value instanceof StoredTensor ||
+  value instanceof Uint8Array ||
+  value instanceof PyFloat;
 
 /** A tree may count this many values when what is shared is counted each time. */
 const MAX_VALUES = 10_000_000;
@@ -587,7 +636,9 @@ function checkTree(root: unknown): asserts root is CheckpointValue {
       result.values += values;
     };
     const children: Iterable<unknown> =
-      value instanceof OpaqueObject ? [...value.args, value.state ?? null] : value.values();
+      value instanceof OpaqueObject
+        ? [...value.args, value.state ?? null, value.items ?? null]
+        : value.values();
     for (const child of children) add(child);
     if (value instanceof OrderedDict) for (const child of value.attributes.values()) add(child);
     // The level is that of the first way to a shared value; another way to it may be longer.

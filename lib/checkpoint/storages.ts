@@ -53,14 +53,12 @@ export interface TensorView {
 export interface StorageSource {
   /** Whether numbers have their highest byte first. */
   readonly bigEndian: boolean;
-  /** Of the file: what a copy may exceed by little. */
-  readonly fileBytes: number;
   /** Bytes of a storage, in memory of their own. Throws FormatError. */
   bytes(storage: StorageReference, start: number, length: number): Promise<Uint8Array>;
 }
 
 /** Copies of tensors that are not contiguous may take this much memory beyond the file's size. */
-export const MAX_COPIES = 32 * 2 ** 20;
+const MAX_COPIES = 32 * 2 ** 20;
 
 export function isContiguous({ shape, strides }: Pick<TensorView, 'shape' | 'strides'>): boolean {
   const contiguous = contiguousStrides(shape);
@@ -69,16 +67,12 @@ export function isContiguous({ shape, strides }: Pick<TensorView, 'shape' | 'str
 
 export const viewSize = ({ shape, dtype }: TensorView): number => elementCount(shape) * DTYPES[dtype].bytes;
 
-export const tooManyCopies = () =>
-  unsupported('it has expanded tensors that take far more memory than the file', 'save them with .clone()');
-
 /** The elements of a view, contiguous and little-endian; of the file only what they span is read. */
 export async function readView(source: StorageSource, view: TensorView): Promise<Uint8Array> {
   const { storage, dtype, offset, shape, strides } = view;
   const size = DTYPES[dtype].bytes;
   const length = viewSize(view);
   if (length === 0) return new Uint8Array(0);
-  if (length > source.fileBytes + MAX_COPIES) throw tooManyCopies();
   const span = shape.reduce((last, count, i) => last + (count - 1) * strides[i]!, 0) + 1;
   const bytes = await source.bytes(
     storage,
@@ -133,6 +127,32 @@ export function swapped(bytes: Uint8Array, dtype: DType): Uint8Array {
   else if (size === 4) copy.swap32();
   else if (size === 8) copy.swap64();
   return new Uint8Array(copy.buffer, copy.byteOffset, copy.length);
+}
+
+/** Refuses a storage that a pickle names twice and differently. */
+export function requireOneSize(before: StorageReference | undefined, now: StorageReference): void {
+  if (before === undefined || before.bytes === now.bytes) return;
+  throw corrupt(
+    `its pickle says of its storage ${now.key} that it has ${before.bytes} bytes, and ${now.bytes}`,
+  );
+}
+
+/** What copies of tensors may still take, beyond the file's size: {@link MAX_COPIES}. */
+export class CopyBudget {
+  #left: number;
+
+  constructor(fileBytes: number) {
+    this.#left = fileBytes + MAX_COPIES;
+  }
+
+  take(bytes: number): void {
+    this.#left -= bytes;
+    if (this.#left < 0)
+      throw unsupported(
+        'it has expanded tensors that take far more memory than the file',
+        'save them with .clone()',
+      );
+  }
 }
 
 /** Refuses a storage whose bytes in the file are not as many as its pickle says. */

@@ -9,13 +9,26 @@ import { OpaqueObject, PyFloat } from './value.js';
 const MAX_VISITS = 1_000_000;
 const MAX_DEPTH = 500;
 
+/** Characters of all paths together: a long key over many values is in the path of each. */
+const MAX_TEXT = 2 ** 24;
+
 /** What a walk may still do. */
 class Walk {
   #left = MAX_VISITS;
+  #text = MAX_TEXT;
+  readonly #file: string;
 
-  visit(depth: number): void {
-    if (--this.#left >= 0 && depth <= MAX_DEPTH) return;
-    const message = `cannot show what the checkpoint holds: its values are more than ${MAX_VISITS}, or more than ${MAX_DEPTH} within each other; save its state_dict alone`;
+  /** @param file for errors */
+  constructor(file = 'the checkpoint') {
+    this.#file = file;
+  }
+
+  visit(depth: number, text: number): void {
+    this.#text -= text;
+    if (--this.#left >= 0 && this.#text >= 0 && depth <= MAX_DEPTH) return;
+    const message =
+      `cannot list what ${this.#file} holds: its values are more than ${MAX_VISITS}, more than ${MAX_DEPTH} within ` +
+      'each other, or their names are too long; save its state_dict alone';
     throw new CortorchError('ERR_CHECKPOINT_UNSUPPORTED', message);
   }
 }
@@ -24,10 +37,14 @@ class Walk {
  * Every tensor at any depth, with its path: keys and indices joined with dots, '' for a value that is a tensor.
  * One that lies in several places comes each time.
  *
+ * @param file what to call it in an error
  * @throws CortorchError ERR_CHECKPOINT_UNSUPPORTED for values too many or too deep
  */
-export function tensorsOf(value: StoredValue): Generator<[path: string, tensor: StoredTensor]> {
-  return walkTensors(value, '', 0, new Walk());
+export function tensorsOf(
+  value: StoredValue,
+  file?: string,
+): Generator<[path: string, tensor: StoredTensor]> {
+  return walkTensors(value, '', 0, new Walk(file));
 }
 
 function* walkTensors(
@@ -36,7 +53,7 @@ function* walkTensors(
   depth: number,
   walk: Walk,
 ): Generator<[string, StoredTensor]> {
-  walk.visit(depth);
+  walk.visit(depth, path.length);
   const tensor = tensorOf(value);
   if (tensor !== undefined) yield [path, tensor];
   else {
@@ -58,9 +75,10 @@ export function childrenOf(value: StoredValue): [key: unknown, item: StoredValue
   if (Array.isArray(value)) return [...(value as readonly StoredValue[]).entries()];
   if (value instanceof Map) return [...(value as ReadonlyMap<unknown, StoredValue>)];
   if (value instanceof OpaqueObject) {
-    const { args, state } = value;
+    const { args, state, items } = value;
     const attributes = state === undefined ? [] : (childrenOf(state as StoredValue) ?? [['state', state]]);
-    return [...args.entries(), ...attributes] as [unknown, StoredValue][];
+    const own = items === undefined ? [] : childrenOf(items as StoredValue)!;
+    return [...args.entries(), ...attributes, ...own] as [unknown, StoredValue][];
   }
   if (value instanceof PyFloat || value instanceof Uint8Array) return undefined;
   return typeof value === 'object' && value !== null ? Object.entries(value) : undefined;
@@ -74,22 +92,24 @@ export function childrenOf(value: StoredValue): [key: unknown, item: StoredValue
  * @returns undefined if there is nothing but tensors
  * @throws CortorchError ERR_CHECKPOINT_UNSUPPORTED for values too many or too deep
  */
-export function withoutTensors(value: StoredValue): unknown {
-  return plain(value, 0, new Walk());
+export function withoutTensors(value: StoredValue, file?: string): unknown {
+  return plain(value, '', 0, new Walk(file));
 }
 
-function plain(value: StoredValue, depth: number, walk: Walk): unknown {
-  walk.visit(depth);
+function plain(value: StoredValue, path: string, depth: number, walk: Walk): unknown {
+  walk.visit(depth, path.length);
   if (tensorOf(value) !== undefined) return undefined;
   if (value instanceof Uint8Array) return `${value.length} bytes`;
   if (typeof value === 'bigint') return String(value);
-  if (value instanceof PyFloat) return plain(value.value, depth, walk);
+  if (value instanceof PyFloat) return plain(value.value, path, depth, walk);
   if (typeof value === 'number') return Number.isFinite(value) ? value : String(value);
   const children = childrenOf(value);
   if (children === undefined) return value;
-  const items = children.map(([key, item]) => [String(key), plain(item, depth + 1, walk)] as const);
+  const items = children.map(
+    ([key, item]) => [String(key), plain(item, `${path}.${String(key)}`, depth + 1, walk)] as const,
+  );
   const kept = items.filter(([, item]) => item !== undefined);
-  if (value instanceof OpaqueObject) return { class: value.className, ...Object.fromEntries(kept) };
+  if (value instanceof OpaqueObject) return { ...Object.fromEntries(kept), class: value.className };
   if (items.length > 0 && kept.length === 0) return undefined;
   if (Array.isArray(value)) return items.map(([, item]) => item ?? null);
   return Object.fromEntries(kept);

@@ -12,17 +12,19 @@ import { openToRead, readFailure } from './open-file.js';
 import { readPickle, type PickleEnvironment } from './pickle.js';
 import { writePickle, type StorageName } from './pickle-writer.js';
 import {
+  CopyBudget,
   isContiguous,
-  MAX_COPIES,
   readView,
   requireBytes,
+  requireOneSize,
+  StorageReference,
   swapped,
-  tooManyCopies,
   viewBytes,
   viewSize,
   type StorageSource,
   type TensorView,
 } from './storages.js';
+import { isSafetensors } from './safetensors.js';
 import { StoredTensor } from './stored-tensor.js';
 import { DTYPES, isTensorData, type TensorData } from './tensor-data.js';
 import { storageReference, torchGlobals } from './torch-globals.js';
@@ -66,6 +68,14 @@ export async function saveTorchFile(path: string, value: CheckpointValue | objec
  *   pickled model; ERR_READ_FAILED if the system cannot read it
  */
 export async function loadTorchFile(path: string): Promise<CheckpointValue> {
+  return (await loadTorch(path)).value;
+}
+
+/** The same, and in which format it was. */
+export async function loadTorch(
+  path: string,
+  { exactFloats = false }: { readonly exactFloats?: boolean } = {},
+): Promise<{ readonly format: TorchArchive['format']; readonly value: CheckpointValue }> {
   let file: FileHandle | undefined;
   try {
     file = await openToRead(path);
@@ -76,19 +86,18 @@ export async function loadTorchFile(path: string): Promise<CheckpointValue> {
       const tensor = { dtype: view.dtype, shape: [...view.shape], data: new Uint8Array(0) };
       pending.push({ view, tensor });
       return tensor;
-    });
+    }, exactFloats);
     const storages = new Map<string, Uint8Array>();
-    let copies = archive.fileBytes + MAX_COPIES;
+    const copies = new CopyBudget(archive.fileBytes);
     for (const { view, tensor } of pending) {
       const { storage } = view;
       const bytes = storages.get(storage.key) ?? (await archive.bytes(storage, 0, storage.bytes));
       storages.set(storage.key, bytes);
-      if (!isContiguous(view) || archive.bigEndian) copies -= viewSize(view);
-      if (copies < 0) throw tooManyCopies();
+      if (!isContiguous(view) || archive.bigEndian) copies.take(viewSize(view));
       const elements = viewBytes(view, bytes.subarray(storage.start * storage.elementBytes));
       tensor.data = archive.bigEndian ? swapped(elements, view.dtype) : elements;
     }
-    return value as CheckpointValue;
+    return { format: archive.format, value: value as CheckpointValue };
   } catch (error) {
     throw readFailure(path, error);
   } finally {
@@ -102,16 +111,19 @@ export async function openTorchFile(path: string): Promise<CheckpointFile> {
   try {
     file = await openToRead(path);
     const archive = await openArchive(file);
-    const value = archive.parse(
-      (view) =>
-        new StoredTensor(view.dtype, [...view.shape], archive.identity(view.storage.key), async () => {
-          try {
-            return { dtype: view.dtype, shape: view.shape, data: await readView(archive, view) };
-          } catch (error) {
-            throw readFailure(path, error);
-          }
-        }),
-    );
+    const copies = new CopyBudget(archive.fileBytes);
+    const value = archive.parse((view) => {
+      let toPay = isContiguous(view) ? 0 : viewSize(view);
+      return new StoredTensor(view.dtype, [...view.shape], archive.identity(view.storage.key), async () => {
+        try {
+          copies.take(toPay);
+          toPay = 0; // it may be read again
+          return { dtype: view.dtype, shape: view.shape, data: await readView(archive, view) };
+        } catch (error) {
+          throw readFailure(path, error);
+        }
+      });
+    });
     const opened = file;
     const close = (): Promise<void> => opened.close();
     const { format } = archive;
@@ -174,8 +186,9 @@ function serializationId(zip: ZipWriter): string {
 /** A file of torch.save, whichever its format. */
 interface TorchArchive extends StorageSource {
   readonly format: Exclude<CheckpointFormat, 'safetensors'>;
+  readonly fileBytes: number;
   /** The values, with what `tensor` makes of the views. Throws FormatError. */
-  parse(tensor: (view: TensorView) => TensorData | StoredTensor): unknown;
+  parse(tensor: (view: TensorView) => TensorData | StoredTensor, exactFloats?: boolean): unknown;
   /** One object for each storage. */
   identity(key: string): object;
 }
@@ -195,16 +208,31 @@ async function openArchive(file: FileHandle): Promise<TorchArchive> {
     return {
       ...{ format: 'torch-legacy', identity, fileBytes: found.size, bigEndian: legacy.bigEndian },
       bytes: (storage, start, length) => legacy.bytes(storage, start, length),
-      parse: (tensor) => readPickle(legacy.pickle, environmentOf(tensor)),
+      parse: (tensor, exactFloats) => readPickle(legacy.pickle, environmentOf(tensor, exactFloats)),
     };
   }
   checkHead(head);
   return openZip(await ZipReader.open(file, found.size), found.size, identity);
 }
 
-const environmentOf = (tensor: (view: TensorView) => TensorData | StoredTensor): PickleEnvironment => {
+const environmentOf = (
+  tensor: (view: TensorView) => TensorData | StoredTensor,
+  exactFloats = false,
+): PickleEnvironment => {
   const globals = torchGlobals(tensor);
-  return { global: (module, name) => globals.get(`${module}.${name}`), persistent: storageReference };
+  const references = new Map<string, StorageReference>();
+  return {
+    exactFloats,
+    global: (module, name) => globals.get(`${module}.${name}`),
+    persistent: (id) => {
+      const found = storageReference(id);
+      if (found instanceof StorageReference) {
+        requireOneSize(references.get(found.key), found);
+        references.set(found.key, found);
+      }
+      return found;
+    },
+  };
 };
 
 async function openZip(
@@ -242,8 +270,8 @@ async function openZip(
       requireBytes(storage, entry.size);
       return zip.readPart(entry, start, length);
     },
-    parse: (tensor) => {
-      const value = readPickle(pickle, environmentOf(tensor));
+    parse: (tensor, exactFloats) => {
+      const value = readPickle(pickle, environmentOf(tensor, exactFloats));
       return script ? scriptParameters(value) : value;
     },
   };
@@ -274,9 +302,7 @@ function checkHead(head: Buffer): void {
   if (text.startsWith('PK\x03\x04')) return;
   if (head.length === 0) throw corrupt('it is empty');
   if (head[0] === 0x80) throw unsupported('it is a plain pickle', 'write it with torch.save');
-  if (head[8] === 0x7b && head.length > 8 && head.readBigUInt64LE(0) < 100_000_000n) {
-    throw unsupported('it looks like a safetensors file', 'write it with torch.save');
-  }
+  if (isSafetensors(head)) throw unsupported('it is a safetensors file', 'read it with openCheckpoint');
   if (text.startsWith('\x1f\x8b')) throw unsupported('it is compressed with gzip', 'unpack it with gunzip');
   if (text.startsWith('version https://git-lfs')) {
     throw corrupt('it is only a pointer of Git LFS', 'get the file itself with "git lfs pull"');

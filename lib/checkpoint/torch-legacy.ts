@@ -5,9 +5,10 @@
  */
 
 import type { FileHandle } from 'node:fs/promises';
+import { show } from '../errors.js';
 import { corrupt, unsupported } from './format-error.js';
-import { runPickle, TooShort, type PickleEnvironment } from './pickle.js';
-import { requireBytes, StorageReference } from './storages.js';
+import { Budget, runPickle, TooShort, type PickleEnvironment } from './pickle.js';
+import { requireBytes, requireOneSize, StorageReference } from './storages.js';
 import { storageReference, torchGlobals } from './torch-globals.js';
 import { readInto } from './zip.js';
 
@@ -28,10 +29,8 @@ export interface LegacyFile {
 /** Throws FormatError. */
 export async function openLegacy(file: FileHandle, fileBytes: number): Promise<LegacyFile> {
   const { pickles, references, end } = await readPickles(file, fileBytes);
-  const [, version, system, values, keys] = pickles as [Pickle, Pickle, Pickle, Pickle, Pickle];
-  if (version.value !== PROTOCOL) throw unsupported(`its format has the version ${String(version.value)}`);
-  const littleEndian = system.value instanceof Map ? system.value.get('little_endian') : undefined;
-  if (typeof littleEndian !== 'boolean') throw corrupt('it does not say in which order its bytes are');
+  const [, , system, values, keys] = pickles as [Pickle, Pickle, Pickle, Pickle, Pickle];
+  const littleEndian = orderOf(system.value);
   if (!Array.isArray(keys.value)) throw corrupt('it has no list of its storages');
 
   const places = new Map<string, { start: number; bytes: number }>();
@@ -69,6 +68,13 @@ interface Pickle {
   readonly bytes: Buffer;
 }
 
+/** Whether the writer's machine had the lowest byte of a number first. */
+function orderOf(system: unknown): boolean {
+  const littleEndian: unknown = system instanceof Map ? system.get('little_endian') : undefined;
+  if (typeof littleEndian === 'boolean') return littleEndian;
+  throw corrupt('it does not say in which order its bytes are');
+}
+
 /**
  * Pickles do not say how long they are: more and more of the file is read until all five are whole. The storages' places
  * follow from the bytes of an element, and those are said where the values refer to them.
@@ -86,16 +92,24 @@ async function readPickles(
       global: (module, name) => globals.get(`${module}.${name}`),
       persistent: (id) => {
         const found = storageReference(id);
-        if (found instanceof StorageReference) references.set(found.key, found);
+        if (found instanceof StorageReference) {
+          requireOneSize(references.get(found.key), found);
+          references.set(found.key, found);
+        }
         return found;
       },
     };
     try {
       const pickles: Pickle[] = [];
+      const budget = new Budget(head.length);
       let end = 0;
       while (pickles.length < 5) {
         const rest = head.subarray(end);
-        const { value, length } = runPickle(rest, collecting);
+        const { value, length } = runPickle(rest, collecting, budget);
+        if (pickles.length === 1 && value !== PROTOCOL) {
+          throw unsupported(`its format has the version ${show(value)}`);
+        }
+        if (pickles.length === 2) orderOf(value);
         pickles.push({ value, bytes: rest.subarray(0, length) });
         end += length;
       }

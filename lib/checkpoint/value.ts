@@ -75,6 +75,8 @@ export class OpaqueObject {
   readonly args: readonly CheckpointValue[];
   /** What pickle set on it, as a rule a dict of its attributes; undefined if nothing. */
   state: CheckpointValue | undefined;
+  /** Of a class made from list or dict: its items, an array or a Map. */
+  items: CheckpointValue | undefined;
 
   constructor(className: string, args: readonly CheckpointValue[] = [], state?: CheckpointValue) {
     this.className = className;

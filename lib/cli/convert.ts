@@ -11,6 +11,7 @@ import {
 import { saveSafetensors } from '../checkpoint/safetensors.js';
 import { loadCheckpoint } from '../checkpoint/load-checkpoint.js';
 import { childrenOf, tensorsOf, withoutTensors } from '../checkpoint/stored-values.js';
+import { DTYPES, elementCount } from '../checkpoint/tensor-data.js';
 import { saveTorchFile } from '../checkpoint/torch-file.js';
 import { OrderedDict, toPlain, type CheckpointValue } from '../checkpoint/value.js';
 import { CortorchError, isPlainObject } from '../errors.js';
@@ -66,7 +67,7 @@ const writeSafetensors: Write = async (file, output, forwardOnly, notes) => {
   const parameters = stateDictOf(file.value);
   const tensors = new Map<string, StoredTensor>();
   const names = new Map<StoredTensor | object, string[]>();
-  for (const [path, tensor] of tensorsOf(parameters)) {
+  for (const [path, tensor] of tensorsOf(parameters, file.path)) {
     const name = path === '' ? 'tensor' : path;
     if (forwardOnly && BACKWARD.test(name)) continue;
     if (tensors.has(name)) {
@@ -80,28 +81,29 @@ const writeSafetensors: Write = async (file, output, forwardOnly, notes) => {
     names.set(shared, [...(names.get(shared) ?? []), name]);
   }
   requireTensors(file, tensors.size, forwardOnly);
-  const metadata: Record<string, string> = {};
+  await requireSize(file, tensors.values());
+  const metadata = new Map<string, string>();
   const leftOut: string[] = [];
   if (file.format === 'safetensors') {
     for (const [key, text] of Object.entries(file.metadata)) {
       if (forwardOnly && key.startsWith(PREFIX)) leftOut.push(key);
-      else metadata[key] = text;
+      else metadata.set(key, text);
     }
   } else if (parameters !== file.value) {
     for (const [key, value] of childrenOf(file.value) ?? []) {
       if (value === parameters) continue;
       const json = !forwardOnly && KEPT.includes(String(key)) ? exactJson(value) : undefined;
       if (json === undefined) leftOut.push(String(key));
-      else metadata[`${PREFIX}${String(key)}`] = json;
+      else metadata.set(`${PREFIX}${String(key)}`, json);
     }
   }
-  leftOut.push(...valuePaths(withoutTensors(parameters), ''));
-  await saveSafetensors(output, tensors, metadata);
+  leftOut.push(...valuePaths(withoutTensors(parameters, file.path), ''));
+  await saveSafetensors(output, tensors, Object.fromEntries(metadata));
   if (leftOut.length > 0)
     notes.push(
       `Left out, since ${forwardOnly ? 'only the forward parameters are wanted' : 'safetensors holds tensors and texts only'}: ${leftOut.join(', ')}.`,
     );
-  const kept = Object.keys(metadata).filter((key) => file.format !== 'safetensors' && key.startsWith(PREFIX));
+  const kept = [...metadata.keys()].filter((key) => file.format !== 'safetensors' && key.startsWith(PREFIX));
   if (kept.length > 0) notes.push(`Kept as JSON in the metadata: ${kept.join(', ')}.`);
   const shared = [...names.values()].filter((group) => group.length > 1);
   if (shared.length > 0) {
@@ -114,9 +116,19 @@ const writeSafetensors: Write = async (file, output, forwardOnly, notes) => {
 
 const writeTorch: Write = async (file, output, forwardOnly, notes) => {
   if (file.format !== 'safetensors' && !forwardOnly) {
-    const count = [...tensorsOf(file.value)].length;
+    const count = [...tensorsOf(file.value, file.path)].length;
     requireTensors(file, count, false);
-    await saveTorchFile(output, (await loadCheckpoint(file.path)).value as object);
+    const { value } = await loadCheckpoint(file.path, { exactFloats: true });
+    try {
+      await saveTorchFile(output, value as object);
+    } catch (error) {
+      if (!(error instanceof CortorchError) || error.code !== 'ERR_INVALID_ARGUMENT') throw error;
+      throw new CortorchError(
+        'ERR_CHECKPOINT_UNSUPPORTED',
+        `cannot convert ${file.path}: ${error.message}; convert it to .safetensors, or its parameters alone with --forward-only`,
+        { cause: error },
+      );
+    }
     return count;
   }
   const { value } = await loadCheckpoint(file.path);
@@ -125,7 +137,7 @@ const writeTorch: Write = async (file, output, forwardOnly, notes) => {
     ([key]) => !(forwardOnly && BACKWARD.test(String(key))),
   );
   const parameters = new OrderedDict(children as [string, CheckpointValue][]);
-  const count = [...tensorsOf(parameters)].length;
+  const count = [...tensorsOf(parameters, file.path)].length;
   requireTensors(file, count, forwardOnly);
   const leftOut: string[] = [];
   if (file.format !== 'safetensors') {
@@ -136,25 +148,38 @@ const writeTorch: Write = async (file, output, forwardOnly, notes) => {
     }
   }
   const restored: Record<string, unknown> = {};
-  const others: Record<string, string> = {};
+  const others = new Map<string, string>();
   for (const [key, text] of Object.entries(file.metadata)) {
     const name = key.slice(PREFIX.length);
     const value = key.startsWith(PREFIX) && KEPT.includes(name) ? parseJson(text) : undefined;
     if (value !== undefined) restored[name] = value;
-    else if (key !== 'format' || text !== 'pt') others[key] = text;
+    else if (key !== 'format' || text !== 'pt') others.set(key, text);
   }
   const isTraining = !forwardOnly && isPlainObject(restored['config']);
   if (isTraining) {
-    const metadata = Object.keys(others).length > 0 ? { metadata: others } : {};
+    const metadata = others.size > 0 ? { metadata: others } : {};
     await saveTorchFile(output, { state_dict: parameters, ...restored, ...metadata });
   } else {
-    leftOut.push(...Object.keys(restored).map((name) => PREFIX + name), ...Object.keys(others));
+    leftOut.push(...Object.keys(restored).map((name) => PREFIX + name), ...others.keys());
     await saveTorchFile(output, parameters);
   }
   if (leftOut.length > 0)
     notes.push(`Left out, since a state_dict holds parameters only: ${leftOut.join(', ')}.`);
   return count;
 };
+
+/** Safetensors cannot say that two names are of one tensor: each is written, as far as that makes sense. */
+async function requireSize(file: CheckpointFile, tensors: Iterable<StoredTensor>): Promise<void> {
+  const { size } = await stat(file.path);
+  let bytes = 0;
+  for (const { shape, dtype } of tensors) bytes += elementCount(shape) * DTYPES[dtype].bytes;
+  if (bytes <= 4 * size + 2 ** 30) return;
+  throw new CortorchError(
+    'ERR_CHECKPOINT_UNSUPPORTED',
+    `cannot convert ${file.path}: its tensors share memory, and written each by itself they would take ${bytes} bytes; ` +
+      'convert it to .pt',
+  );
+}
 
 /** The state_dict of a training checkpoint, or all of another one. */
 function stateDictOf(value: StoredValue): StoredValue {
@@ -172,7 +197,7 @@ function requireTensors(file: CheckpointFile, count: number, forwardOnly: boolea
   );
 }
 
-/** JSON from which the same value comes back; undefined if there is none. */
+/** As JSON, in which tuples are lists and 1.0 is 1; undefined for what has no such form. */
 function exactJson(value: StoredValue): string | undefined {
   for (const _ of tensorsOf(value)) return undefined;
   try {

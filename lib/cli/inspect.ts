@@ -13,10 +13,17 @@ import { table } from './table.js';
 export async function inspect(flags: Flags<'inspect'>, path: string | undefined): Promise<number> {
   if (path === undefined) throw new CortorchError('ERR_USAGE', 'FILE is missing: cortorch inspect model.pt');
   await using file = await openCheckpoint(path);
-  const tensors = [...tensorsOf(file.value)];
+  const tensors = [...tensorsOf(file.value, path)];
   const sums: TensorSum[] = [];
   // Tensor by tensor, so that only one is in memory.
-  if (flags.sums) for (const [, tensor] of tensors) sums.push(tensorSum(await tensor.read()));
+  if (flags.sums) {
+    const known = new Map<StoredTensor, TensorSum>(); // one may lie in many places
+    for (const [, tensor] of tensors) {
+      const sum = known.get(tensor) ?? tensorSum(await tensor.read());
+      known.set(tensor, sum);
+      sums.push(sum);
+    }
+  }
   const metadata = metadataOf(file);
   if (flags.json) {
     const rows = tensors.map(([name, { shape, dtype }], i) => ({
@@ -37,9 +44,9 @@ export async function inspect(flags: Flags<'inspect'>, path: string | undefined)
   return 0;
 }
 
-function metadataOf({ format, metadata, value }: CheckpointFile): Record<string, unknown> {
+function metadataOf({ path, format, metadata, value }: CheckpointFile): Record<string, unknown> {
   if (format === 'safetensors') return metadata;
-  const rest = withoutTensors(value);
+  const rest = withoutTensors(value, path);
   if (rest === undefined) return {};
   return isPlainObject(rest) ? rest : { value: rest };
 }

@@ -138,6 +138,14 @@ const foreign: Readonly<Record<string, unknown>> = {
   centered: false,
 };
 
+/** Which optimizer of torch.optim has such a group: RAdam and NAdam have betas too, ASGD an alpha, Rprop a rate. */
+function typeOf(group: Record<string, unknown>): OptimizerName | undefined {
+  const has = (...keys: string[]): boolean => keys.every((key) => group[key] !== undefined);
+  if (has('betas', 'amsgrad')) return 'adam';
+  if (has('alpha', 'centered')) return 'rmsprop';
+  return has('dampening', 'nesterov') ? 'sgd' : undefined;
+}
+
 function optionsOf(
   group: Record<string, unknown>,
   refuse: (what: string) => CortorchError,
@@ -147,8 +155,14 @@ function optionsOf(
     if (value !== plain)
       throw refuse(`its optimizer has ${key} = ${String(value)}, which is not in cortorch`);
   }
+  const type = typeOf(group);
+  if (type === undefined) {
+    const keys = Object.keys(group).filter((key) => key !== 'params' && key !== 'param_names');
+    throw refuse(
+      `its optimizer, with ${keys.join(', ')}, is none of Adam, SGD and RMSprop, which are those of cortorch`,
+    );
+  }
   const { lr, momentum, eps, weight_decay: weightDecay, betas, alpha } = group;
-  const type: OptimizerName = Array.isArray(betas) ? 'adam' : alpha !== undefined ? 'rmsprop' : 'sgd';
   const [beta1, beta2] = Array.isArray(betas) ? (betas as unknown[]) : [undefined, alpha];
   const all = { lr, momentum, eps, weightDecay, beta1, beta2 };
   const given = Object.entries(all).filter(([, value]) => value !== undefined);
