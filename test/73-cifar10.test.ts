@@ -1,6 +1,8 @@
-/** CIFAR-10's binary version: the reader, and the data set on the command line. */
+/** CIFAR-10, both versions and their archives: the reader, and the data set on the command line. */
+import { execFileSync } from 'node:child_process';
 import fs from 'node:fs';
 import path from 'node:path';
+import { gunzipSync } from 'node:zlib';
 import t from 'tap';
 import { CIFAR10_NORMALIZATION, readCifar10 } from '../lib/data/cifar10.js';
 import { cifar10 } from '../lib/index.js';
@@ -70,17 +72,129 @@ t.test('what is wrong is said of the file', async (t) => {
   await refused({ 'test_batch.bin': test }, 'ERR_DATASET_NOT_FOUND', /holds no data_batch_1\.bin; /);
   const missing = (dataDir: string | undefined, message: RegExp) =>
     t.rejects(readCifar10(dataDir), { code: 'ERR_DATASET_NOT_FOUND', message });
-  for (const name of ['empty', 'nowhere', 'file']) {
+  for (const name of ['empty', 'nowhere']) {
     await missing(
       path.join(folder, name),
-      /holds neither data_batch_1\.bin nor a folder cifar-10-batches-bin/,
+      /holds no files of CIFAR-10 \(data_batch_1\.bin or data_batch_1\), no folder .*, and no .*tar\.gz/,
     );
   }
-  await missing(path.join(folder, 'python'), /Python version.*cifar-10-binary\.tar\.gz/);
-  await missing(undefined, /download its binary version, https:.*binary\.tar\.gz, .*--data-dir/);
+  await missing(
+    path.join(folder, 'python'),
+    /holds no test_batch; unpack or download the Python version again/,
+  );
+  await missing(undefined, /download its binary or its Python version, https:.*--data-dir/);
+  await t.rejects(readCifar10(path.join(folder, 'file')), {
+    code: 'ERR_DATASET_CORRUPT',
+    message: /file: it is not a tar archive/,
+  });
   const at = writeBatches('folder-for-file', { 'test_batch.bin': test });
   fs.mkdirSync(path.join(at, 'data_batch_1.bin'));
   await t.rejects(readCifar10(at), { code: 'ERR_READ_FAILED', message: /data_batch_1\.bin/ });
+});
+
+/** A dict as Python 2 pickles it: text and bytes are the same, and numpy's array is rebuilt from them. */
+function pythonBatch(labels: readonly number[], images: Buffer, shape = [labels.length, IMAGE]): Buffer {
+  const int4 = (value: number): Buffer => {
+    const bytes = Buffer.alloc(4);
+    bytes.writeInt32LE(value);
+    return bytes;
+  };
+  const text = (value: string): Buffer =>
+    Buffer.from(`U${String.fromCharCode(value.length)}${value}`, 'latin1');
+  const latin = (value: string): Buffer => Buffer.from(value, 'latin1');
+  const array = [
+    latin('cnumpy.core.multiarray\n_reconstruct\n(cnumpy\nndarray\nK\0\x85U\x01bt\x52'),
+    latin('(K\x01'),
+    ...shape.flatMap((size) => [latin('J'), int4(size)]),
+    latin('\x86cnumpy\ndtype\n(U\x02u1K\0K\x01tR(K\x03U\x01|NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\0tb\x89T'),
+    int4(images.length),
+    images,
+    latin('tb'),
+  ];
+  return Buffer.concat([
+    latin('\x80\x02}('),
+    text('batch_label'),
+    text('a batch'),
+    text('labels'),
+    latin(`](${labels.map((label) => `K${String.fromCharCode(label)}`).join('')}e`),
+    text('data'),
+    ...array,
+    latin('u.'),
+  ]);
+}
+
+const imagesOf = (labels: readonly number[], first = 0): Buffer =>
+  Buffer.concat(labels.map((_, i) => batch([0], first + i).subarray(1)));
+
+t.test('the Python version', async (t) => {
+  const ascii = Buffer.alloc(IMAGE, 'a'); // bytes that could be text
+  const at = writeBatches('unpacked/cifar-10-batches-py', {
+    data_batch_1: pythonBatch([4, 5], imagesOf([4, 5], 20)),
+    data_batch_10: pythonBatch([9], ascii),
+    data_batch_2: pythonBatch([1], imagesOf([1], 100)),
+    test_batch: pythonBatch([7], imagesOf([7])),
+    'batches.meta': Buffer.from('something else'),
+  });
+  for (const dataDir of [at, path.dirname(at)]) {
+    const { train, test, folder } = await readCifar10(dataDir);
+    t.equal(folder, at);
+    t.strictSame([...train.labels], [4, 5, 1, 9]);
+    t.ok(Buffer.from(train.images).equals(Buffer.concat([imagesOf([4, 5], 20), imagesOf([1], 100), ascii])));
+    t.ok(Buffer.from(test.images).equals(imagesOf([7])));
+  }
+  const good = { data_batch_1: pythonBatch([1], imagesOf([1])), test_batch: pythonBatch([7], imagesOf([7])) };
+  for (const [bytes, message] of [
+    [pythonBatch([10], imagesOf([1])), /data_batch_1: label 0 is 10/],
+    [
+      pythonBatch([1, 2], imagesOf([1]), [1, IMAGE]),
+      /data_batch_1: .*'labels' is a list of a label for each of its 1/,
+    ],
+    [pythonBatch([1], imagesOf([1]), [2, IMAGE]), /data_batch_1: .*bytes are too many or too few/],
+    [pythonBatch([1], imagesOf([1]), [IMAGE, 1]), /data_batch_1: .*images × 3072/],
+    [good.data_batch_1.subarray(0, 2000), /data_batch_1: its pickle ends too early/],
+    [Buffer.from('\x80\x02cos\nsystem\nU\x02ls\x85R.', 'latin1'), /data_batch_1: it calls .*os\.system/],
+    [Buffer.alloc(0), /data_batch_1: /],
+  ] as const) {
+    const bad = writeBatches('bad-python', { ...good, data_batch_1: bytes });
+    await t.rejects(readCifar10(bad), { code: 'ERR_DATASET_CORRUPT', message });
+  }
+});
+
+t.test('archives', async (t) => {
+  const packed = path.join(folder, 'packed');
+  fs.mkdirSync(packed);
+  const archive = path.join(packed, 'cifar-10-binary.tar.gz');
+  for (const format of ['ustar', 'pax', 'gnu']) {
+    const tar = ['--format', format, '-czf', archive, '-C', path.dirname(few), 'cifar-10-batches-bin'];
+    execFileSync('tar', tar);
+    for (const dataDir of [archive, packed]) {
+      const { train, test, folder } = await readCifar10(dataDir);
+      t.equal(folder, archive);
+      t.strictSame([...train.labels], [4, 5, 9], format);
+      t.strictSame([...test.labels], [7]);
+      t.equal(train.images[IMAGE], 21);
+    }
+  }
+  const python = path.join(folder, 'anything.tar');
+  execFileSync('tar', ['-cf', python, '-C', path.join(folder, 'unpacked'), 'cifar-10-batches-py']);
+  t.strictSame([...(await readCifar10(python)).train.labels], [4, 5, 1, 9], 'what it is, its content says');
+
+  const bytes = fs.readFileSync(archive);
+  const bad = path.join(folder, 'bad.tar.gz');
+  const refused = async (content: Buffer, message: RegExp, code = 'ERR_DATASET_CORRUPT') => {
+    fs.writeFileSync(bad, content);
+    await t.rejects(readCifar10(bad), { code, message });
+  };
+  await refused(bytes.subarray(0, bytes.length - 30), /bad\.tar\.gz: its compressed bytes are damaged/);
+  const flipped = Buffer.from(bytes);
+  flipped[bytes.length >> 1]! ^= 0x10;
+  await refused(flipped, /bad\.tar\.gz: /);
+  const plain = gunzipSync(bytes);
+  await refused(plain.subarray(0, 2000), /bad\.tar\.gz: it is cut off in /);
+  const header = Buffer.from(plain);
+  header[130]! ^= 1;
+  await refused(header, /bad\.tar\.gz: (the header at byte 0 is damaged|it is not a tar archive)/);
+  await refused(Buffer.alloc(1024), /is no archive of CIFAR-10/, 'ERR_DATASET_NOT_FOUND');
 });
 
 t.test('training and evaluating', async (t) => {

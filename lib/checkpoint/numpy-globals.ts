@@ -52,7 +52,7 @@ export function numpyGlobals(): Global[] {
         const array: { -readonly [K in keyof TensorData]: TensorData[K] } = {
           ...{ dtype: 'uint8', shape: [0], data: new Uint8Array(0) },
         };
-        return takesState(array, (state) => Object.assign(array, arrayOf(state)));
+        return takesState(array, (state, charge) => Object.assign(array, arrayOf(state, charge)));
       }),
     ]),
   ];
@@ -77,8 +77,11 @@ function elementType(dtype: unknown): { dtype: DType; bigEndian: boolean } {
 /** The bytes of so many elements, little-endian. */
 function elements(type: unknown, bytes: unknown, count: number): { dtype: DType; data: Uint8Array } {
   const { dtype, bigEndian } = elementType(type);
-  const data = typeof bytes === 'string' ? latin1(bytes) : bytes;
-  if (!(data instanceof Uint8Array) || data.length !== count * DTYPES[dtype].bytes)
+  const length = count * DTYPES[dtype].bytes;
+  // Python 2's bytes are text; the reader took them as UTF-8 where they could be that, which the length tells.
+  const isText = typeof bytes === 'string';
+  const data = !isText ? bytes : bytes.length === length ? latin1(bytes) : new Uint8Array(Buffer.from(bytes));
+  if (!(data instanceof Uint8Array) || data.length !== length)
     throw corrupt('it has a value of numpy whose bytes are too many or too few');
   return { dtype, data: bigEndian ? swapped(data, dtype) : data };
 }
@@ -94,12 +97,14 @@ function scalar(type: unknown, bytes: unknown): unknown {
 }
 
 /** (version, shape, dtype, whether the first dimension is the fastest, bytes) */
-function arrayOf(state: unknown): TensorData {
+function arrayOf(state: unknown, charge: (bytes: number) => void): TensorData {
   const [, shape, type, fortran, bytes] = state instanceof Tuple ? (state as unknown[]) : [];
   const isShape =
     shape instanceof Tuple && shape.every((size) => Number.isSafeInteger(size) && Number(size) >= 0);
   if (!isShape || shape.length > 64) throw corrupt('it has an array of numpy whose shape makes no sense');
   const sizes = [...shape] as number[];
+  const isCopied = typeof bytes === 'string' || fortran === true || elementType(type).bigEndian;
+  if (isCopied && (typeof bytes === 'string' || bytes instanceof Uint8Array)) charge(bytes.length);
   const { dtype, data } = elements(type, bytes, elementCount(sizes));
   if (fortran !== true) return { dtype, shape: sizes, data };
   const strides = contiguousStrides(sizes.toReversed()).toReversed();

@@ -39,10 +39,13 @@ export class Global {
 }
 
 /** Objects that are what they are only once their state is set, such as numpy's arrays, and what sets it. */
-const builders = new WeakMap<object, (state: unknown) => void>();
+const builders = new WeakMap<object, TakeState>();
+
+/** Sets an object's state; `charge` is told of the bytes that it copies, beforehand. */
+type TakeState = (state: unknown, charge: (bytes: number) => void) => void;
 
 /** Lets an object of the table take its state itself. */
-export function takesState<T extends object>(object: T, take: (state: unknown) => void): T {
+export function takesState<T extends object>(object: T, take: TakeState): T {
   builders.set(object, take);
   return object;
 }
@@ -406,10 +409,7 @@ class Unpickler {
     const state = this.#pop();
     const target = this.#stack.at(-1);
     const take = typeof target === 'object' && target !== null ? builders.get(target) : undefined;
-    if (take !== undefined) {
-      if (state instanceof Tuple) this.#chargeCall(state);
-      return take(state);
-    }
+    if (take !== undefined) return take(state, (bytes) => this.#charge(bytes));
     if (target instanceof OpaqueObject) {
       if (isModule(state)) this.#module = target.className;
       target.state = plainValue(state) as CheckpointValue;
@@ -505,8 +505,11 @@ class Unpickler {
 
   #text(count: number): string {
     const at = this.#take(count);
-    this.#charge(COST.string + 2 * count);
-    return decode(this.#bytes.subarray(at, at + count));
+    this.#charge(COST.string + count);
+    const text = decode(this.#bytes.subarray(at, at + count));
+    // V8 has two bytes for each character as soon as one is beyond Latin-1.
+    if (/[^\0-\xff]/.test(text)) this.#charge(count);
+    return text;
   }
 
   /** Text of Python 2: UTF-8 if it can be that, else bytes as Latin-1. */

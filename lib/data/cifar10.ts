@@ -1,22 +1,13 @@
-/**
- * CIFAR-10's binary version, a folder of `data_batch_1.bin` to `data_batch_5.bin` and `test_batch.bin`. A file is
- * records without a header: one byte for the class, then 3 × 32 × 32 bytes, the red, green and blue planes row by row.
- * Source: https://www.cs.toronto.edu/~kriz/cifar.html, "Binary version".
- */
+/** CIFAR-10: its binary and its Python version, unpacked or in their archives. */
 
-import { readdir, readFile } from 'node:fs/promises';
+import { readdir, readFile, stat } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { CortorchError } from '../errors.js';
-import type { RawDataset, RawImages } from './mnist.js';
+import { CIFAR10_VERSIONS, joinBatches, type Cifar10Version } from './cifar10-batches.js';
+import type { RawDataset } from './mnist.js';
+import { readTar } from './tar.js';
 
-const SHAPE = [3, 32, 32] as const;
-const CLASSES = 10;
-const IMAGE_BYTES = 3 * 32 * 32;
-const RECORD_BYTES = 1 + IMAGE_BYTES;
-
-/** Where the archive says that it unpacks to. */
-const ARCHIVE_FOLDER = 'cifar-10-batches-bin';
-const DOWNLOAD = `https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz`;
+const DOWNLOADS = 'https://www.cs.toronto.edu/~kriz/cifar.html';
 
 /**
  * Mean and standard deviation of the 50,000 training images by channel, bytes divided by 255 (recomputed: 0.491400, 0.482158,
@@ -35,50 +26,108 @@ export const CIFAR10_AUGMENTATION = { cropPadding: 4, flip: 'horizontal' } as co
  * Reads CIFAR-10 (Krizhevsky 2009): 50,000 and 10,000 colour photographs, 32 × 32, 10 classes. A sample of it, with
  * fewer batches or fewer records in them, is read as well.
  *
- * @param dataDir the folder with the batches, or the one with `cifar-10-batches-bin` in it
+ * @param dataDir the folder with the batches of either version, `cifar-10-binary.tar.gz` or `cifar-10-python.tar.gz`, or
+ *   the folder that one of these is in
  * @throws CortorchError ERR_DATASET_NOT_FOUND, ERR_DATASET_CORRUPT or ERR_READ_FAILED, naming the file
  */
 export async function readCifar10(dataDir?: string): Promise<RawDataset> {
   if (dataDir === undefined) {
     throw new CortorchError(
       'ERR_DATASET_NOT_FOUND',
-      `CIFAR-10 does not come with this package; download its binary version, ${DOWNLOAD}, unpack it, ` +
-        'and name the folder with --data-dir',
+      `CIFAR-10 does not come with this package; download its binary or its Python version, ${DOWNLOADS}, ` +
+        'and name the archive or its folder with --data-dir',
     );
   }
-  const { folder, batches } = await findBatches(dataDir);
-  return {
-    train: await readBatches(batches.map((name) => join(folder, name))),
-    test: await readBatches([join(folder, TEST)]),
-    folder,
-  };
+  const { place, version, train, test } = await findBatches(dataDir);
+  const read = async (file: LazyFile) => version.read({ path: file.path, bytes: await file.read() });
+  const batches = [];
+  for (const file of train) batches.push(await read(file));
+  return { train: joinBatches(batches), test: await read(test), folder: place };
 }
 
-const TEST = 'test_batch.bin';
+/** A file of which the name is known. */
+interface LazyFile {
+  readonly path: string;
+  read(): Promise<Uint8Array>;
+}
 
-/** The folder that holds the batches, and those for training in the order of their numbers. */
-async function findBatches(dataDir: string): Promise<{ folder: string; batches: string[] }> {
-  for (const folder of [dataDir, join(dataDir, ARCHIVE_FOLDER)]) {
-    const files = await list(folder);
-    const number = (name: string): number => Number(/^data_batch_(\d+)\.bin$/.exec(name)?.[1] ?? NaN);
-    const batches = files.filter((name) => !Number.isNaN(number(name))).sort((a, b) => number(a) - number(b));
-    if (batches.length === 0 && !files.includes(TEST)) continue;
-    const missing = batches.length === 0 ? 'data_batch_1.bin' : TEST;
-    if (batches.length === 0 || !files.includes(TEST)) {
-      throw new CortorchError(
-        'ERR_DATASET_NOT_FOUND',
-        `${folder} holds no ${missing}; unpack the binary version again, ${DOWNLOAD}`,
-      );
-    }
-    return { folder, batches };
+interface Found {
+  readonly place: string;
+  readonly version: Cifar10Version;
+  /** In the order of their numbers. */
+  readonly train: readonly LazyFile[];
+  readonly test: LazyFile;
+}
+
+async function findBatches(dataDir: string): Promise<Found> {
+  const isFile = await stat(dataDir).then(
+    (found) => found.isFile(),
+    () => false,
+  );
+  if (isFile) return inArchive(dataDir);
+  for (const folder of [dataDir, ...CIFAR10_VERSIONS.map((version) => join(dataDir, version.folder))]) {
+    const names = await list(folder);
+    const files = names.map((name): [string, LazyFile] => {
+      const path = join(folder, name);
+      const read = (): Promise<Uint8Array> =>
+        readFile(path).catch((error: unknown) => {
+          throw unreadable(path, error);
+        });
+      return [name, { path, read }];
+    });
+    const found = choose(folder, new Map(files));
+    if (found !== undefined) return found;
   }
-  const python = (await list(dataDir)).includes('data_batch_1') ? ' (its files are the Python version)' : '';
+  const names = await list(dataDir);
+  const archive = CIFAR10_VERSIONS.find((version) => names.includes(version.archive))?.archive;
+  if (archive !== undefined) return inArchive(join(dataDir, archive));
   throw new CortorchError(
     'ERR_DATASET_NOT_FOUND',
-    `${dataDir} holds neither data_batch_1.bin nor a folder ${ARCHIVE_FOLDER}${python}; ` +
-      `name the folder of CIFAR-10's binary version, ${DOWNLOAD}, with --data-dir`,
+    `${dataDir} holds no files of CIFAR-10 (${CIFAR10_VERSIONS.map(({ ending }) => `data_batch_1${ending}`).join(' or ')}), ` +
+      `no folder ${CIFAR10_VERSIONS.map(({ folder }) => folder).join(' or ')}, and no ` +
+      `${CIFAR10_VERSIONS.map((version) => version.archive).join(' or ')}; download one of them, ${DOWNLOADS}`,
   );
 }
+
+async function inArchive(path: string): Promise<Found> {
+  const files = new Map<string, LazyFile>();
+  for await (const { name, data } of readTar(path)) {
+    const last = basename(name);
+    if (CIFAR10_VERSIONS.some((version) => isBatch(last, version))) {
+      files.set(last, { path: `${path}: ${name}`, read: () => Promise.resolve(data) });
+    }
+  }
+  const found = choose(path, files);
+  if (found !== undefined) return found;
+  throw new CortorchError(
+    'ERR_DATASET_NOT_FOUND',
+    `${path} is no archive of CIFAR-10; download one, ${DOWNLOADS}`,
+  );
+}
+
+/** @returns undefined if these are no files of CIFAR-10 */
+function choose(place: string, files: ReadonlyMap<string, LazyFile>): Found | undefined {
+  for (const version of CIFAR10_VERSIONS) {
+    const train = [...files.keys()]
+      .filter((name) => isBatch(name, version) && name !== testOf(version))
+      .sort((a, b) => numberOf(a) - numberOf(b))
+      .map((name) => files.get(name)!);
+    const test = files.get(testOf(version));
+    if (train.length > 0 && test !== undefined) return { place, version, train, test };
+    if (train.length === 0 && test === undefined) continue;
+    const missing = test === undefined ? testOf(version) : `data_batch_1${version.ending}`;
+    throw new CortorchError(
+      'ERR_DATASET_NOT_FOUND',
+      `${place} holds no ${missing}; unpack or download the ${version.title} again, ${DOWNLOADS}`,
+    );
+  }
+  return undefined;
+}
+
+const testOf = ({ ending }: Cifar10Version): string => `test_batch${ending}`;
+const numberOf = (name: string): number => Number(/_(\d+)/.exec(name)?.[1]);
+const isBatch = (name: string, version: Cifar10Version): boolean =>
+  name === testOf(version) || (/^data_batch_\d+/.exec(name)?.[0] ?? NaN) + version.ending === name;
 
 /** Names in a folder; none if it is not there. */
 async function list(folder: string): Promise<string[]> {
@@ -90,49 +139,6 @@ async function list(folder: string): Promise<string[]> {
     throw unreadable(folder, error);
   }
 }
-
-async function readBatches(paths: readonly string[]): Promise<RawImages> {
-  const files = [];
-  for (const path of paths) files.push(await readBatch(path));
-  const count = files.reduce((sum, bytes) => sum + bytes.length / RECORD_BYTES, 0);
-  const images = new Uint8Array(count * IMAGE_BYTES);
-  const labels = new Uint8Array(count);
-  let at = 0;
-  for (const bytes of files) {
-    for (let start = 0; start < bytes.length; start += RECORD_BYTES, at++) {
-      labels[at] = bytes[start]!;
-      images.set(bytes.subarray(start + 1, start + RECORD_BYTES), at * IMAGE_BYTES);
-    }
-  }
-  return { images, labels, shape: SHAPE, classes: CLASSES };
-}
-
-/** A file's bytes: whole records whose labels are in range. */
-async function readBatch(path: string): Promise<Uint8Array> {
-  const bytes = await readFile(path).catch((error: unknown) => {
-    throw unreadable(path, error);
-  });
-  if (bytes.length === 0 || bytes.length % RECORD_BYTES !== 0) {
-    throw corrupt(
-      path,
-      `expected records of ${RECORD_BYTES} bytes (a label and a 3 × 32 × 32 image), but it has ${bytes.length} bytes`,
-    );
-  }
-  for (let start = 0; start < bytes.length; start += RECORD_BYTES) {
-    if (bytes[start]! < CLASSES) continue;
-    throw corrupt(
-      path,
-      `label ${start / RECORD_BYTES} is ${bytes[start]}, but labels go from 0 to ${CLASSES - 1}`,
-    );
-  }
-  return bytes;
-}
-
-const corrupt = (path: string, what: string): CortorchError =>
-  new CortorchError(
-    'ERR_DATASET_CORRUPT',
-    `${path}: ${what}; unpack ${basename(path)} again from the binary version, ${DOWNLOAD}`,
-  );
 
 const unreadable = (path: string, cause: unknown): CortorchError =>
   new CortorchError(

@@ -23,7 +23,7 @@ export const fashionMnist = async (options: LoadOptions = {}): Promise<TrainAndT
   toDatasets(await readFashionMnist(options.dataDir));
 
 /**
- * CIFAR-10's binary version, from the folder that `dataDir` names: whole, or a sample of it.
+ * CIFAR-10, its binary or its Python version, from the folder or the archive that `dataDir` names: whole, or a sample.
  *
  * @throws CortorchError ERR_DATASET_NOT_FOUND, ERR_DATASET_CORRUPT, ERR_READ_FAILED
  */
