@@ -121,6 +121,8 @@ export {
 
 export { type AugmentationOptions, type CropBorderName, type FlipName } from './data/augmentation.js';
 export { Dataset, type Batch, type BatchOptions, type DatasetArrays, type Labels } from './data/dataset.js';
+export { packImages, type PackOptions, type PackProgress } from './data/images/pack.js';
+export { listShards } from './data/images/shards.js';
 export { ImageStream, type ImageBatch, type ImageStreamOptions } from './data/images/loader.js';
 export { listImagenet, listImages, type ImageList } from './data/images/folders.js';
 export { CIFAR10_NORMALIZATION } from './data/cifar10.js';

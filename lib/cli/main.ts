@@ -61,6 +61,12 @@ const commands: { readonly [Name in CommandName]: Command<Name> } = {
     words: ['IN', 'OUT'],
     run: async (flags, input, output) => (await import('./convert.js')).convert(flags, input, output),
   },
+  data: {
+    describe: 'Write image files to a few large tar shards, which train and eval read as well',
+    example: 'data pack --dataset imagenet --data-dir imagenet --out imagenet-shards',
+    words: ['pack'],
+    run: async (flags, word) => (await import('./data-pack.js')).dataPack(flags, word),
+  },
   doctor: {
     describe: 'Show what was found (libtorch, CUDA, threads, data) and the memory that a model needs',
     example: 'doctor --model imagenet-lc --rule dfa --batch-size 64',

@@ -106,6 +106,7 @@ export const options = {
     whole,
     'imagenet, folder: image files that may be unreadable and are skipped (default 10)',
   ),
+  shardSize: option('Data', count, 'About how large a shard may become, MiB (default 256)'),
   batchSize: option('Data', count, 'Images a step (default 100)'),
 
   model: option('Model', text, "Preset, such as mnist-lc (listed below), or a network's spec, FILE.json"),
@@ -317,6 +318,7 @@ export const commandOptions = {
     'json',
     'debug',
   ],
+  data: ['dataset', 'dataDir', 'shardSize', 'out', 'json', 'debug'],
   inspect: ['sums', 'json', 'debug'],
   convert: ['forwardOnly', 'debug'],
   init: ['model', 'rule', 'dfaFeedback', 'auxiliary', 'seed', 'out', 'debug'],

@@ -1,11 +1,13 @@
 /**
- * Tar archives, plain or gzipped, read from front to back: POSIX's ustar and pax, and GNU's long names.
+ * Tar archives: POSIX's ustar and pax, and GNU's long names. Read from front to back, plain or gzipped; or only their
+ * headers, for files whose place is all that is wanted; and written, one header at a time.
  *
  * Nothing is unpacked to the disk, so a name may say what it likes.
  * Source: POSIX.1-2017, pax, "ustar Interchange Format" and "pax Extended Header"; GNU tar's manual, "Basic Tar Format".
  */
 
 import { createReadStream } from 'node:fs';
+import { open, type FileHandle } from 'node:fs/promises';
 import { pipeline, Readable } from 'node:stream';
 import { createGunzip } from 'node:zlib';
 import { CortorchError } from '../errors.js';
@@ -38,13 +40,89 @@ export async function* readTar(
   const stream = typeof source === 'string' ? createReadStream(source, { highWaterMark: CHUNK }) : source;
   const bytes = new Bytes(unzipped(stream));
   try {
-    yield* entries(bytes);
+    for await (const { name, size, read } of members(bytes)) yield { name, size, data: await read() };
   } catch (error) {
     throw error instanceof TarError ? damaged(name, error) : readFailure(name, error);
   } finally {
     await bytes.close();
   }
 }
+
+/** Where a file of an archive lies. */
+export interface TarPlace {
+  readonly name: string;
+  readonly size: number;
+  /** Of its first byte; its header is the block before. */
+  readonly offset: number;
+}
+
+/**
+ * The places of the files of an archive that is not compressed. Their content is not read.
+ *
+ * @throws CortorchError as {@link readTar}
+ */
+export async function* walkTar(path: string): AsyncGenerator<TarPlace> {
+  try {
+    await using file = await open(path);
+    const { size: end } = await file.stat();
+    for await (const { name, size, offset } of members(new FileBytes(file, end))) {
+      // A later header is only found where there is one.
+      if (offset + size > end) throw new TarError(`it is cut off in ${name}`);
+      yield { name, size, offset };
+    }
+  } catch (error) {
+    throw error instanceof TarError ? damaged(path, error) : readFailure(path, error);
+  }
+}
+
+/** Whether a block is the header of a file of so many bytes. */
+export const isHeaderOf = (block: Buffer, size: number): boolean =>
+  hasChecksum(block) && FILES.has(String.fromCharCode(block[156] || FILE)) && sizeOf(block, 0) === size;
+
+/**
+ * The header of a file, in POSIX's ustar; a name too long for it is said by a pax header before it. Owner and time are 0,
+ * so that equal content gives equal bytes.
+ */
+export function tarHeader(name: string, size: number): Buffer {
+  const bytes = Buffer.byteLength(name);
+  if (bytes <= 100 && size < 8 ** 11) return ustar(name, size, '0');
+  const records = [`path=${name}`, ...(size < 8 ** 11 ? [] : [`size=${size}`])].map(paxRecord).join('');
+  const content = padded(Buffer.from(records));
+  const short = Buffer.from(name).subarray(0, 100).toString('latin1');
+  return Buffer.concat([
+    ustar('PaxHeader', Buffer.byteLength(records), 'x'),
+    content,
+    ustar(short, size < 8 ** 11 ? size : 0, '0', 'latin1'),
+  ]);
+}
+
+/** What follows a file's content up to the next block. */
+export const tarPadding = (size: number): Buffer => Buffer.alloc((BLOCK - (size % BLOCK)) % BLOCK);
+
+/** What an archive ends with. */
+export const tarEnd = (): Buffer => Buffer.alloc(2 * BLOCK);
+
+function ustar(name: string, size: number, type: string, encoding: BufferEncoding = 'utf8'): Buffer {
+  const block = Buffer.alloc(BLOCK);
+  block.write(name, 0, 100, encoding);
+  block.write('0000444\0' + '0000000\0'.repeat(2), 100);
+  block.write(`${size.toString(8).padStart(11, '0')}\0${'0'.repeat(11)}\0`, 124);
+  block.write(`        ${type}`, 148);
+  block.write('ustar\x0000', 257, 'latin1');
+  const sum = block.reduce((a, b) => a + b, 0);
+  block.write(`${sum.toString(8).padStart(6, '0')}\0 `, 148);
+  return block;
+}
+
+/** "LENGTH KEY=VALUE\n", LENGTH counting all of it, its own digits too. */
+function paxRecord(text: string): string {
+  const rest = Buffer.byteLength(text) + 2;
+  let length = rest + String(rest).length;
+  if (rest + String(length).length !== length) length++;
+  return `${length} ${text}\n`;
+}
+
+const padded = (content: Buffer): Buffer => Buffer.concat([content, tarPadding(content.length)]);
 
 /** What is wrong with the bytes, about "it": the archive. */
 class TarError extends Error {}
@@ -67,7 +145,23 @@ function readFailure(name: string, error: unknown): unknown {
   );
 }
 
-async function* entries(bytes: Bytes): AsyncGenerator<TarEntry> {
+/** Bytes from front to back. */
+interface Source {
+  readonly position: number;
+  /** The next `count` bytes; fewer at the end. */
+  take(count: number): Promise<Buffer>;
+  /** Passes over bytes. */
+  skip(count: number): Promise<void>;
+  /** To the end. */
+  drain(): Promise<void>;
+}
+
+interface Member extends TarPlace {
+  /** Its content, before the next one is asked for. */
+  readonly read: () => Promise<Buffer>;
+}
+
+async function* members(bytes: Source): AsyncGenerator<Member> {
   /** What a header before the file's own says of it. */
   let extended: { path?: string; size?: number } = {};
   for (;;) {
@@ -90,9 +184,11 @@ async function* entries(bytes: Bytes): AsyncGenerator<TarEntry> {
     else if (HEADERS.has(type)) await content(bytes, size, MAX_HEADER, `the header at byte ${at}`);
     else {
       extended = {};
-      if (FILES.has(type) && !name.endsWith('/'))
-        yield { name, size, data: await content(bytes, size, MAX_FILE, name) };
-      else if (!WITHOUT_CONTENT.has(type))
+      if (FILES.has(type) && !name.endsWith('/')) {
+        const offset = bytes.position;
+        yield { name, size, offset, read: () => content(bytes, size, MAX_FILE, name) };
+        await bytes.skip(offset + Math.ceil(size / BLOCK) * BLOCK - bytes.position);
+      } else if (!WITHOUT_CONTENT.has(type))
         throw new TarError(`${name} is of the type ${JSON.stringify(type)}, which is not read here`);
     }
   }
@@ -106,7 +202,7 @@ const HEADERS = new Set(['L', 'K', 'x', 'g']);
 /** Links, devices, folders and pipes; the size that some have is of what they stand for. Old folders are files by type. */
 const WITHOUT_CONTENT = new Set(['0', '1', '2', '3', '4', '5', '6']);
 
-async function content(bytes: Bytes, size: number, limit: number, what: string): Promise<Buffer> {
+async function content(bytes: Source, size: number, limit: number, what: string): Promise<Buffer> {
   if (size > limit) throw new TarError(`${what} has ${size} bytes; at most ${limit} are read`);
   const padded = Math.ceil(size / BLOCK) * BLOCK;
   const data = await bytes.take(padded);
@@ -179,7 +275,7 @@ function paxOf(header: Buffer, at: number): { path?: string; size?: number } {
 }
 
 /** Chunks taken in pieces of another size. */
-class Bytes {
+class Bytes implements Source {
   readonly #chunks: AsyncIterator<Uint8Array>;
   #rest: Uint8Array = Buffer.alloc(0);
   position = 0;
@@ -207,6 +303,10 @@ class Bytes {
     return taken;
   }
 
+  async skip(count: number): Promise<void> {
+    await this.take(count);
+  }
+
   /** To the end, where gzip's own checksum stands. */
   async drain(): Promise<void> {
     while ((await this.#chunks.next()).done !== true);
@@ -214,6 +314,39 @@ class Bytes {
 
   async close(): Promise<void> {
     await this.#chunks.return?.();
+  }
+}
+
+/** A file of which only parts are read. */
+class FileBytes implements Source {
+  readonly #file: FileHandle;
+  readonly #end: number;
+  position = 0;
+
+  constructor(file: FileHandle, end: number) {
+    this.#file = file;
+    this.#end = end;
+  }
+
+  async take(count: number): Promise<Buffer> {
+    const bytes = Buffer.alloc(Math.min(count, Math.max(0, this.#end - this.position)));
+    let read = 0;
+    while (read < bytes.length) {
+      const { bytesRead } = await this.#file.read(bytes, read, bytes.length - read, this.position + read);
+      if (bytesRead === 0) break;
+      read += bytesRead;
+    }
+    this.position += read;
+    return bytes.subarray(0, read);
+  }
+
+  skip(count: number): Promise<void> {
+    this.position += count;
+    return Promise.resolve();
+  }
+
+  drain(): Promise<void> {
+    return Promise.resolve();
   }
 }
 

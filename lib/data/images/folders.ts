@@ -156,7 +156,7 @@ async function walk(top: string): Promise<string[]> {
   return found.flatMap(({ folder, files }) => files.map((name) => join(folder, name)));
 }
 
-const isImage = (name: string): boolean => {
+export const isImage = (name: string): boolean => {
   const lower = name.toLowerCase();
   return EXTENSIONS.some((extension) => lower.endsWith(extension));
 };

@@ -6,25 +6,28 @@ import { join, relative } from 'node:path';
 import { CortorchError } from '../../errors.js';
 import { holdOut } from '../split.js';
 import { listImagenet, listImages, type ImageList } from './folders.js';
+import { listShards } from './shards.js';
 
 export type ImageDataset = 'imagenet' | 'folder';
 
 /**
- * The images to train on: in `dataDir`/train, or, of `folder`, in `dataDir` itself where there is no such folder.
+ * The images to train on: in the shards `dataDir`/train-*.tar, in the class folders of `dataDir`/train, or, of `folder`, in `dataDir` itself where there is no such folder.
  *
  * @throws CortorchError ERR_DATASET_NOT_FOUND, ERR_DATASET_CORRUPT, ERR_READ_FAILED
  */
-export function listTraining(dataset: ImageDataset, dataDir: string): Promise<ImageList> {
+export async function listTraining(dataset: ImageDataset, dataDir: string): Promise<ImageList> {
+  const shards = await listShards(dataDir, 'train');
+  if (shards !== null) return shards;
   if (dataset === 'imagenet') return listImagenet(dataDir, 'train');
   const train = join(dataDir, 'train');
   return listImages(existsSync(train) ? train : dataDir);
 }
 
 /**
- * The images in `dataDir`/val.
+ * The images in the shards `dataDir`/val-*.tar or in `dataDir`/val.
  *
  * @param classes those of the training images, where they are known: of `folder` they number the labels
- * @returns null if there is no such folder
+ * @returns null if there are none
  * @throws CortorchError as {@link listTraining}; ERR_DATASET_CORRUPT for a class that is not one of `classes`
  */
 export async function listValidation(
@@ -33,9 +36,10 @@ export async function listValidation(
   classes?: readonly string[],
 ): Promise<ImageList | null> {
   const val = join(dataDir, 'val');
-  if (!existsSync(val)) return null;
-  if (dataset === 'imagenet') return listImagenet(dataDir, 'val');
-  const list = await listImages(val);
+  const shards = await listShards(dataDir, 'val');
+  if (shards === null && !existsSync(val)) return null;
+  if (dataset === 'imagenet') return shards ?? listImagenet(dataDir, 'val');
+  const list = shards ?? (await listImages(val));
   if (classes === undefined) return list;
   const labels = list.classes.map((name) => {
     const label = classes.indexOf(name);
