@@ -1,5 +1,6 @@
 /** One image file's bytes to a square of RGB pixels, by sharp (libvips): decoded, turned upright, cropped and resized. */
 
+import type { Metadata } from 'sharp';
 import type { Random } from '../../random.js';
 import type { FlipName } from '../augmentation.js';
 import type { Sharp } from '../sharp.js';
@@ -19,6 +20,14 @@ export interface ImageTransform {
   readonly flip: FlipName;
 }
 
+/** What a random crop depends on. */
+export interface ImageSize {
+  /** Of the image turned upright. */
+  readonly width: number;
+  readonly height: number;
+  readonly isJpeg: boolean;
+}
+
 export interface Rectangle {
   readonly left: number;
   readonly top: number;
@@ -27,9 +36,12 @@ export interface Rectangle {
 }
 
 /**
- * Decodes one image into `target`: [size, size, 3] bytes. Grey, CMYK and 16-bit images become sRGB, transparency is
- * dropped, and EXIF orientation is followed.
+ * Decodes one image into `target`: [size, size, 3] bytes. Grey, CMYK and 16-bit images become RGB, transparency is
+ * dropped, and EXIF orientation is followed. Colour profiles are not, as in Pillow and torchvision: a quarter of
+ * ImageNet's files have one, and following it takes as long as decoding.
  *
+ * @param known the image's size, where it was decoded before: it costs a second look at the header
+ * @returns the size, where it was asked for
  * @throws Error of libvips or of this file: not an image, truncated, more than 16,383² pixels
  */
 export async function decodeImage(
@@ -38,20 +50,22 @@ export async function decodeImage(
   transform: ImageTransform,
   random: Random,
   target: Uint8Array,
-): Promise<void> {
+  known?: ImageSize,
+): Promise<ImageSize | undefined> {
   const { size, crop } = transform;
   if (isCutOff(bytes)) throw new Error('the JPEG ends before its end marker');
-  const image = sharp(bytes, { failOn: 'error', sequentialRead: true }).autoOrient();
+  const image = sharp(bytes, { failOn: 'error', sequentialRead: true, ignoreIcc: true }).autoOrient();
   // A window of the resized image; sharp flips before it cuts.
   let window: Rectangle | undefined;
+  let found: ImageSize | undefined;
   const whole = { width: size, height: size };
   if (crop === 'random') {
-    const { autoOrient, format } = await image.metadata();
-    const { width, height } = autoOrient;
+    found = known ?? sizeOf(await image.metadata());
+    const { width, height, isJpeg } = found;
     const part = randomCrop(width, height, random);
     // libjpeg decodes at half the size or less for next to nothing, but only whole images. Cropping afterwards moves
     // the crop by less than half a pixel of the result.
-    if (format === 'jpeg' && Math.min(part.width, part.height) >= 2 * size) {
+    if (isJpeg && Math.min(part.width, part.height) >= 2 * size) {
       const [across, down] = [size / part.width, size / part.height];
       whole.width = Math.round(width * across);
       whole.height = Math.round(height * down);
@@ -93,7 +107,14 @@ export async function decodeImage(
     throw new Error(`it decodes to ${pixels.length} values instead of ${3 * size * size}`);
   }
   target.set(pixels);
+  return found;
 }
+
+const sizeOf = ({ autoOrient, format }: Metadata): ImageSize => ({
+  width: autoOrient.width,
+  height: autoOrient.height,
+  isJpeg: format === 'jpeg',
+});
 
 /** The triangle filter, widened when shrinking: Pillow's and torchvision's bilinear. */
 const STRETCH = { fit: 'fill', kernel: 'linear' } as const;

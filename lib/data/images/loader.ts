@@ -6,7 +6,7 @@ import { CortorchError, inRange, invalid, isCount, isInteger, isOneOf } from '..
 import type { BatchStream } from '../batch-stream.js';
 import { flipNames, type FlipName } from '../augmentation.js';
 import { loadSharp } from '../sharp.js';
-import { decodeImage, type ImageTransform } from './decode.js';
+import { decodeImage, type ImageSize, type ImageTransform } from './decode.js';
 import { ORDER, randomFor } from './draws.js';
 import type { ImageList } from './folders.js';
 
@@ -62,6 +62,8 @@ export class ImageStream implements BatchStream {
   readonly #onCorrupt: (path: string, reason: string) => void;
   readonly #limit: Limit;
   readonly #corrupt = new Set<string>();
+  /** Of the images that were read before. */
+  readonly #sizes: (ImageSize | undefined)[] = [];
   /** Images in the list. */
   readonly size: number;
   readonly batchSize: number;
@@ -171,7 +173,9 @@ export class ImageStream implements BatchStream {
           try {
             const bytes = await read(member);
             if (bytes.length === 0) throw new Error('the file is empty');
-            await decodeImage(sharp, bytes, this.#transform, randomFor(seed, epoch, member), target);
+            const random = randomFor(seed, epoch, member);
+            const known = this.#sizes[member];
+            this.#sizes[member] = await decodeImage(sharp, bytes, this.#transform, random, target, known);
             whole[slot] = true;
           } catch (error) {
             failed.push({ slot, path, reason: (error as Error).message.trim().replaceAll('\n', '; ') });
