@@ -44,7 +44,9 @@ t.test('packs what is needed, and nothing else', async (t) => {
   for (const name of [
     'dist/index.js',
     'dist/index.d.ts',
+    'bin/cortorch.cjs',
     'bin/cortorch.js',
+    'docs/imagenet.md',
     'CMakeLists.txt',
     'binding.gyp',
     'scripts/build.mjs',
