@@ -132,6 +132,7 @@ export class RunDirectory {
       }
     }
     events.scalar('imagesPerSecond/train', event.imagesPerSecond, step);
+    if (event.waiting !== undefined) events.scalar('waiting/train', event.waiting, step);
     for (const [name, { data }] of parameters) events.histogram(name, data, step);
     await events.flush();
   }

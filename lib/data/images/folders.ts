@@ -3,6 +3,7 @@
 import { readdir, readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { CortorchError, isPlainObject } from '../../errors.js';
+import { devkitClasses, validationIds } from './flat-validation.js';
 
 /** Images in files, with what they show. */
 export interface ImageList {
@@ -60,22 +61,32 @@ export async function listImages(dir: string): Promise<ImageList> {
 /**
  * The images of ImageNet (ILSVRC 2012), class folders named by WordNet ids; some classes may be missing. A label is the
  * official index of the id among the 1,000: from `imagenet_class_index.json` or `LOC_synset_mapping.txt` in `dataDir`,
- * or from sorted order if there are 1,000 class folders.
+ * or from sorted order if there are 1,000 class folders or the devkit's meta.mat. Validation images without class folders have theirs from the devkit's
+ * ground truth or from Kaggle's LOC_val_solution.csv.
  *
  * @throws CortorchError ERR_DATASET_NOT_FOUND, ERR_DATASET_CORRUPT, ERR_READ_FAILED
  */
 export async function listImagenet(dataDir: string, part: 'train' | 'val'): Promise<ImageList> {
   const dir = join(dataDir, part);
   const { files, folders } = await list(dir);
-  if (folders.length === 0 && files.some((name) => /^ILSVRC2012_val_\d+\./.test(name))) {
-    throw notFound(
-      `${dir} holds the validation images without class folders, and ILSVRC2012_validation_ground_truth.txt numbers ` +
-        'the classes in another order; move each image into the folder of its WordNet id',
-    );
+  const flat = folders.length === 0 ? files.filter((name) => /^ILSVRC2012_val_\d{8}\./.test(name)) : [];
+  if (flat.length > 0) {
+    const ids = await validationIds(flat, dataDir);
+    const classes = await imagenetClasses(dataDir);
+    const index = indexOf(classes);
+    const labels = ids.map((id, i) => {
+      const label = index.get(id);
+      if (label !== undefined) return label;
+      throw new CortorchError(
+        'ERR_DATASET_CORRUPT',
+        `${join(dir, flat[i]!)} is of ${id}, which is not one of the 1,000 classes of ${dataDir}; are both of ILSVRC 2012?`,
+      );
+    });
+    return { files: flat.map((name) => join(dir, name)), labels: Int32Array.from(labels), classes };
   }
   const images = await listImages(dir);
   const classes = await imagenetClasses(dataDir);
-  const index = new Map(classes.map((id, i) => [id, i]));
+  const index = indexOf(classes);
   const official = images.classes.map((id) => {
     const label = index.get(id);
     if (label !== undefined) return label;
@@ -86,6 +97,9 @@ export async function listImagenet(dataDir: string, part: 'train' | 'val'): Prom
   });
   return { ...images, labels: images.labels.map((label) => official[label]!), classes };
 }
+
+const indexOf = (classes: readonly string[]): ReadonlyMap<string, number> =>
+  new Map(classes.map((id, i) => [id, i]));
 
 /** Keras's and Kaggle's files for the order of the classes. */
 const CLASS_INDEX = 'imagenet_class_index.json';
@@ -116,6 +130,8 @@ export async function imagenetClasses(dataDir: string): Promise<string[]> {
     const ids = (await list(join(dataDir, part))).folders;
     if (areAllIds(ids)) return ids;
   }
+  const devkit = await devkitClasses(dataDir);
+  if (devkit !== undefined) return devkit;
   throw notFound(
     `${dataDir} has fewer than ImageNet's 1,000 class folders, so their order does not give the official index; ` +
       `put ${CLASS_INDEX} (Keras's) or ${SYNSET_MAPPING} (Kaggle's) there, or use --dataset folder`,
