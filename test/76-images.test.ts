@@ -1,4 +1,5 @@
 /** Images from files: the order of class folders, decoding against sharp's own pipeline, and epochs of batches. */
+import { execFileSync, spawnSync } from 'node:child_process';
 import fs from 'node:fs';
 import path from 'node:path';
 import sharp, { type Sharp } from 'sharp';
@@ -172,10 +173,9 @@ t.test('crops', async (t) => {
   const large = await jpeg(900, 700);
   const turned = await jpeg(700, 900, 6);
   const centre = await decode(png, { ...NONE, crop: 'center' });
-  const resized = await sharp(png).resize(null, 36, { kernel: 'linear' }).png().toBuffer();
-  const { width } = await sharp(resized).metadata();
-  const left = Math.round((width - 32) / 2);
-  t.same(centre, await planes(sharp(resized).extract({ left, top: 2, width: 32, height: 32 })), 'centre');
+  // 97×61 becomes 57×36, of which 25 columns are too many: 12.5 before the middle, which Python rounds to 12.
+  const resized = await sharp(png).resize(57, 36, { fit: 'fill', kernel: 'linear' }).png().toBuffer();
+  t.same(centre, await planes(sharp(resized).extract({ left: 12, top: 2, width: 32, height: 32 })), 'centre');
 
   for (const [name, bytes, tolerance] of [
     ['PNG', png, 0],
@@ -217,6 +217,93 @@ t.test('crops', async (t) => {
   t.same(randomCrop(1000, 3, randomFor(0, 0, 0)), { left: 498, top: 0, width: 4, height: 3 }, 'too wide');
   t.same(randomCrop(1, 1, randomFor(0, 0, 0)), { left: 0, top: 0, width: 1, height: 1 });
 });
+
+const python = process.env['CORTORCH_PYTHON'] ?? 'python3';
+const has = (module: string): boolean => spawnSync(python, ['-c', `import ${module}`]).status === 0;
+
+t.test(
+  'decoded and resized as Pillow does it',
+  { skip: !has('PIL') && `no Pillow for ${python}` },
+  async (t) => {
+    // Detail at every scale, so that another filter or another place would show.
+    const [width, height] = [300, 220];
+    const pixels = new Uint8Array(3 * width * height);
+    for (let y = 0; y < height; y++) {
+      for (let x = 0; x < width; x++) {
+        const wave = (a: number, b: number): number => 127 + 60 * Math.sin(x / a) + 60 * Math.cos(y / b);
+        pixels.set([wave(3, 9), wave(20, 5), wave(7, 40)], 3 * (y * width + x));
+      }
+    }
+    const base = sharp(pixels, { raw: { width, height, channels: 3 } });
+    const files: Record<string, Buffer> = {
+      'full.jpg': await base.clone().jpeg({ quality: 95, chromaSubsampling: '4:4:4' }).toBuffer(),
+      'halved.jpg': await base.clone().jpeg({ quality: 90, chromaSubsampling: '4:2:0' }).toBuffer(),
+      'progressive.jpg': await base.clone().jpeg({ quality: 95, progressive: true }).toBuffer(),
+      'grey.jpg': await base.clone().toColourspace('b-w').jpeg({ quality: 95 }).toBuffer(),
+      'turned.jpg': await base.clone().withMetadata({ orientation: 8 }).jpeg({ quality: 95 }).toBuffer(),
+      'profile.jpg': await base.clone().withIccProfile('p3').jpeg({ quality: 95 }).toBuffer(),
+      'plain.png': await base.clone().png().toBuffer(),
+    };
+    const code = `
+import io, json, sys
+from PIL import Image, ImageOps
+def squares(path):
+    image = ImageOps.exif_transpose(Image.open(path)).convert('RGB')
+    stretched = image.resize((32, 32), Image.BILINEAR)
+    scale = 36 / min(image.size)
+    width, height = (36, round(image.height * scale)) if image.width < image.height else (round(image.width * scale), 36)
+    left, top = round((width - 32) / 2), round((height - 32) / 2)
+    middle = image.resize((width, height), Image.BILINEAR).crop((left, top, left + 32, top + 32))
+    return [list(square.tobytes()) for square in (stretched, middle)]
+print(json.dumps({path: squares(path) for path in sys.argv[1:]}))`;
+    const paths = Object.entries(files).map(([name, bytes]) => write(`pillow/${name}`, bytes));
+    const out = execFileSync(python, ['-c', code, ...paths], { encoding: 'utf8', maxBuffer: 2 ** 26 });
+    const theirs = JSON.parse(out) as Record<string, [number[], number[]]>;
+    for (const [i, [name, bytes]] of Object.entries(files).entries()) {
+      for (const [s, crop] of (['none', 'center'] as const).entries()) {
+        const target = new Uint8Array(3 * 32 * 32);
+        await decodeImage(sharp, bytes, { ...NONE, crop }, randomFor(0, 0, 0), target);
+        const differences = theirs[paths[i]!]![s]!.map((value, j) => Math.abs(value - target[j]!));
+        const mean = differences.reduce((a, b) => a + b) / differences.length;
+        t.ok(mean < 2, `${name}, ${crop}: ${mean} on average`);
+        t.ok(Math.max(...differences) <= 16, `${name}, ${crop}: ${Math.max(...differences)} at most`);
+      }
+    }
+  },
+);
+
+t.test(
+  "labels and order of torchvision's ImageFolder",
+  { skip: !has('torchvision') && `no torchvision for ${python}` },
+  async (t) => {
+    for (const name of [
+      'b/2.JPG',
+      'b/10.png',
+      'b/notes.txt',
+      'B/x.webp',
+      'a/z.jpeg',
+      'a/s/1.jpg',
+      'a/s-1/1.jpg',
+      '\uff21/1.jpg',
+      '\u{1f600}/1.jpg',
+    ])
+      write(`vision/${name}`);
+    const code = `
+import json, sys
+from torchvision.datasets import ImageFolder
+print(json.dumps(ImageFolder(sys.argv[1]).samples))`;
+    const dir = path.join(folder, 'vision');
+    const theirs = JSON.parse(execFileSync(python, ['-c', code, dir], { encoding: 'utf8' })) as [
+      string,
+      number,
+    ][];
+    const { files, labels } = await listImages(dir);
+    t.same(
+      files.map((file, i) => [file, labels[i]]),
+      theirs,
+    );
+  },
+);
 
 t.test('epochs', async (t) => {
   const files: string[] = [];

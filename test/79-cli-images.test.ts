@@ -117,10 +117,14 @@ t.test('ImageNet: the official labels, and top-5', async (t) => {
   for (const id of some) {
     for (const name of fs.readdirSync(path.join(data, 'val', id))) {
       const file = path.join(data, 'val', id, name);
-      const middle = { left: 1, top: 1, width: SIDE, height: SIDE };
+      const { width, height } = await sharp(file).metadata();
+      const side = (size: number): number => Math.trunc((18 * size) / Math.min(width, height));
+      // Python's round(): halves to even numbers.
+      const start = (rest: number): number => (rest % 4 === 3 ? (rest + 1) / 2 : Math.floor(rest / 2));
+      const [left, top] = [start(side(width) - SIDE), start(side(height) - SIDE)];
       const pixels = await sharp(file)
-        .resize(18, 18, { fit: 'cover', kernel: 'linear' })
-        .extract(middle)
+        .resize(side(width), side(height), { fit: 'fill', kernel: 'linear' })
+        .extract({ left, top, width: SIDE, height: SIDE })
         .raw()
         .toBuffer();
       const planes = Uint8Array.from(

@@ -20,7 +20,7 @@ export interface ImageTransform {
   readonly flip: FlipName;
 }
 
-/** What a random crop depends on. */
+/** What a crop depends on. */
 export interface ImageSize {
   /** Of the image turned upright. */
   readonly width: number;
@@ -79,10 +79,11 @@ export async function decodeImage(
     }
     image.resize(whole.width, whole.height, STRETCH);
   } else if (crop === 'center') {
-    const margin = (transform.resize - size) >> 1;
-    whole.width = whole.height = transform.resize;
-    image.resize(transform.resize, transform.resize, { fit: 'cover', kernel: 'linear' });
-    window = { left: margin, top: margin, width: size, height: size };
+    found = known ?? sizeOf(await image.metadata());
+    Object.assign(whole, shorterSide(found, transform.resize));
+    image.resize(whole.width, whole.height, STRETCH);
+    const [left, top] = [middle(whole.width - size), middle(whole.height - size)];
+    window = { left, top, width: size, height: size };
   } else {
     image.resize(size, size, STRETCH);
   }
@@ -118,6 +119,18 @@ const sizeOf = ({ autoOrient, format }: Metadata): ImageSize => ({
 
 /** The triangle filter, widened when shrinking: Pillow's and torchvision's bilinear. */
 const STRETCH = { fit: 'fill', kernel: 'linear' } as const;
+
+/** The size of an image whose shorter side is made `side` long, as torchvision's Resize has it. */
+function shorterSide({ width, height }: ImageSize, side: number): Pick<Rectangle, 'width' | 'height'> {
+  const longer = Math.trunc((side * Math.max(width, height)) / Math.min(width, height));
+  return width < height ? { width: side, height: longer } : { width: longer, height: side };
+}
+
+/** Half of what is left over, as torchvision's CenterCrop has it: Python rounds halves to even numbers. */
+function middle(rest: number): number {
+  const half = rest >> 1;
+  return rest % 2 === 0 ? half : half + (half % 2);
+}
 
 /** torchvision's RandomResizedCrop.get_params with its default scale and ratio. */
 export function randomCrop(width: number, height: number, random: Random): Rectangle {
