@@ -72,7 +72,7 @@ export interface PickleEnvironment {
 const MEMORY = 48 * 2 ** 20;
 
 /** About how many bytes V8 takes for things that an instruction of a byte or two creates. */
-const COST = { array: 64, map: 450, item: 16, entry: 48, pair: 96, string: 32, memo: 48, call: 400 } as const;
+const COST = { array: 96, map: 450, item: 16, entry: 48, pair: 96, string: 32, memo: 48, call: 400 } as const;
 
 /** About how many bytes a copy of an argument takes: a call may copy what costs two bytes to name again. */
 function copyOf(argument: unknown): number {
