@@ -22,6 +22,8 @@ export interface TarEntry {
 const BLOCK = 512;
 /** Bytes unpacked at a time. */
 const CHUNK = 2 ** 18;
+/** Bytes read at a time where headers are looked for: a sample's label, and the headers before and after it. */
+const WINDOW = 2 ** 12;
 /** A file larger than this is not held in memory, a name or a pax header larger than that is no honest one. */
 const MAX_FILE = 2 ** 30;
 const MAX_HEADER = 2 ** 20;
@@ -54,10 +56,14 @@ export interface TarPlace {
   readonly size: number;
   /** Of its first byte; its header is the block before. */
   readonly offset: number;
+  /** That block. */
+  readonly header: Buffer;
+  /** Its content, before the next place is asked for. */
+  readonly read: () => Promise<Buffer>;
 }
 
 /**
- * The places of the files of an archive that is not compressed. Their content is not read.
+ * The places of the files of an archive that is not compressed. Their content is not read, unless it is asked for.
  *
  * @throws CortorchError as {@link readTar}
  */
@@ -65,19 +71,15 @@ export async function* walkTar(path: string): AsyncGenerator<TarPlace> {
   try {
     await using file = await open(path);
     const { size: end } = await file.stat();
-    for await (const { name, size, offset } of members(new FileBytes(file, end))) {
+    for await (const place of members(new FileBytes(file, end))) {
       // A later header is only found where there is one.
-      if (offset + size > end) throw new TarError(`it is cut off in ${name}`);
-      yield { name, size, offset };
+      if (place.offset + place.size > end) throw new TarError(`it is cut off in ${place.name}`);
+      yield place;
     }
   } catch (error) {
     throw error instanceof TarError ? damaged(path, error) : readFailure(path, error);
   }
 }
-
-/** Whether a block is the header of a file of so many bytes. */
-export const isHeaderOf = (block: Buffer, size: number): boolean =>
-  hasChecksum(block) && FILES.has(String.fromCharCode(block[156] || FILE)) && sizeOf(block, 0) === size;
 
 /**
  * The header of a file, in POSIX's ustar; a name too long for it is said by a pax header before it. Owner and time are 0,
@@ -156,12 +158,7 @@ interface Source {
   drain(): Promise<void>;
 }
 
-interface Member extends TarPlace {
-  /** Its content, before the next one is asked for. */
-  readonly read: () => Promise<Buffer>;
-}
-
-async function* members(bytes: Source): AsyncGenerator<Member> {
+async function* members(bytes: Source): AsyncGenerator<TarPlace> {
   /** What a header before the file's own says of it. */
   let extended: { path?: string; size?: number } = {};
   for (;;) {
@@ -186,7 +183,7 @@ async function* members(bytes: Source): AsyncGenerator<Member> {
       extended = {};
       if (FILES.has(type) && !name.endsWith('/')) {
         const offset = bytes.position;
-        yield { name, size, offset, read: () => content(bytes, size, MAX_FILE, name) };
+        yield { name, size, offset, header: block, read: () => content(bytes, size, MAX_FILE, name) };
         await bytes.skip(offset + Math.ceil(size / BLOCK) * BLOCK - bytes.position);
       } else if (!WITHOUT_CONTENT.has(type))
         throw new TarError(`${name} is of the type ${JSON.stringify(type)}, which is not read here`);
@@ -321,6 +318,9 @@ class Bytes implements Source {
 class FileBytes implements Source {
   readonly #file: FileHandle;
   readonly #end: number;
+  /** What was read last, from `#start` on: small files and the headers around them come together. */
+  #window: Buffer = Buffer.alloc(0);
+  #start = 0;
   position = 0;
 
   constructor(file: FileHandle, end: number) {
@@ -329,15 +329,16 @@ class FileBytes implements Source {
   }
 
   async take(count: number): Promise<Buffer> {
-    const bytes = Buffer.alloc(Math.min(count, Math.max(0, this.#end - this.position)));
-    let read = 0;
-    while (read < bytes.length) {
-      const { bytesRead } = await this.#file.read(bytes, read, bytes.length - read, this.position + read);
-      if (bytesRead === 0) break;
-      read += bytesRead;
+    const wanted = Math.min(count, Math.max(0, this.#end - this.position));
+    let from = this.position - this.#start;
+    if (from < 0 || from + wanted > this.#window.length) {
+      this.#window = await readAt(this.#file, this.position, Math.max(wanted, WINDOW));
+      this.#start = this.position;
+      from = 0;
     }
-    this.position += read;
-    return bytes.subarray(0, read);
+    const taken = this.#window.subarray(from, from + wanted);
+    this.position += taken.length;
+    return taken;
   }
 
   skip(count: number): Promise<void> {
@@ -348,6 +349,18 @@ class FileBytes implements Source {
   drain(): Promise<void> {
     return Promise.resolve();
   }
+}
+
+/** Bytes of a file; fewer where it ends before. A system may give less than it is asked for. */
+export async function readAt(file: FileHandle, position: number, count: number): Promise<Buffer> {
+  const bytes = Buffer.allocUnsafeSlow(count);
+  let read = 0;
+  while (read < count) {
+    const { bytesRead } = await file.read(bytes, read, count - read, position + read);
+    if (bytesRead === 0) break;
+    read += bytesRead;
+  }
+  return bytes.subarray(0, read);
 }
 
 /** The bytes, unpacked if they begin as gzip does. */

@@ -5,13 +5,20 @@
  * Source: https://github.com/webdataset/webdataset, "The WebDataset Format".
  */
 
-import { open, readdir, readFile, stat } from 'node:fs/promises';
-import { basename, extname, join } from 'node:path';
+import { readdir, readFile, stat } from 'node:fs/promises';
+import { basename, join } from 'node:path';
+import { crc32 } from 'node:zlib';
 import { CortorchError, isPlainObject } from '../../errors.js';
-import { isHeaderOf, walkTar } from '../tar.js';
+import { inOrder } from '../in-order.js';
+import { readAt, tarHeader, walkTar } from '../tar.js';
 import { isImage, type ImageList } from './folders.js';
+import { ShardFiles } from './shard-files.js';
 
 const HEADER = 512;
+/** Shards of other programs that are looked through at a time. */
+const AT_A_TIME = 4;
+/** Of labels without names: a larger number is none of a class. */
+const MOST_CLASSES = 1_000_000;
 
 /** A shard, and where in it the images are. */
 export interface Shard {
@@ -35,29 +42,56 @@ export interface ShardIndex {
 
 export const SHARD_FORMAT = 'cortorch shards 1';
 export const indexName = (part: string): string => `${part}.index.json`;
+/** The index while the shards are being written. */
+export const planName = (part: string): string => `${part}.packing.json`;
+
+/** The shards of a part among a folder's files, by number. */
+export function shardNames(names: readonly string[], part: string): string[] {
+  const isShard = (name: string): boolean =>
+    name.startsWith(`${part}-`) && /^\d+\.tar$/.test(name.slice(part.length + 1));
+  return names.filter(isShard).sort((a, b) => numberOf(a) - numberOf(b));
+}
+
+const numberOf = (name: string): number => Number(/(\d+)\.tar$/.exec(name)![1]);
 
 /**
- * The images in the shards of one part of a data set, in their order.
+ * The images in the shards of one part of a data set, in their order. What is read of a shard later is compared with the
+ * index: an image that is not there any more is an error.
  *
  * @param part `train` or `val`: the start of the shards' names
  * @returns null if there are no shards of this name
- * @throws CortorchError ERR_DATASET_CORRUPT: a shard that is missing or not what the index says, a sample without a label;
- *   ERR_READ_FAILED
+ * @throws CortorchError ERR_DATASET_CORRUPT: a shard that is missing or not what the index says, shards that are not
+ *   completely packed, a sample without a label; ERR_READ_FAILED
  */
 export async function listShards(dir: string, part: string): Promise<ImageList | null> {
   const names = await readdir(dir).catch((error: NodeJS.ErrnoException) => {
     if (error.code === 'ENOENT' || error.code === 'ENOTDIR') return [] as string[];
     throw unreadable(dir, error);
   });
-  const shards = names.filter((name) => name.startsWith(`${part}-`) && /-\d+\.tar$/.test(name)).sort();
-  const indexed = names.includes(indexName(part));
-  if (shards.length === 0 && !indexed) return null;
-  const index = indexed ? await readIndex(join(dir, indexName(part))) : await makeIndex(dir, shards);
-  await Promise.all(index.shards.map((shard) => requireShard(dir, shard)));
-  return toList(dir, index);
+  if (names.includes(indexName(part))) {
+    const { classes, shards } = await readIndex(join(dir, indexName(part)));
+    await Promise.all(shards.map((shard) => requireShard(dir, shard)));
+    return toList(dir, classes, shards);
+  }
+  if (names.includes(planName(part))) {
+    throw corrupt(
+      join(dir, planName(part)),
+      'these shards are not complete; pack the images again, to the end',
+    );
+  }
+  const found = shardNames(names, part);
+  if (found.length === 0) return null;
+  const shards = await lookThrough(dir, found);
+  return toList(dir, namelessClasses(shards), shards);
 }
 
-function toList(dir: string, { classes, shards }: ShardIndex): ImageList {
+/** A shard as it is read. */
+interface ReadableShard extends Shard {
+  /** CRC-32 of each image's header; without it the header is that which `cortorch data pack` writes. */
+  readonly headers?: readonly number[];
+}
+
+function toList(dir: string, classes: readonly string[], shards: readonly ReadableShard[]): ImageList {
   const count = shards.reduce((sum, { members }) => sum + members.length, 0);
   const files: string[] = [];
   const labels = new Int32Array(count);
@@ -67,23 +101,29 @@ function toList(dir: string, { classes, shards }: ShardIndex): ImageList {
     firstOf.push(files.length);
     labels.set(shard.labels, files.length);
     shardOf.fill(s, files.length, files.length + shard.members.length);
-    for (const member of shard.members) files.push(`${join(dir, shard.name)}/${member}`);
+    const path = join(dir, shard.name);
+    for (const member of shard.members) files.push(`${path}/${member}`);
   }
+  const open = new ShardFiles();
   const read = (i: number): Promise<Uint8Array> => {
-    const s = shardOf[i]!;
-    return readMember(dir, shards[s]!, i - firstOf[s]!);
+    const shard = shards[shardOf[i]!]!;
+    return readMember(open, join(dir, shard.name), shard, i - firstOf[shardOf[i]!]!);
   };
   return { files, labels, classes, read };
 }
 
-/** The header is read too: a shard that was changed is noticed. */
-async function readMember(dir: string, { name, offsets, sizes }: Shard, i: number): Promise<Uint8Array> {
-  const [offset, size] = [offsets[i]!, sizes[i]!];
-  await using file = await open(join(dir, name));
-  const bytes = Buffer.allocUnsafeSlow(HEADER + size);
-  const { bytesRead } = await file.read(bytes, 0, bytes.length, offset - HEADER);
-  if (bytesRead < bytes.length || !isHeaderOf(bytes.subarray(0, HEADER), size)) {
-    throw new Error(`it is not at byte ${offset} of its shard, where the index has it`);
+/** The header is read too: that something else is there now is noticed. */
+async function readMember(open: ShardFiles, path: string, shard: ReadableShard, i: number): Promise<Buffer> {
+  const [member, offset, size] = [shard.members[i]!, shard.offsets[i]!, shard.sizes[i]!];
+  const length = HEADER + size;
+  const bytes = await open
+    .use(path, (file) => readAt(file, offset - HEADER, length))
+    .catch((error: unknown) => {
+      throw unreadable(path, error as Error);
+    });
+  const expected = shard.headers?.[i] ?? crc32(tarHeader(member, size).subarray(-HEADER));
+  if (bytes.length < length || crc32(bytes.subarray(0, HEADER)) !== expected) {
+    throw corrupt(shard.name, `${member} is not at byte ${offset}, where the index has it; ${ANEW}`);
   }
   return bytes.subarray(HEADER);
 }
@@ -93,10 +133,7 @@ async function requireShard(dir: string, { name, bytes }: Shard): Promise<void> 
   const found = await stat(path).catch(() => undefined);
   if (found?.size === bytes) return;
   const what = found === undefined ? 'there is no such file' : `it has ${found.size} bytes`;
-  throw new CortorchError(
-    'ERR_DATASET_CORRUPT',
-    `${path}: ${what}, but the index beside it tells of ${bytes} bytes; copy it again, or pack the images anew`,
-  );
+  throw corrupt(path, `${what}, but the index beside it tells of ${bytes} bytes; ${ANEW}`);
 }
 
 async function readIndex(path: string): Promise<ShardIndex> {
@@ -145,46 +182,75 @@ function isShard(value: unknown, classes: number): value is Shard {
   );
 }
 
-/** Of shards that something else wrote: from their headers. Classes have no names there. */
-async function makeIndex(dir: string, names: readonly string[]): Promise<ShardIndex> {
-  const shards: Shard[] = [];
-  for (const name of names) shards.push(await indexOf(dir, name));
-  const most = shards.reduce((most, { labels }) => labels.reduce((a, b) => Math.max(a, b), most), 0);
-  const classes = Array.from({ length: most + 1 }, (_, i) => String(i));
-  return { format: SHARD_FORMAT, classes, shards };
+/** Shards that something else wrote: what is in them is told by their headers. */
+async function lookThrough(dir: string, names: readonly string[]): Promise<ReadableShard[]> {
+  for (const [i, name] of names.entries()) {
+    const before = names[i - 1];
+    if (before === undefined || numberOf(name) === numberOf(before) + 1) continue;
+    throw corrupt(
+      join(dir, name),
+      `the shard before it is ${before}; copy what is missing, or number them one by one`,
+    );
+  }
+  const shards: ReadableShard[] = [];
+  for await (const shard of inOrder(names.length, AT_A_TIME, (i) => lookInto(dir, names[i]!)))
+    shards.push(shard);
+  return shards;
 }
 
-async function indexOf(dir: string, name: string): Promise<Shard> {
+/** A sample's files may lie apart, as they do where a folder was archived as it came. */
+async function lookInto(dir: string, name: string): Promise<ReadableShard> {
   const path = join(dir, name);
-  const { size: bytes } = await stat(path);
-  const members: string[] = [];
-  const offsets: number[] = [];
-  const sizes: number[] = [];
-  const places = new Map<string, { offset: number; size: number }>();
-  for await (const { name: member, offset, size } of walkTar(path)) {
+  const { size: bytes } = await stat(path).catch((error: unknown) => {
+    throw unreadable(path, error as Error);
+  });
+  const [keys, labelOf] = [new Set<string>(), new Map<string, number>()];
+  const [members, offsets, sizes, headers]: [string[], number[], number[], number[]] = [[], [], [], []];
+  for await (const { name: member, offset, size, header, read } of walkTar(path)) {
     const [key, extension] = split(member);
-    if (isImage(member)) {
-      members.push(member);
-      offsets.push(offset);
-      sizes.push(size);
-    } else if (extension === 'cls') places.set(key, { offset, size });
-  }
-  const labels: number[] = [];
-  await using file = await open(path);
-  for (const member of members) {
-    const place = places.get(split(member)[0]);
-    const text = Buffer.alloc(Math.min(place?.size ?? 0, 16));
-    if (place !== undefined) await file.read(text, 0, text.length, place.offset);
-    const digits = /^\s*(\d{1,9})\s*$/.exec(text.toString('latin1'))?.[1];
-    if (digits === undefined) {
-      throw new CortorchError(
-        'ERR_DATASET_CORRUPT',
-        `${path}: ${member} has no label, a file ${split(member)[0]}.cls with its number; pack the images with one`,
+    const isLabel = extension === 'cls';
+    if (!isLabel && (extension.includes('.') || !isImage(`.${extension}`))) continue;
+    if (isLabel ? labelOf.has(key) : keys.has(key)) {
+      throw corrupt(
+        path,
+        `${member} is the second ${isLabel ? 'label' : 'image'} of ${key}; give each image its own key`,
       );
     }
-    labels.push(Number(digits));
+    if (isLabel) {
+      labelOf.set(key, toLabel(size > 16 ? '' : (await read()).toString('latin1'), path, member));
+      continue;
+    }
+    keys.add(key);
+    members.push(member);
+    offsets.push(offset);
+    sizes.push(size);
+    headers.push(crc32(header));
   }
-  return { name, bytes, members, offsets, sizes, labels };
+  const labels = members.map((member) => {
+    const key = split(member)[0];
+    const label = labelOf.get(key);
+    if (label !== undefined) return label;
+    throw corrupt(
+      path,
+      `${member} has no label, a file ${key}.cls with its number; pack the images with one`,
+    );
+  });
+  return { name, bytes, members, offsets, sizes, labels, headers };
+}
+
+function toLabel(text: string, path: string, member: string): number {
+  const label = /^\s*\d+\s*$/.test(text) ? Number(text) : NaN;
+  if (label < MOST_CLASSES) return label;
+  throw corrupt(
+    path,
+    `${member} is no label, a number from 0 to ${MOST_CLASSES - 1}; pack the images with their classes' numbers`,
+  );
+}
+
+/** Of labels alone. */
+function namelessClasses(shards: readonly Shard[]): string[] {
+  const most = shards.reduce((most, { labels }) => labels.reduce((a, b) => Math.max(a, b), most), -1);
+  return Array.from({ length: most + 1 }, (_, i) => String(i));
 }
 
 /** A sample's key, up to the first dot of the name, and what is behind it. */
@@ -193,15 +259,10 @@ function split(member: string): [key: string, extension: string] {
   return dot < 0 ? [member, ''] : [member.slice(0, dot), member.slice(dot + 1).toLowerCase()];
 }
 
-/** What a file is called in a shard: `class/name.jpg`, with no other dot in the name. */
-export function memberName(file: string, className: string, taken: Set<string>): string {
-  const extension = extname(file);
-  const stem = `${className}/${basename(file, extension).replaceAll('.', '_')}`;
-  let key = stem;
-  for (let i = 2; taken.has(key); i++) key = `${stem}-${i}`;
-  taken.add(key);
-  return key + extension.toLowerCase();
-}
+const ANEW = 'copy the shard again, or pack the images anew';
+
+const corrupt = (path: string, message: string): CortorchError =>
+  new CortorchError('ERR_DATASET_CORRUPT', `${path}: ${message}`);
 
 const unreadable = (path: string, cause: Error): CortorchError =>
   new CortorchError(
