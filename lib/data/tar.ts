@@ -111,7 +111,8 @@ function ustar(name: string, size: number, type: string, encoding: BufferEncodin
   block.write(`${size.toString(8).padStart(11, '0')}\0${'0'.repeat(11)}\0`, 124);
   block.write(`        ${type}`, 148);
   block.write('ustar\x0000', 257, 'latin1');
-  const sum = block.reduce((a, b) => a + b, 0);
+  let sum = 0;
+  for (const byte of block) sum += byte;
   block.write(`${sum.toString(8).padStart(6, '0')}\0 `, 148);
   return block;
 }

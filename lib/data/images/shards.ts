@@ -116,16 +116,16 @@ function toList(dir: string, classes: readonly string[], shards: readonly Readab
 async function readMember(open: ShardFiles, path: string, shard: ReadableShard, i: number): Promise<Buffer> {
   const [member, offset, size] = [shard.members[i]!, shard.offsets[i]!, shard.sizes[i]!];
   const length = HEADER + size;
-  const bytes = await open
-    .use(path, (file) => readAt(file, offset - HEADER, length))
-    .catch((error: unknown) => {
-      throw unreadable(path, error as Error);
-    });
   const expected = shard.headers?.[i] ?? crc32(tarHeader(member, size).subarray(-HEADER));
-  if (bytes.length < length || crc32(bytes.subarray(0, HEADER)) !== expected) {
+  const read = open.use(path, async (file) => {
+    const bytes = await readAt(file, offset - HEADER, length);
+    if (bytes.length === length && crc32(bytes.subarray(0, HEADER)) === expected)
+      return bytes.subarray(HEADER);
     throw corrupt(shard.name, `${member} is not at byte ${offset}, where the index has it; ${ANEW}`);
-  }
-  return bytes.subarray(HEADER);
+  });
+  return read.catch((error: unknown) => {
+    throw error instanceof CortorchError ? error : unreadable(path, error as Error);
+  });
 }
 
 async function requireShard(dir: string, { name, bytes }: Shard): Promise<void> {
