@@ -495,7 +495,8 @@ t.test('few files are open, and none for long', { skip: process.platform !== 'li
   t.equal(open(), 0, 'none before they are read');
   for (let round = 0; round < 2; round++) await Promise.all(files.map((_, i) => packed.read!(i)));
   for (const i of files.keys()) t.same(await packed.read!(i), bytes);
-  t.ok(open() > 1 && open() <= 64, `${open()} open`);
+  const some = open(); // 64, and those that are just being closed
+  t.ok(some > 0 && some < 100, `${some} open`);
   while (open() > 0) await setTimeout(100); // or the test times out
   t.same(await packed.read!(149), bytes, 'opened again');
 });
