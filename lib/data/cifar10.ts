@@ -91,9 +91,10 @@ async function findBatches(dataDir: string): Promise<Found> {
 
 async function inArchive(path: string): Promise<Found> {
   const files = new Map<string, LazyFile>();
-  for await (const { name, data } of readTar(path)) {
+  for await (const { name, read } of readTar(path)) {
     const last = basename(name);
     if (CIFAR10_VERSIONS.some((version) => isBatch(last, version))) {
+      const data = await read();
       files.set(last, { path: `${path}: ${name}`, read: () => Promise.resolve(data) });
     }
   }

@@ -12,13 +12,6 @@ import { pipeline, Readable } from 'node:stream';
 import { createGunzip } from 'node:zlib';
 import { CortorchError } from '../errors.js';
 
-/** A file in an archive. */
-export interface TarEntry {
-  readonly name: string;
-  readonly size: number;
-  readonly data: Buffer;
-}
-
 const BLOCK = 512;
 /** Bytes unpacked at a time. */
 const CHUNK = 2 ** 18;
@@ -28,8 +21,16 @@ const WINDOW = 2 ** 12;
 const MAX_FILE = 2 ** 30;
 const MAX_HEADER = 2 ** 20;
 
+/** A file in an archive. */
+export interface TarFile {
+  readonly name: string;
+  readonly size: number;
+  /** Its content, before the next file is asked for. */
+  readonly read: () => Promise<Buffer>;
+}
+
 /**
- * The files of an archive in its order; folders and links are passed over. One file is in memory at a time.
+ * The files of an archive in its order; folders and links are passed over. Only what is read of them is held in memory.
  *
  * @param source a path, or the archive's bytes, gzipped or not
  * @param name what messages call the archive
@@ -38,28 +39,24 @@ const MAX_HEADER = 2 ** 20;
 export async function* readTar(
   source: string | AsyncIterable<Uint8Array>,
   name = typeof source === 'string' ? source : 'the archive',
-): AsyncGenerator<TarEntry> {
+): AsyncGenerator<TarFile> {
   const stream = typeof source === 'string' ? createReadStream(source, { highWaterMark: CHUNK }) : source;
   const bytes = new Bytes(unzipped(stream));
   try {
-    for await (const { name, size, read } of members(bytes)) yield { name, size, data: await read() };
+    for await (const file of members(bytes)) yield ofArchive(name, file);
   } catch (error) {
-    throw error instanceof TarError ? damaged(name, error) : readFailure(name, error);
+    throw failure(name, error);
   } finally {
     await bytes.close();
   }
 }
 
 /** Where a file of an archive lies. */
-export interface TarPlace {
-  readonly name: string;
-  readonly size: number;
+export interface TarPlace extends TarFile {
   /** Of its first byte; its header is the block before. */
   readonly offset: number;
   /** That block. */
   readonly header: Buffer;
-  /** Its content, before the next place is asked for. */
-  readonly read: () => Promise<Buffer>;
 }
 
 /**
@@ -72,12 +69,12 @@ export async function* walkTar(path: string): AsyncGenerator<TarPlace> {
     await using file = await open(path);
     const { size: end } = await file.stat();
     for await (const place of members(new FileBytes(file, end))) {
-      // A later header is only found where there is one.
+      // Before its place is given away: nobody may read it.
       if (place.offset + place.size > end) throw new TarError(`it is cut off in ${place.name}`);
-      yield place;
+      yield ofArchive(path, place);
     }
   } catch (error) {
-    throw error instanceof TarError ? damaged(path, error) : readFailure(path, error);
+    throw failure(path, error);
   }
 }
 
@@ -133,9 +130,17 @@ class TarError extends Error {}
 const damaged = (name: string, { message }: TarError): CortorchError =>
   new CortorchError('ERR_DATASET_CORRUPT', `${name}: ${message}; download or copy the archive again`);
 
-function readFailure(name: string, error: unknown): unknown {
+/** The file, whose reading fails as that of its archive does. */
+const ofArchive = <File extends TarFile>(archive: string, file: File): File => ({
+  ...file,
+  read: () => file.read().catch((error: unknown) => Promise.reject(failure(archive, error))),
+});
+
+/** What a failure is to who asked for the archive. */
+function failure(name: string, error: unknown): Error {
+  if (error instanceof TarError) return damaged(name, error);
   const { code, message } = error as NodeJS.ErrnoException;
-  if (code === undefined || error instanceof CortorchError) return error;
+  if (code === undefined || error instanceof CortorchError) return error as Error;
   // zlib's codes are Z_DATA_ERROR, Z_BUF_ERROR and the like.
   if (code.startsWith('Z_'))
     return damaged(name, new TarError(`its compressed bytes are damaged (${message})`));
@@ -153,8 +158,8 @@ interface Source {
   readonly position: number;
   /** The next `count` bytes; fewer at the end. */
   take(count: number): Promise<Buffer>;
-  /** Passes over bytes. */
-  skip(count: number): Promise<void>;
+  /** Passes over bytes; @returns whether there were as many */
+  skip(count: number): Promise<boolean>;
   /** To the end. */
   drain(): Promise<void>;
 }
@@ -185,7 +190,8 @@ async function* members(bytes: Source): AsyncGenerator<TarPlace> {
       if (FILES.has(type) && !name.endsWith('/')) {
         const offset = bytes.position;
         yield { name, size, offset, header: block, read: () => content(bytes, size, MAX_FILE, name) };
-        await bytes.skip(offset + Math.ceil(size / BLOCK) * BLOCK - bytes.position);
+        if (!(await bytes.skip(offset + Math.ceil(size / BLOCK) * BLOCK - bytes.position)))
+          throw new TarError(`it is cut off in ${name}`);
       } else if (!WITHOUT_CONTENT.has(type))
         throw new TarError(`${name} is of the type ${JSON.stringify(type)}, which is not read here`);
     }
@@ -301,8 +307,13 @@ class Bytes implements Source {
     return taken;
   }
 
-  async skip(count: number): Promise<void> {
-    await this.take(count);
+  async skip(count: number): Promise<boolean> {
+    for (let missing = count; missing > 0;) {
+      const { length } = await this.take(Math.min(missing, CHUNK));
+      if (length === 0) return false;
+      missing -= length;
+    }
+    return true;
   }
 
   /** To the end, where gzip's own checksum stands. */
@@ -342,9 +353,9 @@ class FileBytes implements Source {
     return taken;
   }
 
-  skip(count: number): Promise<void> {
+  skip(count: number): Promise<boolean> {
     this.position += count;
-    return Promise.resolve();
+    return Promise.resolve(this.position <= this.#end);
   }
 
   drain(): Promise<void> {
