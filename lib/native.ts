@@ -108,6 +108,7 @@ export interface NativeTensorFunctions {
     activation: string,
     rule: string,
     map: NativeMap,
+    scale: number,
   ): TensorHandle;
   dfaHiddenLayer(
     x: TensorHandle,
@@ -258,6 +259,25 @@ export interface NativePosition {
   readonly phase: 'forward' | 'inverse' | 'both';
 }
 
+/**
+ * How a rule's step differs from backpropagation's on the same batch, at one layer with weights. Angles in degrees, of all
+ * weights or all values of the batch as one vector; what the rule or the layer does not have is left out.
+ */
+export interface LayerDiagnosis {
+  /** Prefix of its parameters' names. */
+  readonly name: string;
+  /** Between the gradients of the weights under the rule and under bp. */
+  readonly gradientAngle?: number;
+  /** Between the weights and those that the error goes down by: B of fa, those with W's signs of sign-symmetry. */
+  readonly feedbackAngle?: number;
+  /** ‖what the error goes down by‖ / ‖W‖ */
+  readonly feedbackNormRatio?: number;
+  /** Target propagation: between h − ĥ and bp's gradient ∂L/∂h of the layer's activity h; 0 is steepest descent. */
+  readonly targetAngle?: number;
+  /** Target propagation: ‖h − g(f(h))‖² / ‖h‖² of the layer's inverse g, h the layer's input; without noise. */
+  readonly reconstructionError?: number;
+}
+
 export interface TrainerHandle {
   run(
     dataset: DatasetHandle,
@@ -267,6 +287,11 @@ export interface TrainerHandle {
     job: number,
   ): Promise<NativePass>;
   step(batch: NativeBatch, lrFactor: number, position: NativePosition): Promise<NativePass>;
+  diagnose(
+    dataset: DatasetHandle,
+    position: NativePosition & { batchSize: number },
+  ): Promise<readonly LayerDiagnosis[]>;
+  diagnoseBatch(batch: NativeBatch, position: NativePosition): Promise<readonly LayerDiagnosis[]>;
   read(): Promise<NativeOptimizerStates>;
   write(states: NativeOptimizerStates): Promise<void>;
 }

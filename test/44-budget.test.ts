@@ -11,6 +11,7 @@ import {
   trainingBudget,
 } from '../lib/index.js';
 import { availableMemory, formatBytes } from '../lib/memory.js';
+import { resolveRuleOptions } from '../lib/rules/rules.js';
 import {
   evaluationBatch,
   requireMemoryForParameters,
@@ -133,8 +134,7 @@ t.test('inverses have weights, gradients and moments of their own', async (t) =>
 t.test('the error says what would fit', async (t) => {
   const settings: TrainingSettings = {
     rule: 'dfa',
-    dfaFeedback: 'per-layer',
-    auxiliary: null,
+    ...resolveRuleOptions('dfa'),
     optimizer: resolveOptimizer(),
     inverseOptimizer: null,
     batchSize: 100,
@@ -163,7 +163,7 @@ t.test('the error says what would fit', async (t) => {
     () => requireMemoryForTraining(lc, settings, { available: total - 4 * 259e6 - feedback, built: true }),
     'the parameters of a network that is there are not counted twice',
   );
-  const parameters = { rule: 'dfa', dfaFeedback: 'per-layer', auxiliary: null } as const;
+  const parameters = { rule: 'dfa', ...resolveRuleOptions('dfa') } as const;
   t.throws(() => requireMemoryForParameters(lc, parameters, 2e9), {
     message:
       /need 2\.43 GB of memory \(weights 1\.04 GB, feedback 1\.39 GB\), but there are 2\.00 GB; use dfaFeedback shared$/,

@@ -5,9 +5,10 @@ import type { Dataset } from '../data/dataset.js';
 import type { ImageStream } from '../data/images/loader.js';
 import { CortorchError, isOneOf } from '../errors.js';
 import { Network, type StateDict } from '../model/network.js';
+import { ruleOptionNames } from '../rules/rules.js';
 import { readNetworkFile, type ModelConfig } from '../training/checkpoint.js';
 import { evaluationStream, loadDataset } from './data.js';
-import { unused } from './given.js';
+import { pick, unused } from './given.js';
 import { duration, errorFormat, percent, plural, significant } from './format.js';
 import { datasetNames, isStreamed, type DatasetName, type Flags } from './options.js';
 import { normalizationSettings, resizeSettings, squareOf } from './data-settings.js';
@@ -38,8 +39,7 @@ export async function evaluate(flags: Flags<'eval'>): Promise<number> {
   }
   using network = new Network(config.network, {
     rule: config.rule,
-    ...(config.dfaFeedback && { dfaFeedback: config.dfaFeedback }),
-    ...(config.auxiliary !== undefined && { auxiliary: config.auxiliary }),
+    ...pick(config, ruleOptionNames),
     // A checkpoint says how its network was trained: no data set's default stands in where it says none.
     normalization: normalizationSettings(flags, config.network) ?? config.normalization,
     ...(threads !== undefined && { threads }),

@@ -4,29 +4,30 @@ import { CortorchError } from '../errors.js';
 import { Network } from '../model/network.js';
 import { writeCheckpoint } from '../training/checkpoint.js';
 import { integer } from './format.js';
-import type { Flags } from './options.js';
-import { auxiliarySettings, dfaFeedbackSettings, loadModel } from './settings.js';
+import { ruleOptionNames } from '../rules/rules.js';
+import { kebab, type Flags } from './options.js';
+import { loadModel, ruleSettings } from './settings.js';
 
 /** @returns the exit code */
 export async function init(flags: Flags<'init'>): Promise<number> {
   const { model, rule = 'bp', seed = 0, out } = flags;
   if (model === undefined) throw new CortorchError('ERR_USAGE', '--model is missing: --model mnist-fc');
   if (out === undefined) throw new CortorchError('ERR_USAGE', '--out is missing: --out FILE.pt');
-  const feedback = { ...dfaFeedbackSettings(flags, rule), ...auxiliarySettings(flags, rule) };
-  using network = new Network(await loadModel(model), { rule, ...feedback, seed });
+  const settings = ruleSettings(flags, rule);
+  using network = new Network(await loadModel(model), { rule, ...settings, seed });
   await writeCheckpoint(out, {
     parameters: await network.stateDict(),
-    config: { network: network.spec, rule, ...feedback, normalization: null, seed, model },
+    config: { network: network.spec, rule, ...settings, normalization: null, seed, model },
     epoch: 0,
     step: 0,
     metrics: null,
     training: null,
   });
-  const shared = flags.dfaFeedback === 'shared' ? ' --dfa-feedback shared' : '';
-  const outputs = flags.auxiliary === undefined ? '' : ` --auxiliary ${flags.auxiliary}`;
+  const given = ruleOptionNames.filter((name) => flags[name] !== undefined);
+  const same = given.map((name) => ` --${kebab(name)} ${flags[name]}`).join('');
   console.error(
     `${out}: ${model} with ${rule}, seed ${seed}, ${integer(network.parameterCount)} parameters. ` +
-      `To train from it: cortorch train --model ${model} --rule ${rule}${shared}${outputs} --init ${out}`,
+      `To train from it: cortorch train --model ${model} --rule ${rule}${same} --init ${out}`,
   );
   return 0;
 }

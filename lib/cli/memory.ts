@@ -3,17 +3,10 @@
 import { CortorchError } from '../errors.js';
 import { availableMemory, formatBytes } from '../memory.js';
 import { budgetOf, requireMemoryForTraining, type MemoryBudget } from '../model/budget.js';
-import type { DfaFeedback, RuleName } from '../rules/rules.js';
+import { resolveRuleOptions, type RuleName, type RuleOptions } from '../rules/rules.js';
 import { resolveOptimizer, type OptimizerName } from '../training/optimizer.js';
 import { kebab, type Flags } from './options.js';
-import {
-  auxiliarySettings,
-  dfaFeedbackSettings,
-  inverseOptimizerOf,
-  loadModel,
-  optimizerOf,
-  trainingSettings,
-} from './settings.js';
+import { inverseOptimizerOf, loadModel, optimizerOf, ruleSettings, trainingSettings } from './settings.js';
 import { table } from './table.js';
 
 export interface Memory {
@@ -23,11 +16,9 @@ export interface Memory {
   readonly training: TrainingMemory | null;
 }
 
-interface TrainingMemory extends MemoryBudget {
+interface TrainingMemory extends MemoryBudget, RuleOptions {
   readonly model: string;
   readonly rule: RuleName;
-  readonly dfaFeedback?: DfaFeedback;
-  readonly auxiliary?: number;
   readonly optimizer: OptimizerName;
   readonly inverseOptimizer?: OptimizerName | undefined;
   readonly batchSize: number;
@@ -49,15 +40,13 @@ export async function describeMemory(flags: Flags<'doctor'>): Promise<Memory> {
   }
   const { rule = 'bp', batchSize = 100 } = ofModel;
   const spec = await loadModel(model);
-  const feedback = dfaFeedbackSettings(flags, rule);
-  const outputs = auxiliarySettings(flags, rule);
+  const ofRule = ruleSettings(flags, rule);
   const settings = trainingSettings(ofModel, spec, model, rule);
   const optimizer = resolveOptimizer(optimizerOf(settings));
   const inverse = inverseOptimizerOf(settings);
   const training = {
     rule,
-    dfaFeedback: feedback.dfaFeedback ?? null,
-    auxiliary: outputs.auxiliary ?? null,
+    ...resolveRuleOptions(rule, ofRule),
     optimizer,
     inverseOptimizer: inverse === undefined ? null : resolveOptimizer(inverse),
     batchSize,
@@ -70,7 +59,7 @@ export async function describeMemory(flags: Flags<'doctor'>): Promise<Memory> {
     problem = { code: error.code, message: error.message };
   }
   const asked = {
-    ...{ model, rule, ...feedback, ...outputs, optimizer: optimizer.type },
+    ...{ model, rule, ...ofRule, optimizer: optimizer.type },
     ...(inverse && { inverseOptimizer: inverse.type }),
     batchSize,
   };

@@ -5,7 +5,13 @@
 
 import { cropBorderNames, flipNames } from '../data/augmentation.js';
 import { CortorchError, isOneOf } from '../errors.js';
-import { dfaFeedbackNames, parseRule, ruleNames } from '../rules/rules.js';
+import {
+  dfaFeedbackNames,
+  feedbackScaleNames,
+  lastLayerNames,
+  parseRule,
+  ruleNames,
+} from '../rules/rules.js';
 import { optimizerNames } from '../training/optimizer.js';
 import { hyperparameterNames } from '../training/hyperparameters.js';
 import { lrScheduleNames } from '../training/lr-schedule.js';
@@ -116,6 +122,16 @@ export const options = {
     oneOf(dfaFeedbackNames),
     'dfa: a feedback matrix per-layer (default), or one shared by all',
   ),
+  feedbackScale: option(
+    'Model',
+    oneOf(feedbackScaleNames),
+    "Size of the feedback: glorot (fa's default), xiao (default of usf, brsf, frsf)",
+  ),
+  lastLayer: option(
+    'Model',
+    oneOf(lastLayerNames),
+    "The last layer sends errors by the rule (fa's default) or as bp (usf, brsf, frsf)",
+  ),
   init: option('Model', text, 'Checkpoint whose parameters to start from: also one that PyTorch wrote'),
   map: option('Model', renamings, 'Names of its parameters, or their prefixes, to rename: FROM=TO,FROM=TO'),
   partial: option(
@@ -169,6 +185,7 @@ export const options = {
   eps: option('Optimizer', notNegative, 'Added to the denominator: adam, rmsprop'),
   momentum: option('Optimizer', belowOne, 'sgd, rmsprop (default 0)'),
   weightDecay: option('Optimizer', notNegative, 'Times the weight, added to the gradient (default 0)'),
+  batchManhattan: option('Optimizer', yesOrNo, 'Of each gradient only its sign (Liao et al. 2016)'),
   inverseOptimizer: option('Optimizer', oneOf(optimizerNames), 'Of the learned inverses (default adam)'),
   inverseLr: option('Optimizer', positive, 'Learning rate of the inverses'),
   inverseBeta1: option('Optimizer', belowOne, 'As --beta1, of the inverses'),
@@ -176,6 +193,7 @@ export const options = {
   inverseEps: option('Optimizer', notNegative, 'As --eps, of the inverses'),
   inverseMomentum: option('Optimizer', belowOne, 'As --momentum, of the inverses'),
   inverseWeightDecay: option('Optimizer', notNegative, 'As --weight-decay, of the inverses'),
+  inverseBatchManhattan: option('Optimizer', yesOrNo, 'As --batch-manhattan, of the inverses'),
   lrSchedule: option('Optimizer', oneOf(lrScheduleNames), `${lrScheduleNames.join(', ')} (default constant)`),
   lrSteps: option(
     'Optimizer',
@@ -240,6 +258,8 @@ export const commandOptions = {
     'model',
     'rule',
     'dfaFeedback',
+    'feedbackScale',
+    'lastLayer',
     'init',
     'map',
     'partial',
@@ -259,6 +279,7 @@ export const commandOptions = {
     'eps',
     'momentum',
     'weightDecay',
+    'batchManhattan',
     'inverseOptimizer',
     'inverseLr',
     'inverseBeta1',
@@ -266,6 +287,7 @@ export const commandOptions = {
     'inverseEps',
     'inverseMomentum',
     'inverseWeightDecay',
+    'inverseBatchManhattan',
     'lrSchedule',
     'lrSteps',
     'lrDecay',
@@ -321,11 +343,13 @@ export const commandOptions = {
   data: ['dataset', 'dataDir', 'shardSize', 'out', 'json', 'debug'],
   inspect: ['sums', 'json', 'debug'],
   convert: ['forwardOnly', 'debug'],
-  init: ['model', 'rule', 'dfaFeedback', 'auxiliary', 'seed', 'out', 'debug'],
+  init: ['model', 'rule', 'dfaFeedback', 'feedbackScale', 'lastLayer', 'auxiliary', 'seed', 'out', 'debug'],
   doctor: [
     'model',
     'rule',
     'dfaFeedback',
+    'feedbackScale',
+    'lastLayer',
     'auxiliary',
     'optimizer',
     'momentum',

@@ -11,9 +11,10 @@ import { inverseShapes } from '../model/inverses.js';
 import {
   isTargetRule,
   resolveAuxiliary,
-  resolveDfaFeedback,
-  type DfaFeedback,
+  resolveRuleOptions,
+  usedRuleOptions,
   type RuleName,
+  type RuleOptions,
 } from '../rules/rules.js';
 import { optimizerDefaults, settingsFor, type AdamSettings } from '../training/hyperparameters.js';
 import {
@@ -111,8 +112,7 @@ export async function resolveSettings(given: Settings, saved?: ResolvedSpec): Pr
     batchSize: given.batchSize ?? 100,
     model,
     rule,
-    ...dfaFeedbackSettings(given, rule),
-    ...auxiliarySettings(given, rule),
+    ...ruleSettings(given, rule),
     ...initSettings(given),
     ...pick(given, ['hyperparameters']),
     ...trainingSettings(given, network, model, rule),
@@ -161,14 +161,14 @@ export function lrScheduleOf(config: RunConfig): LrScheduleOptions {
 
 /** What the memory of a run depends on, beside its network. */
 export function memorySettingsOf(config: RunConfig): TrainingSettings {
-  const { rule, dfaFeedback = null, auxiliary = null, batchSize } = config;
+  const { rule, batchSize } = config;
   const optimizer = resolveOptimizer(optimizerOf(config));
   const inverse = inverseOptimizerOf(config);
   const inverseOptimizer = inverse === undefined ? null : resolveOptimizer(inverse);
-  return { rule, dfaFeedback, auxiliary, optimizer, inverseOptimizer, batchSize };
+  return { rule, ...resolveRuleOptions(rule, config), optimizer, inverseOptimizer, batchSize };
 }
 
-const OPTIMIZER_KEYS = ['lr', 'beta1', 'beta2', 'eps', 'momentum', 'weightDecay'] as const;
+const OPTIMIZER_KEYS = ['lr', 'beta1', 'beta2', 'eps', 'momentum', 'weightDecay', 'batchManhattan'] as const;
 type OptimizerKey = (typeof OPTIMIZER_KEYS)[number];
 
 const inverseFlag = <T extends string>(key: T) =>
@@ -186,23 +186,9 @@ function initSettings(given: Settings): Settings {
   return pick(given, ['init', 'map', 'partial']);
 }
 
-/** `dfaFeedback`, under the rule that has it. @throws CortorchError ERR_UNUSED_OPTION */
-export function dfaFeedbackSettings(
-  { dfaFeedback: given }: Pick<Settings, 'dfaFeedback'>,
-  rule: RuleName,
-): { readonly dfaFeedback?: DfaFeedback } {
-  const dfaFeedback = resolveDfaFeedback(rule, given, '--dfa-feedback');
-  return dfaFeedback === null ? {} : { dfaFeedback };
-}
-
-/** `auxiliary`, under the rule that has it. @throws CortorchError ERR_UNUSED_OPTION */
-export function auxiliarySettings(
-  { auxiliary: given }: Pick<Settings, 'auxiliary'>,
-  rule: RuleName,
-): { readonly auxiliary?: number } {
-  const auxiliary = resolveAuxiliary(rule, given, '--auxiliary');
-  return auxiliary === null ? {} : { auxiliary };
-}
+/** Those of the rule. @throws CortorchError ERR_UNUSED_OPTION */
+export const ruleSettings = (given: Pick<Settings, keyof RuleOptions>, rule: RuleName): RuleOptions =>
+  usedRuleOptions(resolveRuleOptions(rule, given, (name) => `--${kebab(name)}`));
 
 /**
  * The optimizers, and the settings of target propagation under its rules.
@@ -274,7 +260,7 @@ function optimizerFlags(
 ): Pick<ResolvedOptimizer, 'type' | 'lr' | 'weightDecay'> & Partial<ResolvedOptimizer> {
   const type: OptimizerName = given[kind] ?? 'adam';
   const used = optimizerSettings[type];
-  const values: Partial<Record<OptimizerKey, number>> = {};
+  const values: Partial<Record<OptimizerKey, number | boolean>> = {};
   for (const key of OPTIMIZER_KEYS) {
     const name = flag(key) as keyof Settings;
     if (given[name] === undefined) continue;
@@ -286,9 +272,9 @@ function optimizerFlags(
         `choose --${kebab(kind)} ${users}, or leave it out`,
       );
     }
-    values[key] = given[name] as number;
+    values[key] = given[name] as number | boolean;
   }
-  const resolved = resolveOptimizer({ ...optimizerDefaults(defaults, type), ...values });
+  const resolved = resolveOptimizer({ ...optimizerDefaults(defaults, type), ...values } as OptimizerOptions);
   const { lr, weightDecay } = resolved;
   const keys = OPTIMIZER_KEYS.filter((key) => used.includes(key));
   return { type, ...pick(resolved, keys), lr, weightDecay };

@@ -10,8 +10,10 @@ import type { Best, Checkpoint, ModelConfig } from '../training/checkpoint.js';
 import { findParameters } from '../training/find-parameters.js';
 import { RunDirectory } from '../training/run.js';
 import { Trainer, type EpochEvent } from '../training/trainer.js';
+import { ruleOptionNames, usedRuleOptions } from '../rules/rules.js';
 import { loadParts, type Parts } from './data.js';
 import { augmentationOf, normalizationOf } from './data-settings.js';
+import { pick } from './given.js';
 import { EXIT_INTERRUPTED, Interrupt, TimeLimit } from './interrupt.js';
 import type { Flags } from './options.js';
 import { goOn } from './resume.js';
@@ -67,8 +69,7 @@ export async function follow(
   const config = { ...planned, ...(data.digest !== null && { images: data.digest }) };
   using network = new Network(config.network, {
     rule: config.rule,
-    ...(config.dfaFeedback && { dfaFeedback: config.dfaFeedback }),
-    ...(config.auxiliary !== undefined && { auxiliary: config.auxiliary }),
+    ...pick(config, ruleOptionNames),
     seed: config.seed,
     threads: config.threads,
     device: config.device,
@@ -208,12 +209,11 @@ async function startFrom(
 
 function modelConfig(config: RunConfig, network: Network): ModelConfig {
   const { model, dataset, crop, resize } = config;
-  const { spec, rule, dfaFeedback, auxiliary, normalization, seed } = network;
+  const { spec, rule, normalization, seed } = network;
   return {
     network: spec,
     rule,
-    ...(dfaFeedback && { dfaFeedback }),
-    ...(auxiliary !== null && { auxiliary }),
+    ...usedRuleOptions(network),
     normalization,
     seed,
     model,

@@ -5,10 +5,11 @@ import { availableMemory, formatBytes } from '../memory.js';
 import {
   isTargetRule,
   parseRule,
-  resolveAuxiliary,
-  resolveDfaFeedback,
+  resolveRuleOptions,
   type DfaFeedback,
   type RuleName,
+  type RuleOptions,
+  type RuleSettings,
 } from '../rules/rules.js';
 import {
   resolveOptimizer,
@@ -16,6 +17,7 @@ import {
   type OptimizerOptions,
   type ResolvedOptimizer,
 } from '../training/optimizer.js';
+import { errorPorts } from './error-ports.js';
 import { auxiliaryShapes, inverseShapes, type InverseSettings } from './inverses.js';
 import { mapShapes, placeLayers, product, type Shape } from './shapes.js';
 import { parseNetworkSpec, type NetworkSpec, type ResolvedSpec } from './spec.js';
@@ -23,7 +25,7 @@ import { parseNetworkSpec, type NetworkSpec, type ResolvedSpec } from './spec.js
 /** Bytes. */
 export interface MemoryBudget {
   readonly weights: number;
-  /** Of fa and dfa. */
+  /** Of fa, dfa and sign-symmetry. */
   readonly feedback: number;
   /** Learned, of target propagation. */
   readonly inverses: number;
@@ -38,13 +40,9 @@ export interface MemoryBudget {
   readonly total: number;
 }
 
-export interface BudgetOptions {
+export interface BudgetOptions extends RuleOptions {
   /** Default `bp`. */
   readonly rule?: RuleName;
-  /** Default `per-layer`; rule dfa only. */
-  readonly dfaFeedback?: DfaFeedback;
-  /** Rule ao-sdtp only; default 512. */
-  readonly auxiliary?: number;
   /** Default: Adam. */
   readonly optimizer?: OptimizerOptions;
   /** Of the inverses, under target propagation; default: Adam. */
@@ -54,23 +52,22 @@ export interface BudgetOptions {
 }
 
 /** What the parameters' memory depends on, beside the spec. */
-interface ParameterSettings extends InverseSettings {
-  readonly dfaFeedback: DfaFeedback | null;
-}
+type ParameterSettings = InverseSettings & RuleSettings;
 
 /** What a training step's memory depends on, beside the spec. */
-export interface TrainingSettings extends ParameterSettings {
+export type TrainingSettings = ParameterSettings & {
   readonly optimizer: ResolvedOptimizer;
   /** null: there are no inverses */
   readonly inverseOptimizer: ResolvedOptimizer | null;
   readonly batchSize: number;
-}
+};
 
 /**
  * The bytes that a training step needs, 4 for each value:
  * - weights: the trainable parameters, biases included
- * - feedback: under fa the weights of all layers but the lowest; under dfa classes × units of every hidden layer,
- *   or of the largest one if it is shared
+ * - feedback: under fa, brsf and frsf the weights of all layers but the lowest (and the last, where that is bp's), under
+ *   all of sign-symmetry those of the largest such layer with their signs; under dfa classes × units of every layer that
+ *   the error goes to, or of the largest one if it is shared
  * - inverses: under target propagation the weights and biases of the learned inverses; auxiliary weights: those of
  *   the random features of ao-sdtp
  * - gradients: one for each trainable parameter, those of the inverses too
@@ -102,8 +99,7 @@ export function trainingBudget(spec: NetworkSpec, options: BudgetOptions = {}): 
   }
   return budgetOf(parseNetworkSpec(spec), {
     rule,
-    dfaFeedback: resolveDfaFeedback(rule, options.dfaFeedback),
-    auxiliary: resolveAuxiliary(rule, options.auxiliary),
+    ...resolveRuleOptions(rule, options),
     optimizer: resolveOptimizer(optimizer),
     inverseOptimizer: isTargetRule(rule) ? resolveOptimizer(inverseOptimizer, 'inverseOptimizer') : null,
     batchSize,
@@ -137,30 +133,48 @@ const sumOf = ({ weights, feedback, inverses, auxiliaryWeights, statistics }: Pa
   weights + feedback + inverses + auxiliaryWeights + statistics;
 
 function parameterBytes(spec: ResolvedSpec, settings: ParameterSettings): ParameterBytes {
-  const { rule, dfaFeedback } = settings;
   const layers = mapShapes(spec);
   const norms = placeLayers(spec).filter(({ layer }) => layer.type === 'batch-norm');
   const channels = sum(norms.map(({ input }) => input[0]!));
   const weights = layers.map(({ weight }) => product(weight));
   const biases = layers.map(({ bias }) => (bias === null ? 0 : product(bias)));
-  const units = layers.slice(0, -1).map(({ output }) => product(output));
-  const classes = product(layers.at(-1)!.output);
-  const feedback =
-    rule === 'fa'
-      ? sum(weights.slice(1))
-      : rule === 'dfa'
-        ? classes * (dfaFeedback === 'shared' ? Math.max(0, ...units) : sum(units))
-        : 0;
   const values = (shapes: readonly { readonly weight: Shape; readonly bias: Shape }[]): number =>
     sum(shapes.map(({ weight, bias }) => product(weight) + product(bias)));
   const features = auxiliaryShapes(spec, settings);
   return {
     weights: FLOAT * (sum(weights) + sum(biases) + 2 * channels),
     statistics: FLOAT * 2 * channels,
-    feedback: FLOAT * feedback,
+    feedback: FLOAT * feedbackValues(spec, settings),
     inverses: FLOAT * values(inverseShapes(spec, settings)),
     auxiliaryWeights: FLOAT * values(features === null ? [] : [features]),
   };
+}
+
+/** Kept, or made at each step. */
+function feedbackValues(
+  spec: ResolvedSpec,
+  { rule, dfaFeedback, lastLayer }: Pick<ParameterSettings, 'rule' | keyof RuleSettings>,
+): number {
+  if (rule === 'dfa') {
+    const layers = mapShapes(spec);
+    const units = errorPorts(spec).map((layer) => product(layers[layer]!.output));
+    return product(layers.at(-1)!.output) * (dfaFeedback === 'shared' ? Math.max(0, ...units) : sum(units));
+  }
+  const sending = mapShapes(spec)
+    .slice(1, lastLayer === 'bp' ? -1 : undefined)
+    .map(({ weight }) => product(weight));
+  const withSigns = Math.max(0, ...sending);
+  switch (rule) {
+    case 'fa':
+      return sum(sending);
+    case 'usf':
+      return withSigns;
+    case 'brsf':
+    case 'frsf':
+      return sum(sending) + withSigns;
+    default:
+      return 0;
+  }
 }
 
 function bytesPerExample(spec: ResolvedSpec, rule: RuleName, auxiliary: number | null): number {

@@ -1,6 +1,7 @@
 /** The learned inverses that a rule of target propagation gives a network: which there are, and of what shapes. */
 
 import { isTargetRule, type RuleName } from '../rules/rules.js';
+import { errorPorts } from './error-ports.js';
 import { isMap, nameOf } from './layers.js';
 import { mapShapes, placeLayers, product, type PlacedLayer, type Shape } from './shapes.js';
 import { specError } from './spec-error.js';
@@ -52,29 +53,31 @@ export function auxiliaryShapes(
 }
 
 /**
- * Targets go down by inverses alone, so that between two layers with weights there may only be a flatten; dfa's errors
- * have no way through batch norm and sums yet.
+ * Targets go down by inverses alone, so that between two layers with weights there may only be a flatten; dfa's errors have
+ * places of their own ({@link errorPorts}).
  *
  * @throws CortorchError ERR_INVALID_SPEC naming the layer and what would work
  */
 export function requireRuleFits(spec: ResolvedSpec, rule: RuleName): void {
-  const targets = isTargetRule(rule);
-  if (!targets && rule !== 'dfa') return;
+  if (rule === 'dfa') errorPorts(spec);
+  if (!isTargetRule(rule)) return;
   const placed = placeLayers(spec);
   const first = placed.findIndex(({ layer }) => isMap(layer));
   for (const [i, { layer, where }] of placed.entries()) {
     const ordinary = layer.type === 'batch-norm' || layer.type === 'residual';
     if (ordinary) {
       const what = layer.type === 'residual' ? 'a residual block' : 'a batch-norm layer';
-      throw specError(`${nameOf(where, layer)}: rule ${rule} does not go through ${what}; use rule bp or fa`);
+      throw specError(
+        `${nameOf(where, layer)}: rule ${rule} does not go through ${what}; use rule bp, fa, dfa, usf, brsf or frsf`,
+      );
     }
-    if (!targets || i < first || isMap(layer) || layer.type === 'flatten') continue;
+    if (i < first || isMap(layer) || layer.type === 'flatten') continue;
     throw specError(
       `${nameOf(where, layer)}: a ${layer.type} layer has no inverse, and rule ${rule} needs one for every layer above the first with parameters; ` +
-        'use a stride in the layer below instead, or rule bp, fa or dfa',
+        'use a stride in the layer below instead, or rule bp, fa, dfa, usf, brsf or frsf',
     );
   }
-  if (targets) requireInverses(placed, rule);
+  requireInverses(placed, rule);
 }
 
 function requireInverses(placed: readonly PlacedLayer[], rule: RuleName): void {

@@ -16,9 +16,10 @@ import { countExamples, Dataset } from '../data/dataset.js';
 import { call, callAsync, type NativeCounts, type NetworkHandle } from '../native.js';
 import {
   parseRule,
-  resolveAuxiliary,
-  resolveDfaFeedback,
+  resolveRuleOptions,
   type DfaFeedback,
+  type FeedbackScale,
+  type LastLayer,
   type RuleName,
 } from '../rules/rules.js';
 import { BatchReader } from './batches.js';
@@ -44,6 +45,10 @@ export interface NetworkOptions {
   readonly rule?: RuleName;
   /** Default `per-layer`; rule dfa only. */
   readonly dfaFeedback?: DfaFeedback;
+  /** Of the feedback of fa (default `glorot`) and of sign-symmetry (default `xiao`). */
+  readonly feedbackScale?: FeedbackScale;
+  /** How the last layer sends the error down, under fa (default `rule`) and sign-symmetry (default `bp`). */
+  readonly lastLayer?: LastLayer;
   /** Outputs beside the network's own: rule ao-sdtp only; default 512. */
   readonly auxiliary?: number;
   /** Of the initial parameters; an integer from 0 to 2⁵³ − 1. Default 0. */
@@ -97,6 +102,10 @@ export class Network implements Disposable {
   readonly rule: RuleName;
   /** null: not of dfa */
   readonly dfaFeedback: DfaFeedback | null;
+  /** null: neither fa nor sign-symmetry */
+  readonly feedbackScale: FeedbackScale | null;
+  /** null: neither fa nor sign-symmetry */
+  readonly lastLayer: LastLayer | null;
   /** null: not of ao-sdtp */
   readonly auxiliary: number | null;
   /** The learned inverses, from below; none but under target propagation. */
@@ -121,8 +130,13 @@ export class Network implements Disposable {
   constructor(spec: NetworkSpec, options: NetworkOptions = {}) {
     this.spec = parseNetworkSpec(spec);
     this.rule = parseRule(options.rule ?? 'bp');
-    this.dfaFeedback = resolveDfaFeedback(this.rule, options.dfaFeedback);
-    this.auxiliary = resolveAuxiliary(this.rule, options.auxiliary);
+    const settings = resolveRuleOptions(this.rule, options);
+    ({
+      dfaFeedback: this.dfaFeedback,
+      feedbackScale: this.feedbackScale,
+      lastLayer: this.lastLayer,
+      auxiliary: this.auxiliary,
+    } = settings);
     this.inverses = inverseShapes(this.spec, this);
     this.seed = checkSeed(options.seed ?? 0);
     this.normalization = checkNormalization(options.normalization ?? null, this.spec.input);
@@ -135,6 +149,8 @@ export class Network implements Disposable {
       ...this.spec,
       rule: this.rule,
       dfaFeedback: this.dfaFeedback ?? 'per-layer',
+      feedbackScale: this.feedbackScale ?? 'glorot',
+      lastLayer: this.lastLayer ?? 'rule',
       ...(this.auxiliary !== null && { auxiliary: this.auxiliary }),
     };
     this.#handle = call((n) => new n.NetworkHandle(description, this.seed, options.threads ?? 0));

@@ -9,7 +9,7 @@ import { activationNames, type ActivationName } from '../model/layers.js';
 import { call, type NativeInverse, type NativeMap, type TensorHandle } from '../native.js';
 import { conv2dWindow, locallyConnected2dWindow } from '../tensor/convolutions.js';
 import { handleOf, optionalHandle, Tensor } from '../tensor/tensor.js';
-import { targetRuleNames, type TargetRuleName } from './rules.js';
+import { targetRuleNames, type GradientRuleName, type TargetRuleName } from './rules.js';
 
 /** The linear map of a layer; its sizes are those of the weights. */
 export type LayerMap =
@@ -28,7 +28,8 @@ export interface LayerOptions {
 
 /**
  * y = σ(W x + b). The gradients of weight and bias are δ = g ⊙ σ'(a) taken through the layer; what goes down to
- * x is Wᵀδ under `bp` and Bᵀδ under `fa`, with `feedback` B of W's shape.
+ * x is Wᵀδ under `bp`, Bᵀδ under `fa`, (s sign W)ᵀδ under `usf`, and (|B| ⊙ sign W)ᵀδ under `frsf` and `brsf`, with
+ * `feedback` B of W's shape (for brsf another one at each call) and `scale` s.
  *
  * @param x [batch, in], or [batch, in, height, width] for the maps of images
  * @returns [batch, out], or [batch, out, out_h, out_w]
@@ -36,15 +37,25 @@ export interface LayerOptions {
  */
 export function layer(
   x: Tensor,
-  options: LayerOptions & { rule: 'bp' | 'fa'; feedback?: Tensor | null },
+  options: LayerOptions & {
+    rule: Exclude<GradientRuleName, 'dfa'>;
+    feedback?: Tensor | null;
+    /** Of usf; default 1. */
+    scale?: number;
+  },
 ): Tensor {
-  if (!isOneOf(options.rule, ['bp', 'fa']))
-    throw invalid('rule', "'bp' or 'fa' (dfa has functions of its own)", options.rule);
+  const { rule, scale = 1 } = options;
+  if (!isOneOf(rule, ['bp', 'fa', 'usf', 'brsf', 'frsf']))
+    throw invalid('rule', "'bp', 'fa', 'usf', 'brsf' or 'frsf' (dfa has functions of its own)", rule);
+  if (!isNumber(scale) || scale <= 0) throw invalid('scale', 'a number above 0', scale);
+  if (rule !== 'usf' && options.scale !== undefined)
+    throw new CortorchError(
+      'ERR_UNUSED_OPTION',
+      `scale is not used by rule ${rule}; choose rule usf, or leave it out`,
+    );
   const { input, weight, bias, activation, map } = checked(x, options);
   const feedback = optionalHandle(options.feedback, 'feedback');
-  return new Tensor(
-    call((n) => n.tensor.layer(input, weight, bias, feedback, activation, options.rule, map)),
-  );
+  return new Tensor(call((n) => n.tensor.layer(input, weight, bias, feedback, activation, rule, map, scale)));
 }
 
 /**

@@ -14,18 +14,31 @@ export type TargetRuleName = 'tp' | 'dtp' | 'sdtp' | 'ao-sdtp';
  * The error reaches the layer below `bp` by the transposed weights, `fa` by fixed random weights of the same shape
  * (Lillicrap et al. 2016), `dfa` from the output straight to every layer (Nøkland 2016).
  */
-export type GradientRuleName = 'bp' | 'fa' | 'dfa';
+export type GradientRuleName = 'bp' | 'fa' | 'dfa' | SignSymmetricRuleName;
+
+/**
+ * Sign-symmetry (Liao et al. 2016; Xiao et al. 2019): the error goes down by weights with the signs of the forward ones.
+ * `usf`: all of one magnitude; `brsf`: of random magnitudes, drawn afresh at each step; `frsf`: of fixed random magnitudes.
+ */
+export type SignSymmetricRuleName = 'usf' | 'brsf' | 'frsf';
 
 export type RuleName = GradientRuleName | TargetRuleName;
 
 export const targetRuleNames: readonly TargetRuleName[] = ['tp', 'dtp', 'sdtp', 'ao-sdtp'];
-export const ruleNames: readonly RuleName[] = ['bp', 'fa', 'dfa', ...targetRuleNames];
+const signSymmetricRuleNames: readonly SignSymmetricRuleName[] = ['usf', 'brsf', 'frsf'];
+export const ruleNames: readonly RuleName[] = [
+  'bp',
+  'fa',
+  'dfa',
+  ...signSymmetricRuleNames,
+  ...targetRuleNames,
+];
 
 export const isTargetRule = (rule: RuleName): rule is TargetRuleName =>
   (targetRuleNames as readonly RuleName[]).includes(rule);
 
-/** Rules of the two studies that this version does not have. */
-const laterRules = ['usf', 'brsf', 'frsf'];
+const isSignSymmetric = (rule: RuleName): rule is SignSymmetricRuleName =>
+  (signSymmetricRuleNames as readonly RuleName[]).includes(rule);
 
 /** @throws CortorchError ERR_UNKNOWN_OPTION */
 export function parseRule(value: unknown): RuleName {
@@ -33,9 +46,7 @@ export function parseRule(value: unknown): RuleName {
   const name = String(value);
   throw new CortorchError(
     'ERR_UNKNOWN_OPTION',
-    laterRules.includes(name)
-      ? `rule ${name} is not in this version of cortorch, which has ${ruleNames.join(', ')}`
-      : `unknown rule ${JSON.stringify(value)}${didYouMean(name, ruleNames) || '.'} The rules are ${ruleNames.join(', ')}`,
+    `unknown rule ${JSON.stringify(value)}${didYouMean(name, ruleNames) || '.'} The rules are ${ruleNames.join(', ')}`,
   );
 }
 
@@ -55,7 +66,7 @@ export const dfaFeedbackNames: readonly DfaFeedback[] = ['per-layer', 'shared'];
  * @returns null for a rule without it
  * @throws CortorchError ERR_INVALID_ARGUMENT; ERR_UNUSED_OPTION if it is given to a rule other than dfa
  */
-export function resolveDfaFeedback(
+function resolveDfaFeedback(
   rule: RuleName,
   value: unknown = undefined,
   name = 'dfaFeedback',
@@ -67,6 +78,62 @@ export function resolveDfaFeedback(
   throw new CortorchError(
     'ERR_UNUSED_OPTION',
     `${name} is not used by rule ${rule}; choose rule dfa, or leave it out`,
+  );
+}
+
+/**
+ * How large the feedback of fa and of sign-symmetry is. `glorot`: uniform, with Glorot's deviation √(2 / (fan_in + fan_out)).
+ * `xiao` (Xiao et al. 2019): for convolutions, shared or not, N(0, s²) with s = √(2 / (k_h k_w C_out)), for dense layers
+ * U(−s, s) with s = 1/√fan_in. The one magnitude of usf is Glorot's deviation, or s.
+ */
+export type FeedbackScale = 'glorot' | 'xiao';
+
+export const feedbackScaleNames: readonly FeedbackScale[] = ['glorot', 'xiao'];
+
+/**
+ * The scale of a network's feedback; default: the papers' own, `glorot` of fa and `xiao` of sign-symmetry.
+ *
+ * @param name how an error calls the setting
+ * @returns null for a rule without it
+ * @throws CortorchError ERR_INVALID_ARGUMENT; ERR_UNUSED_OPTION if it is given to another rule
+ */
+function resolveFeedbackScale(
+  rule: RuleName,
+  value: unknown = undefined,
+  name = 'feedbackScale',
+): FeedbackScale | null {
+  if (value !== undefined && !isOneOf(value, feedbackScaleNames))
+    throw invalid(name, `one of ${feedbackScaleNames.join(', ')}`, value);
+  if (isSignSymmetric(rule)) return value ?? 'xiao';
+  if (rule === 'fa') return value ?? 'glorot';
+  return unusedBy(rule, value, name);
+}
+
+/** Whether the last layer sends the error down as its rule has it, or by its own weights. */
+export type LastLayer = 'rule' | 'bp';
+
+export const lastLayerNames: readonly LastLayer[] = ['rule', 'bp'];
+
+/**
+ * How the last layer sends the error down; default: `rule` of fa, `bp` of sign-symmetry, as Xiao et al. (2019) have it.
+ *
+ * @param name how an error calls the setting
+ * @returns null for a rule without it
+ * @throws CortorchError ERR_INVALID_ARGUMENT; ERR_UNUSED_OPTION if it is given to another rule
+ */
+function resolveLastLayer(rule: RuleName, value: unknown = undefined, name = 'lastLayer'): LastLayer | null {
+  if (value !== undefined && !isOneOf(value, lastLayerNames))
+    throw invalid(name, `one of ${lastLayerNames.join(', ')}`, value);
+  if (isSignSymmetric(rule)) return value ?? 'bp';
+  if (rule === 'fa') return value ?? 'rule';
+  return unusedBy(rule, value, name);
+}
+
+function unusedBy(rule: RuleName, value: unknown, name: string): null {
+  if (value === undefined) return null;
+  throw new CortorchError(
+    'ERR_UNUSED_OPTION',
+    `${name} is not used by rule ${rule}; choose rule fa, ${signSymmetricRuleNames.join(', ')}, or leave it out`,
   );
 }
 
@@ -93,4 +160,42 @@ export function resolveAuxiliary(
     'ERR_UNUSED_OPTION',
     `${name} is not used by rule ${rule}; choose rule ao-sdtp, or leave it out`,
   );
+}
+
+/** What some rules have to set; null: this one has not. */
+export interface RuleSettings {
+  readonly dfaFeedback: DfaFeedback | null;
+  readonly feedbackScale: FeedbackScale | null;
+  readonly lastLayer: LastLayer | null;
+  readonly auxiliary: number | null;
+}
+
+/** Those that are given, or that a rule has. */
+export type RuleOptions = { readonly [Name in keyof RuleSettings]?: Exclude<RuleSettings[Name], null> };
+
+export const ruleOptionNames = ['dfaFeedback', 'feedbackScale', 'lastLayer', 'auxiliary'] as const;
+
+/**
+ * The settings of a rule, with its defaults.
+ *
+ * @param named how an error calls a setting
+ * @throws CortorchError ERR_INVALID_ARGUMENT; ERR_UNUSED_OPTION if one is given that the rule does not have
+ */
+export function resolveRuleOptions(
+  rule: RuleName,
+  given: { readonly [Name in keyof RuleSettings]?: unknown } = {},
+  named: (name: keyof RuleSettings) => string = (name) => name,
+): RuleSettings {
+  return {
+    dfaFeedback: resolveDfaFeedback(rule, given.dfaFeedback, named('dfaFeedback')),
+    feedbackScale: resolveFeedbackScale(rule, given.feedbackScale, named('feedbackScale')),
+    lastLayer: resolveLastLayer(rule, given.lastLayer, named('lastLayer')),
+    auxiliary: resolveAuxiliary(rule, given.auxiliary, named('auxiliary')),
+  };
+}
+
+/** Those that a rule has. */
+export function usedRuleOptions(settings: RuleSettings): RuleOptions {
+  const used = ruleOptionNames.filter((name) => settings[name] !== null);
+  return Object.fromEntries(used.map((name) => [name, settings[name]])) as RuleOptions;
 }

@@ -4,7 +4,7 @@
  *
  * In Python, `torch.load(path, weights_only=True)` gives a dict of
  * - `state_dict`: an OrderedDict of tensors, for `nn.Module.load_state_dict`
- * - `config`: `network` (the spec), `rule`, `dfaFeedback` (under dfa), `auxiliary` (under ao-sdtp), `normalization`,
+ * - `config`: `network` (the spec), `rule` and its settings (`dfaFeedback`, `auxiliary`, …), `normalization`,
  *   `seed`, `model`, `dataset`; of image files `crop` and `resize`
  * - `epoch` (complete ones), `step`, `metrics` (of the epoch that ended here)
  * - `optimizer`, in last.pt: for `torch.optim.Adam.load_state_dict`, or SGD's or RMSprop's; `inverse_optimizer`, under
@@ -30,10 +30,10 @@ import type { Normalization, ParameterValue, StateDict } from '../model/network.
 import { parseNetworkSpec, type ResolvedSpec } from '../model/spec.js';
 import {
   parseRule,
-  resolveAuxiliary,
-  resolveDfaFeedback,
-  type DfaFeedback,
+  resolveRuleOptions,
+  usedRuleOptions,
   type RuleName,
+  type RuleOptions,
 } from '../rules/rules.js';
 import { fromTorchOptimizer, toTorchOptimizer } from './checkpoint-optimizer.js';
 import {
@@ -49,13 +49,9 @@ import type { EpochEvent, EpochSums, OptimizerState, TrainerState } from './trai
 const CONFIG_METADATA = 'cortorch.config';
 
 /** How to make the network that the parameters belong to. */
-export interface ModelConfig {
+export interface ModelConfig extends RuleOptions {
   readonly network: ResolvedSpec;
   readonly rule: RuleName;
-  /** Under dfa. */
-  readonly dfaFeedback?: DfaFeedback | undefined;
-  /** Under ao-sdtp. */
-  readonly auxiliary?: number | undefined;
   readonly normalization: Normalization | null;
   readonly seed: number;
   /** What it was called: a preset, or the file of its spec. */
@@ -154,13 +150,10 @@ function parseModelConfig(path: string, config: Record<string, unknown>): ModelC
   const { network, normalization, seed, model, dataset, crop, resize } = config;
   try {
     const rule = parseRule(config['rule']);
-    const dfaFeedback = resolveDfaFeedback(rule, config['dfaFeedback']);
-    const auxiliary = resolveAuxiliary(rule, config['auxiliary']);
     return {
       network: parseNetworkSpec(network),
       rule,
-      ...(dfaFeedback !== null && { dfaFeedback }),
-      ...(auxiliary !== null && { auxiliary }),
+      ...usedRuleOptions(resolveRuleOptions(rule, config)),
       normalization: (normalization ?? null) as Normalization | null, // checked by the network that is made with it
       seed: isInteger(seed) ? seed : 0,
       ...(isString(model) && { model }),

@@ -1,6 +1,6 @@
 /** Optimizer settings: PyTorch's definitions (torch.optim.Adam, SGD, RMSprop), with their defaults. */
 
-import { CortorchError, invalid, isNumber, isOneOf, isPlainObject } from '../errors.js';
+import { CortorchError, invalid, isBoolean, isNumber, isOneOf, isPlainObject } from '../errors.js';
 import { didYouMean } from '../suggest.js';
 
 export type OptimizerName = 'adam' | 'sgd' | 'rmsprop';
@@ -21,15 +21,19 @@ export interface OptimizerOptions {
   readonly momentum?: number;
   /** Added to the gradient, times the weight; default 0. */
   readonly weightDecay?: number;
+  /**
+   * Batch manhattan (Liao et al. 2016): of each gradient only its sign is used, before momentum and weight decay. Default false.
+   */
+  readonly batchManhattan?: boolean;
 }
 
 export type ResolvedOptimizer = Required<OptimizerOptions>;
 
 /** The settings that each optimizer uses. */
 export const optimizerSettings: Readonly<Record<OptimizerName, readonly (keyof OptimizerOptions)[]>> = {
-  adam: ['lr', 'beta1', 'beta2', 'eps', 'weightDecay'],
-  sgd: ['lr', 'momentum', 'weightDecay'],
-  rmsprop: ['lr', 'beta2', 'eps', 'momentum', 'weightDecay'],
+  adam: ['lr', 'beta1', 'beta2', 'eps', 'weightDecay', 'batchManhattan'],
+  sgd: ['lr', 'momentum', 'weightDecay', 'batchManhattan'],
+  rmsprop: ['lr', 'beta2', 'eps', 'momentum', 'weightDecay', 'batchManhattan'],
 };
 
 /** Values that an optimizer keeps for each parameter. */
@@ -39,9 +43,36 @@ export function statesPerParameter({ type, momentum }: ResolvedOptimizer): numbe
 }
 
 const defaults: Readonly<Record<OptimizerName, ResolvedOptimizer>> = {
-  adam: { type: 'adam', lr: 1e-3, beta1: 0.9, beta2: 0.999, eps: 1e-8, momentum: 0, weightDecay: 0 },
-  sgd: { type: 'sgd', lr: 1e-2, beta1: 0, beta2: 0, eps: 0, momentum: 0, weightDecay: 0 },
-  rmsprop: { type: 'rmsprop', lr: 1e-2, beta1: 0, beta2: 0.99, eps: 1e-8, momentum: 0, weightDecay: 0 },
+  adam: {
+    type: 'adam',
+    lr: 1e-3,
+    beta1: 0.9,
+    beta2: 0.999,
+    eps: 1e-8,
+    momentum: 0,
+    weightDecay: 0,
+    batchManhattan: false,
+  },
+  sgd: {
+    type: 'sgd',
+    lr: 1e-2,
+    beta1: 0,
+    beta2: 0,
+    eps: 0,
+    momentum: 0,
+    weightDecay: 0,
+    batchManhattan: false,
+  },
+  rmsprop: {
+    type: 'rmsprop',
+    lr: 1e-2,
+    beta1: 0,
+    beta2: 0.99,
+    eps: 1e-8,
+    momentum: 0,
+    weightDecay: 0,
+    batchManhattan: false,
+  },
 };
 
 /**
@@ -81,6 +112,8 @@ export function resolveOptimizer(options: OptimizerOptions = {}, name = 'optimiz
   }
   notNegative(name, 'eps', resolved.eps);
   notNegative(name, 'weightDecay', resolved.weightDecay);
+  if (!isBoolean(resolved.batchManhattan))
+    throw invalid(`${name}.batchManhattan`, 'true or false', resolved.batchManhattan);
   return resolved;
 }
 

@@ -237,9 +237,12 @@ export class Trainer {
     this.augmentation = resolveAugmentation(augmentation, network.spec.input);
     this.batchSize = batchSize;
     this.seed = checkSeed(seed);
-    const { spec, rule, dfaFeedback, auxiliary } = network;
+    const { spec, rule, dfaFeedback, feedbackScale, lastLayer, auxiliary } = network;
     const inverseOptimizer = this.targets?.inverseOptimizer ?? null;
-    const settings = { rule, dfaFeedback, auxiliary, optimizer: this.optimizer, inverseOptimizer, batchSize };
+    const settings = {
+      ...{ rule, dfaFeedback, feedbackScale, lastLayer, auxiliary },
+      ...{ optimizer: this.optimizer, inverseOptimizer, batchSize },
+    };
     requireMemoryForTraining(spec, settings, { built: true });
     this.#handle = call(
       (n) =>

@@ -25,19 +25,6 @@ constexpr std::array<std::pair<std::string_view, Initializer>, 7> kNames{{
     {"zeros", Initializer::zeros},
 }};
 
-void fill_uniform(at::Tensor& tensor, double limit, const RandomStream& random) {
-  float* data = tensor.mutable_data_ptr<float>();
-  const float width = static_cast<float>(2 * limit), low = static_cast<float>(-limit);
-  for (int64_t i = 0; i < tensor.numel(); ++i) data[i] = low + width * random.uniform(static_cast<uint64_t>(i));
-}
-
-void fill_normal(at::Tensor& tensor, double deviation, const RandomStream& random) {
-  float* data = tensor.mutable_data_ptr<float>();
-  for (int64_t i = 0; i < tensor.numel(); ++i) {
-    data[i] = static_cast<float>(deviation) * random.normal(static_cast<uint64_t>(i));
-  }
-}
-
 void fill_orthogonal(at::Tensor& tensor, const RandomStream& random) {
   if (tensor.numel() == 0) return;
   const int64_t rows = tensor.size(0), columns = tensor.numel() / rows;
@@ -51,6 +38,19 @@ void fill_orthogonal(at::Tensor& tensor, const RandomStream& random) {
 }
 
 }  // namespace
+
+void fill_uniform(at::Tensor& tensor, double limit, const RandomStream& random) {
+  float* data = tensor.mutable_data_ptr<float>();
+  const float width = static_cast<float>(2 * limit), low = static_cast<float>(-limit);
+  for (int64_t i = 0; i < tensor.numel(); ++i) data[i] = low + width * random.uniform(static_cast<uint64_t>(i));
+}
+
+void fill_normal(at::Tensor& tensor, double deviation, const RandomStream& random) {
+  float* data = tensor.mutable_data_ptr<float>();
+  for (int64_t i = 0; i < tensor.numel(); ++i) {
+    data[i] = static_cast<float>(deviation) * random.normal(static_cast<uint64_t>(i));
+  }
+}
 
 Initializer initializer_from_name(std::string_view name) {
   for (const auto& [known, initializer] : kNames) {

@@ -21,4 +21,8 @@ Initializer initializer_from_name(std::string_view name);
 void initialize(at::Tensor& tensor, Initializer initializer, int64_t fan_in, int64_t fan_out,
                 const RandomStream& random);
 
+// ±limit uniformly, and normal numbers of a deviation, into a contiguous float32 CPU tensor.
+void fill_uniform(at::Tensor& tensor, double limit, const RandomStream& random);
+void fill_normal(at::Tensor& tensor, double deviation, const RandomStream& random);
+
 }  // namespace cortorch

@@ -1,6 +1,7 @@
 #include "network/network.h"
 
 #include <ATen/core/grad_mode.h>
+#include <ATen/ops/abs.h>
 #include <ATen/ops/add.h>
 #include <ATen/ops/avg_pool2d.h>
 #include <ATen/ops/constant_pad_nd.h>
@@ -49,6 +50,7 @@ Network::Network(NetworkSpec spec, uint64_t seed) : spec_(std::move(spec)) {
   TORCH_CHECK(!layers_.empty(), "network: there is no layer with parameters");
   TORCH_CHECK(shape.size() == 1, "network: the output must be a vector, but its shape is ", at::IntArrayRef(shape));
   outputs_ = shape[0];
+  if (spec_.rule == Rule::dfa) add_ports();
   add_feedback(seed);
   if (is_target_rule(spec_.rule)) add_inverses(seed);
   name_parameters();
@@ -86,7 +88,6 @@ Shape Network::add(const LayerSpec& spec, const Shape& input, uint64_t seed) {
 }
 
 Shape Network::add_residual(const LayerSpec& spec, const Shape& input, uint64_t seed) {
-  TORCH_CHECK(spec_.rule != Rule::dfa, "network: rule dfa does not go through residual blocks");
   const Shape output = add(spec.layers, input, seed);
   Shape past = input;
   if (spec.shortcut == Shortcut::layers) past = add(spec.shortcut_layers, input, seed);
@@ -139,7 +140,7 @@ void Network::add_name(const LayerSpec& spec, bool is_map, std::size_t index) {
 }
 
 void Network::add_norm(const LayerSpec& spec, int64_t channels) {
-  TORCH_CHECK(spec_.rule != Rule::dfa && !is_target_rule(spec_.rule), "layer ", prefix(spec), ": rule ", rule_name(spec_.rule), " does not go through batch norm");
+  TORCH_CHECK(!is_target_rule(spec_.rule), "layer ", prefix(spec), ": rule ", rule_name(spec_.rule), " does not go through batch norm");
   add_name(spec, false, norms_.size());
   BatchNorm norm = BatchNorm::fresh(channels);
   norm.momentum = spec.momentum;
@@ -150,7 +151,8 @@ void Network::add_norm(const LayerSpec& spec, int64_t channels) {
 
 void Network::add_layer(const LayerSpec& spec, LinearMapPtr map, uint64_t seed) {
   const std::size_t index = layers_.size();
-  Layer layer{std::move(map), spec.activation, {}, {}, {}, {}};
+  const auto distribution = feedback_distribution(spec_.feedback_scale, *map, spec.channels > 0);
+  Layer layer{std::move(map), spec.activation, {}, {}, {}, {}, spec_.rule, distribution};
   layer.weight = pooled_empty(layer.map->weight_shape());
   const bool by_location = spec.initializer == Initializer::glorot_uniform_location && spec.channels > 0;
   initialize(layer.weight, spec.initializer, layer.map->fan_in(), by_location ? spec.channels : layer.map->fan_out(),
@@ -164,19 +166,67 @@ void Network::add_layer(const LayerSpec& spec, LinearMapPtr map, uint64_t seed) 
   layers_.push_back(std::move(layer));
 }
 
+// Where the error arrives under dfa: behind each map, its activation and the batch norm that follows it; behind a residual
+// block, by its last map's feedback, in place of that one. From there ordinary gradients go back: through the sum to the
+// block's last map and along its shortcut. No map sends anything down.
+void Network::add_ports() {
+  std::size_t layer = 0;
+  add_ports(spec_.layers, false, layer);
+}
+
+std::optional<std::size_t> Network::add_ports(std::vector<LayerSpec>& specs, bool summed, std::size_t& layer) {
+  using Kind = LayerSpec::Kind;
+  const auto is_map = [](const LayerSpec& spec) {
+    return spec.kind == Kind::dense || spec.kind == Kind::conv2d || spec.kind == Kind::locally_connected2d;
+  };
+  std::optional<std::size_t> last;
+  LayerSpec* end = nullptr;  // where the last map's error arrives, if the path goes on
+  for (std::size_t i = 0; i < specs.size(); ++i) {
+    LayerSpec& spec = specs[i];
+    const std::string name = spec.name.empty() ? "batch norm" : spec.name;
+    if (is_map(spec)) {
+      const bool normed = i + 1 < specs.size() && specs[i + 1].kind == Kind::batch_norm;
+      if (end != nullptr) end->port = last;
+      last = layer++;
+      end = normed ? &specs[++i] : &spec;
+      TORCH_CHECK(*last + 1 < layers_.size() || (!normed && !summed), "network: under rule dfa the last layer's own output must be the network's, without a batch norm or a sum behind it");
+    } else if (spec.kind == Kind::residual) {
+      std::optional<std::size_t> inner = add_ports(spec.layers, true, layer);
+      if (spec.shortcut == Shortcut::layers) add_ports(spec.shortcut_layers, true, layer);
+      if (!inner) continue;
+      if (end != nullptr) end->port = last;
+      last = inner;
+      end = &spec;
+    } else {
+      TORCH_CHECK(spec.kind != Kind::batch_norm, "layer ", name, ": rule dfa needs a layer with weights directly before a batch norm, whose error it is");
+    }
+  }
+  if (end != nullptr && !summed && *last + 1 < layers_.size()) end->port = last;
+  return last;
+}
+
 void Network::add_feedback(uint64_t seed) {
+  if (spec_.exact_last_layer) layers_.back().rule = Rule::bp;
+  std::vector<bool> receives(layers_.size());
+  const auto mark = [&](const auto& self, const std::vector<LayerSpec>& specs) -> void {
+    for (const LayerSpec& spec : specs) {
+      if (spec.port) receives[*spec.port] = true;
+      self(self, spec.layers);
+      self(self, spec.shortcut_layers);
+    }
+  };
+  mark(mark, spec_.layers);
   const bool shared = spec_.dfa_feedback == DfaFeedback::shared;
   int64_t most_units = 0;
   for (std::size_t i = 0; i < layers_.size(); ++i) {
     Layer& layer = layers_[i];
     const RandomStream random(seed, Purpose::feedback, static_cast<uint32_t>(i));
     // The lowest layer sends nothing further down.
-    if (spec_.rule == Rule::fa && i > 0) {
-      layer.feedback = pooled_empty(layer.map->weight_shape());
-      initialize(layer.feedback, Initializer::glorot_uniform, layer.map->fan_in(), layer.map->fan_out(), random);
+    if ((layer.rule == Rule::fa || layer.rule == Rule::frsf) && i > 0) {
+      layer.feedback = draw_feedback(layer.map->weight_shape(), layer.feedback_distribution, random);
+      if (layer.rule == Rule::frsf) layer.feedback.abs_();
     }
-    // The output layer has the error itself.
-    if (spec_.rule == Rule::dfa && i + 1 < layers_.size()) {
+    if (receives[i]) {
       const int64_t units = count(layer.map->output_shape());
       most_units = std::max(most_units, units);
       if (shared) continue;
@@ -189,6 +239,24 @@ void Network::add_feedback(uint64_t seed) {
     initialize(shared_feedback_, Initializer::glorot_uniform, outputs_, most_units,
                RandomStream(seed, Purpose::feedback, static_cast<uint32_t>(layers_.size())));
   }
+}
+
+const std::string& Network::name(std::size_t index) const {
+  const auto found = std::find_if(named_.begin(), named_.end(), [&](const Named& named) { return named.is_map && named.index == index; });
+  return found->prefix;
+}
+
+// Of brsf at a step; else the feedback that is kept.
+at::Tensor Network::magnitudes(std::size_t index, const TrainingPass& pass) const {
+  const Layer& l = layers_[index];
+  if (l.rule != Rule::brsf || index == 0) return l.feedback;
+  return draw_magnitudes(l.map->weight_shape(), l.feedback_distribution, {pass.seed, static_cast<uint32_t>(index), pass.step});
+}
+
+at::Tensor Network::sends_by(std::size_t index, const TrainingPass& pass) const {
+  const Layer& l = layers_[index];
+  if (index == 0 || !(l.rule == Rule::fa || is_sign_symmetric(l.rule))) return {};
+  return down_weight(l.rule, l.weight.detach(), magnitudes(index, pass), l.feedback_distribution.scale);
 }
 
 // The lowest layer's target would be an input's, and nobody asks for it. dtp has its penultimate target from the gradient.
@@ -253,12 +321,17 @@ at::Tensor Network::forward(const at::Tensor& x, TrainingPass* pass) const {
 
 at::Tensor Network::forward(const std::vector<LayerSpec>& specs, at::Tensor h, TrainingPass* pass, Cursor& at) const {
   using Kind = LayerSpec::Kind;
+  static const TrainingPass evaluation;
+  const TrainingPass& settings = pass == nullptr ? evaluation : *pass;
   for (const LayerSpec& spec : specs) {
     switch (spec.kind) {
       case Kind::flatten: h = differentiable_channels_first(h).flatten(1); break;
       case Kind::max_pool2d: h = at::max_pool2d(differentiable_channels_first(h), spec.kernel, spec.stride, spec.padding); break;
       case Kind::avg_pool2d: h = at::avg_pool2d(differentiable_channels_first(h), spec.kernel, spec.stride, spec.padding); break;
-      case Kind::batch_norm: h = norms_[at.norm++].forward(h, pass == nullptr ? nullptr : &pass->statistics); break;
+      case Kind::batch_norm:
+        h = norms_[at.norm++].forward(h, pass == nullptr ? nullptr : &pass->statistics);
+        h = with_port(spec, std::move(h), settings, at);
+        break;
       case Kind::residual: {
         const at::Tensor y = forward(spec.layers, h, pass, at);
         at::Tensor past = h;
@@ -266,11 +339,13 @@ at::Tensor Network::forward(const std::vector<LayerSpec>& specs, at::Tensor h, T
         if (spec.shortcut == Shortcut::layers) past = forward(spec.shortcut_layers, h, pass, at);
         h = at::add(y, past);
         if (spec.activation != Activation::identity) h = activate(spec.activation, h);
+        h = with_port(spec, std::move(h), settings, at);
         break;
       }
       default:
-        if (pass != nullptr && pass->keep_inputs) pass->inputs.push_back(h.detach());
-        h = forward_layer(at.layer++, h, pass == nullptr ? TargetSettings{} : pass->targets, at.ports);
+        if (settings.keep_inputs) pass->inputs.push_back(h.detach());
+        h = forward_layer(spec, h, settings, at);
+        if (settings.keep_outputs) pass->outputs.push_back(h);
     }
   }
   return h;
@@ -284,25 +359,33 @@ void Network::keep(const std::vector<MovedStatistics>& statistics) {
   }
 }
 
-at::Tensor Network::forward_layer(std::size_t index, const at::Tensor& x, const TargetSettings& targets,
-                                  std::vector<at::Tensor>& ports) const {
+at::Tensor Network::forward_layer(const LayerSpec& spec, const at::Tensor& x, const TrainingPass& pass, Cursor& at) const {
+  const std::size_t index = at.layer++;
   const Layer& l = layers_[index];
-  if (is_target_rule(spec_.rule)) {
-    // Without a graph a layer is only its map.
-    if (!at::GradMode::is_enabled()) return l.map->apply(l.weight, x, l.bias, l.activation);
-    if (index + 1 < layers_.size()) {
-      return target_layer(l.map, l.activation, x, l.weight, l.bias, l.inverse, {spec_.rule, targets.reduction});
-    }
+  // Without a graph a layer is only its map.
+  if (!at::GradMode::is_enabled()) return l.map->apply(l.weight, x, l.bias, l.activation);
+  const bool is_last = index + 1 == layers_.size();
+  if (pass.backpropagate) return layer(l.map, l.activation, Rule::bp, x, l.weight, l.bias, {});
+  if (is_target_rule(l.rule)) {
+    const TargetSettings& targets = pass.targets;
+    if (!is_last) return target_layer(l.map, l.activation, x, l.weight, l.bias, l.inverse, {l.rule, targets.reduction});
     return target_output_layer(l.map, l.activation, x, l.weight, l.bias, l.inverse, auxiliary_,
-                               {spec_.rule, targets.activity, targets.target_step, targets.of_batch_mean});
+                               {l.rule, targets.activity, targets.target_step, targets.of_batch_mean});
   }
-  if (spec_.rule != Rule::dfa) return layer(l.map, l.activation, spec_.rule, x, l.weight, l.bias, l.feedback);
-  if (index + 1 == layers_.size()) {
-    return dfa_output_layer(l.map, l.activation, x, l.weight, l.bias, ports, shared_feedback_);
+  if (l.rule == Rule::dfa && is_last) return dfa_output_layer(l.map, l.activation, x, l.weight, l.bias, at.ports, shared_feedback_);
+  if (l.rule == Rule::dfa && spec.port) {
+    LayerOutput hidden = dfa_hidden_layer(l.map, l.activation, x, l.weight, l.bias, l.feedback);
+    at.ports.push_back(std::move(hidden.error_port));
+    return hidden.y;
   }
-  LayerOutput hidden = dfa_hidden_layer(l.map, l.activation, x, l.weight, l.bias, l.feedback);
-  ports.push_back(std::move(hidden.error_port));
-  return hidden.y;
+  return layer(l.map, l.activation, l.rule, x, l.weight, l.bias, l.rule == Rule::dfa ? at::Tensor() : magnitudes(index, pass), l.feedback_distribution.scale);
+}
+
+at::Tensor Network::with_port(const LayerSpec& spec, at::Tensor h, const TrainingPass& pass, Cursor& at) const {
+  if (!spec.port || pass.backpropagate || !at::GradMode::is_enabled()) return h;
+  LayerOutput output = dfa_port(h, layers_[*spec.port].feedback);
+  at.ports.push_back(std::move(output.error_port));
+  return output.y;
 }
 
 }  // namespace cortorch

@@ -5,12 +5,14 @@
 
 #include <array>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "maps/linear_map.h"
 #include "network/batch_norm.h"
+#include "network/feedback.h"
 #include "network/initialize.h"
 #include "rules/inverse.h"
 #include "rules/rule.h"
@@ -36,6 +38,8 @@ struct LayerSpec {
   std::vector<LayerSpec> layers;          // of a residual block: σ(layers(x) + shortcut(x))
   Shortcut shortcut = Shortcut::identity;
   std::vector<LayerSpec> shortcut_layers;
+  // Under dfa, the network's own to say: the map whose feedback brings the error to what comes out here.
+  std::optional<std::size_t> port;
 };
 
 // Where the feedback of dfa comes from: a matrix for each hidden layer, or the first columns of one for all.
@@ -47,6 +51,8 @@ struct NetworkSpec {
   Rule rule = Rule::bp;
   DfaFeedback dfa_feedback = DfaFeedback::per_layer;
   int64_t auxiliary = 0;  // outputs beside the network's own, under ao-sdtp
+  FeedbackScale feedback_scale = FeedbackScale::glorot;  // of fa and sign-symmetry
+  bool exact_last_layer = false;  // the last layer sends the error down by its own weights, as under bp
 };
 
 // What training by target propagation does at the layers: see rules/target_layer.h.
@@ -60,8 +66,12 @@ struct TargetSettings {
 // What a forward pass of a training step is told, and what it leaves.
 struct TrainingPass {
   TargetSettings targets;
-  bool keep_inputs = false;
+  uint64_t seed = 0;   // of what is drawn at each step
+  uint32_t step = 0;   // made before, in all
+  bool backpropagate = false;  // under bp, whatever the network's rule is: what diagnostics compare with
+  bool keep_inputs = false, keep_outputs = false;
   std::vector<at::Tensor> inputs;           // of all maps, if they are to be kept
+  std::vector<at::Tensor> outputs;          // likewise, as parts of the graph
   std::vector<MovedStatistics> statistics;  // of all batch norms
 };
 
@@ -89,6 +99,11 @@ class Network {
   std::size_t size() const { return layers_.size(); }
   const Inverse& inverse(std::size_t index) const { return layers_[index].inverse; }
   at::Tensor activity(std::size_t index, const at::Tensor& h, OutputActivity top) const;
+  // A linear map's weights, its name in the state_dict, and by what it sends the error down at a step where that has the
+  // weights' shape and is not the weights themselves (fa, sign-symmetry), else undefined.
+  const at::Tensor& weight(std::size_t index) const { return layers_[index].weight; }
+  const std::string& name(std::size_t index) const;
+  at::Tensor sends_by(std::size_t index, const TrainingPass& pass) const;
 
   // Every tensor of the state_dict: the layers', the inverses', the auxiliary outputs'.
   const std::vector<Parameter>& parameters() const { return parameters_; }
@@ -104,6 +119,8 @@ class Network {
     Activation activation;
     at::Tensor weight, bias, feedback;
     Inverse inverse;
+    Rule rule;
+    FeedbackDistribution feedback_distribution;
   };
 
   // A layer with parameters, in the order of the state_dict.
@@ -126,13 +143,17 @@ class Network {
   void add_norm(const LayerSpec& spec, int64_t channels);
   void add_name(const LayerSpec& spec, bool is_map, std::size_t index);
   void add_feedback(uint64_t seed);
+  void add_ports();
+  // Of maps from `layer` on. `summed`: what comes out goes into a sum, from which its gradient comes. Returns the last map.
+  std::optional<std::size_t> add_ports(std::vector<LayerSpec>& specs, bool summed, std::size_t& layer);
+  at::Tensor magnitudes(std::size_t index, const TrainingPass& pass) const;
   void add_inverses(uint64_t seed);
   void check_invertible() const;
   void name_parameters();
   std::string prefix(const LayerSpec& spec) const;
   at::Tensor forward(const std::vector<LayerSpec>& specs, at::Tensor h, TrainingPass* pass, Cursor& at) const;
-  at::Tensor forward_layer(std::size_t index, const at::Tensor& x, const TargetSettings& targets,
-                           std::vector<at::Tensor>& ports) const;
+  at::Tensor forward_layer(const LayerSpec& spec, const at::Tensor& x, const TrainingPass& pass, Cursor& at) const;
+  at::Tensor with_port(const LayerSpec& spec, at::Tensor h, const TrainingPass& pass, Cursor& at) const;
 
   NetworkSpec spec_;
   std::vector<Layer> layers_;  // the linear maps, a residual block's own before those of its shortcut

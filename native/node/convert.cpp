@@ -131,6 +131,8 @@ NetworkSpec network_spec(const Napi::Object& object) {
   spec.rule = rule_from_name(text(object, "rule"));
   if (object.Has("dfaFeedback") && text(object, "dfaFeedback") == "shared") spec.dfa_feedback = DfaFeedback::shared;
   if (object.Has("auxiliary")) spec.auxiliary = integer(object, "auxiliary");
+  spec.feedback_scale = text(object, "feedbackScale") == "xiao" ? FeedbackScale::xiao : FeedbackScale::glorot;
+  spec.exact_last_layer = text(object, "lastLayer") == "bp";
   spec.layers = layer_specs(object.Get("layers"));
   return spec;
 }
@@ -147,6 +149,7 @@ OptimizerSpec optimizer_spec(const Napi::Object& object) {
   spec.eps = number(object, "eps");
   spec.momentum = number(object, "momentum");
   spec.weight_decay = number(object, "weightDecay");
+  spec.batch_manhattan = boolean(object, "batchManhattan");
   return spec;
 }
 

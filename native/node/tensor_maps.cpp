@@ -79,11 +79,11 @@ void define_maps(const Exports& set) {
 }
 
 void define_layers(const Exports& set) {
-  // layer(x, weight, bias, feedback, activation, rule, map)
+  // layer(x, weight, bias, feedback, activation, rule, map, scale)
   set.tensor("layer", [](Info info) {
     const at::Tensor &x = argument(info, 0, "x"), &weight = argument(info, 1, "weight");
     return layer(map_of(info[6], x, weight), activation_from_name(string_at(info, 4)), rule_from_name(string_at(info, 5)),
-                 x, weight, optional_argument(info, 2, "bias"), optional_argument(info, 3, "feedback"));
+                 x, weight, optional_argument(info, 2, "bias"), optional_argument(info, 3, "feedback"), info[7].As<Napi::Number>().DoubleValue());
   });
   // dfaHiddenLayer(x, weight, bias, feedback, activation, map) → [y, port]
   set.plain("dfaHiddenLayer", [](Info info) -> Napi::Value {

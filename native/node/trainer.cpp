@@ -37,6 +37,25 @@ Napi::Value timed_to(Napi::Env env, const Timed& timed) {
   return object;
 }
 
+Napi::Value diagnoses_to(Napi::Env env, const std::vector<Diagnosis>& layers) {
+  Napi::Array array = Napi::Array::New(env, layers.size());
+  for (std::size_t i = 0; i < layers.size(); ++i) {
+    const Diagnosis& layer = layers[i];
+    Napi::Object object = Napi::Object::New(env);
+    object.Set("name", layer.name);
+    const auto set = [&](const char* key, const std::optional<double>& value) {
+      if (value) object.Set(key, *value);
+    };
+    set("gradientAngle", layer.gradient_angle);
+    set("feedbackAngle", layer.feedback_angle);
+    set("feedbackNormRatio", layer.feedback_norm_ratio);
+    set("targetAngle", layer.target_angle);
+    set("reconstructionError", layer.reconstruction_error);
+    array.Set(static_cast<uint32_t>(i), object);
+  }
+  return array;
+}
+
 struct OptimizerState {
   int64_t steps = 0;
   std::vector<std::vector<std::pair<std::string, at::Tensor>>> parameters;
@@ -144,6 +163,31 @@ Napi::Value TrainerHandle::step(const Napi::CallbackInfo& info) {
   });
 }
 
+// diagnose(dataset, { batchSize, seed, epoch, firstStep, step, phase }), diagnoseBatch(batch, position): a promise of an
+// array of { name, gradientAngle, … }, without what a layer does not have.
+Napi::Value TrainerHandle::diagnose(const Napi::CallbackInfo& info) {
+  return guarded(info.Env(), [&]() -> Napi::Value {
+    const Napi::Object options = info[1].As<Napi::Object>();
+    return model_->thread().submit(
+        info.Env(), model_,
+        [trainer = trainer(), dataset = DatasetHandle::unwrap(info[0], "dataset").dataset(), batch_size = integer(options, "batchSize"),
+         position = position_of(options)] { return trainer->diagnose(*dataset, batch_size, position); },
+        diagnoses_to);
+  });
+}
+
+Napi::Value TrainerHandle::diagnose_batch(const Napi::CallbackInfo& info) {
+  return guarded(info.Env(), [&]() -> Napi::Value {
+    return model_->thread().submit(
+        info.Env(), model_,
+        [trainer = trainer(), batch = examples_from(info[0].As<Napi::Object>()), normalization = normalization_,
+         position = position_of(info[1].As<Napi::Object>())] {
+          return trainer->diagnose(prepare(batch.images, normalization), batch.targets, position);
+        },
+        diagnoses_to);
+  });
+}
+
 // read(): a promise of { optimizer, inverseOptimizer or null }, each { steps, parameters: [{ exp_avg: Float32Array, … }] }
 // with an entry for each parameter that it updates.
 Napi::Value TrainerHandle::read(const Napi::CallbackInfo& info) {
@@ -194,6 +238,7 @@ void define_trainer(Napi::Env env, Napi::Object exports) {
   const Napi::Function trainer_class = Wrap::DefineClass(
       env, "TrainerHandle",
       {Wrap::InstanceMethod<&TrainerHandle::run>("run"), Wrap::InstanceMethod<&TrainerHandle::step>("step"),
+       Wrap::InstanceMethod<&TrainerHandle::diagnose>("diagnose"), Wrap::InstanceMethod<&TrainerHandle::diagnose_batch>("diagnoseBatch"),
        Wrap::InstanceMethod<&TrainerHandle::read>("read"), Wrap::InstanceMethod<&TrainerHandle::write>("write")});
   AddonData::of(env).trainer_class = Napi::Persistent(trainer_class);
   exports.Set("TrainerHandle", trainer_class);

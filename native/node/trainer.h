@@ -20,6 +20,8 @@ class TrainerHandle final : public Wrapped<TrainerHandle> {
   friend void define_trainer(Napi::Env env, Napi::Object exports);
   Napi::Value run(const Napi::CallbackInfo& info);
   Napi::Value step(const Napi::CallbackInfo& info);
+  Napi::Value diagnose(const Napi::CallbackInfo& info);
+  Napi::Value diagnose_batch(const Napi::CallbackInfo& info);
   Napi::Value read(const Napi::CallbackInfo& info);
   Napi::Value write(const Napi::CallbackInfo& info);
 

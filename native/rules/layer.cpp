@@ -1,10 +1,15 @@
 #include "rules/layer.h"
 
 #include <ATen/core/grad_mode.h>
+#include <ATen/ops/abs.h>
+#include <ATen/ops/add.h>
 #include <ATen/ops/empty.h>
+#include <ATen/ops/mul.h>
+#include <ATen/ops/sign.h>
 #include <ATen/ops/zeros.h>
 #include <torch/csrc/autograd/custom_function.h>
 
+#include <algorithm>
 #include <optional>
 
 #include "maps/autograd.h"
@@ -69,9 +74,11 @@ bool wants_bias(AutogradContext* ctx) {
 struct LayerFunction : Function<LayerFunction> {
   static at::Tensor forward(AutogradContext* ctx, const at::Tensor& x, const at::Tensor& weight,
                             const std::optional<at::Tensor>& bias, const std::optional<at::Tensor>& feedback,
-                            const LinearMapPtr& map, Activation activation, Rule rule) {
+                            const LinearMapPtr& map, Activation activation, Rule rule, double scale) {
     at::Tensor y = map->apply(weight, x, or_undefined(bias), activation);
-    save(ctx, map, activation, rule, bias.has_value(), {x, rule == Rule::bp ? weight : or_undefined(feedback), y});
+    const bool needs_weight = rule == Rule::bp || is_sign_symmetric(rule);
+    save(ctx, map, activation, rule, bias.has_value(), {x, needs_weight ? weight : at::Tensor(), or_undefined(feedback), y});
+    ctx->saved_data["scale"] = scale;
     return y;
   }
 
@@ -80,18 +87,19 @@ struct LayerFunction : Function<LayerFunction> {
     const auto activation = saved_activation(ctx);
     const auto rule = static_cast<Rule>(ctx->saved_data["rule"].toInt());
     const auto saved = ctx->get_saved_variables();
-    const at::Tensor &x = saved[0], &down_weight = saved[1], &y = saved[2], &g = grads[0];
-    if (rule == Rule::bp && at::GradMode::is_enabled()) return differentiable_backward(ctx, *map, map, activation, x, down_weight, y, g);
+    const at::Tensor &x = saved[0], &weight = saved[1], &feedback = saved[2], &y = saved[3], &g = grads[0];
+    if (rule == Rule::bp && at::GradMode::is_enabled()) return differentiable_backward(ctx, *map, map, activation, x, weight, y, g);
     refuse_second_derivative(rule);
 
     const Local local =
         local_gradients(*map, activation, g, x, y, ctx->needs_input_grad(kWeight), wants_bias(ctx));
     at::Tensor down;
-    if (ctx->needs_input_grad(kX)) {
-      TORCH_CHECK(down_weight.defined(), "rule ", rule_name(rule), ": this layer has no feedback weights, but something below it is trained");
-      down = map->adjoint(down_weight, local.delta, {}, Activation::identity);
+    if (ctx->needs_input_grad(kX) && rule != Rule::dfa) {
+      const at::Tensor sent_by = down_weight(rule, weight, feedback, ctx->saved_data["scale"].toDouble());
+      TORCH_CHECK(sent_by.defined(), "rule ", rule_name(rule), ": this layer has no feedback weights, but something below it is trained");
+      down = map->adjoint(sent_by, local.delta, {}, Activation::identity);
     }
-    return {down, local.weight, local.bias, {}, {}, {}, {}};
+    return {down, local.weight, local.bias, {}, {}, {}, {}, {}};
   }
 
   // The same, of operations that record their own graph.
@@ -99,7 +107,7 @@ struct LayerFunction : Function<LayerFunction> {
                                                Activation activation, const at::Tensor& x, const at::Tensor& weight,
                                                const at::Tensor& y, const at::Tensor& g) {
     const at::Tensor delta = through_activation(activation, g, y);
-    variable_list result(7);
+    variable_list result(8);
     if (ctx->needs_input_grad(kX)) result[kX] = differentiable_adjoint(map, weight, delta);
     if (ctx->needs_input_grad(kWeight)) result[kWeight] = differentiable_outer(map, x, delta);
     if (wants_bias(ctx)) result[kBias] = shape.sum_to_bias(delta);
@@ -118,6 +126,21 @@ at::Tensor broadcast(const at::Tensor& feedback, const at::Tensor& error) {
   return Dense(feedback.size(1), feedback.size(0)).adjoint(feedback, error, {}, Activation::identity);
 }
 
+// One zero seen [batch, width] times: as wide as the classes, or as the units.
+at::Tensor error_port(const at::Tensor& like, int64_t width) {
+  return at::zeros({1, 1}, like.options().requires_grad(false)).expand({like.size(0), width});
+}
+
+void require_error(const at::Tensor& error) {
+  TORCH_CHECK(error.defined(), "rule dfa: no output error arrived at a hidden layer; its port must be given to the output layer");
+}
+
+// Bᵀ e, and what came down past the maps above, if anything did. Without B the output layer has multiplied.
+at::Tensor arrived(const at::Tensor& feedback, const at::Tensor& error, at::IntArrayRef shape, const at::Tensor& past) {
+  const at::Tensor g = (feedback.defined() ? broadcast(feedback, error) : error).reshape(shape);
+  return past.defined() ? at::add(g, past) : g;
+}
+
 struct DfaHidden : Function<DfaHidden> {
   static variable_list forward(AutogradContext* ctx, const at::Tensor& x, const at::Tensor& weight,
                                const std::optional<at::Tensor>& bias, const std::optional<at::Tensor>& feedback,
@@ -125,10 +148,7 @@ struct DfaHidden : Function<DfaHidden> {
     at::Tensor y = map->apply(weight, x, or_undefined(bias), activation);
     save(ctx, map, activation, Rule::dfa, bias.has_value(), {x, or_undefined(feedback), y});
     ctx->set_materialize_grads(false);  // nothing comes down to y, and no zeros are made in its place
-    // One zero seen [batch, classes] or [batch, units] times.
-    const int64_t width = feedback.has_value() ? feedback->size(0) : count_units(*map);
-    at::Tensor port = at::zeros({1, 1}, x.options().requires_grad(false)).expand({x.size(0), width});
-    return {y, port};
+    return {y, error_port(x, feedback.has_value() ? feedback->size(0) : count_units(*map))};
   }
 
   static variable_list backward(AutogradContext* ctx, const variable_list& grads) {
@@ -136,11 +156,27 @@ struct DfaHidden : Function<DfaHidden> {
     const auto map = saved_map(ctx);
     const auto saved = ctx->get_saved_variables();
     const at::Tensor &x = saved[0], &feedback = saved[1], &y = saved[2], &error = grads[1];
-    TORCH_CHECK(error.defined(), "rule dfa: no output error arrived at a hidden layer; its port must be given to the output layer");
-    const at::Tensor g = feedback.defined() ? broadcast(feedback, error) : error;
+    require_error(error);
+    const at::Tensor g = arrived(feedback, error, y.sizes(), grads[0]);
     const Local local =
-        local_gradients(*map, saved_activation(ctx), g.reshape(y.sizes()), x, y, ctx->needs_input_grad(kWeight), wants_bias(ctx));
+        local_gradients(*map, saved_activation(ctx), g, x, y, ctx->needs_input_grad(kWeight), wants_bias(ctx));
     return {{}, local.weight, local.bias, {}, {}, {}};
+  }
+};
+
+struct DfaPort : Function<DfaPort> {
+  static variable_list forward(AutogradContext* ctx, const at::Tensor& h, const std::optional<at::Tensor>& feedback) {
+    ctx->save_for_backward({or_undefined(feedback)});
+    ctx->saved_data["shape"] = h.sizes().vec();
+    ctx->set_materialize_grads(false);
+    return {h, error_port(h, feedback.has_value() ? feedback->size(0) : h.numel() / h.size(0))};
+  }
+
+  static variable_list backward(AutogradContext* ctx, const variable_list& grads) {
+    refuse_second_derivative(Rule::dfa);
+    const at::Tensor feedback = ctx->get_saved_variables()[0], &error = grads[1];
+    require_error(error);
+    return {arrived(feedback, error, ctx->saved_data["shape"].toIntVector(), grads[0]), {}};
   }
 };
 
@@ -173,13 +209,31 @@ struct DfaOutput : Function<DfaOutput> {
 }  // namespace
 
 at::Tensor layer(const LinearMapPtr& map, Activation activation, Rule rule, const at::Tensor& x,
-                 const at::Tensor& weight, const at::Tensor& bias, const at::Tensor& feedback) {
+                 const at::Tensor& weight, const at::Tensor& bias, const at::Tensor& feedback, double scale) {
   TORCH_CHECK(!is_target_rule(rule), "rule ", rule_name(rule), " sends targets down: use target_layer");
-  TORCH_CHECK(rule != Rule::dfa, "rule dfa needs to know which layer is the output: use dfa_hidden_layer and dfa_output_layer");
   check_layer(*map, x, weight, bias, {feedback});
   TORCH_CHECK(!feedback.defined() || feedback.sizes() == weight.sizes(), "layer: expected feedback of weight's shape ",
               weight.sizes(), ", but its shape is ", feedback.sizes());
-  return LayerFunction::apply(x, weight, if_defined(bias), if_defined(feedback), map, activation, rule);
+  return LayerFunction::apply(x, weight, if_defined(bias), if_defined(feedback), map, activation, rule, scale);
+}
+
+at::Tensor down_weight(Rule rule, const at::Tensor& weight, const at::Tensor& feedback, double scale) {
+  switch (rule) {
+    case Rule::bp: return weight;
+    case Rule::usf: return at::sign(weight).mul_(scale);
+    case Rule::brsf:
+    case Rule::frsf: return feedback.defined() ? at::sign(weight).mul_(at::abs(feedback)) : at::Tensor();
+    case Rule::fa: return feedback;
+    default: return {};
+  }
+}
+
+LayerOutput dfa_port(const at::Tensor& h, const at::Tensor& feedback) {
+  const int64_t units = h.numel() / std::max<int64_t>(1, h.size(0));
+  TORCH_CHECK(!feedback.defined() || (feedback.dim() == 2 && feedback.size(1) == units),
+              "dfa_port: expected feedback [classes, ", units, "], but its shape is ", feedback.sizes());
+  const auto outputs = DfaPort::apply(h, if_defined(feedback));
+  return {outputs[0], outputs[1]};
 }
 
 LayerOutput dfa_hidden_layer(const LinearMapPtr& map, Activation activation, const at::Tensor& x,

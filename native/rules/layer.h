@@ -21,18 +21,29 @@ struct LayerOutput {
 //
 // The gradient of weight and bias is always the layer's own: δ = g ⊙ σ'(a), x ⊗ δ and Σ δ, with g what came
 // down. What goes further down is, with `feedback` B:
-//   bp   Wᵀ δ     (feedback unused)
-//   fa   Bᵀ δ     (feedback of W's shape; may be undefined where nothing is below)
+//   bp          Wᵀ δ                 (feedback unused)
+//   fa          Bᵀ δ                 (feedback of W's shape; may be undefined where nothing is below)
+//   usf         (s sign W)ᵀ δ        (s is `scale`)
+//   brsf, frsf  (|B| ⊙ sign W)ᵀ δ    (feedback as for fa; whoever calls draws it afresh or does not)
+//   dfa         nothing: a layer whose g is ordinary, below a batch norm or a sum with an error port behind it
 // Differentiating twice is possible under bp and refused under the others, whose backward pass is not the
 // derivative of the forward pass.
 at::Tensor layer(const LinearMapPtr& map, Activation activation, Rule rule, const at::Tensor& x,
-                 const at::Tensor& weight, const at::Tensor& bias, const at::Tensor& feedback);
+                 const at::Tensor& weight, const at::Tensor& bias, const at::Tensor& feedback, double scale = 1);
 
-// A hidden layer under dfa: δ = (Bᵀ e) ⊙ σ'(a), feedback B [classes, units] with the units in the order of
-// the flattened output shape (C, H, W); nothing goes down to x. Without feedback of its own (undefined) its port
+// The weights by which `layer` sends δ down: W, B, s sign W or |B| ⊙ sign W. Undefined where nothing is sent.
+at::Tensor down_weight(Rule rule, const at::Tensor& weight, const at::Tensor& feedback, double scale);
+
+// A hidden layer under dfa: δ = (Bᵀ e + g) ⊙ σ'(a), feedback B [classes, units] with the units in the order of
+// the flattened output shape (C, H, W); g is what came down past other maps, through a shortcut, if anything did; nothing
+// goes down to x. Without feedback of its own (undefined) its port
 // takes Bᵀ e from the output layer.
 LayerOutput dfa_hidden_layer(const LinearMapPtr& map, Activation activation, const at::Tensor& x,
                              const at::Tensor& weight, const at::Tensor& bias, const at::Tensor& feedback);
+
+// The same port behind something else, a batch norm or a residual block: y = h, whose gradient becomes Bᵀ e + g. Without
+// feedback of its own it takes Bᵀ e from the output layer.
+LayerOutput dfa_port(const at::Tensor& h, const at::Tensor& feedback);
 
 // The output layer under dfa: trained on its own gradient; its δ (for softmax cross-entropy e = o − y, over
 // the batch size if the loss is a mean) is what arrives at every port. With `shared_feedback` B [classes, most units

@@ -8,10 +8,13 @@
 namespace cortorch {
 namespace {
 
-constexpr std::array<std::pair<std::string_view, Rule>, 7> kNames{{
+constexpr std::array<std::pair<std::string_view, Rule>, 10> kNames{{
     {"bp", Rule::bp},
     {"fa", Rule::fa},
     {"dfa", Rule::dfa},
+    {"usf", Rule::usf},
+    {"brsf", Rule::brsf},
+    {"frsf", Rule::frsf},
     {"tp", Rule::tp},
     {"dtp", Rule::dtp},
     {"sdtp", Rule::sdtp},
@@ -24,7 +27,7 @@ Rule rule_from_name(std::string_view name) {
   for (const auto& [known, rule] : kNames) {
     if (known == name) return rule;
   }
-  TORCH_CHECK(false, "unknown rule '", name, "'; known are bp, fa, dfa, tp, dtp, sdtp, ao-sdtp");
+  TORCH_CHECK(false, "unknown rule '", name, "'; known are bp, fa, dfa, usf, brsf, frsf, tp, dtp, sdtp, ao-sdtp");
 }
 
 std::string rule_name(Rule rule) {

@@ -10,6 +10,10 @@ enum class Rule {
   bp,   // by the transposed weights
   fa,   // by fixed random weights of the same shape (Lillicrap et al. 2016)
   dfa,  // from the output straight to each layer, by fixed random weights (Nøkland 2016)
+  // Sign-symmetry (Liao et al. 2016; Xiao et al. 2019): by weights that share only their signs with the forward ones.
+  usf,   // of one magnitude
+  brsf,  // of random magnitudes, drawn afresh at each step
+  frsf,  // of fixed random magnitudes
   // Target propagation (Lee et al. 2015; Bartunov et al. 2018): what travels down is not a gradient but the difference
   // of a layer's activity and its target.
   tp,       // the target itself through learned inverses
@@ -17,6 +21,8 @@ enum class Rule {
   sdtp,     // difference rule at the penultimate layer too
   ao_sdtp,  // the same with auxiliary outputs
 };
+
+inline bool is_sign_symmetric(Rule rule) { return rule == Rule::usf || rule == Rule::brsf || rule == Rule::frsf; }
 
 inline bool is_target_rule(Rule rule) {
   return rule == Rule::tp || rule == Rule::dtp || rule == Rule::sdtp || rule == Rule::ao_sdtp;

@@ -45,6 +45,11 @@ void adam(float* __restrict__ p, const float* __restrict__ g, float* __restrict_
 }
 
 CORTORCH_CLONES
+void signs(const float* __restrict__ g, float* __restrict__ out, int64_t n) {
+  for (int64_t i = 0; i < n; ++i) out[i] = static_cast<float>((g[i] > 0) - (g[i] < 0));
+}
+
+CORTORCH_CLONES
 void sgd(float* __restrict__ p, const float* __restrict__ g, int64_t n, float lr, float weight_decay) {
   for (int64_t i = 0; i < n; ++i) p[i] -= lr * (g[i] + weight_decay * p[i]);
 }
@@ -137,6 +142,7 @@ void Optimizer::step(double lr_factor) {
   const auto data = [](const at::Tensor& t) { return t.defined() ? t.mutable_data_ptr<float>() : nullptr; };
   at::parallel_for(0, static_cast<int64_t>(chunks_.size()), 1, [&](int64_t begin, int64_t end) {
     const FlushSubnormals flush;
+    std::vector<float> sign(spec_.batch_manhattan ? kChunk : 0);
     for (int64_t i = begin; i < end; ++i) {
       const Chunk& chunk = chunks_[static_cast<std::size_t>(i)];
       const std::size_t k = chunk.parameter;
@@ -144,6 +150,10 @@ void Optimizer::step(double lr_factor) {
       const int64_t n = chunk.end - chunk.begin;
       float* p = parameters_[k].mutable_data_ptr<float>() + chunk.begin;
       const float* g = gradients[k].const_data_ptr<float>() + chunk.begin;
+      if (spec_.batch_manhattan) {
+        signs(g, sign.data(), n);
+        g = sign.data();
+      }
       float* first = first_[k].defined() ? data(first_[k]) + chunk.begin : nullptr;
       float* second = second_[k].defined() ? data(second_[k]) + chunk.begin : nullptr;
       switch (spec_.kind) {

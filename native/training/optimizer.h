@@ -19,6 +19,7 @@ struct OptimizerSpec {
   double eps = 1e-8;     // adam, rmsprop
   double momentum = 0;   // sgd, rmsprop
   double weight_decay = 0;
+  bool batch_manhattan = false;  // of each gradient only its sign is used (Liao et al. 2016)
 };
 
 class Optimizer {

@@ -41,12 +41,32 @@ Trainer::Trainer(Network& network, Loss loss, OptimizerSpec optimizer, Normaliza
   inverse_optimizer_.emplace(targets_->inverse_optimizer, inverses);
 }
 
+TrainingPass Trainer::pass_at(const Position& position) const {
+  TrainingPass pass;
+  if (targets_) pass.targets = targets_->targets;
+  pass.seed = position.seed;
+  pass.step = position.step;
+  return pass;
+}
+
+std::vector<Diagnosis> Trainer::diagnose(const at::Tensor& x, const at::Tensor& targets, const Position& position) const {
+  const auto loss = [&](const at::Tensor& outputs, Delivery delivery) {
+    LossCounts counts;
+    return loss_of(loss_, outputs, x, targets, counts, delivery);
+  };
+  return cortorch::diagnose(network_, x, loss, pass_at(position));
+}
+
+std::vector<Diagnosis> Trainer::diagnose(const Dataset& data, int64_t batch_size, const Position& position) {
+  const auto batch = batch_at(data, batch_size, position, position.first_step);
+  return diagnose(batch.x, batch.targets, position);
+}
+
 PassResult Trainer::step(const at::Tensor& x, const at::Tensor& targets, double lr_factor, const Position& position) {
   const bool forward = position.phase != Phase::inverse, inverse = position.phase != Phase::forward;
   TORCH_CHECK(!inverse || targets_, "trainer: rule ", rule_name(network_.rule()), " has no inverses to train");
   PassResult result;
-  TrainingPass pass;
-  if (targets_) pass.targets = targets_->targets;
+  TrainingPass pass = pass_at(position);
   pass.keep_inputs = inverse;
   // Without targets to send down there is no graph.
   at::AutoGradMode record(forward);
@@ -72,16 +92,10 @@ PassResult Trainer::step(const at::Tensor& x, const at::Tensor& targets, double 
 PassResult Trainer::run(const Dataset& data, int64_t batch_size, const Position& position,
                         std::span<const double> lr_factors, const LossCounts& counts, const std::atomic<bool>& stop) {
   const auto [seed, epoch, first_step, first, phase] = position;
-  if (order_.seed != seed || order_.epoch != epoch || order_.indices.size() != static_cast<std::size_t>(data.size())) {
-    order_ = {seed, epoch, permutation(seed, epoch, data.size())};
-  }
   PassResult total;
   total.counts = counts;
   for (std::size_t i = 0; i < lr_factors.size() && !stop.load(std::memory_order_relaxed); ++i) {
-    const int64_t begin = (first_step + static_cast<int64_t>(i)) * batch_size;
-    const int64_t count = std::min(batch_size, data.size() - begin);
-    TORCH_CHECK(begin >= 0 && count > 0, "step ", first_step + static_cast<int64_t>(i), " is past the end of the data set (", data.size(), " examples in batches of ", batch_size, ")");
-    const auto batch = data.gather(order_.indices.data() + begin, count, normalization_, {augmentation_, seed, epoch});
+    const auto batch = batch_at(data, batch_size, position, first_step + static_cast<int64_t>(i));
     const PassResult one = step(batch.x, batch.targets, lr_factors[i], {seed, epoch, 0, first + static_cast<uint32_t>(i), phase});
     total.not_finite = one.not_finite;
     total.inverse_not_finite = one.inverse_not_finite;
@@ -90,6 +104,18 @@ PassResult Trainer::run(const Dataset& data, int64_t batch_size, const Position&
     total.steps += one.steps;
   }
   return total;
+}
+
+// The batch of a step of the epoch.
+Dataset::Batch Trainer::batch_at(const Dataset& data, int64_t batch_size, const Position& position, int64_t step) {
+  const auto [seed, epoch] = std::pair{position.seed, position.epoch};
+  if (order_.seed != seed || order_.epoch != epoch || order_.indices.size() != static_cast<std::size_t>(data.size())) {
+    order_ = {seed, epoch, permutation(seed, epoch, data.size())};
+  }
+  const int64_t begin = step * batch_size;
+  const int64_t count = std::min(batch_size, data.size() - begin);
+  TORCH_CHECK(begin >= 0 && count > 0, "step ", step, " is past the end of the data set (", data.size(), " examples in batches of ", batch_size, ")");
+  return data.gather(order_.indices.data() + begin, count, normalization_, {augmentation_, seed, epoch});
 }
 
 LossCounts evaluate(const Network& network, Loss loss, const Dataset& data, const Normalization& normalization,

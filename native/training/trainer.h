@@ -10,6 +10,7 @@
 #include "data/dataset.h"
 #include "network/network.h"
 #include "rules/loss.h"
+#include "training/diagnostics.h"
 #include "training/inverses.h"
 #include "training/optimizer.h"
 
@@ -61,11 +62,18 @@ class Trainer {
   PassResult run(const Dataset& data, int64_t batch_size, const Position& position, std::span<const double> lr_factors,
                  const LossCounts& counts, const std::atomic<bool>& stop);
 
+  // What the step at the position would do, layer by layer; see diagnose(). Of a batch, or of the data set's.
+  std::vector<Diagnosis> diagnose(const at::Tensor& x, const at::Tensor& targets, const Position& position) const;
+  std::vector<Diagnosis> diagnose(const Dataset& data, int64_t batch_size, const Position& position);
+
   Optimizer& optimizer() { return optimizer_; }
   // Null without inverses.
   Optimizer* inverse_optimizer() { return inverse_optimizer_ ? &*inverse_optimizer_ : nullptr; }
 
  private:
+  TrainingPass pass_at(const Position& position) const;
+  Dataset::Batch batch_at(const Dataset& data, int64_t batch_size, const Position& position, int64_t step);
+
   Network& network_;
   Loss loss_;
   Normalization normalization_;

@@ -1,0 +1,31 @@
+// The weights that errors go down by in place of the forward ones: how large they are, and how they are drawn.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+
+#include "maps/linear_map.h"
+#include "network/noise.h"
+#include "network/random.h"
+
+namespace cortorch {
+
+// Glorot's deviation √(2 / (fan_in + fan_out)) and a uniform distribution; or those of Xiao et al. (2019): for convolutions,
+// shared or not, N(0, s²) with s = √(2 / (k_h k_w C_out)), for dense layers U(−s, s) with s = 1/√fan_in.
+enum class FeedbackScale { glorot, xiao };
+
+struct FeedbackDistribution {
+  bool normal = false;
+  double size = 1;   // the deviation of a normal one, the bound of a uniform one
+  double scale = 1;  // the one magnitude of usf: Glorot's deviation, or s
+};
+
+FeedbackDistribution feedback_distribution(FeedbackScale scale, const LinearMap& map, bool is_convolution);
+
+// Fixed feedback.
+at::Tensor draw_feedback(const Shape& shape, const FeedbackDistribution& distribution, const RandomStream& random);
+// Its absolute values, drawn afresh at each step: a function of (seed, layer, step) and the place alone.
+at::Tensor draw_magnitudes(const Shape& shape, const FeedbackDistribution& distribution, const NoiseSource& source);
+
+}  // namespace cortorch

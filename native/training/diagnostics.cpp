@@ -1,0 +1,90 @@
+#include "training/diagnostics.h"
+
+#include <ATen/core/grad_mode.h>
+#include <torch/csrc/autograd/autograd.h>
+
+#include <algorithm>
+#include <cmath>
+#include <numbers>
+
+namespace cortorch {
+namespace {
+
+struct Products {
+  double dot = 0, a = 0, b = 0;  // a·b, a·a, b·b
+};
+
+// Sums in double precision: there are millions of terms.
+Products products(const at::Tensor& a, const at::Tensor& b) {
+  const at::Tensor x = a.detach().contiguous(), y = b.detach().contiguous();
+  TORCH_INTERNAL_ASSERT(x.sizes() == y.sizes() && x.scalar_type() == at::kFloat && y.scalar_type() == at::kFloat);
+  const float *p = x.const_data_ptr<float>(), *q = y.const_data_ptr<float>();
+  Products sums;
+  for (int64_t i = 0; i < x.numel(); ++i) {
+    const double u = p[i], v = q[i];
+    sums.dot += u * v;
+    sums.a += u * u;
+    sums.b += v * v;
+  }
+  return sums;
+}
+
+std::optional<double> angle(const Products& p) {
+  if (!(p.a > 0 && p.b > 0)) return std::nullopt;
+  const double cosine = std::clamp(p.dot / std::sqrt(p.a) / std::sqrt(p.b), -1.0, 1.0);
+  return std::acos(cosine) * 180 / std::numbers::pi;
+}
+
+std::optional<double> angle(const at::Tensor& a, const at::Tensor& b) {
+  if (!a.defined() || !b.defined()) return std::nullopt;
+  return angle(products(a, b));
+}
+
+struct Gradients {
+  std::vector<at::Tensor> weights, outputs;  // of all maps; undefined where none arrives
+  std::vector<at::Tensor> inputs;            // what the maps were given
+};
+
+Gradients gradients(const Network& network, const at::Tensor& x, const LossOfOutputs& loss, TrainingPass pass, bool backpropagate) {
+  const at::AutoGradMode record(true);
+  const bool difference = is_target_rule(network.rule()) && !backpropagate;
+  pass.backpropagate = backpropagate;
+  pass.keep_inputs = pass.keep_outputs = true;
+  const at::Tensor value = loss(network.forward(x, &pass), difference ? Delivery::difference : Delivery::gradient);
+  std::vector<at::Tensor> of;
+  for (std::size_t i = 0; i < network.size(); ++i) of.push_back(network.weight(i));
+  of.insert(of.end(), pass.outputs.begin(), pass.outputs.end());
+  const auto found = torch::autograd::grad({value}, of, {}, /*retain_graph=*/false, /*create_graph=*/false, /*allow_unused=*/true);
+  const auto middle = found.begin() + static_cast<std::ptrdiff_t>(network.size());
+  return {{found.begin(), middle}, {middle, found.end()}, std::move(pass.inputs)};
+}
+
+std::optional<double> reconstruction_error(const Network& network, std::size_t index, const at::Tensor& h, OutputActivity top) {
+  const at::NoGradGuard no_grad;
+  const Inverse& inverse = network.inverse(index);
+  if (!inverse.defined()) return std::nullopt;
+  const Products sums = products(inverse(network.activity(index, h, top)), h);
+  return sums.b > 0 ? std::optional((sums.a - 2 * sums.dot + sums.b) / sums.b) : std::nullopt;
+}
+
+}  // namespace
+
+std::vector<Diagnosis> diagnose(const Network& network, const at::Tensor& x, const LossOfOutputs& loss, const TrainingPass& pass) {
+  const Gradients own = gradients(network, x, loss, pass, false), bp = gradients(network, x, loss, pass, true);
+  std::vector<Diagnosis> result;
+  for (std::size_t i = 0; i < network.size(); ++i) {
+    Diagnosis layer{network.name(i), angle(own.weights[i], bp.weights[i]), {}, {}, {}, {}};
+    if (const at::Tensor feedback = network.sends_by(i, pass); feedback.defined()) {
+      const Products sums = products(feedback, network.weight(i));
+      layer.feedback_angle = angle(sums);
+      if (sums.b > 0) layer.feedback_norm_ratio = std::sqrt(sums.a / sums.b);
+    }
+    // The last layer has no target of its own: it is trained on the loss.
+    if (is_target_rule(network.rule()) && i + 1 < network.size()) layer.target_angle = angle(own.outputs[i], bp.outputs[i]);
+    layer.reconstruction_error = reconstruction_error(network, i, own.inputs[i], pass.targets.activity);
+    result.push_back(std::move(layer));
+  }
+  return result;
+}
+
+}  // namespace cortorch
