@@ -50,8 +50,12 @@ export { trainingBudget, type BudgetOptions, type MemoryBudget } from './model/b
 export {
   ruleNames,
   type DfaFeedback,
+  type FeedbackScale,
   type GradientRuleName,
+  type LastLayer,
   type RuleName,
+  type RuleOptions,
+  type SignSymmetricRuleName,
   type TargetRuleName,
 } from './rules/rules.js';
 export {
@@ -107,6 +111,7 @@ export {
 } from './training/targets.js';
 export {
   Trainer,
+  type DiagnosticsEvent,
   type EpochEvent,
   type EpochSums,
   type FitOptions,
@@ -134,6 +139,8 @@ export {
   type LoadOptions,
   type TrainAndTest,
 } from './data/index.js';
+
+export { type LayerDiagnosis } from './native.js';
 
 export { liveTensors, Tensor, type TensorArray, type TensorDType } from './tensor/tensor.js';
 export {

@@ -15,6 +15,7 @@ const harmless: readonly OptionName[] = [
   'maxHours',
   'saveEvery',
   'keep',
+  'diagnostics',
   'threads',
   'dataDir',
   'maxCorrupt',

@@ -118,7 +118,7 @@ export async function resolveSettings(given: Settings, saved?: ResolvedSpec): Pr
     ...trainingSettings(given, network, model, rule),
     ...lrScheduleSettings(given),
     epochs: given.epochs ?? 10,
-    ...pick(given, ['maxSteps', 'maxHours', 'saveEvery', 'keep']),
+    ...pick(given, ['maxSteps', 'maxHours', 'saveEvery', 'keep', 'diagnostics']),
     seed: given.seed ?? 0,
     threads: given.threads ?? threads,
     device: given.device ?? 'cpu',

@@ -74,10 +74,8 @@ async function compareRules(epochs: number, progress: Progress, signal: AbortSig
     const label = rule.padEnd(4);
     const passes: EpochEvent[] = [];
     for await (const event of trainer.fit(data.train, { epochs, test: data.test, signal })) {
-      if (event.type === 'progress') {
-        progress.update(event, label);
-        continue;
-      }
+      if (event.type === 'progress') progress.update(event, label);
+      if (event.type !== 'epoch') continue;
       passes.push(event);
       const { epoch, train, test, imagesPerSecond } = event;
       const errors = `error: train ${percent(train.error)}, test ${percent(test!.error)}`;

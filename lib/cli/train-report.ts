@@ -2,7 +2,7 @@
 
 import type { Best, Checkpoint } from '../training/checkpoint.js';
 import type { RunDirectory } from '../training/run.js';
-import type { EpochEvent, ProgressEvent, Scores } from '../training/trainer.js';
+import type { Scores, TrainEvent } from '../training/trainer.js';
 import { countOutputs } from '../model/shapes.js';
 import type { Parts } from './data.js';
 import { duration, errorFormat, integer, percent, plural, significant } from './format.js';
@@ -56,13 +56,20 @@ export class TrainReport {
     if (from) this.note(`Going on with ${run!.path} after epoch ${from.epoch}, step ${from.step}`);
   }
 
-  event(event: ProgressEvent | EpochEvent): void {
+  event(event: TrainEvent): void {
     if (event.type === 'progress') {
       this.#progress.update(event, '', this.#error);
       return;
     }
     this.#progress.clear();
     this.#print(event);
+    if (event.type === 'diagnostics') {
+      const angles = event.layers.map(({ gradientAngle: angle }) =>
+        angle === undefined ? '-' : `${Math.round(angle)}°`,
+      );
+      this.note(`step ${event.step}  angles to backpropagation's gradients, from below: ${angles.join(' ')}`);
+      return;
+    }
     const { epoch, phase, train, validation, test, seconds, waiting, imagesPerSecond, partial } = event;
     const scores = (name: string, { error, error5 }: Scores): string =>
       `${name} ${this.#error(error)}${error5 !== null && this.#top5 ? ` (top-5 ${this.#error(error5)})` : ''}`;

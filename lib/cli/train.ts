@@ -121,11 +121,16 @@ export async function follow(
   let saved = from?.step ?? 0;
   let plotted = performance.now();
   try {
-    const { epochs, maxSteps } = config;
+    const { epochs, maxSteps, diagnostics } = config;
     const { validation, test } = data;
-    for await (const event of trainer.fit(data.train, { epochs, maxSteps, validation, test, signal })) {
+    const fitting = { epochs, maxSteps, diagnostics, validation, test, signal };
+    for await (const event of trainer.fit(data.train, fitting)) {
       if (event.type === 'epoch') await requireFiniteLosses(event, trainer);
       report.event(event);
+      if (event.type === 'diagnostics') {
+        await run?.diagnose(event);
+        continue;
+      }
       if (event.type === 'progress') {
         if (Math.floor(event.step / saveEvery) > Math.floor(saved / saveEvery)) {
           saved = event.step;

@@ -11,7 +11,7 @@ import { CortorchError } from '../errors.js';
 import { LineFile, removeLeftovers, writeFailure, writeFileAtomic } from '../files.js';
 import { readCheckpoint, writeCheckpoint, type Checkpoint } from './checkpoint.js';
 import { EventFile } from './event-file.js';
-import type { EpochEvent, ProgressEvent } from './trainer.js';
+import type { DiagnosticsEvent, EpochEvent, ProgressEvent } from './trainer.js';
 
 export class RunDirectory {
   /** As it was given, for messages. */
@@ -104,7 +104,7 @@ export class RunDirectory {
     await this.#writeConfig(config);
     this.#metrics = await LineFile.open(join(this.path, 'metrics.jsonl'));
     const lines = await this.#metrics.readLines();
-    const late = lines.findIndex((line) => !isWithin(line, from.epoch));
+    const late = lines.findIndex((line) => !isWithin(line, from));
     if (late >= 0) await this.#metrics.truncateToLines(late);
     // The point of the checkpoint's own step stays.
     this.#events = await EventFile.open(this.path, from.step + 1);
@@ -145,6 +145,20 @@ export class RunDirectory {
   async plotProgress({ loss, error, step }: ProgressEvent): Promise<void> {
     this.#events!.scalar('loss/epoch so far', loss, step);
     this.#events!.scalar('error/epoch so far', error, step);
+    await this.#events!.flush();
+  }
+
+  /**
+   * A line of `metrics.jsonl`, and TensorBoard's curves, of what each layer would learn.
+   *
+   * @throws CortorchError ERR_WRITE_FAILED
+   */
+  async diagnose(event: DiagnosticsEvent): Promise<void> {
+    await this.log(event);
+    for (const { name, ...values } of event.layers) {
+      for (const [what, value] of Object.entries(values))
+        this.#events!.scalar(`${what}/${name}`, value, event.step);
+    }
     await this.#events!.flush();
   }
 
@@ -206,11 +220,13 @@ async function makeFolder(path: string): Promise<void> {
   }
 }
 
-/** Does a line of `metrics.jsonl` belong to a run of so many complete epochs? */
-function isWithin(line: string, epochs: number): boolean {
+/** Does a line of `metrics.jsonl` belong to a run that has come so far? A diagnosis is of the step that follows it. */
+function isWithin(line: string, from: Pick<Checkpoint, 'epoch' | 'step'>): boolean {
   try {
-    const { type, epoch, partial } = JSON.parse(line) as { type?: string; epoch?: number; partial?: boolean };
-    return type === 'start' || (type === 'epoch' && epoch! <= epochs && partial !== true);
+    const parsed = JSON.parse(line) as { type?: string; epoch?: number; step?: number; partial?: boolean };
+    const { type, epoch, step, partial } = parsed;
+    if (type === 'diagnostics') return step! < from.step;
+    return type === 'start' || (type === 'epoch' && epoch! <= from.epoch && partial !== true);
   } catch {
     return false; // a line that a crash left half-written
   }

@@ -27,6 +27,7 @@ import { checkSeed, Network, same, type Evaluation, type ParameterInfo } from '.
 import {
   call,
   callAsync,
+  type LayerDiagnosis,
   type NativeOptimizerState,
   type NativePass,
   type NativePosition,
@@ -89,6 +90,8 @@ export interface FitOptions {
   readonly maxSteps?: number | undefined;
   /** Ends training between two steps, with ERR_ABORTED; the trainer can go on from there. */
   readonly signal?: AbortSignal | undefined;
+  /** Every so many steps, and before the first, a {@link DiagnosticsEvent}, which takes about two steps' time. Default: none. */
+  readonly diagnostics?: number | undefined;
   /** Batches in an epoch of a {@link BatchSource}: what schedules other than the constant one need. */
   readonly stepsPerEpoch?: number;
 }
@@ -138,7 +141,17 @@ export interface EpochEvent {
   readonly partial?: true;
 }
 
-export type TrainEvent = ProgressEvent | EpochEvent;
+/** How the next step's batch would move the weights under the rule and under bp: see {@link LayerDiagnosis}. */
+export interface DiagnosticsEvent {
+  readonly type: 'diagnostics';
+  readonly epoch: number;
+  /** Optimizer steps made before, in all. */
+  readonly step: number;
+  /** Those with weights, from below. */
+  readonly layers: readonly LayerDiagnosis[];
+}
+
+export type TrainEvent = ProgressEvent | DiagnosticsEvent | EpochEvent;
 export type Scores = Pick<Evaluation, 'loss' | 'error' | 'error5'>;
 
 /** Everything that a trainer needs, beside the network's parameters, to go on bit for bit. */
@@ -206,6 +219,8 @@ export class Trainer {
   #step = 0;
   #stepInEpoch = 0;
   #sums = noSums;
+  /** The step of the last diagnosis. */
+  #diagnosed = -1;
   #fitting = false;
 
   /**
@@ -380,6 +395,7 @@ export class Trainer {
     await callAsync(() => this.#handle.write(states));
     this.#epoch = state.epoch;
     this.#step = state.step;
+    this.#diagnosed = -1;
     this.#stepInEpoch = state.stepInEpoch;
     this.#sums = state.sums;
   }
@@ -395,17 +411,26 @@ export class Trainer {
   }
 
   /** The rest of the current epoch, in runs of steps. @returns whether it ended, and not because of `maxSteps` */
-  async *#passOver(data: Dataset, options: FitOptions): AsyncGenerator<ProgressEvent, boolean, void> {
-    const { epochs, maxSteps = Infinity, signal } = options;
+  async *#passOver(
+    data: Dataset,
+    options: FitOptions,
+  ): AsyncGenerator<ProgressEvent | DiagnosticsEvent, boolean, void> {
+    const { epochs, maxSteps = Infinity, diagnostics = Infinity, signal } = options;
     const handle = Dataset.handleOf(data, 'data');
     const stepsPerEpoch = Math.ceil(data.size / this.batchSize);
     let run = 4; // steps; then as many as fit into RUN_SECONDS
     while (this.#stepInEpoch < stepsPerEpoch && this.#step < maxSteps) {
-      const count = Math.min(run, stepsPerEpoch - this.#stepInEpoch, maxSteps - this.#step);
+      const position = { ...this.#position(), batchSize: this.batchSize };
+      yield* this.#diagnose(diagnostics, () => this.#handle.diagnose(handle, position));
+      const count = Math.min(
+        run,
+        stepsPerEpoch - this.#stepInEpoch,
+        maxSteps - this.#step,
+        Number.isFinite(diagnostics) ? diagnostics - (this.#step % diagnostics) : Infinity,
+      );
       const factors = Float64Array.from({ length: count }, (_, i) =>
         learningRateFactor(this.lrSchedule, this.#step + i, stepsPerEpoch, epochs),
       );
-      const position = { ...this.#position(), batchSize: this.batchSize };
       const start = performance.now();
       const pass = await this.#network.stoppable(signal, (job) =>
         this.#handle.run(handle, position, factors, { ...this.#sums, error5: 0 }, job),
@@ -422,8 +447,8 @@ export class Trainer {
   async *#passOverBatches(
     source: BatchSource | BatchStream,
     options: FitOptions,
-  ): AsyncGenerator<ProgressEvent, boolean, void> {
-    const { epochs, maxSteps = Infinity, signal } = options;
+  ): AsyncGenerator<ProgressEvent | DiagnosticsEvent, boolean, void> {
+    const { epochs, maxSteps = Infinity, diagnostics = Infinity, signal } = options;
     const stepsPerEpoch = isFunction(source) ? options.stepsPerEpoch : source.batches;
     const batches = isFunction(source)
       ? source(this.#epoch + 1)
@@ -433,13 +458,16 @@ export class Trainer {
       if (isFunction(source)) await reader.skip(this.#stepInEpoch, signal);
       let lastEvent = performance.now();
       while (this.#step < maxSteps) {
-        const start = performance.now();
+        let start = performance.now();
         const waitedBefore = reader.waited;
         const batch = await reader.read(signal);
         if (batch === null) {
           if (this.#sums.examples === 0) throw invalid('data', 'at least one batch in an epoch', 'none');
           return true;
         }
+        const before = performance.now();
+        yield* this.#diagnose(diagnostics, () => this.#handle.diagnoseBatch(batch, this.#position()));
+        start += performance.now() - before; // no part of training
         const factor = learningRateFactor(this.lrSchedule, this.#step, stepsPerEpoch ?? 1, epochs);
         const work = callAsync(() => this.#handle.step(batch, factor, this.#position()));
         if (this.#step + 1 < maxSteps) reader.lookAhead();
@@ -461,6 +489,20 @@ export class Trainer {
     } finally {
       reader.close();
     }
+  }
+
+  async *#diagnose(
+    every: number,
+    layers: () => Promise<readonly LayerDiagnosis[]>,
+  ): AsyncGenerator<DiagnosticsEvent, void, void> {
+    if (!Number.isFinite(every) || this.#step % every !== 0 || this.#step === this.#diagnosed) return;
+    this.#diagnosed = this.#step;
+    yield {
+      type: 'diagnostics',
+      epoch: this.#epoch + 1,
+      step: this.#step,
+      layers: await callAsync(layers),
+    };
   }
 
   #position(): NativePosition {
@@ -565,10 +607,12 @@ export class Trainer {
 
   #checkFit(data: unknown, options: FitOptions): void {
     if (!isPlainObject(options)) throw invalid('options', '{ epochs, … }', options);
-    const { epochs, maxSteps, validation, test, stepsPerEpoch } = options;
+    const { epochs, maxSteps, diagnostics, validation, test, stepsPerEpoch } = options;
     if (!isCount(epochs)) throw invalid('epochs', 'a positive integer', epochs);
     if (maxSteps !== undefined && !isCount(maxSteps))
       throw invalid('maxSteps', 'a positive integer', maxSteps);
+    if (diagnostics !== undefined && !isCount(diagnostics))
+      throw invalid('diagnostics', 'a positive integer', diagnostics);
     if (stepsPerEpoch !== undefined && !isCount(stepsPerEpoch)) {
       throw invalid('stepsPerEpoch', 'a positive integer', stepsPerEpoch);
     }
