@@ -14,7 +14,6 @@ t.test('mnist-fc is the paper’s network', async (t) => {
   t.equal(countParameters(spec), 784 * 256 + 4 * 256 * 256 + 256 * 10 + 5 * 256 + 10);
   t.strictSame(parseNetworkSpec(JSON.parse(JSON.stringify(spec))), spec, 'plain data: saved and loaded');
   t.throws(() => preset('mnist-fcc'), { code: 'ERR_UNKNOWN_OPTION', message: /did you mean mnist-fc\?/ });
-  t.throws(() => preset('resnet18'), { message: /not in this version/ });
 });
 
 t.test('the presets have the paper’s numbers of weights', async (t) => {
@@ -31,7 +30,9 @@ t.test('the presets have the paper’s numbers of weights', async (t) => {
     ...['mnist-fc', 'mnist-lc', 'mnist-conv', 'mnist-autoencoder'],
     ...['cifar10-fc', 'cifar10-lc', 'cifar10-conv'],
     ...['imagenet-lc', 'imagenet-conv'],
+    ...['alexnet', 'alexnet-torchvision', 'resnet18', 'resnet20'],
   ]);
+  t.equal(countParameters(preset('resnet20')), 268_346, 'maps alone; 1,376 of batch norm');
   t.strictSame(weights('mnist-lc'), { images: 959_616, dense: 3_221_504 }, '0.96 M local + 3.2 M');
   t.strictSame(weights('cifar10-lc'), { images: 33_210_368, dense: 16_787_456 }, '33.2 M + 16.8 M');
   t.strictSame(weights('imagenet-lc'), { images: 240_694_272, dense: 18_816_000 }, '240.7 M + 18.8 M');

@@ -187,7 +187,6 @@ t.test('bad arguments', async (t) => {
     t.throws(() => new Network(spec, options), { code, message });
   };
   refused({ rule: 'bpp' }, 'ERR_UNKNOWN_OPTION', /did you mean bp\?/);
-  refused({ rule: 'usf' }, 'ERR_UNKNOWN_OPTION', /not in this version/);
   refused({ seed: -1 }, 'ERR_INVALID_ARGUMENT', /`seed`/);
   refused({ seed: 1.5 }, 'ERR_INVALID_ARGUMENT', /`seed`/);
   refused({ threads: 0 }, 'ERR_INVALID_ARGUMENT', /`threads`/);

@@ -2,7 +2,16 @@
 import t from 'tap';
 import type { RuleName } from '../lib/index.js';
 import { presetNames } from '../lib/model/presets.js';
-import { found, optimizerDefaults, paper, settingsFor } from '../lib/training/hyperparameters.js';
+import {
+  fallsOf,
+  found,
+  optimizerDefaults,
+  paper,
+  publishedErrors,
+  recipeFor,
+  settingsFor,
+  trainerDefaults,
+} from '../lib/training/hyperparameters.js';
 import { resolveOptimizer, type OptimizerOptions } from '../lib/training/optimizer.js';
 
 const defaultsOf = (model: string, rule: RuleName): OptimizerOptions =>
@@ -37,7 +46,7 @@ t.test('Table 5 for the presets and rules of this version', async (t) => {
     beta2: 0.99,
     eps: 1e-8,
   });
-  for (const preset of presetNames.filter((name) => name !== 'mnist-autoencoder')) {
+  for (const preset of presetNames.filter((name) => /^(mnist|cifar10|imagenet)-(fc|lc|conv)$/.test(name))) {
     for (const rule of ['bp', 'fa', 'dfa'] as const) {
       // ConvNets were trained by BP alone; DFA on ImageNet ran out of memory.
       const published =
@@ -100,4 +109,26 @@ t.test('target propagation: by schedule, and the paper’s to the letter when as
       t.equal(settingsFor(model, rule, schedule, 'paper'), paper[model]?.settings[cell as 'dtp parallel']);
     }
   }
+});
+
+t.test('recipes of the networks of other studies', async (t) => {
+  for (const name of presetNames) {
+    const recipe = recipeFor(name);
+    t.equal(recipe !== undefined, /^(alexnet|resnet)/.test(name), name);
+    if (recipe === undefined) continue;
+    t.match(resolveOptimizer(recipe.optimizer), { type: 'sgd', momentum: 0.9, weightDecay: 1e-4 });
+    t.match(trainerDefaults(name, 'usf'), { optimizer: recipe.optimizer });
+  }
+  const resnet18 = recipeFor('resnet18')!;
+  t.strictSame(fallsOf(resnet18, 90), [30, 60], 'Xiao et al.');
+  t.strictSame(
+    fallsOf(recipeFor('resnet20')!, 182),
+    [91, 137],
+    'He et al.: 32,000 and 48,000 steps of 352 an epoch',
+  );
+  t.strictSame(fallsOf(resnet18, 3), [1, 2]);
+  t.strictSame(fallsOf(resnet18, 1), [], 'nothing falls in an only epoch');
+  t.equal(publishedErrors('resnet20', 'usf', null)?.errors.test, 10.05);
+  t.match(publishedErrors('mnist-fc', 'dtp', 'parallel'), { errors: { test: 2.86 }, source: /Bartunov/ });
+  t.equal(publishedErrors('mnist-fc', 'usf', null), undefined);
 });

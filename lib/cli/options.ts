@@ -219,7 +219,7 @@ export const options = {
   diagnostics: option(
     'Run',
     count,
-    "Every so many steps: each layer's angles to backpropagation's gradient and to its feedback",
+    "Every so many steps: each layer's angles to the gradient of bp and to its feedback",
   ),
   seed: option('Run', whole, 'Seed of everything random (default 0)'),
   threads: option('Run', count, 'Threads to compute with (default: one for each processor)'),

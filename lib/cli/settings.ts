@@ -16,7 +16,13 @@ import {
   type RuleName,
   type RuleOptions,
 } from '../rules/rules.js';
-import { optimizerDefaults, settingsFor, type AdamSettings } from '../training/hyperparameters.js';
+import {
+  fallsOf,
+  optimizerDefaults,
+  recipeFor,
+  settingsFor,
+  type Recipe,
+} from '../training/hyperparameters.js';
 import {
   optimizerNames,
   optimizerSettings,
@@ -106,18 +112,20 @@ export async function resolveSettings(given: Settings, saved?: ResolvedSpec): Pr
   if (model === undefined) throw missing('model', '--model mnist-fc, or --model FILE.json');
   const network = saved ?? (await loadModel(model));
   const { libtorch, threads } = native().info();
+  const recipe = recipeOf(given, model);
+  const epochs = given.epochs ?? recipe?.epochs ?? 10;
   return {
     dataset,
     ...dataSettings(given, dataset, network),
-    batchSize: given.batchSize ?? 100,
+    batchSize: given.batchSize ?? recipe?.batchSize ?? 100,
     model,
     rule,
     ...ruleSettings(given, rule),
     ...initSettings(given),
     ...pick(given, ['hyperparameters']),
     ...trainingSettings(given, network, model, rule),
-    ...lrScheduleSettings(given),
-    epochs: given.epochs ?? 10,
+    ...lrScheduleSettings(given, recipe, epochs),
+    epochs,
     ...pick(given, ['maxSteps', 'maxHours', 'saveEvery', 'keep', 'diagnostics']),
     seed: given.seed ?? 0,
     threads: given.threads ?? threads,
@@ -216,7 +224,12 @@ export function trainingSettings(
       'leave one of them out',
     );
   }
-  const forward = optimizerFlags(given, (key) => key, 'optimizer', defaults?.forward);
+  const forward = optimizerFlags(
+    given,
+    (key) => key,
+    'optimizer',
+    recipeOf(given, model)?.optimizer ?? defaults?.forward,
+  );
   const { type: optimizer, ...values } = forward;
   const settings = { optimizer, ...values };
   const flag = (name: string): string => `--${kebab(name)}`;
@@ -251,14 +264,20 @@ export function trainingSettings(
   };
 }
 
+/** How the model is trained as a rule, unless another optimizer is given. */
+function recipeOf({ optimizer }: Settings, model: string): Recipe | undefined {
+  const recipe = recipeFor(model);
+  return optimizer === undefined || optimizer === recipe?.optimizer.type ? recipe : undefined;
+}
+
 /** One optimizer's settings, those that it uses. */
 function optimizerFlags(
   given: Settings,
   flag: (key: OptimizerKey) => OptionName,
   kind: 'optimizer' | 'inverseOptimizer',
-  defaults: AdamSettings | undefined,
+  defaults: OptimizerOptions | undefined,
 ): Pick<ResolvedOptimizer, 'type' | 'lr' | 'weightDecay'> & Partial<ResolvedOptimizer> {
-  const type: OptimizerName = given[kind] ?? 'adam';
+  const type: OptimizerName = given[kind] ?? defaults?.type ?? 'adam';
   const used = optimizerSettings[type];
   const values: Partial<Record<OptimizerKey, number | boolean>> = {};
   for (const key of OPTIMIZER_KEYS) {
@@ -280,8 +299,15 @@ function optimizerFlags(
   return { type, ...pick(resolved, keys), lr, weightDecay };
 }
 
-function lrScheduleSettings(given: Settings): Pick<RunConfig, 'lrSchedule' | 'warmupEpochs'> & Settings {
-  const lrSchedule: LrScheduleName = given.lrSchedule ?? 'constant';
+function lrScheduleSettings(
+  given: Settings,
+  recipe: Recipe | undefined,
+  epochs: number,
+): Pick<RunConfig, 'lrSchedule' | 'warmupEpochs'> & Settings {
+  const falls = recipe === undefined ? [] : fallsOf(recipe, epochs);
+  const usual =
+    falls.length > 0 || (recipe !== undefined && given.lrSteps !== undefined) ? 'step' : 'constant';
+  const lrSchedule: LrScheduleName = given.lrSchedule ?? usual;
   const warmupEpochs = given.warmupEpochs ?? 0;
   if (lrSchedule !== 'step') {
     for (const key of ['lrSteps', 'lrDecay'] as const) {
@@ -290,7 +316,7 @@ function lrScheduleSettings(given: Settings): Pick<RunConfig, 'lrSchedule' | 'wa
     }
     return { lrSchedule, warmupEpochs };
   }
-  const { lrSteps, lrDecay = 0.1 } = given;
+  const { lrSteps = falls.length > 0 ? falls : undefined, lrDecay = 0.1 } = given;
   if (lrSteps === undefined)
     throw missing('lrSteps', '--lr-steps 30,60: the epochs after which the rate falls');
   if (lrSteps.some((epoch, i) => i > 0 && epoch <= lrSteps[i - 1]!)) {

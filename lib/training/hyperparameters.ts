@@ -32,6 +32,9 @@ export type PaperRule =
   | 'bp'
   | 'fa'
   | 'dfa'
+  | 'usf'
+  | 'brsf'
+  | 'frsf'
   | 'dtp parallel'
   | 'dtp alternating'
   | 'sdtp parallel'
@@ -79,7 +82,7 @@ const sdtp = (forward: AdamSettings, inverse: AdamSettings, noise: number): Pape
 });
 
 /** Cells of Table 1 and of Table 2. */
-const errors = (train: number, test: number): PaperErrors => ({ train, test });
+const errors = (train: number | null, test: number): PaperErrors => ({ train, test });
 const topErrors = (test: number, test5: number): PaperErrors => ({ train: null, test, test5 });
 
 /** By preset. */
@@ -212,6 +215,74 @@ export const paper: Readonly<Record<string, PaperNumbers>> = {
   },
 };
 
+/** How a network of other studies is trained, whatever the rule: by SGD, with a rate that is divided by ten twice. */
+export interface Recipe {
+  readonly optimizer: OptimizerOptions;
+  readonly batchSize: number;
+  readonly epochs: number;
+  /** When the rate falls, as fractions of the epochs. */
+  readonly falls: readonly number[];
+}
+
+const SGD: OptimizerOptions = { type: 'sgd', lr: 0.1, momentum: 0.9, weightDecay: 1e-4 };
+/** Xiao et al. 2019, and torchvision's for ImageNet. */
+const XIAO: Recipe = { optimizer: SGD, batchSize: 256, epochs: 90, falls: [1 / 3, 2 / 3] };
+
+/** By preset. */
+const recipes: Readonly<Record<string, Recipe>> = {
+  alexnet: XIAO,
+  'alexnet-torchvision': { ...XIAO, optimizer: { ...SGD, lr: 0.01 } }, // without batch norm 0.1 diverges
+  resnet18: XIAO,
+  // He et al. 2016, section 4.2: 64,000 steps on 45,000 images, divided after 32,000 and 48,000.
+  resnet20: { optimizer: SGD, batchSize: 128, epochs: 182, falls: [1 / 2, 3 / 4] },
+};
+
+/** @returns undefined for a network that has none, such as those of Table 3 */
+export const recipeFor = (model: string): Recipe | undefined =>
+  Object.hasOwn(recipes, model) ? recipes[model] : undefined;
+
+/** The epochs after which a recipe's rate falls in a run of so many epochs. */
+export const fallsOf = ({ falls }: Recipe, epochs: number): readonly number[] => [
+  ...new Set(falls.map((part) => Math.round(part * epochs)).filter((epoch) => epoch >= 1 && epoch < epochs)),
+];
+
+/** Errors of an independent replication of Xiao et al. 2019 (whose own could not be read); ImageNet's are top-1. */
+const replicated: Readonly<Record<string, PaperNumbers['results']>> = {
+  resnet18: {
+    bp: errors(null, 30.39),
+    fa: errors(null, 85.25),
+    dfa: errors(null, 82.45),
+    usf: errors(null, 34.97),
+    brsf: errors(null, 37.21),
+    frsf: errors(null, 36.5),
+  },
+  resnet20: {
+    bp: errors(null, 8.63),
+    fa: errors(null, 32.16),
+    dfa: errors(null, 45.94),
+    usf: errors(null, 10.05),
+    brsf: errors(null, 11.02),
+    frsf: errors(null, 11.2),
+  },
+};
+
+/**
+ * The published errors of a preset under a rule, and whose they are.
+ *
+ * @param schedule of target propagation; null for the other rules
+ */
+export function publishedErrors(
+  model: string,
+  rule: RuleName,
+  schedule: ScheduleName | null,
+): { readonly errors: PaperErrors; readonly source: string } | undefined {
+  const cell = (schedule === null ? rule : `${rule} ${schedule}`) as PaperRule;
+  const ofPaper = Object.hasOwn(paper, model) ? paper[model]!.results[cell] : undefined;
+  if (ofPaper) return { errors: ofPaper, source: 'Bartunov et al. 2018' };
+  const other = Object.hasOwn(replicated, model) ? replicated[model]![cell] : undefined;
+  return other && { errors: other, source: 'a replication of Xiao et al. 2019' };
+}
+
 /**
  * What this package trains with where the paper's values do not work under its reading of the paper, or where there
  * are none (tp, AO-SDTP): found by the searches that bench/RESULTS.md records.
@@ -254,12 +325,12 @@ export function settingsFor(
   return own ?? of(paper)?.settings[cell];
 }
 
-/** With Adam those of {@link settingsFor}; else only the type, so that PyTorch's defaults hold (see resolveOptimizer). */
+/** Those that are given, if they are of this type (Adam's by default); else only the type, so that PyTorch's defaults hold. */
 export function optimizerDefaults(
-  published: AdamSettings | undefined,
-  type: OptimizerName = 'adam',
+  published: OptimizerOptions | undefined,
+  type: OptimizerName = published?.type ?? 'adam',
 ): OptimizerOptions {
-  return { type, ...(type === 'adam' && published) };
+  return { type, ...(type === (published?.type ?? 'adam') && published) };
 }
 
 /**
@@ -277,7 +348,8 @@ export function trainerDefaults(
   source: Hyperparameters = 'tuned',
 ): TargetOptions & { readonly optimizer: OptimizerOptions } {
   if (!isTargetRule(rule)) {
-    return { optimizer: optimizerDefaults(settingsFor(model, rule, null, source)?.forward) };
+    const optimizer = recipeFor(model)?.optimizer ?? settingsFor(model, rule, null, source)?.forward;
+    return { optimizer: optimizerDefaults(optimizer) };
   }
   const { forward, inverse, noise, targetStep } = settingsFor(model, rule, schedule, source) ?? {};
   return {
