@@ -1,7 +1,7 @@
 /** The command line: finds the command, checks its flags, and turns what happens into an exit code. */
 
 import yargs, { type Argv } from 'yargs';
-import { CortorchError } from '../errors.js';
+import { CortorchError, isDefined } from '../errors.js';
 import { presetNames } from '../model/presets.js';
 import { didYouMean } from '../suggest.js';
 import { cellNames } from './cells.js';
@@ -22,6 +22,8 @@ interface Command<Name extends CommandName> {
   readonly example?: string;
   /** What its words mean; without them the command takes flags only. */
   readonly words?: readonly string[];
+  /** The last word may be given many times. */
+  readonly many?: true;
   /** @returns the exit code */
   readonly run: (flags: Flags<Name>, ...words: readonly (string | undefined)[]) => Promise<number> | number;
 }
@@ -60,6 +62,13 @@ const commands: { readonly [Name in CommandName]: Command<Name> } = {
     example: 'convert runs/a/best.pt model.safetensors',
     words: ['IN', 'OUT'],
     run: async (flags, input, output) => (await import('./convert.js')).convert(flags, input, output),
+  },
+  report: {
+    describe: 'Write a page with the curves, results and settings of runs side by side',
+    example: 'report runs/a runs/b --out report.html',
+    words: ['RUN'],
+    many: true,
+    run: async (flags, ...folders) => (await import('./report.js')).report(flags, folders.filter(isDefined)),
   },
   data: {
     describe: 'Write image files to a few large tar shards, which train and eval read as well',
@@ -111,8 +120,8 @@ async function dispatch([name = '', ...args]: readonly string[]): Promise<number
     return 0;
   }
   const { _: rest, $0: _, ...given } = await parser.parse(args);
-  const { words = [] } = commands[name];
-  if (rest.length > words.length) {
+  const { words = [], many } = commands[name];
+  if (rest.length > words.length && !many) {
     const takes = words.length === 0 ? 'flags only' : `one ${words.join(', one ')} and flags`;
     throw new CortorchError('ERR_USAGE', `cortorch ${name} takes ${takes}, but was given ${rest.join(' ')}`);
   }
@@ -145,8 +154,10 @@ function unknownCommand(name: string): CortorchError {
 /** yargs splits the words and writes the help; names and values are checked by {@link parseOptions}. */
 function parserOf(name: CommandName): Argv {
   const names: readonly OptionName[] = commandOptions[name];
-  const { describe, example, words = [] } = commands[name];
-  const parser = bare().usage(`cortorch ${[name, ...words].join(' ')} [flags]\n\n${describe}.`);
+  const { describe, example, words = [], many } = commands[name];
+  const parser = bare().usage(
+    `cortorch ${[name, ...words].join(' ')}${many ? '…' : ''} [flags]\n\n${describe}.`,
+  );
   for (const option of names) {
     const { describe, group, parse } = options[option];
     // Texts, so that a value reaches its parser as it was written.

@@ -1,0 +1,215 @@
+/** A report as one HTML file that needs nothing else: scripts, charts and pictures are in it. */
+
+import { readFile } from 'node:fs/promises';
+import { createRequire } from 'node:module';
+import { dirname, join } from 'node:path';
+import { integer, percent } from '../cli/format.js';
+import { alignmentCurves, colorOf, learningCurves, type Chart } from './charts.js';
+import { firstFilters } from './filters.js';
+import type { ReportRun } from './runs.js';
+
+export async function reportPage(runs: readonly ReportRun[]): Promise<string> {
+  const charts = [...learningCurves(runs)];
+  const alignment = runs.flatMap(alignmentCurves);
+  const pictures = await Promise.all(
+    runs.map(async (run) => ({ run, picture: await firstFilters(run.path) })),
+  );
+  const filters = pictures.flatMap(({ run, picture }) =>
+    picture === null
+      ? []
+      : [
+          `<figure><img src="${picture.url}" alt="${escape(picture.caption)}" style="width:min(100%,${2 * picture.width}px)">` +
+            `<figcaption><b>${escape(run.name)}.</b> ${escape(picture.caption)}</figcaption></figure>`,
+        ],
+  );
+  const title = runs.length === 1 ? runs[0]!.name : `${runs.length} runs`;
+  const body = [
+    `<h1>cortorch: ${escape(title)}</h1>`,
+    section('Results', resultsTable(runs)),
+    section('Learning curves', charts.length === 0 ? '<p>No epoch is complete yet.</p>' : grid(charts, 0)),
+    ...(alignment.length > 0 ? [section('Alignment', grid(alignment, charts.length))] : []),
+    ...(filters.length > 0
+      ? [section('First-layer filters', `<div class="grid">${filters.join('')}</div>`)]
+      : []),
+    section('Settings', settingsTables(runs)),
+  ];
+  const specs = [...charts, ...alignment].map(({ spec }) => spec);
+  return `<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>cortorch: ${escape(title)}</title>
+<link rel="icon" href="data:,">
+<style>${STYLE}</style>
+</head>
+<body>
+<main>
+${body.join('\n')}
+</main>
+<script type="application/json" id="charts">${JSON.stringify(specs).replaceAll('<', '\\u003c')}</script>
+${(await scripts()).map((script) => `<script>${script}</script>`).join('\n')}
+<script>
+JSON.parse(document.getElementById('charts').textContent).forEach(function (spec, i) {
+  vegaEmbed('#chart' + i, spec, { renderer: 'svg', actions: false }).catch(function (error) {
+    document.getElementById('chart' + i).textContent = String(error);
+    throw error;
+  });
+});
+</script>
+</body>
+</html>
+`;
+}
+
+const section = (title: string, content: string): string => `<section><h2>${title}</h2>${content}</section>`;
+
+const grid = (charts: readonly Chart[], first: number): string =>
+  `<div class="grid">${charts
+    .map(
+      ({ title, caption }, i) =>
+        `<figure><h3>${escape(title)}</h3><div class="chart" id="chart${first + i}" role="img" aria-label="${escape(`${title}. ${caption}`)}"></div>` +
+        `<figcaption>${escape(caption)}</figcaption></figure>`,
+    )
+    .join('')}</div>`;
+
+const escape = (text: string): string =>
+  text.replace(/[&<>"']/g, (character) => `&#${character.charCodeAt(0)};`);
+
+type Cell = string | { readonly html: string };
+
+function table(header: readonly string[], rows: readonly (readonly Cell[])[]): string {
+  const cell = (content: Cell): string => (typeof content === 'string' ? escape(content) : content.html);
+  const head = header.map((name) => `<th scope="col">${escape(name)}</th>`).join('');
+  const body = rows.map((row) => {
+    const [first, ...rest] = row.map(cell);
+    return `<tr><th scope="row">${first}</th>${rest.map((content) => `<td>${content}</td>`).join('')}</tr>`;
+  });
+  // A box that scrolls can be reached by keyboard.
+  return `<div class="scroll" tabindex="0"><table><thead><tr>${head}</tr></thead><tbody>${body.join('')}</tbody></table></div>`;
+}
+
+const text = (value: unknown): string =>
+  value === undefined ? '–' : typeof value === 'string' ? value : JSON.stringify(value);
+
+/** By the validation error; without validation the last epoch is as good as any. Never by the test error. */
+function bestOf({ epochs }: ReportRun): ReportRun['epochs'][number] | undefined {
+  const validated = epochs.filter(({ validation }) => validation !== null);
+  if (validated.length === 0) return epochs.at(-1);
+  return validated.reduce((best, epoch) => (epoch.validation!.error < best.validation!.error ? epoch : best));
+}
+
+function resultsTable(runs: readonly ReportRun[]): string {
+  const rows = runs.map((run, i): Cell[] => {
+    const { name, config, parameters, epochs, published } = run;
+    const best = bestOf(run);
+    const last = epochs.at(-1);
+    const error = (scores: { readonly error: number } | null | undefined): string =>
+      scores ? percent(scores.error) : '–';
+    const mark = `<span class="mark" style="background:${colorOf(i)}"></span>`;
+    return [
+      { html: `${mark}${escape(name)}` },
+      text(config['model']),
+      [config['rule'], config['schedule']]
+        .filter((part) => part !== undefined)
+        .map(text)
+        .join(', '),
+      text(config['dataset']),
+      parameters === null ? '–' : integer(parameters),
+      `${epochs.length} of ${text(config['epochs'])}`,
+      best === undefined ? '–' : String(best.epoch),
+      error(best?.validation),
+      error(best?.test),
+      error(last?.test),
+      error(last?.train),
+      last === undefined ? '–' : integer(last.imagesPerSecond),
+      published === undefined ? '–' : percent(published.errors.test / 100),
+    ];
+  });
+  const header = [
+    ...[
+      'run',
+      'model',
+      'rule',
+      'data',
+      'parameters',
+      'epochs',
+      'best epoch',
+      'validation error',
+      'test error',
+    ],
+    ...['test, last epoch', 'train, last epoch', 'images/s', 'published test error'],
+  ];
+  const sources = [...new Set(runs.flatMap(({ published }) => (published ? [published.source] : [])))];
+  const notes = sources.map((source) =>
+    source.startsWith('Bartunov')
+      ? `${source} (arXiv 1807.04587): after 500 epochs, the epoch chosen on the test set; ImageNet: top-1.`
+      : `${source} (arXiv 1811.03567): after its whole schedule.`,
+  );
+  const chosen = 'The best epoch has the smallest validation error; without validation it is the last.';
+  const published = notes.length === 0 ? '' : ` Published errors: ${notes.join(' ')}`;
+  return `${table(header, rows)}<p class="note">${escape(chosen + published)}</p>`;
+}
+
+/** What is no setting, or has a place of its own. */
+const NOT_SETTINGS = new Set(['network', 'versions', 'images']);
+
+function settingsTables(runs: readonly ReportRun[]): string {
+  const names = [...new Set(runs.flatMap(({ config }) => Object.keys(config)))].filter(
+    (name) => !NOT_SETTINGS.has(name),
+  );
+  const valuesOf = (name: string): string[] => runs.map(({ config }) => text(config[name]));
+  const differ = names.filter((name) => new Set(valuesOf(name)).size > 1);
+  const shared = names.filter((name) => !differ.includes(name));
+  const versions = runs.map(({ config }) =>
+    text(
+      config['versions'] &&
+        Object.entries(config['versions'])
+          .map(([what, of]) => `${what} ${String(of)}`)
+          .join(', '),
+    ),
+  );
+  const header = ['setting', ...runs.map(({ name }) => name)];
+  const different =
+    differ.length > 0
+      ? table(header, [...differ.map((name) => [name, ...valuesOf(name)]), ['versions', ...versions]])
+      : '';
+  const same = table(
+    ['setting', 'value'],
+    shared.map((name) => [name, text(runs[0]!.config[name])]),
+  );
+  const summary = runs.length === 1 ? 'All settings' : 'Settings that all runs share';
+  const intro = runs.length > 1 && differ.length > 0 ? '<p>What differs between the runs:</p>' : '';
+  return `${runs.length > 1 ? intro + different : ''}<details><summary>${summary}</summary>${same}</details>`;
+}
+
+/** The browser builds of Vega, Vega-Lite and Vega-Embed. */
+async function scripts(): Promise<readonly string[]> {
+  const { resolve } = createRequire(import.meta.url);
+  return Promise.all(
+    ['vega', 'vega-lite', 'vega-embed'].map(async (name) => {
+      const code = await readFile(join(dirname(resolve(name)), `${name}.min.js`), 'utf8');
+      return code.replaceAll('</script', '<\\/script').replace(/^\/\/# sourceMappingURL=.*$/gm, '');
+    }),
+  );
+}
+
+const STYLE = `
+:root { color-scheme: light dark; --ink: #1b1f24; --paper: #fff; --line: #d5dae0; --soft: #5b6570; }
+@media (prefers-color-scheme: dark) { :root { --ink: #e6e9ec; --paper: #15181c; --line: #363c44; --soft: #9aa4af; } }
+* { box-sizing: border-box; }
+body { margin: 0; background: var(--paper); color: var(--ink); font: 15px/1.5 system-ui, sans-serif; }
+main { max-width: 1200px; margin: 0 auto; padding: 1rem; }
+h1 { font-size: 1.5rem; } h2 { font-size: 1.2rem; margin: 2rem 0 .75rem; } h3 { font-size: 1rem; margin: 0 0 .25rem; }
+h1, h3, th { overflow-wrap: anywhere; }
+.grid { display: grid; gap: 1.5rem; grid-template-columns: repeat(auto-fit, minmax(min(100%, 26rem), 1fr)); }
+figure { margin: 0; min-width: 0; } figcaption, .note { color: var(--soft); font-size: .85rem; }
+.chart { width: 100%; min-height: 240px; }
+img { display: block; image-rendering: pixelated; max-width: 100%; height: auto; }
+.scroll { overflow-x: auto; }
+table { border-collapse: collapse; font-size: .9rem; font-variant-numeric: tabular-nums; }
+th, td { text-align: right; padding: .3rem .7rem; border-bottom: 1px solid var(--line); vertical-align: bottom; }
+th:first-child { text-align: left; min-width: 8rem; } tbody th { font-weight: 600; }
+.mark { display: inline-block; width: .7rem; height: .7rem; border-radius: 50%; margin-right: .4rem; }
+summary { cursor: pointer; padding: .5rem 0; }
+`;
