@@ -114,7 +114,7 @@ t.test('results, settings, filters', async (t) => {
   const png = Buffer.from(/base64,([^"]+)/.exec(pictures[0]!)![1]!, 'base64');
   const { default: sharp } = await import('sharp');
   const { data, info } = await sharp(png).ensureAlpha().raw().toBuffer({ resolveWithObject: true });
-  t.strictSame([info.width, info.height], [4 * 5 - 1, 16 * 5 - 1]);
+  t.strictSame([info.width, info.height], [16 * 5 - 1, 4 * 5 - 1]);
   const { readCheckpoint } = await import('../lib/training/checkpoint.js');
   const { parameters } = await readCheckpoint(path.join(runs[2]!, 'best.pt'));
   const weight = parameters.get('layers.0.weight')!.data; // [4, 4, 4, 4, 1, 5]
@@ -127,7 +127,7 @@ t.test('results, settings, filters', async (t) => {
     const places = [...Array(16).keys()].map((i) => [Math.floor(i / 4), i % 4] as const);
     const largest = Math.max(...places.map(([y, x]) => Math.abs(at(channel, row, column, y, x))));
     for (const [y, x] of places) {
-      const pixel = data[(((channel * 4 + row) * 5 + y) * info.width + column * 5 + x) * info.channels]!;
+      const pixel = data[((row * 5 + y) * info.width + (channel * 4 + column) * 5 + x) * info.channels]!;
       const expected = 127.5 + (127.5 * at(channel, row, column, y, x)) / largest;
       t.ok(Math.abs(pixel - expected) <= 1, `channel ${channel}, place ${row}, ${column}: ${y}, ${x}`);
     }

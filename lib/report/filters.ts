@@ -52,17 +52,19 @@ export async function firstFilters(folder: string): Promise<Picture | null> {
     const caption = `${of} filters of ${name}, ${kh} × ${kw}, ${after}; ${scaled}.`;
     return { ...(await draw(filters, rows, Math.min(COLUMNS, count), size)), caption };
   }
-  // Places side by side as they lie in the image, one output channel after another.
+  // Places as they lie in the image, one output channel beside the other.
   const [, rows, columns] = output as readonly [number, number, number];
   const shown = Math.min(CHANNELS, layer.channels);
   const filters = Array.from({ length: shown * rows * columns }, (_, i): Filter => {
-    const [o, place] = [Math.floor(i / (rows * columns)), i % (rows * columns)];
+    const [row, column] = [Math.floor(i / (shown * columns)), i % (shown * columns)];
+    const o = Math.floor(column / columns);
+    const place = row * columns + (column % columns);
     return { at: (y, x, c) => data[(((place * kh + y) * kw + x) * channels + c) * layer.channels + o]! };
   });
   const caption =
     `The filters of ${shown} of the ${layer.channels} channels of ${name} at all ${rows} × ${columns} places, ` +
-    `one channel below the other, ${kh} × ${kw} each, ${after}; ${scaled}.`;
-  return { ...(await draw(filters, shown * rows, columns, size)), caption };
+    `one channel beside the other, ${kh} × ${kw} each, ${after}; ${scaled}.`;
+  return { ...(await draw(filters, rows, shown * columns, size)), caption };
 }
 
 /** A grid of filters with a line of nothing between them. */

@@ -5,7 +5,7 @@ import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
 import { integer, percent } from '../cli/format.js';
 import { alignmentCurves, colorOf, learningCurves, type Chart } from './charts.js';
-import { firstFilters } from './filters.js';
+import { firstFilters, type Picture } from './filters.js';
 import type { ReportRun } from './runs.js';
 
 export async function reportPage(runs: readonly ReportRun[]): Promise<string> {
@@ -18,7 +18,7 @@ export async function reportPage(runs: readonly ReportRun[]): Promise<string> {
     picture === null
       ? []
       : [
-          `<figure><img src="${picture.url}" alt="${escape(picture.caption)}" style="width:min(100%,${2 * picture.width}px)">` +
+          `<figure><img src="${picture.url}" alt="${escape(picture.caption)}" style="width:min(100%,${enlarged(picture)}px)">` +
             `<figcaption><b>${escape(run.name)}.</b> ${escape(picture.caption)}</figcaption></figure>`,
         ],
   );
@@ -61,6 +61,9 @@ JSON.parse(document.getElementById('charts').textContent).forEach(function (spec
 </html>
 `;
 }
+
+/** By a whole factor, to about the width of a chart. */
+const enlarged = ({ width }: Picture): number => width * Math.max(1, Math.min(12, Math.floor(480 / width)));
 
 const section = (title: string, content: string): string => `<section><h2>${title}</h2>${content}</section>`;
 
@@ -201,7 +204,7 @@ const STYLE = `
 body { margin: 0; background: var(--paper); color: var(--ink); font: 15px/1.5 system-ui, sans-serif; }
 main { max-width: 1200px; margin: 0 auto; padding: 1rem; }
 h1 { font-size: 1.5rem; } h2 { font-size: 1.2rem; margin: 2rem 0 .75rem; } h3 { font-size: 1rem; margin: 0 0 .25rem; }
-h1, h3, th { overflow-wrap: anywhere; }
+h1, h3 { overflow-wrap: anywhere; }
 .grid { display: grid; gap: 1.5rem; grid-template-columns: repeat(auto-fit, minmax(min(100%, 26rem), 1fr)); }
 figure { margin: 0; min-width: 0; } figcaption, .note { color: var(--soft); font-size: .85rem; }
 .chart { width: 100%; min-height: 240px; }
@@ -209,7 +212,7 @@ img { display: block; image-rendering: pixelated; max-width: 100%; height: auto;
 .scroll { overflow-x: auto; }
 table { border-collapse: collapse; font-size: .9rem; font-variant-numeric: tabular-nums; }
 th, td { text-align: right; padding: .3rem .7rem; border-bottom: 1px solid var(--line); vertical-align: bottom; }
-th:first-child { text-align: left; min-width: 8rem; } tbody th { font-weight: 600; }
+td { white-space: nowrap; } th:first-child { text-align: left; min-width: 7rem; max-width: 16rem; overflow-wrap: break-word; } tbody th { font-weight: 600; }
 .mark { display: inline-block; width: .7rem; height: .7rem; border-radius: 50%; margin-right: .4rem; }
 summary { cursor: pointer; padding: .5rem 0; }
 `;
