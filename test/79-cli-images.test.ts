@@ -89,6 +89,23 @@ t.test('a folder of class folders', async (t) => {
   ]);
   const best = lines.at(-1)!.best.validation;
   t.match(evaluated.lines[0], { type: 'eval', error: best.error, error5: best.error5, examples: 40 });
+
+  // Without the first class the others keep their numbers, or nothing is said.
+  const fewer = at('fewer');
+  for (const name of FOUR.slice(1)) {
+    fs.mkdirSync(path.join(fewer, 'val'), { recursive: true });
+    fs.cpSync(path.join(data, 'val', name), path.join(fewer, 'val', name), { recursive: true });
+  }
+  const evaluate = (dir: string) =>
+    cortorch(['eval', '--checkpoint', at('runs', 'plain', 'best.pt'), '--data-dir', dir, '--json']);
+  const refused = await evaluate(fewer);
+  t.equal(refused.code, 1);
+  t.match(refused.stderr, /has 3 classes in val and the network 8 outputs[^]*put the train folder/);
+  fs.symlinkSync(path.join(data, 'train'), path.join(fewer, 'train'));
+  const numbered = await evaluate(fewer);
+  t.equal(numbered.code, 0, numbered.stderr);
+  t.equal(numbered.lines[0]!.examples, 30);
+  t.ok(numbered.lines[0]!.error < 0.3, `as it learned them: ${numbered.lines[0]!.error}`);
 });
 
 t.test('ImageNet: the official labels, and top-5', async (t) => {

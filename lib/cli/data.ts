@@ -4,7 +4,7 @@ import type { Dataset } from '../data/dataset.js';
 import { readCifar10 } from '../data/cifar10.js';
 import type { ImageList } from '../data/images/folders.js';
 import { ImageStream } from '../data/images/loader.js';
-import { digestOf, listTraining, listValidation, splitList } from '../data/images/parts.js';
+import { digestOf, listTraining, listValidation, splitList, trainingClasses } from '../data/images/parts.js';
 import { cifar10, fashionMnist, mnist, type TrainAndTest } from '../data/index.js';
 import { readFashionMnist, readMnist } from '../data/mnist.js';
 import { CortorchError, invalid } from '../errors.js';
@@ -110,7 +110,8 @@ export async function evaluationStream(
   if (dataDir === undefined) {
     throw new CortorchError('ERR_USAGE', '--data-dir is missing: the folder with val in it');
   }
-  const list = await listValidation(dataset, dataDir);
+  const classes = dataset === 'folder' ? await trainingClasses(dataDir) : undefined;
+  const list = await listValidation(dataset, dataDir, classes);
   if (list === null) {
     throw new CortorchError(
       'ERR_DATASET_NOT_FOUND',
@@ -118,6 +119,15 @@ export async function evaluationStream(
     );
   }
   requireOutputs(list, network);
+  // Numbered among themselves, fewer classes than were trained would have other numbers.
+  const outputs = countOutputs(network);
+  if (dataset === 'folder' && classes === undefined && list.classes.length !== outputs) {
+    throw new CortorchError(
+      'ERR_DATASET_NOT_FOUND',
+      `${dataDir} has ${list.classes.length} classes in val and the network ${outputs} outputs, so their numbers are not known; ` +
+        'put the train folder that it was trained on beside val',
+    );
+  }
   const onCorrupt = corruptTo((text) => console.error(text), maxCorrupt);
   const size = squareOf(network, dataset);
   const shared = { size, batchSize, maxCorrupt, onCorrupt };

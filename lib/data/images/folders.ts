@@ -26,6 +26,9 @@ export const IMAGENET_NORMALIZATION = {
 /** torchvision's IMG_EXTENSIONS. */
 const EXTENSIONS = ['.jpg', '.jpeg', '.png', '.ppm', '.bmp', '.pgm', '.tif', '.tiff', '.webp'];
 
+/** The names of the class folders, sorted. @throws CortorchError ERR_DATASET_NOT_FOUND, ERR_READ_FAILED */
+export const classFolders = async (dir: string): Promise<readonly string[]> => (await list(dir)).folders;
+
 /**
  * The images of a folder of class folders, at any depth. A label is the place of the class folder's name among the
  * sorted names; the files come in ImageFolder's order.

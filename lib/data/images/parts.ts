@@ -5,7 +5,7 @@ import { existsSync } from 'node:fs';
 import { join, relative } from 'node:path';
 import { CortorchError } from '../../errors.js';
 import { holdOut } from '../split.js';
-import { listImagenet, listImages, type ImageList } from './folders.js';
+import { classFolders, listImagenet, listImages, type ImageList } from './folders.js';
 import { listShards } from './shards.js';
 
 export type ImageDataset = 'imagenet' | 'folder';
@@ -21,6 +21,19 @@ export async function listTraining(dataset: ImageDataset, dataDir: string): Prom
   if (dataset === 'imagenet') return listImagenet(dataDir, 'train');
   const train = join(dataDir, 'train');
   return listImages(existsSync(train) ? train : dataDir);
+}
+
+/**
+ * The classes of `folder`'s training images, by which the labels of validation images are numbered.
+ *
+ * @returns undefined where only validation images are there
+ * @throws CortorchError ERR_DATASET_CORRUPT, ERR_READ_FAILED
+ */
+export async function trainingClasses(dataDir: string): Promise<readonly string[] | undefined> {
+  const shards = await listShards(dataDir, 'train');
+  if (shards !== null) return shards.classes;
+  const train = join(dataDir, 'train');
+  return existsSync(train) ? classFolders(train) : undefined;
 }
 
 /**
