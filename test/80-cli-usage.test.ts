@@ -52,7 +52,8 @@ t.test('help and version', async (t) => {
 t.test('commands', async (t) => {
   t.match(await call(), {
     code: 2,
-    stderr: /a command is missing.*train, eval, reproduce, init, inspect, convert, report, data, doctor, setup/,
+    stderr:
+      /a command is missing.*train, eval, reproduce, init, inspect, convert, report, data, doctor, setup/,
   });
   t.match(await call('trian'), { code: 2, stderr: /no command trian; did you mean train\?/ });
   t.match(await call('convert', 'a', 'b.pt', 'c'), { code: 2, stderr: /takes one IN, one OUT and flags/ });
