@@ -10,8 +10,11 @@ export interface Chart {
   readonly spec: Readonly<Record<string, unknown>>;
 }
 
-/** Okabe and Ito's colours, which the colour-blind tell apart; one for each run, everywhere. */
-const COLORS = ['#0072B2', '#D55E00', '#009E73', '#CC79A7', '#E69F00', '#56B4E9', '#8C6D31', '#7F7F7F'];
+/** One for each run, everywhere: colours of Okabe and Ito's and of Tol's sets, which the colour-blind tell apart. */
+const COLORS = [
+  ...['#0072B2', '#D55E00', '#009E73', '#CC79A7', '#E69F00', '#56B4E9'],
+  ...['#8C6D31', '#7F7F7F', '#882255', '#44AA99', '#999933', '#6A5ACD'],
+];
 
 export const colorOf = (index: number): string => COLORS[index % COLORS.length]!;
 
