@@ -1,7 +1,7 @@
 /** What people see while training: the line on a terminal, the lines in a log, numbers, tables, Ctrl-C. */
 import path from 'node:path';
 import t from 'tap';
-import { duration, integer, percent, plural, significant } from '../lib/cli/format.js';
+import { duration, integer, percent, plural, significant } from '../lib/format.js';
 import { Progress } from '../lib/cli/progress.js';
 import { table } from '../lib/cli/table.js';
 import type { ProgressEvent } from '../lib/training/trainer.js';

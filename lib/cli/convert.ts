@@ -15,7 +15,7 @@ import { DTYPES, elementCount } from '../checkpoint/tensor-data.js';
 import { saveTorchFile } from '../checkpoint/torch-file.js';
 import { OrderedDict, toPlain, type CheckpointValue } from '../checkpoint/value.js';
 import { CortorchError, isPlainObject } from '../errors.js';
-import { plural } from './format.js';
+import { plural } from '../format.js';
 import type { Flags } from './options.js';
 
 /** What a training checkpoint says about its parameters: kept in safetensors' metadata, as JSON, under this prefix. */

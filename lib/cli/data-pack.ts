@@ -8,7 +8,7 @@ import { packImages, type PackProgress } from '../data/images/pack.js';
 import { listTraining, listValidation, type ImageDataset } from '../data/images/parts.js';
 import { listShards } from '../data/images/shards.js';
 import { CortorchError } from '../errors.js';
-import { integer, plural } from './format.js';
+import { integer, plural } from '../format.js';
 import { EXIT_INTERRUPTED, Interrupt } from './interrupt.js';
 import { isStreamed, type Flags } from './options.js';
 

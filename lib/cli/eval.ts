@@ -9,7 +9,7 @@ import { ruleOptionNames } from '../rules/rules.js';
 import { readNetworkFile, type ModelConfig } from '../training/checkpoint.js';
 import { evaluationStream, loadDataset } from './data.js';
 import { pick, unused } from './given.js';
-import { duration, errorFormat, percent, plural, significant } from './format.js';
+import { duration, errorFormat, percent, plural, significant } from '../format.js';
 import { datasetNames, isStreamed, type DatasetName, type Flags } from './options.js';
 import { normalizationSettings, resizeSettings, squareOf } from './data-settings.js';
 import { loadModel } from './settings.js';

@@ -3,7 +3,7 @@
 import { CortorchError } from '../errors.js';
 import { Network } from '../model/network.js';
 import { writeCheckpoint } from '../training/checkpoint.js';
-import { integer } from './format.js';
+import { integer } from '../format.js';
 import { ruleOptionNames } from '../rules/rules.js';
 import { kebab, type Flags } from './options.js';
 import { loadModel, ruleSettings } from './settings.js';

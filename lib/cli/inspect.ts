@@ -5,7 +5,7 @@ import { tensorsOf, withoutTensors } from '../checkpoint/stored-values.js';
 import { elementCount } from '../checkpoint/tensor-data.js';
 import { tensorSum, type TensorSum } from '../checkpoint/tensor-sum.js';
 import { CortorchError, isPlainObject } from '../errors.js';
-import { plural } from './format.js';
+import { plural } from '../format.js';
 import type { Flags } from './options.js';
 import { table } from './table.js';
 

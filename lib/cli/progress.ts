@@ -4,7 +4,7 @@
  */
 
 import type { ProgressEvent } from '../training/trainer.js';
-import { duration, integer, percent, significant } from './format.js';
+import { duration, integer, percent, significant } from '../format.js';
 
 /** Where nothing can be rewritten: seconds between two lines of progress. */
 const SECONDS_BETWEEN_LINES = 60;

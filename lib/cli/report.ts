@@ -4,7 +4,7 @@ import { CortorchError } from '../errors.js';
 import { writeFileAtomic } from '../files.js';
 import { reportPage } from '../report/page.js';
 import { readRuns } from '../report/runs.js';
-import { plural } from './format.js';
+import { plural } from '../format.js';
 import type { Flags } from './options.js';
 
 /** @returns the exit code */

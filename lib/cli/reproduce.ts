@@ -11,7 +11,7 @@ import { paper, type PaperErrors } from '../training/hyperparameters.js';
 import type { EpochEvent } from '../training/trainer.js';
 import { didYouMean } from '../suggest.js';
 import { cellNames, cellsOf, modelOf, paperRuleOf, type ArchitectureName, type Cell } from './cells.js';
-import { percent, plural } from './format.js';
+import { percent, plural } from '../format.js';
 import { EXIT_INTERRUPTED, Interrupt } from './interrupt.js';
 import type { Flags } from './options.js';
 import { goOn } from './resume.js';

@@ -7,7 +7,7 @@ import { preset } from '../model/presets.js';
 import { paper, trainerDefaults } from '../training/hyperparameters.js';
 import { Trainer, type EpochEvent } from '../training/trainer.js';
 import { holdOut } from './data.js';
-import { integer, percent, plural } from './format.js';
+import { integer, percent, plural } from '../format.js';
 import { EXIT_INTERRUPTED, Interrupt } from './interrupt.js';
 import { Progress } from './progress.js';
 import { table } from './table.js';

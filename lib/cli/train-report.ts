@@ -5,7 +5,7 @@ import type { RunDirectory } from '../training/run.js';
 import type { Scores, TrainEvent } from '../training/trainer.js';
 import { countOutputs } from '../model/shapes.js';
 import type { Parts } from './data.js';
-import { duration, errorFormat, integer, percent, plural, significant } from './format.js';
+import { duration, errorFormat, integer, percent, plural, significant } from '../format.js';
 import { Progress } from './progress.js';
 import type { RunConfig } from './settings.js';
 

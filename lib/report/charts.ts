@@ -92,7 +92,6 @@ export function learningCurves(runs: readonly ReportRun[]): readonly Chart[] {
       { title, caption, spec: lines(rows, { field: 'epoch', title: 'epoch' }, { title: yTitle }, color) },
     ];
   };
-  const percent = (error: number | undefined): number | undefined => error && 100 * error;
   return [
     ...chart('Test error', 'After each epoch; nothing is chosen by it.', 'error, %', ({ test }) =>
       test === null ? null : 100 * test.error,
@@ -107,7 +106,7 @@ export function learningCurves(runs: readonly ReportRun[]): readonly Chart[] {
       'Training error',
       'Of the batches of the epoch, each before its update.',
       'error, %',
-      ({ train }) => percent(train.error),
+      ({ train }) => 100 * train.error,
     ),
     ...chart(
       'Training loss',

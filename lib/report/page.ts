@@ -3,7 +3,7 @@
 import { readFile } from 'node:fs/promises';
 import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
-import { integer, percent } from '../cli/format.js';
+import { integer, percent } from '../format.js';
 import { alignmentCurves, colorOf, learningCurves, type Chart } from './charts.js';
 import { firstFilters, type Picture } from './filters.js';
 import type { ReportRun } from './runs.js';

@@ -102,11 +102,7 @@ function resolveFeedbackScale(
   value: unknown = undefined,
   name = 'feedbackScale',
 ): FeedbackScale | null {
-  if (value !== undefined && !isOneOf(value, feedbackScaleNames))
-    throw invalid(name, `one of ${feedbackScaleNames.join(', ')}`, value);
-  if (isSignSymmetric(rule)) return value ?? 'xiao';
-  if (rule === 'fa') return value ?? 'glorot';
-  return unusedBy(rule, value, name);
+  return ofFeedback(rule, value, name, feedbackScaleNames, { fa: 'glorot', signSymmetric: 'xiao' });
 }
 
 /** Whether the last layer sends the error down as its rule has it, or by its own weights. */
@@ -122,14 +118,20 @@ export const lastLayerNames: readonly LastLayer[] = ['rule', 'bp'];
  * @throws CortorchError ERR_INVALID_ARGUMENT; ERR_UNUSED_OPTION if it is given to another rule
  */
 function resolveLastLayer(rule: RuleName, value: unknown = undefined, name = 'lastLayer'): LastLayer | null {
-  if (value !== undefined && !isOneOf(value, lastLayerNames))
-    throw invalid(name, `one of ${lastLayerNames.join(', ')}`, value);
-  if (isSignSymmetric(rule)) return value ?? 'bp';
-  if (rule === 'fa') return value ?? 'rule';
-  return unusedBy(rule, value, name);
+  return ofFeedback(rule, value, name, lastLayerNames, { fa: 'rule', signSymmetric: 'bp' });
 }
 
-function unusedBy(rule: RuleName, value: unknown, name: string): null {
+/** A setting that fa and sign-symmetry have, with a default for each. */
+function ofFeedback<Name extends string>(
+  rule: RuleName,
+  value: unknown,
+  name: string,
+  names: readonly Name[],
+  defaults: { readonly fa: Name; readonly signSymmetric: Name },
+): Name | null {
+  if (value !== undefined && !isOneOf(value, names)) throw invalid(name, `one of ${names.join(', ')}`, value);
+  if (rule === 'fa') return value ?? defaults.fa;
+  if (isSignSymmetric(rule)) return value ?? defaults.signSymmetric;
   if (value === undefined) return null;
   throw new CortorchError(
     'ERR_UNUSED_OPTION',

@@ -378,7 +378,8 @@ at::Tensor Network::forward_layer(const LayerSpec& spec, const at::Tensor& x, co
     at.ports.push_back(std::move(hidden.error_port));
     return hidden.y;
   }
-  return layer(l.map, l.activation, l.rule, x, l.weight, l.bias, l.rule == Rule::dfa ? at::Tensor() : magnitudes(index, pass), l.feedback_distribution.scale);
+  if (l.rule == Rule::dfa) return dfa_inner_layer(l.map, l.activation, x, l.weight, l.bias);
+  return layer(l.map, l.activation, l.rule, x, l.weight, l.bias, magnitudes(index, pass), l.feedback_distribution.scale);
 }
 
 at::Tensor Network::with_port(const LayerSpec& spec, at::Tensor h, const TrainingPass& pass, Cursor& at) const {

@@ -211,10 +211,17 @@ struct DfaOutput : Function<DfaOutput> {
 at::Tensor layer(const LinearMapPtr& map, Activation activation, Rule rule, const at::Tensor& x,
                  const at::Tensor& weight, const at::Tensor& bias, const at::Tensor& feedback, double scale) {
   TORCH_CHECK(!is_target_rule(rule), "rule ", rule_name(rule), " sends targets down: use target_layer");
+  TORCH_CHECK(rule != Rule::dfa, "rule dfa needs to know which layer is the output: use dfa_hidden_layer and dfa_output_layer");
   check_layer(*map, x, weight, bias, {feedback});
   TORCH_CHECK(!feedback.defined() || feedback.sizes() == weight.sizes(), "layer: expected feedback of weight's shape ",
               weight.sizes(), ", but its shape is ", feedback.sizes());
   return LayerFunction::apply(x, weight, if_defined(bias), if_defined(feedback), map, activation, rule, scale);
+}
+
+at::Tensor dfa_inner_layer(const LinearMapPtr& map, Activation activation, const at::Tensor& x, const at::Tensor& weight,
+                           const at::Tensor& bias) {
+  check_layer(*map, x, weight, bias);
+  return LayerFunction::apply(x, weight, if_defined(bias), std::nullopt, map, activation, Rule::dfa, 1.0);
 }
 
 at::Tensor down_weight(Rule rule, const at::Tensor& weight, const at::Tensor& feedback, double scale) {

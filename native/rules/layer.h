@@ -25,11 +25,15 @@ struct LayerOutput {
 //   fa          Bᵀ δ                 (feedback of W's shape; may be undefined where nothing is below)
 //   usf         (s sign W)ᵀ δ        (s is `scale`)
 //   brsf, frsf  (|B| ⊙ sign W)ᵀ δ    (feedback as for fa; whoever calls draws it afresh or does not)
-//   dfa         nothing: a layer whose g is ordinary, below a batch norm or a sum with an error port behind it
 // Differentiating twice is possible under bp and refused under the others, whose backward pass is not the
 // derivative of the forward pass.
 at::Tensor layer(const LinearMapPtr& map, Activation activation, Rule rule, const at::Tensor& x,
                  const at::Tensor& weight, const at::Tensor& bias, const at::Tensor& feedback, double scale = 1);
+
+// A hidden layer under dfa whose g is ordinary, since its error arrives behind a batch norm or a sum (dfa_port): as `layer`, but
+// nothing goes down to x.
+at::Tensor dfa_inner_layer(const LinearMapPtr& map, Activation activation, const at::Tensor& x, const at::Tensor& weight,
+                           const at::Tensor& bias);
 
 // The weights by which `layer` sends δ down: W, B, s sign W or |B| ⊙ sign W. Undefined where nothing is sent.
 at::Tensor down_weight(Rule rule, const at::Tensor& weight, const at::Tensor& feedback, double scale);

@@ -1,6 +1,6 @@
 /** Numbers for people. */
 
-import type { ResolvedSpec } from '../model/spec.js';
+import type { ResolvedSpec } from './model/spec.js';
 
 /** A fraction: 0.0185 is `1.85 %`. */
 export const percent = (fraction: number, digits = 2): string => `${(100 * fraction).toFixed(digits)} %`;
