@@ -286,7 +286,11 @@ export interface TrainerHandle {
     sums: NativeCounts,
     job: number,
   ): Promise<NativePass>;
-  step(batch: NativeBatch, lrFactor: number, position: NativePosition): Promise<NativePass>;
+  /** Gives a step to the network's thread; on a GPU nobody waits for it. After a loss that was not finite none is made. */
+  launch(batch: NativeBatch, lrFactor: number, position: NativePosition): Promise<void>;
+  /** Of the steps that were launched since the last time; waits for them. */
+  collect(): Promise<NativePass>;
+  graphFailure(): Promise<string | null>;
   diagnose(
     dataset: DatasetHandle,
     position: NativePosition & { batchSize: number },
@@ -306,7 +310,7 @@ export interface Native {
     outputs: number,
     classes: number,
   ) => DatasetHandle;
-  readonly NetworkHandle: new (spec: object, seed: number, threads: number) => NetworkHandle;
+  readonly NetworkHandle: new (spec: object, seed: number, threads: number, place: object) => NetworkHandle;
   readonly TrainerHandle: new (
     network: NetworkHandle,
     loss: string,

@@ -113,7 +113,7 @@ export class Network implements Disposable {
   readonly seed: number;
   readonly normalization: Normalization | null;
   readonly threads: number;
-  readonly device = 'cpu';
+  readonly device: string = 'cpu';
   readonly precision = 'fp32';
   /** Every tensor of the state dict, in the order of the layers. */
   readonly parameters: readonly ParameterInfo[];
@@ -153,7 +153,7 @@ export class Network implements Disposable {
       lastLayer: this.lastLayer ?? 'rule',
       ...(this.auxiliary !== null && { auxiliary: this.auxiliary }),
     };
-    this.#handle = call((n) => new n.NetworkHandle(description, this.seed, options.threads ?? 0));
+    this.#handle = call((n) => new n.NetworkHandle(description, this.seed, options.threads ?? 0, { device: 'cpu', precision: 'fp32', deterministic: false }));
     this.parameters = this.#handle
       .parameters()
       .map(({ name, shape, role }) => ({ name, shape, role, trainable: role !== 'fixed' }));

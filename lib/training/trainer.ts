@@ -321,6 +321,14 @@ export class Trainer {
     }
   }
 
+  /**
+   * Why steps on a GPU are launched kernel by kernel and not replayed as a CUDA graph; null: they are replayed, or there was
+   * no occasion yet, or the network is on the CPU.
+   */
+  async graphFailure(): Promise<string | null> {
+    return callAsync(() => this.#handle.graphFailure());
+  }
+
   /** A copy of all that is needed to go on, beside the network's parameters. */
   async state(): Promise<TrainerState> {
     const { optimizer, inverseOptimizer } = await callAsync(() => this.#handle.read());
@@ -443,7 +451,10 @@ export class Trainer {
     return this.#stepInEpoch >= stepsPerEpoch;
   }
 
-  /** The same for a stream, of which the next batch is asked for while a step runs. @returns whether it ended */
+  /**
+   * The same for a stream, of which the next batch is asked for while a step runs. On a GPU steps are only given to it: what
+   * comes of them is collected when there is something to report. @returns whether it ended
+   */
   async *#passOverBatches(
     source: BatchSource | BatchStream,
     options: FitOptions,
@@ -454,48 +465,79 @@ export class Trainer {
       ? source(this.#epoch + 1)
       : source.epoch(this.#epoch, this.#stepInEpoch);
     const reader = new BatchReader(batches, this.#network.spec);
+    const onGpu = this.#network.device !== 'cpu';
+    /** Given to the GPU, and not collected. */
+    let launched = 0;
+    let launchedIndex: number | null = null;
+    let since = performance.now();
+    let waitedBefore = 0;
+    let lastEvent = since;
+    const collect = async (): Promise<void> => {
+      if (launched === 0) return;
+      launched = 0;
+      const pass = await callAsync(() => this.#handle.collect());
+      const sums = {
+        loss: this.#sums.loss + pass.loss,
+        error: this.#sums.error + pass.error,
+        inverse: this.#sums.inverse + pass.inverse,
+        examples: this.#sums.examples + pass.examples,
+      };
+      const now = performance.now();
+      const seconds = (now - since) / 1000;
+      const waited = reader.waited - waitedBefore;
+      since = now;
+      waitedBefore = reader.waited;
+      this.#take(pass, sums, seconds, waited);
+      if (launchedIndex !== null) this.#stepInEpoch = launchedIndex + 1;
+    };
     try {
       if (isFunction(source)) await reader.skip(this.#stepInEpoch, signal);
-      let lastEvent = performance.now();
-      while (this.#step < maxSteps) {
-        let start = performance.now();
-        const waitedBefore = reader.waited;
+      since = performance.now();
+      while (this.#step + launched < maxSteps) {
         const batch = await reader.read(signal);
         if (batch === null) {
+          await collect();
           if (this.#sums.examples === 0) throw invalid('data', 'at least one batch in an epoch', 'none');
           return true;
         }
-        const before = performance.now();
-        yield* this.#diagnose(diagnostics, () => this.#handle.diagnoseBatch(batch, this.#position()));
-        start += performance.now() - before; // no part of training
-        const factor = learningRateFactor(this.lrSchedule, this.#step, stepsPerEpoch ?? 1, epochs);
-        const work = callAsync(() => this.#handle.step(batch, factor, this.#position()));
-        if (this.#step + 1 < maxSteps) reader.lookAhead();
-        const pass = await work;
-        const sums = {
-          loss: this.#sums.loss + pass.loss,
-          error: this.#sums.error + pass.error,
-          inverse: this.#sums.inverse + pass.inverse,
-          examples: this.#sums.examples + pass.examples,
-        };
-        this.#take(pass, sums, (performance.now() - start) / 1000, reader.waited - waitedBefore);
-        if (batch.index !== null) this.#stepInEpoch = batch.index + 1;
-        if (performance.now() - lastEvent > 200) {
+        if (this.#wantsDiagnosis(diagnostics, this.#step + launched)) {
+          await collect();
+          const before = performance.now();
+          yield* this.#diagnose(diagnostics, () => this.#handle.diagnoseBatch(batch, this.#position()));
+          since += performance.now() - before; // no part of training
+        }
+        const step = this.#step + launched;
+        const factor = learningRateFactor(this.lrSchedule, step, stepsPerEpoch ?? 1, epochs);
+        const work = callAsync(() => this.#handle.launch(batch, factor, { ...this.#position(), step }));
+        if (step + 1 < maxSteps) reader.lookAhead();
+        launched++;
+        launchedIndex = batch.index;
+        await work;
+        const due = performance.now() - lastEvent > 200;
+        if (!onGpu || due) await collect();
+        if (due) {
           lastEvent = performance.now();
           yield this.#progress(options, stepsPerEpoch ?? null);
         }
       }
+      await collect();
       return !isFunction(source) && this.#stepInEpoch >= source.batches;
     } finally {
+      // Left early, by an abort or an error: the steps that were given are made all the same.
+      if (launched > 0) await collect().catch(() => undefined);
       reader.close();
     }
+  }
+
+  #wantsDiagnosis(every: number, step: number): boolean {
+    return Number.isFinite(every) && step % every === 0 && step !== this.#diagnosed;
   }
 
   async *#diagnose(
     every: number,
     layers: () => Promise<readonly LayerDiagnosis[]>,
   ): AsyncGenerator<DiagnosticsEvent, void, void> {
-    if (!Number.isFinite(every) || this.#step % every !== 0 || this.#step === this.#diagnosed) return;
+    if (!this.#wantsDiagnosis(every, this.#step)) return;
     this.#diagnosed = this.#step;
     yield {
       type: 'diagnostics',

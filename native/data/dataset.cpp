@@ -5,7 +5,6 @@
 #include <c10/util/Exception.h>
 
 #include <algorithm>
-#include <array>
 #include <cstring>
 #include <utility>
 
@@ -16,60 +15,22 @@
 namespace cortorch {
 namespace {
 
-// A byte has 256 values: the exact quotient (what a division by 255, then by the deviation, gives in
-// float32) is looked up, which is faster than dividing and has no rounding of its own.
-using Table = std::array<float, 256>;
-
-struct Channels {
-  int64_t count = 1;       // channels in an example
-  int64_t size = 0;        // values in a channel
-  std::vector<float> mean, deviation;
-};
-
-Channels channels_of(const at::Tensor& images, const Normalization& normalization) {
-  Channels c;
-  const int64_t values = images.size(0) == 0 ? 0 : images.numel() / images.size(0);
-  c.count = images.dim() == 4 ? images.size(1) : 1;
-  c.size = c.count == 0 ? 0 : values / c.count;
-  TORCH_CHECK(normalization.mean.size() == normalization.deviation.size(),
-              "normalisation: there are ", normalization.mean.size(), " means but ", normalization.deviation.size(), " deviations");
-  TORCH_CHECK(normalization.mean.empty() || normalization.mean.size() == static_cast<std::size_t>(c.count),
-              "normalisation: the images have ", c.count, " channel(s) but there are ", normalization.mean.size(), " means");
-  c.mean.assign(static_cast<std::size_t>(c.count), 0.0f);
-  c.deviation.assign(static_cast<std::size_t>(c.count), 1.0f);
-  for (std::size_t i = 0; i < normalization.mean.size(); ++i) {
-    c.mean[i] = static_cast<float>(normalization.mean[i]);
-    c.deviation[i] = static_cast<float>(normalization.deviation[i]);
-    TORCH_CHECK(c.deviation[i] > 0, "normalisation: deviation ", i, " is ", c.deviation[i], "; it must be positive");
-  }
-  return c;
-}
-
-std::vector<Table> tables_of(const Channels& channels) {
-  std::vector<Table> tables(static_cast<std::size_t>(channels.count));
-  for (std::size_t c = 0; c < tables.size(); ++c) {
-    for (int byte = 0; byte < 256; ++byte) {
-      tables[c][static_cast<std::size_t>(byte)] = (static_cast<float>(byte) / 255.0f - channels.mean[c]) / channels.deviation[c];
-    }
-  }
-  return tables;
-}
-
 // Copies example `source(i)` into row i of `x`, normalised.
 template <typename Source>
-void copy_normalised(const at::Tensor& images, const Channels& channels, Source source, at::Tensor& x) {
-  const int64_t values = channels.count * channels.size;
+void copy_normalised(const at::Tensor& images, const Scaling& channels, Source source, at::Tensor& x) {
+  const int64_t values = channels.channels * channels.size;
   const int64_t grain = std::max<int64_t>(1, 16384 / std::max<int64_t>(1, values));
   float* out = x.mutable_data_ptr<float>();
   if (images.scalar_type() == at::kByte) {
-    const std::vector<Table> tables = tables_of(channels);
+    const std::vector<float> table = channels.table();
     const uint8_t* in = images.const_data_ptr<uint8_t>();
     at::parallel_for(0, x.size(0), grain, [&](int64_t begin, int64_t end) {
       for (int64_t i = begin; i < end; ++i) {
         const uint8_t* from = in + source(i) * values;
         float* to = out + i * values;
-        for (std::size_t c = 0; c < tables.size(); ++c) {
-          for (int64_t v = 0; v < channels.size; ++v) *to++ = tables[c][*from++];
+        for (int64_t c = 0; c < channels.channels; ++c) {
+          const float* of_channel = table.data() + 256 * c;
+          for (int64_t v = 0; v < channels.size; ++v) *to++ = of_channel[*from++];
         }
       }
     });
@@ -78,7 +39,7 @@ void copy_normalised(const at::Tensor& images, const Channels& channels, Source 
   const float* in = images.const_data_ptr<float>();
   at::parallel_for(0, x.size(0), grain, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) {
-      for (int64_t c = 0; c < channels.count; ++c) {
+      for (int64_t c = 0; c < channels.channels; ++c) {
         const float mean = channels.mean[static_cast<std::size_t>(c)], deviation = channels.deviation[static_cast<std::size_t>(c)];
         const float* from = in + source(i) * values + c * channels.size;
         float* to = out + i * values + c * channels.size;
@@ -157,6 +118,34 @@ void check_images(const at::Tensor& images) {
 
 }  // namespace
 
+Scaling scaling_of(const at::Tensor& images, const Normalization& normalization) {
+  Scaling c;
+  const int64_t values = images.size(0) == 0 ? 0 : images.numel() / images.size(0);
+  c.channels = images.dim() == 4 ? images.size(1) : 1;
+  c.size = c.channels == 0 ? 0 : values / c.channels;
+  TORCH_CHECK(normalization.mean.size() == normalization.deviation.size(),
+              "normalisation: there are ", normalization.mean.size(), " means but ", normalization.deviation.size(), " deviations");
+  TORCH_CHECK(normalization.mean.empty() || normalization.mean.size() == static_cast<std::size_t>(c.channels),
+              "normalisation: the images have ", c.channels, " channel(s) but there are ", normalization.mean.size(), " means");
+  c.mean.assign(static_cast<std::size_t>(c.channels), 0.0f);
+  c.deviation.assign(static_cast<std::size_t>(c.channels), 1.0f);
+  for (std::size_t i = 0; i < normalization.mean.size(); ++i) {
+    c.mean[i] = static_cast<float>(normalization.mean[i]);
+    c.deviation[i] = static_cast<float>(normalization.deviation[i]);
+    TORCH_CHECK(c.deviation[i] > 0, "normalisation: deviation ", i, " is ", c.deviation[i], "; it must be positive");
+  }
+  return c;
+}
+
+std::vector<float> Scaling::table() const {
+  std::vector<float> table;
+  table.reserve(256 * mean.size());
+  for (std::size_t c = 0; c < mean.size(); ++c) {
+    for (int byte = 0; byte < 256; ++byte) table.push_back((static_cast<float>(byte) / 255.0f - mean[c]) / deviation[c]);
+  }
+  return table;
+}
+
 Dataset::Dataset(at::Tensor images, at::Tensor targets, int64_t classes)
     : images_(images.contiguous()), targets_(targets.contiguous()), classes_(classes) {
   check_images(images_);
@@ -174,19 +163,36 @@ Dataset::Dataset(at::Tensor images, at::Tensor targets, int64_t classes)
   }
 }
 
+void check_augmentation(const at::Tensor& images, const Augmentation& augmentation) {
+  TORCH_CHECK(images.dim() == 4, "augmentation: expected images [n, channels, height, width], but the examples have shape ", images.sizes().slice(1));
+  TORCH_CHECK(augmentation.crop_padding < std::min(images.size(2), images.size(3)), "augmentation: a border of ",
+              augmentation.crop_padding, " pixels is too wide for images of ", images.size(2), " × ", images.size(3));
+}
+
+std::shared_ptr<const Dataset> Dataset::on(at::Device device) const {
+  const std::lock_guard lock(mutex_);
+  for (const auto& copy : copies_) {
+    if (copy->images_.device() == device) return copy;
+  }
+  const std::shared_ptr<Dataset> copy(new Dataset);
+  copy->images_ = images_.to(device);
+  copy->targets_ = targets_.to(device);
+  copy->classes_ = classes_;
+  copies_.push_back(copy);
+  return copy;
+}
+
 Dataset::Batch Dataset::gather(const int64_t* indices, int64_t count, const Normalization& normalization,
                                const AugmentationSource& source) const {
   Batch batch{batch_like(images_, count), {}};
-  const Channels channels = channels_of(images_, normalization);
+  const Scaling channels = scaling_of(images_, normalization);
   if (!source.augmentation.any()) {
     copy_normalised(images_, channels, [&](int64_t i) { return indices[i]; }, batch.x);
   } else {
-    TORCH_CHECK(images_.dim() == 4, "augmentation: expected images [n, channels, height, width], but the examples have shape ", images_.sizes().slice(1));
-    TORCH_CHECK(source.augmentation.crop_padding < std::min(images_.size(2), images_.size(3)), "augmentation: a border of ",
-                source.augmentation.crop_padding, " pixels is too wide for images of ", images_.size(2), " × ", images_.size(3));
+    check_augmentation(images_, source.augmentation);
     if (images_.scalar_type() == at::kByte) {
-      const std::vector<Table> tables = tables_of(channels);
-      copy_augmented<uint8_t>(images_, indices, source, [&](int64_t c, uint8_t byte) { return tables[static_cast<std::size_t>(c)][byte]; }, batch.x);
+      const std::vector<float> table = channels.table();
+      copy_augmented<uint8_t>(images_, indices, source, [&](int64_t c, uint8_t byte) { return table[static_cast<std::size_t>(256 * c + byte)]; }, batch.x);
     } else {
       copy_augmented<float>(images_, indices, source, [&](int64_t c, float v) { return (v - channels.mean[static_cast<std::size_t>(c)]) / channels.deviation[static_cast<std::size_t>(c)]; }, batch.x);
     }
@@ -210,7 +216,7 @@ at::Tensor prepare(const at::Tensor& images, const Normalization& normalization)
   check_images(images);
   const at::Tensor source = images.contiguous();
   at::Tensor x = batch_like(source, source.size(0));
-  copy_normalised(source, channels_of(source, normalization), [](int64_t i) { return i; }, x);
+  copy_normalised(source, scaling_of(source, normalization), [](int64_t i) { return i; }, x);
   return x;
 }
 

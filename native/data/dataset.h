@@ -4,6 +4,8 @@
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
+#include <memory>
+#include <mutex>
 #include <vector>
 
 namespace cortorch {
@@ -38,6 +40,8 @@ class Dataset {
   // images [n, shape] uint8 or float32, contiguous; targets int64 [n] (labels) or float32 [n, outputs].
   // Throws c10::Error for other types, counts that differ, or labels outside 0..classes−1 (classes 0: not checked).
   Dataset(at::Tensor images, at::Tensor targets, int64_t classes);
+  Dataset(const Dataset&) = delete;
+  Dataset& operator=(const Dataset&) = delete;
 
   struct Batch {
     at::Tensor x;        // [indices, shape] float32
@@ -48,6 +52,9 @@ class Dataset {
   Batch gather(const int64_t* indices, int64_t count, const Normalization& normalization,
                const AugmentationSource& source = {}) const;
 
+  // The same examples on a GPU, copied there once and kept with this data set.
+  std::shared_ptr<const Dataset> on(at::Device device) const;
+
   int64_t size() const { return images_.size(0); }
   int64_t classes() const { return classes_; }
   bool labelled() const { return targets_.scalar_type() == at::kLong; }
@@ -55,9 +62,27 @@ class Dataset {
   const at::Tensor& targets() const { return targets_; }
 
  private:
+  Dataset() = default;
+
   at::Tensor images_, targets_;
-  int64_t classes_;
+  int64_t classes_ = 0;
+  mutable std::mutex mutex_;
+  mutable std::vector<std::shared_ptr<const Dataset>> copies_;
 };
+
+// What a value becomes, channel by channel: a table for bytes, mean and deviation for floats; float32, on the CPU.
+struct Scaling {
+  int64_t channels = 1, size = 0;  // channels in an example, values in a channel
+  std::vector<float> mean, deviation;
+  // A byte has 256 values: the exact quotient (what a division by 255, then by the deviation, gives in float32) is looked up,
+  // which is faster than dividing and has no rounding of its own. [channels · 256]
+  std::vector<float> table() const;
+};
+// Throws c10::Error for values that do not fit the images [n, shape].
+Scaling scaling_of(const at::Tensor& images, const Normalization& normalization);
+
+// Throws c10::Error if images [n, …] cannot be augmented so.
+void check_augmentation(const at::Tensor& images, const Augmentation& augmentation);
 
 // Bytes / 255, or floats as they are, then (x − mean) / deviation per channel. images [n, shape], where the
 // first size of the shape is the channel if there are three, and all is one channel otherwise.

@@ -9,7 +9,12 @@
 #include <array>
 #include <optional>
 
+#include "maps/gpu.h"
 #include "maps/image_layout.h"
+
+#ifdef CORTORCH_CUDA
+#include "maps/cuda/elementwise_tensors.h"
+#endif
 
 namespace cortorch {
 namespace {
@@ -20,6 +25,11 @@ Pair stride(const Conv2dGeometry& g) { return {g.stride_h, g.stride_w}; }
 Pair padding(const Conv2dGeometry& g) { return {g.padding_h, g.padding_w}; }
 Pair dilation(const Conv2dGeometry& g) { return {g.dilation_h, g.dilation_w}; }
 constexpr Pair kNone{0, 0};
+
+at::Tensor delta_of_values(Activation activation, const at::Tensor& g, const at::Tensor& y, double scale) {
+  CORTORCH_RETURN_ON_GPU(g, cuda::delta_of_values(activation, g, y, scale));
+  return through_activation(activation, g, y, scale);
+}
 
 }  // namespace
 
@@ -52,7 +62,7 @@ at::Tensor Conv2d::outer(const at::Tensor& x, const at::Tensor& delta) const {
 
 at::Tensor Conv2d::delta(Activation activation, const at::Tensor& g, const at::Tensor& y,
                          at::Tensor& bias_gradient, double scale) const {
-  const at::Tensor d = through_activation(activation, g, y, scale);
+  const at::Tensor d = delta_of_values(activation, g, y, scale);
   if (bias_gradient.defined()) bias_gradient.copy_(sum_to_bias(d));
   return d;
 }

@@ -2,11 +2,17 @@
 
 #include <ATen/ops/addmm.h>
 #include <ATen/ops/matmul.h>
+#include <ATen/ops/mm.h>
 #include <ATen/ops/sum.h>
 #include <c10/util/Exception.h>
 
 #include "maps/gemm.h"
+#include "maps/gpu.h"
 #include "maps/pool.h"
+
+#ifdef CORTORCH_CUDA
+#include "maps/cuda/elementwise_tensors.h"
+#endif
 
 namespace cortorch {
 namespace {
@@ -17,6 +23,14 @@ Operand operand(const at::Tensor& t, bool transposed) { return {t.const_data_ptr
 
 bool fast(const at::Tensor& t) { return t.scalar_type() == at::kFloat && t.device().is_cpu(); }
 
+#ifdef CORTORCH_CUDA
+// cuBLAS's product, which adds a bias by itself where no activation follows, and otherwise one pass of ours for both.
+at::Tensor on_gpu_with(const at::Tensor& a, const at::Tensor& b, const at::Tensor& bias, Activation activation) {
+  if (activation == Activation::identity) return bias.defined() ? at::addmm(bias, a, b) : at::mm(a, b);
+  return cuda::bias_activation(activation, at::mm(a, b), bias);
+}
+#endif
+
 }  // namespace
 
 Dense::Dense(int64_t in, int64_t out) : in_(in), out_(out) {
@@ -25,6 +39,7 @@ Dense::Dense(int64_t in, int64_t out) : in_(in), out_(out) {
 
 at::Tensor Dense::apply(const at::Tensor& weight, const at::Tensor& x, const at::Tensor& bias,
                         Activation activation) const {
+  CORTORCH_RETURN_ON_GPU(x, on_gpu_with(x, weight.t(), bias, activation));
   if (!fast(x)) {
     const at::Tensor a = bias.defined() ? at::addmm(bias, x, weight.t()) : at::matmul(x, weight.t());
     return activate(activation, a);
@@ -42,6 +57,7 @@ at::Tensor Dense::apply(const at::Tensor& weight, const at::Tensor& x, const at:
 }
 
 at::Tensor Dense::adjoint(const at::Tensor& v, const at::Tensor& y, const at::Tensor& c, Activation activation) const {
+  CORTORCH_RETURN_ON_GPU(y, on_gpu_with(y, v, c, activation));
   if (!fast(y)) return activate(activation, c.defined() ? at::addmm(c, y, v) : at::matmul(y, v));
   const at::Tensor yr = rows(y), vr = rows(v);
   const at::Tensor cc = c.defined() ? c.contiguous() : c;
@@ -56,7 +72,7 @@ at::Tensor Dense::adjoint(const at::Tensor& v, const at::Tensor& y, const at::Te
 }
 
 at::Tensor Dense::outer(const at::Tensor& x, const at::Tensor& delta) const {
-  if (!fast(x)) return at::matmul(delta.t(), x);
+  if (on_gpu(x) || !fast(x)) return at::matmul(delta.t(), x);
   const at::Tensor xr = rows(x), dr = rows(delta);
   at::Tensor w = pooled_empty({out_, in_});
   gemm(out_, in_, x.size(0), operand(dr, true), operand(xr, false), w.mutable_data_ptr<float>(), in_);
@@ -65,6 +81,7 @@ at::Tensor Dense::outer(const at::Tensor& x, const at::Tensor& delta) const {
 
 at::Tensor Dense::delta(Activation activation, const at::Tensor& g, const at::Tensor& y,
                         at::Tensor& bias_gradient, double scale) const {
+  CORTORCH_RETURN_ON_GPU(g, cuda::delta_of_rows(activation, g, y, bias_gradient, scale));
   if (fast(g)) return through_activation_fused(activation, g.contiguous(), y.contiguous(), bias_gradient, scale);
   const at::Tensor d = through_activation(activation, g, y, scale);
   if (bias_gradient.defined()) bias_gradient.copy_(sum_to_bias(d));

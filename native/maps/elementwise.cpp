@@ -1,18 +1,28 @@
 #include "maps/elementwise.h"
 
 #include <ATen/Parallel.h>
+#include <ATen/ops/abs.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/mul.h>
+#include <ATen/ops/rsub.h>
+#include <ATen/ops/sign.h>
 #include <ATen/ops/sub.h>
 #include <ATen/ops/sum.h>
+#include <ATen/ops/tanh.h>
 
 #include <algorithm>
 #include <vector>
 
 #include "maps/activation.h"
+#include "maps/gpu.h"
 #include "maps/image_layout.h"
 #include "maps/pool.h"
 #include "maps/simd.h"
+#include "maps/vector_math.h"
+
+#ifdef CORTORCH_CUDA
+#include "maps/cuda/elementwise_tensors.h"
+#endif
 
 namespace cortorch {
 namespace {
@@ -32,6 +42,34 @@ CORTORCH_CLONES void residual_row(const float* __restrict__ r, const float* __re
     delta[i] = r[i] - t[i];
     squares[i] += delta[i] * delta[i];
   }
+}
+
+// σ(a) − σ(a − u): one function per activation, since a clone cannot be a template. relu is written so that a NaN passes through.
+CORTORCH_CLONES void tanh_difference_row(const float* __restrict__ a, const float* __restrict__ u, float* __restrict__ out, int64_t n) {
+  for (int64_t i = 0; i < n; ++i) out[i] = tanh_float(u[i]) * (1.0f - tanh_float(a[i]) * tanh_float(a[i] - u[i]));
+}
+CORTORCH_CLONES void sigmoid_difference_row(const float* __restrict__ a, const float* __restrict__ u, float* __restrict__ out, int64_t n) {
+  for (int64_t i = 0; i < n; ++i) {
+    const float x = 0.5f * a[i], y = 0.5f * u[i];
+    out[i] = 0.5f * tanh_float(y) * (1.0f - tanh_float(x) * tanh_float(x - y));
+  }
+}
+CORTORCH_CLONES void relu_difference_row(const float* __restrict__ a, const float* __restrict__ u, float* __restrict__ out, int64_t n) {
+  for (int64_t i = 0; i < n; ++i) {
+    const float x = a[i], y = a[i] - u[i];
+    const float difference = (x < 0.0f ? 0.0f : x) - (y < 0.0f ? 0.0f : y);
+    out[i] = x > 0.0f && y > 0.0f ? u[i] : difference;
+  }
+}
+
+CORTORCH_CLONES void magnitude_row(const float* __restrict__ w, const float* __restrict__ m, float* __restrict__ out, int64_t n) {
+  for (int64_t i = 0; i < n; ++i) {
+    const float size = m[i] < 0.0f ? -m[i] : m[i];
+    out[i] = w[i] > 0.0f ? size : w[i] < 0.0f ? -size : w[i];
+  }
+}
+CORTORCH_CLONES void sign_row(const float* __restrict__ w, float* __restrict__ out, int64_t n, float scale) {
+  for (int64_t i = 0; i < n; ++i) out[i] = w[i] > 0.0f ? scale : w[i] < 0.0f ? -scale : w[i];
 }
 
 // Dense in memory with nothing between its values, in an order that `like` has too.
@@ -55,6 +93,7 @@ at::Tensor ordered(const at::Tensor& x) { return x.is_contiguous() || x.dim() !=
 }  // namespace
 
 at::Tensor difference(const at::Tensor& a, const at::Tensor& b) {
+  CORTORCH_RETURN_ON_GPU(a, cuda::difference(a, b));
   if (!fast(a) || !fast(b)) return at::sub(a, b);
   const at::Tensor x = ordered(a), y = in_order_of(b, x);
   if (!same_order(y, x)) return at::sub(a, b);
@@ -67,11 +106,65 @@ at::Tensor difference(const at::Tensor& a, const at::Tensor& b) {
   return result;
 }
 
+at::Tensor activation_difference(Activation activation, const at::Tensor& a, const at::Tensor& u) {
+  if (activation == Activation::identity) return u;
+  CORTORCH_RETURN_ON_GPU(a, cuda::activation_difference(activation, a, u));
+  const at::Tensor x = ordered(a), y = in_order_of(u, x);
+  if (!fast(x) || !same_order(y, x)) {
+    if (activation == Activation::relu) return at::sub(activate(activation, a), activate(activation, at::sub(a, u)));
+    const bool half = activation == Activation::sigmoid;  // σ(x) = (1 + tanh(x / 2)) / 2
+    const at::Tensor p = half ? at::mul(a, 0.5) : a, q = half ? at::mul(u, 0.5) : u;
+    const at::Tensor result = at::mul(at::tanh(q), at::rsub(at::mul(at::tanh(p), at::tanh(at::sub(p, q))), 1));
+    return half ? at::mul(result, 0.5) : result;
+  }
+  const auto row = activation == Activation::tanh ? tanh_difference_row
+                   : activation == Activation::sigmoid ? sigmoid_difference_row
+                                                       : relu_difference_row;
+  at::Tensor result = pooled_like(x);
+  const float *x_data = x.const_data_ptr<float>(), *y_data = y.const_data_ptr<float>();
+  float* out = result.mutable_data_ptr<float>();
+  at::parallel_for(0, x.numel(), kGrain / 8, [&](int64_t begin, int64_t end) {
+    row(x_data + begin, y_data + begin, out + begin, end - begin);
+  });
+  return result;
+}
+
+at::Tensor with_signs(const at::Tensor& w, const at::Tensor& magnitude, double scale) {
+  CORTORCH_RETURN_ON_GPU(w, cuda::with_signs(w, magnitude, scale));
+  if (!fast(w) || (magnitude.defined() && !fast(magnitude))) {
+    return magnitude.defined() ? at::mul(at::sign(w), at::abs(magnitude)) : at::mul(at::sign(w), scale);
+  }
+  const at::Tensor weight = w.contiguous(), m = magnitude.defined() ? magnitude.contiguous() : magnitude;
+  at::Tensor result = pooled_empty(weight.sizes());
+  const float *w_data = weight.const_data_ptr<float>(), *m_data = m.defined() ? m.const_data_ptr<float>() : nullptr;
+  float* out = result.mutable_data_ptr<float>();
+  at::parallel_for(0, weight.numel(), kGrain, [&](int64_t begin, int64_t end) {
+    if (m_data != nullptr) {
+      magnitude_row(w_data + begin, m_data + begin, out + begin, end - begin);
+    } else {
+      sign_row(w_data + begin, out + begin, end - begin, static_cast<float>(scale));
+    }
+  });
+  return result;
+}
+
+#ifdef CORTORCH_CUDA
+namespace {
+
+Residual residual_on_gpu(Activation activation, const at::Tensor& r, const at::Tensor& t, double scale) {
+  auto [delta, bias_sum, squares] = cuda::residual(activation, r, t, scale);
+  return {std::move(delta), std::move(bias_sum), 0, std::move(squares)};
+}
+
+}  // namespace
+#endif
+
 Residual residual(Activation activation, const at::Tensor& r, const at::Tensor& t, double scale) {
+  CORTORCH_RETURN_ON_GPU(r, residual_on_gpu(activation, r, t, scale));
   const at::Tensor x = ordered(r), target = in_order_of(t, x);
   if (!fast(x) || !same_order(target, x)) {
     const at::Tensor error = at::sub(r, t), delta = through_activation(activation, error, r, scale);
-    return {delta, at::sum(delta, 0), at::sum(at::mul(error, error), at::kDouble).item().toDouble()};
+    return {delta, at::sum(delta, 0), at::sum(at::mul(error, error), at::kDouble).item().toDouble(), {}};
   }
   // As tiles, each of them batch × columns: all of it, or one a location.
   const bool by_location = !x.is_contiguous();
@@ -102,9 +195,9 @@ Residual residual(Activation activation, const at::Tensor& r, const at::Tensor& 
   });
   double total = 0;
   for (const float square : squares) total += square;
-  if (!by_location) return {delta, sums.reshape(x.sizes().slice(1)), total};
+  if (!by_location) return {delta, sums.reshape(x.sizes().slice(1)), total, {}};
   const at::Tensor by_channel = sums.reshape({x.size(2), x.size(3), x.size(1)}).permute({2, 0, 1}).contiguous();
-  return {delta, by_channel, total};
+  return {delta, by_channel, total, {}};
 }
 
 }  // namespace cortorch

@@ -3,18 +3,23 @@
 #include <ATen/ops/sum.h>
 #include <c10/util/Exception.h>
 
+#include "maps/gpu.h"
 #include "maps/locally_connected2d_cpu.h"
 
 #ifdef CORTORCH_CUDA
+#include "maps/cuda/elementwise_tensors.h"
 #include "maps/cuda/locally_connected2d_tensors.h"
-#define RETURN_IF_ON_GPU(tensor, call) \
-  if ((tensor).is_cuda()) return cuda::call
-#else
-#define RETURN_IF_ON_GPU(tensor, call) \
-  TORCH_CHECK(!(tensor).is_cuda(), "locally_connected2d: the tensors are on a GPU, but this build has no CUDA kernels")
 #endif
 
 namespace cortorch {
+
+namespace {
+
+void check_device(const at::Tensor& t) {
+  TORCH_CHECK(!t.is_cuda(), "locally_connected2d: on a GPU expected float32 or bfloat16, but received ", t.scalar_type(), "; float64 runs on the CPU");
+}
+
+}  // namespace
 
 LocallyConnected2d::LocallyConnected2d(const Conv2dGeometry& geometry) : g_(geometry) {
   check(g_, "locally_connected2d");
@@ -23,7 +28,8 @@ LocallyConnected2d::LocallyConnected2d(const Conv2dGeometry& geometry) : g_(geom
 at::Tensor LocallyConnected2d::apply(const at::Tensor& weight, const at::Tensor& x, const at::Tensor& bias,
                                      Activation activation) const {
   const at::Tensor w = weight.contiguous(), b = bias.defined() ? bias.contiguous() : bias;
-  RETURN_IF_ON_GPU(x, locally_connected2d_apply(g_, w, x, b, activation));
+  CORTORCH_RETURN_ON_GPU(x, cuda::locally_connected2d_apply(g_, w, x, b, activation));
+  check_device(x);
   return cpu::locally_connected2d_apply(g_, w, x, b, activation);
 }
 
@@ -31,18 +37,20 @@ at::Tensor LocallyConnected2d::adjoint(const at::Tensor& v, const at::Tensor& y,
                                        Activation activation) const {
   // Uses of the bias are location by location.
   const at::Tensor by_location = c.defined() ? c.permute({1, 2, 0}).contiguous() : c;
-  RETURN_IF_ON_GPU(y, locally_connected2d_adjoint(g_, v.contiguous(), y, by_location, activation));
+  CORTORCH_RETURN_ON_GPU(y, cuda::locally_connected2d_adjoint(g_, v.contiguous(), y, by_location, activation));
+  check_device(y);
   return cpu::locally_connected2d_adjoint(g_, v.contiguous(), y, by_location, activation);
 }
 
 at::Tensor LocallyConnected2d::outer(const at::Tensor& x, const at::Tensor& delta) const {
-  RETURN_IF_ON_GPU(x, locally_connected2d_outer(g_, x, delta));
+  CORTORCH_RETURN_ON_GPU(x, cuda::locally_connected2d_outer(g_, x, delta));
+  check_device(x);
   return cpu::locally_connected2d_outer(g_, x, delta);
 }
 
 at::Tensor LocallyConnected2d::delta(Activation activation, const at::Tensor& g, const at::Tensor& y,
                                      at::Tensor& bias_gradient, double scale) const {
-  RETURN_IF_ON_GPU(g, locally_connected2d_delta(g_, activation, g, y, bias_gradient, scale));
+  CORTORCH_RETURN_ON_GPU(g, cuda::delta_of_locations(activation, g, y, bias_gradient, scale));
   if (g.scalar_type() == at::kFloat) return cpu::locally_connected2d_delta(activation, g, y, bias_gradient, scale);
   const at::Tensor d = through_activation(activation, g, y, scale);
   if (bias_gradient.defined()) bias_gradient.copy_(sum_to_bias(d));

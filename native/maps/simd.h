@@ -9,5 +9,10 @@
 #define CORTORCH_CLONES
 #endif
 
-// What a cloned loop calls must be inlined into each clone, or it stays at the baseline instruction set.
+// What a cloned loop calls must be inlined into each clone, or it stays at the baseline instruction set. Some of it is
+// for CUDA's kernels too.
+#ifdef __CUDACC__
+#define CORTORCH_INLINE __host__ __device__ __forceinline__
+#else
 #define CORTORCH_INLINE inline __attribute__((always_inline))
+#endif

@@ -7,8 +7,13 @@
 #include <algorithm>
 #include <cmath>
 
+#include "maps/gpu.h"
 #include "maps/pool.h"
 #include "network/initialize.h"
+
+#ifdef CORTORCH_CUDA
+#include "network/cuda/noise_tensors.h"
+#endif
 
 namespace cortorch {
 
@@ -32,17 +37,18 @@ at::Tensor draw_feedback(const Shape& shape, const FeedbackDistribution& distrib
   return feedback;
 }
 
-at::Tensor draw_magnitudes(const Shape& shape, const FeedbackDistribution& distribution, const NoiseSource& source) {
-  at::Tensor result = pooled_empty(shape);
+at::Tensor draw_magnitudes(const at::Tensor& weight, const FeedbackDistribution& distribution, const NoiseSource& source) {
+  CORTORCH_RETURN_ON_GPU(weight, cuda::draw_magnitudes(weight, distribution, source));
+  at::Tensor result = pooled_empty(weight.sizes());
   const int64_t count = result.numel();
-  if (distribution.normal) return normals(count, source).abs_().mul_(distribution.size).view(shape);
+  if (distribution.normal) return normals(count, source).abs_().mul_(distribution.size).view(weight.sizes());
   const RandomStream random(source.seed, Purpose::magnitude, source.layer);
   const int64_t blocks = (count + 3) / 4;
   const auto size = static_cast<float>(distribution.size);
   float* out = result.mutable_data_ptr<float>();
   at::parallel_for(0, blocks, 1024, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) {
-      const auto words = random.block(static_cast<uint64_t>(source.step) * static_cast<uint64_t>(blocks) + static_cast<uint64_t>(i));
+      const auto words = random.block(static_cast<uint64_t>(source.step.number) * static_cast<uint64_t>(blocks) + static_cast<uint64_t>(i));
       for (int64_t k = 4 * i; k < std::min(4 * i + 4, count); ++k) {
         out[k] = size * 0x1p-24f * static_cast<float>(words[static_cast<std::size_t>(k - 4 * i)] >> 8);
       }

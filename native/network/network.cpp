@@ -106,7 +106,7 @@ void Network::name_parameters() {
     if (!value.defined()) return;
     const bool taken = std::any_of(parameters_.begin(), parameters_.end(), [&](const Parameter& p) { return p.name == called; });
     TORCH_CHECK(!taken, "network: two parameters are called ", called, "; give the layer another name");
-    parameters_.push_back({role, std::move(called), value});
+    parameters_.push_back({role, std::move(called), value, value});
   };
   for (const auto& [prefix, is_map, index] : named_) {
     const at::Tensor& weight = is_map ? layers_[index].weight : norms_[index].weight;
@@ -250,7 +250,7 @@ const std::string& Network::name(std::size_t index) const {
 at::Tensor Network::magnitudes(std::size_t index, const TrainingPass& pass) const {
   const Layer& l = layers_[index];
   if (l.rule != Rule::brsf || index == 0) return l.feedback;
-  return draw_magnitudes(l.map->weight_shape(), l.feedback_distribution, {pass.seed, static_cast<uint32_t>(index), pass.step});
+  return draw_magnitudes(l.weight, l.feedback_distribution, {pass.seed, static_cast<uint32_t>(index), pass.step});
 }
 
 at::Tensor Network::sends_by(std::size_t index, const TrainingPass& pass) const {
@@ -300,12 +300,42 @@ void Network::check_invertible() const {
   TORCH_CHECK(layers_.size() >= least, "network: rule ", rule_name(spec_.rule), " needs ", least, " layers with parameters or more, but there are ", layers_.size());
 }
 
-std::vector<at::Tensor> Network::values(Parameter::Role role) const {
-  std::vector<at::Tensor> result;
+std::vector<Parameter> Network::of_role(Parameter::Role role) const {
+  std::vector<Parameter> result;
   for (const Parameter& parameter : parameters_) {
-    if (parameter.role == role) result.push_back(parameter.value);
+    if (parameter.role == role) result.push_back(parameter);
   }
   return result;
+}
+
+void Network::move_to(at::Device device, at::ScalarType compute) {
+  const at::NoGradGuard no_grad;
+  // Batch norm computes with float32 parameters whatever comes in.
+  const auto move = [&](at::Tensor& tensor, bool of_map) {
+    if (!tensor.defined()) return;
+    const auto found = std::find_if(parameters_.begin(), parameters_.end(), [&](const Parameter& p) { return p.value.is_same(tensor); });
+    TORCH_INTERNAL_ASSERT(found != parameters_.end());
+    const bool trained = found->role != Parameter::Role::fixed;
+    const at::ScalarType type = of_map ? compute : at::kFloat;
+    found->value = tensor.detach().to(device, trained ? at::kFloat : type, /*non_blocking=*/false, /*copy=*/true);
+    found->compute = found->value.scalar_type() == type ? found->value : found->value.to(type);
+    if (found->role == Parameter::Role::forward) found->compute.set_requires_grad(true);
+    tensor = found->compute;
+  };
+  for (Layer& layer : layers_) {
+    for (at::Tensor* tensor : {&layer.weight, &layer.bias, &layer.feedback, &layer.inverse.weight, &layer.inverse.bias}) move(*tensor, true);
+  }
+  for (BatchNorm& norm : norms_) {
+    for (at::Tensor* tensor : {&norm.weight, &norm.bias, &norm.running_mean, &norm.running_var}) move(*tensor, false);
+  }
+  for (at::Tensor* tensor : {&shared_feedback_, &auxiliary_.weight, &auxiliary_.bias}) move(*tensor, true);
+}
+
+void Network::refresh() const {
+  const at::NoGradGuard no_grad;
+  for (const Parameter& parameter : parameters_) {
+    if (!parameter.compute.is_same(parameter.value)) parameter.compute.detach().copy_(parameter.value);
+  }
 }
 
 at::Tensor Network::activity(std::size_t index, const at::Tensor& h, OutputActivity top) const {

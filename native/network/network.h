@@ -67,7 +67,7 @@ struct TargetSettings {
 struct TrainingPass {
   TargetSettings targets;
   uint64_t seed = 0;   // of what is drawn at each step
-  uint32_t step = 0;   // made before, in all
+  StepNumber step;     // made before, in all
   bool backpropagate = false;  // under bp, whatever the network's rule is: what diagnostics compare with
   bool keep_inputs = false, keep_outputs = false;
   std::vector<at::Tensor> inputs;           // of all maps, if they are to be kept
@@ -79,7 +79,8 @@ struct TrainingPass {
 struct Parameter {
   enum class Role { forward, inverse, fixed } role = Role::fixed;
   std::string name;
-  at::Tensor value;
+  at::Tensor value;    // float32; of fixed ones, where the network computes in bfloat16, that
+  at::Tensor compute;  // what the layers compute with: the value itself, or its copy in bfloat16
 };
 
 class Network {
@@ -91,6 +92,16 @@ class Network {
   // x [batch, input] → [batch, outputs], the last layer's output (logits for a classifier). Records the
   // graph of the rule if gradients are enabled. Without a pass: evaluation, where batch norm takes its running statistics.
   at::Tensor forward(const at::Tensor& x, TrainingPass* pass = nullptr) const;
+  // Goes to a device, and computes in this type from now on: float32, or bfloat16, of which trained parameters have copies
+  // beside their float32 values and of fixed ones nothing else is kept. Once, before anything holds its tensors.
+  void move_to(at::Device device, at::ScalarType compute);
+  // After values were written: the copies follow.
+  void refresh() const;
+  at::Device device() const { return parameters_.front().value.device(); }
+  at::ScalarType compute_type() const { return layers_.front().weight.scalar_type(); }
+  // x as the network takes it.
+  at::Tensor input(const at::Tensor& x) const { return x.to(device(), compute_type()); }
+
   // Makes the statistics that the pass moved the network's.
   static void keep(const std::vector<MovedStatistics>& statistics);
 
@@ -108,7 +119,7 @@ class Network {
   // Every tensor of the state_dict: the layers', the inverses', the auxiliary outputs'.
   const std::vector<Parameter>& parameters() const { return parameters_; }
   // Those of a role: what an optimizer updates.
-  std::vector<at::Tensor> values(Parameter::Role role) const;
+  std::vector<Parameter> of_role(Parameter::Role role) const;
 
   int64_t outputs() const { return outputs_; }
   Rule rule() const { return spec_.rule; }

@@ -7,12 +7,17 @@
 #include <torch/version.h>
 
 #include <memory>
+#include <string>
 
 #include "network/noise.h"
 #include "node/compute_thread.h"
 #include "node/convert.h"
 #include "node/errors.h"
 #include "node/serial_section.h"
+
+#ifdef CORTORCH_CUDA
+#include "maps/cuda/devices.h"
+#endif
 
 namespace cortorch::node {
 namespace {
@@ -24,6 +29,38 @@ Napi::Value info(const Napi::CallbackInfo& call) {
   object.Set("threads", default_threads());
   object.Set("cpu", at::get_cpu_capability());
   return object;
+}
+
+// gpus(): { built, driver, runtime, problem, devices: [{ index, name, capability, memory, free, supported }] }; asks the driver.
+Napi::Value gpus(const Napi::CallbackInfo& call) {
+  return guarded(call.Env(), [&]() -> Napi::Value {
+    const Napi::Env env = call.Env();
+    Napi::Object object = Napi::Object::New(env);
+    Napi::Array devices = Napi::Array::New(env);
+    const auto text_or_null = [&](const std::string& text) { return text.empty() ? env.Null() : Napi::Value(Napi::String::New(env, text)); };
+#ifdef CORTORCH_CUDA
+    const cuda::Gpus found = cuda::find_gpus();
+    object.Set("built", true);
+    object.Set("driver", text_or_null(found.driver));
+    object.Set("runtime", text_or_null(found.runtime));
+    object.Set("problem", text_or_null(found.problem));
+    for (const cuda::Gpu& gpu : found.devices) {
+      Napi::Object device = Napi::Object::New(env);
+      device.Set("index", gpu.index);
+      device.Set("name", gpu.name);
+      device.Set("capability", std::to_string(gpu.major) + "." + std::to_string(gpu.minor));
+      device.Set("memory", static_cast<double>(gpu.memory));
+      device.Set("free", static_cast<double>(gpu.free));
+      device.Set("supported", gpu.supported);
+      devices.Set(devices.Length(), device);
+    }
+#else
+    object.Set("built", false);
+    for (const char* key : {"driver", "runtime", "problem"}) object.Set(key, text_or_null(""));
+#endif
+    object.Set("devices", devices);
+    return object;
+  });
 }
 
 // noise(seed, layer, step, count): the standard normal numbers that a layer's inverse is trained with at a step.
@@ -48,6 +85,7 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
     define_network(env, exports);
     define_trainer(env, exports);
     exports.Set("noise", Napi::Function::New(env, noise, "noise"));
+    exports.Set("gpus", Napi::Function::New(env, gpus, "gpus"));
     exports.Set("info", Napi::Function::New(env, info, "info"));
     exports.Set("shutdown", Napi::Function::New(env, shutdown, "shutdown"));
     return exports;

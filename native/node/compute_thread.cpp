@@ -51,12 +51,12 @@ struct ComputeThread::Channel {
   int pending = 0;  // jobs that somebody waits for; only JavaScript's thread looks at it
 };
 
-ComputeThread::ComputeThread(Napi::Env env, int threads) : channel_(std::make_shared<Channel>()), env_(env) {
+ComputeThread::ComputeThread(Napi::Env env, int threads, std::function<void()> enter) : channel_(std::make_shared<Channel>()), env_(env) {
   channel_->function = Channel::Function::New(env, "cortorch", 0, 1);
   channel_->function.Unref(env);  // an idle model does not keep the process alive
   try {
     AddonData::of(env).threads.reserve(AddonData::of(env).threads.size() + 1);
-    thread_ = std::thread([this, threads] { run(threads); });
+    thread_ = std::thread([this, threads, enter = std::move(enter)] { run(threads, enter); });
   } catch (...) {  // the system has no thread left: nothing may point here
     channel_->function.Release();
     throw;
@@ -125,9 +125,15 @@ Napi::Promise ComputeThread::enqueue(Napi::Env env, std::shared_ptr<void> keep, 
   return promise;
 }
 
-void ComputeThread::run(int threads) {
+void ComputeThread::run(int threads, const std::function<void()>& enter) {
   at::init_num_threads();
   at::set_num_threads(threads);  // OpenMP's setting is per calling thread, so it is made here
+  std::optional<Failure> failed;
+  try {
+    enter();
+  } catch (...) {
+    failed = current_failure();
+  }
   for (;;) {
     std::unique_ptr<Job> job;
     {
@@ -138,7 +144,8 @@ void ComputeThread::run(int threads) {
       queue_.pop_front();
     }
     try {
-      job->work();
+      job->failure = failed;
+      if (!failed) job->work();
     } catch (...) {
       job->failure = current_failure();
     }

@@ -137,6 +137,10 @@ NetworkSpec network_spec(const Napi::Object& object) {
   return spec;
 }
 
+Place place_of(const Napi::Object& object) {
+  return cortorch::place_of(text(object, "device"), text(object, "precision"), boolean(object, "deterministic"));
+}
+
 OptimizerSpec optimizer_spec(const Napi::Object& object) {
   OptimizerSpec spec;
   const std::string type = text(object, "type");
@@ -150,6 +154,7 @@ OptimizerSpec optimizer_spec(const Napi::Object& object) {
   spec.momentum = number(object, "momentum");
   spec.weight_decay = number(object, "weightDecay");
   spec.batch_manhattan = boolean(object, "batchManhattan");
+  spec.bf16_moments = object.Has("moments") && text(object, "moments") == "bf16";
   return spec;
 }
 
@@ -278,13 +283,17 @@ Examples examples_from(const Napi::Object& object) {
           tensor_from(object.Get("targets"), outputs > 0 ? Shape{shape.at(0), outputs} : Shape{shape.at(0)})};
 }
 
+at::Tensor host_copy(const at::Tensor& tensor) {
+  return tensor.detach().to(at::kCPU, at::kFloat, /*non_blocking=*/false, /*copy=*/true);
+}
+
 Napi::Value typed_array_from(Napi::Env env, const at::Tensor& tensor) {
   for (const DtypeName& known : kDtypes) {
     if (known.dtype != tensor.scalar_type()) continue;
     // One copy: straight into V8's memory.
     const std::size_t bytes = static_cast<std::size_t>(tensor.numel()) * tensor.element_size();
     Napi::ArrayBuffer buffer = Napi::ArrayBuffer::New(env, bytes);
-    const at::Tensor values = tensor.detach().contiguous();
+    const at::Tensor values = tensor.detach().cpu().contiguous();
     if (bytes > 0) std::memcpy(buffer.Data(), values.const_data_ptr(), bytes);
     napi_value result;
     const napi_status status = napi_create_typedarray(env, known.array, static_cast<std::size_t>(tensor.numel()), buffer, 0, &result);

@@ -13,6 +13,7 @@
 #include "data/dataset.h"
 #include "maps/linear_map.h"
 #include "network/network.h"
+#include "network/place.h"
 #include "rules/loss.h"
 #include "training/optimizer.h"
 #include "training/trainer.h"
@@ -32,6 +33,8 @@ std::array<int64_t, 2> pair_of(const Napi::Value& value, const char* key);
 Napi::Array shape_to(Napi::Env env, at::IntArrayRef shape);
 
 NetworkSpec network_spec(const Napi::Object& object);
+// { device, precision, deterministic }
+Place place_of(const Napi::Object& object);
 OptimizerSpec optimizer_spec(const Napi::Object& object);
 std::optional<TargetTraining> target_training(const Napi::Value& value);
 Position position_of(const Napi::Object& object);
@@ -57,6 +60,8 @@ at::Tensor tensor_from(const Napi::Value& typed_array, const Shape& shape);
 // A typed array over a copy of the values (which is what it keeps alive): Float32Array, Float64Array,
 // Uint8Array, Int32Array or BigInt64Array by dtype.
 Napi::Value typed_array_from(Napi::Env env, const at::Tensor& tensor);
+// A copy of the values on the CPU, float32.
+at::Tensor host_copy(const at::Tensor& tensor);
 std::string dtype_name(at::ScalarType dtype);
 at::ScalarType dtype_of(const std::string& name);
 

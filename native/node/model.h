@@ -9,6 +9,8 @@
 
 #include "maps/pool.h"
 #include "network/network.h"
+#include "network/place.h"
+#include "node/arithmetic_claim.h"
 #include "node/compute_thread.h"
 #include "training/trainer.h"
 
@@ -21,8 +23,15 @@ struct TrainerSlot {
 
 class Model {
  public:
-  Model(Napi::Env env, NetworkSpec spec, uint64_t seed, int threads)
-      : claim_(threads), network_(std::make_unique<Network>(std::move(spec), seed)), thread_(env, claim_.threads()) {}
+  Model(Napi::Env env, NetworkSpec spec, uint64_t seed, int threads, const Place& place)
+      : place_(place),
+        claim_(threads),
+        arithmetic_(place),
+        network_(std::make_unique<Network>(std::move(spec), seed)),
+        thread_(env, claim_.threads(), [place] { enter(place); }) {
+    move_to(*network_, place);
+    settle();
+  }
   ~Model() { close(false); }
 
   // Ends the thread, between two steps, and frees the parameters, the trainers and the claim on the thread count,
@@ -36,7 +45,11 @@ class Model {
     network_.reset();
     trim_pool();
     claim_.release();
+    arithmetic_.release();
   }
+
+  // What JavaScript's thread has given to a GPU is done: the model's thread has a stream of its own.
+  void settle() const { cortorch::settle(place_); }
 
   void add(const std::shared_ptr<TrainerSlot>& slot) {
     std::erase_if(trainers_, [](const auto& other) { return other.expired(); });
@@ -52,7 +65,9 @@ class Model {
   int threads() const { return claim_.threads(); }
 
  private:
+  Place place_;
   ThreadClaim claim_;
+  ArithmeticClaim arithmetic_;
   std::unique_ptr<Network> network_;
   std::vector<std::weak_ptr<TrainerSlot>> trainers_;
   ComputeThread thread_;  // last: it ends before what it works on goes

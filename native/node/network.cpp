@@ -17,9 +17,11 @@ NetworkHandle::NetworkHandle(const Napi::CallbackInfo& info) : Wrapped(info) {
     const int threads = wanted != 0 ? wanted : default_threads();
     const SerialSection serial;
     model_ = std::make_shared<Model>(info.Env(), network_spec(info[0].As<Napi::Object>()), seed_of(info[1]),
-                                     threads);
+                                     threads, place_of(info[3].As<Napi::Object>()));
     int64_t bytes = 0;
-    for (const Parameter& parameter : model_->network().parameters()) bytes += static_cast<int64_t>(parameter.value.nbytes());
+    for (const Parameter& parameter : model_->network().parameters()) {
+      if (parameter.value.is_cpu()) bytes += static_cast<int64_t>(parameter.value.nbytes());
+    }
     memory_.report(info.Env(), bytes);
   });
 }
@@ -35,7 +37,7 @@ Napi::Value NetworkHandle::parameters(const Napi::CallbackInfo& info) {
     const auto& parameters = model()->network().parameters();
     Napi::Array array = Napi::Array::New(info.Env(), parameters.size());
     for (std::size_t i = 0; i < parameters.size(); ++i) {
-      const auto& [role, name, tensor] = parameters[i];
+      const auto& [role, name, tensor, compute] = parameters[i];
       Napi::Object object = Napi::Object::New(info.Env());
       object.Set("name", name);
       object.Set("shape", shape_to(info.Env(), tensor.sizes()));
@@ -61,7 +63,7 @@ Napi::Value NetworkHandle::read(const Napi::CallbackInfo& info) {
         [network = &model->network()] {
           at::NoGradGuard no_grad;
           std::vector<at::Tensor> values;
-          for (const Parameter& parameter : network->parameters()) values.push_back(parameter.value.detach().clone());
+          for (const Parameter& parameter : network->parameters()) values.push_back(host_copy(parameter.value));
           return values;
         },
         [](Napi::Env env, const std::vector<at::Tensor>& values) -> Napi::Value {
@@ -91,6 +93,7 @@ Napi::Value NetworkHandle::write(const Napi::CallbackInfo& info) {
           at::NoGradGuard no_grad;
           const auto& to = network->parameters();
           for (std::size_t i = 0; i < to.size(); ++i) to[i].value.detach().copy_(values[i]);
+          network->refresh();
           return true;
         },
         [](Napi::Env env, bool) -> Napi::Value { return env.Undefined(); });
@@ -106,7 +109,7 @@ Napi::Value NetworkHandle::predict(const Napi::CallbackInfo& info) {
         info.Env(), model,
         [network = &model->network(), images = std::move(images), normalization = normalization_of(info[2])] {
           at::NoGradGuard no_grad;
-          return network->forward(prepare(images, normalization));
+          return host_copy(network->forward(prepare_for(*network, images, normalization)));
         },
         [](Napi::Env env, const at::Tensor& outputs) { return typed_array_from(env, outputs); });
   });

@@ -7,7 +7,7 @@
 
 namespace cortorch::node {
 
-// new NetworkHandle(spec, seed, threads): see network_spec in convert.cpp. Everything that touches
+// new NetworkHandle(spec, seed, threads, { device, precision, deterministic }): see network_spec in convert.cpp. Everything that touches
 // parameters runs on the model's thread and gives a promise.
 class NetworkHandle final : public Wrapped<NetworkHandle> {
  public:

@@ -162,12 +162,12 @@ Delivery delivery_at(Info info, std::size_t i, const at::Tensor& outputs) {
 void define_losses(const Exports& set) {
   // softmaxCrossEntropy(logits, labels, deliver) and squaredError(outputs, targets, deliver)
   set.tensor("softmaxCrossEntropy", [](Info info) {
-    LossCounts counts;
+    Tally counts;
     const at::Tensor& logits = argument(info, 0, "logits");
     return softmax_cross_entropy(logits, argument(info, 1, "labels"), counts, delivery_at(info, 2, logits));
   });
   set.tensor("squaredError", [](Info info) {
-    LossCounts counts;
+    Tally counts;
     const at::Tensor& outputs = argument(info, 0, "outputs");
     return squared_error(outputs, argument(info, 1, "targets"), counts, delivery_at(info, 2, outputs));
   });

@@ -65,7 +65,7 @@ OptimizerState state_of(const Optimizer& optimizer) {
   OptimizerState state{optimizer.steps(), {}};
   for (std::size_t i = 0; i < optimizer.size(); ++i) {
     state.parameters.push_back(optimizer.state(i));
-    for (auto& [name, tensor] : state.parameters.back()) tensor = tensor.clone();
+    for (auto& [name, tensor] : state.parameters.back()) tensor = host_copy(tensor);
   }
   return state;
 }
@@ -115,11 +115,11 @@ TrainerHandle::TrainerHandle(const Napi::CallbackInfo& info) : Wrapped(info) {
   guarded(info.Env(), [&] {
     const SerialSection serial;
     model_ = NetworkHandle::unwrap(info[0], "network").model();
-    normalization_ = normalization_of(info[3]);
     slot_->trainer = std::make_shared<Trainer>(model_->network(), loss_of(info[1]),
-                                               optimizer_spec(info[2].As<Napi::Object>()), normalization_,
+                                               optimizer_spec(info[2].As<Napi::Object>()), normalization_of(info[3]),
                                                target_training(info[4]), augmentation_of(info[5].As<Napi::Object>()));
     model_->add(slot_);
+    model_->settle();
     const Optimizer* inverse = slot_->trainer->inverse_optimizer();
     memory_.report(info.Env(), bytes_of(slot_->trainer->optimizer()) + (inverse == nullptr ? 0 : bytes_of(*inverse)));
   });
@@ -150,16 +150,36 @@ Napi::Value TrainerHandle::run(const Napi::CallbackInfo& info) {
   });
 }
 
-// step(batch, lrFactor, position): one update on a batch of the caller's own.
-Napi::Value TrainerHandle::step(const Napi::CallbackInfo& info) {
+// launch(batch, lrFactor, position): one update on a batch of the caller's own; on a GPU the promise does not wait for it.
+// collect(): a promise of the sums and of { steps, notFinite, inverseNotFinite } of what was launched.
+Napi::Value TrainerHandle::launch(const Napi::CallbackInfo& info) {
   return guarded(info.Env(), [&]() -> Napi::Value {
     return model_->thread().submit(
         info.Env(), model_,
-        [trainer = trainer(), batch = examples_from(info[0].As<Napi::Object>()), normalization = normalization_,
-         factor = info[1].As<Napi::Number>().DoubleValue(), position = position_of(info[2].As<Napi::Object>())] {
-          return timed([&] { return trainer->step(prepare(batch.images, normalization), batch.targets, factor, position); });
+        [trainer = trainer(), batch = examples_from(info[0].As<Napi::Object>()), factor = info[1].As<Napi::Number>().DoubleValue(),
+         position = position_of(info[2].As<Napi::Object>())] {
+          trainer->launch(batch.images, batch.targets, factor, position);
+          return true;
         },
-        timed_to);
+        [](Napi::Env env, bool) -> Napi::Value { return env.Undefined(); });
+  });
+}
+
+Napi::Value TrainerHandle::collect(const Napi::CallbackInfo& info) {
+  return guarded(info.Env(), [&]() -> Napi::Value {
+    return model_->thread().submit(
+        info.Env(), model_, [trainer = trainer()] { return timed([&] { return trainer->collect(); }); }, timed_to);
+  });
+}
+
+// graphFailure(): why steps on a GPU are not recorded as a CUDA graph; null: they are, or there is none to record.
+Napi::Value TrainerHandle::graph_failure(const Napi::CallbackInfo& info) {
+  return guarded(info.Env(), [&]() -> Napi::Value {
+    return model_->thread().submit(
+        info.Env(), model_, [trainer = trainer()] { return trainer->graph_failure(); },
+        [](Napi::Env env, const std::string& failure) -> Napi::Value {
+          return failure.empty() ? env.Null() : Napi::Value(Napi::String::New(env, failure));
+        });
   });
 }
 
@@ -180,9 +200,8 @@ Napi::Value TrainerHandle::diagnose_batch(const Napi::CallbackInfo& info) {
   return guarded(info.Env(), [&]() -> Napi::Value {
     return model_->thread().submit(
         info.Env(), model_,
-        [trainer = trainer(), batch = examples_from(info[0].As<Napi::Object>()), normalization = normalization_,
-         position = position_of(info[1].As<Napi::Object>())] {
-          return trainer->diagnose(prepare(batch.images, normalization), batch.targets, position);
+        [trainer = trainer(), batch = examples_from(info[0].As<Napi::Object>()), position = position_of(info[1].As<Napi::Object>())] {
+          return trainer->diagnose(batch.images, batch.targets, position);
         },
         diagnoses_to);
   });
@@ -237,7 +256,8 @@ void define_trainer(Napi::Env env, Napi::Object exports) {
   using Wrap = Napi::ObjectWrap<TrainerHandle>;
   const Napi::Function trainer_class = Wrap::DefineClass(
       env, "TrainerHandle",
-      {Wrap::InstanceMethod<&TrainerHandle::run>("run"), Wrap::InstanceMethod<&TrainerHandle::step>("step"),
+      {Wrap::InstanceMethod<&TrainerHandle::run>("run"), Wrap::InstanceMethod<&TrainerHandle::launch>("launch"),
+       Wrap::InstanceMethod<&TrainerHandle::collect>("collect"), Wrap::InstanceMethod<&TrainerHandle::graph_failure>("graphFailure"),
        Wrap::InstanceMethod<&TrainerHandle::diagnose>("diagnose"), Wrap::InstanceMethod<&TrainerHandle::diagnose_batch>("diagnoseBatch"),
        Wrap::InstanceMethod<&TrainerHandle::read>("read"), Wrap::InstanceMethod<&TrainerHandle::write>("write")});
   AddonData::of(env).trainer_class = Napi::Persistent(trainer_class);

@@ -19,7 +19,9 @@ class TrainerHandle final : public Wrapped<TrainerHandle> {
  private:
   friend void define_trainer(Napi::Env env, Napi::Object exports);
   Napi::Value run(const Napi::CallbackInfo& info);
-  Napi::Value step(const Napi::CallbackInfo& info);
+  Napi::Value launch(const Napi::CallbackInfo& info);
+  Napi::Value collect(const Napi::CallbackInfo& info);
+  Napi::Value graph_failure(const Napi::CallbackInfo& info);
   Napi::Value diagnose(const Napi::CallbackInfo& info);
   Napi::Value diagnose_batch(const Napi::CallbackInfo& info);
   Napi::Value read(const Napi::CallbackInfo& info);
@@ -30,7 +32,6 @@ class TrainerHandle final : public Wrapped<TrainerHandle> {
 
   std::shared_ptr<Model> model_;
   std::shared_ptr<TrainerSlot> slot_ = std::make_shared<TrainerSlot>();
-  Normalization normalization_;
   ReportedMemory memory_;
 };
 

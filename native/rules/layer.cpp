@@ -1,11 +1,8 @@
 #include "rules/layer.h"
 
 #include <ATen/core/grad_mode.h>
-#include <ATen/ops/abs.h>
 #include <ATen/ops/add.h>
 #include <ATen/ops/empty.h>
-#include <ATen/ops/mul.h>
-#include <ATen/ops/sign.h>
 #include <ATen/ops/zeros.h>
 #include <torch/csrc/autograd/custom_function.h>
 
@@ -14,6 +11,7 @@
 
 #include "maps/autograd.h"
 #include "maps/dense.h"
+#include "maps/elementwise.h"
 #include "rules/layer_checks.h"
 
 namespace cortorch {
@@ -227,9 +225,9 @@ at::Tensor dfa_inner_layer(const LinearMapPtr& map, Activation activation, const
 at::Tensor down_weight(Rule rule, const at::Tensor& weight, const at::Tensor& feedback, double scale) {
   switch (rule) {
     case Rule::bp: return weight;
-    case Rule::usf: return at::sign(weight).mul_(scale);
+    case Rule::usf: return with_signs(weight, {}, scale);
     case Rule::brsf:
-    case Rule::frsf: return feedback.defined() ? at::sign(weight).mul_(at::abs(feedback)) : at::Tensor();
+    case Rule::frsf: return feedback.defined() ? with_signs(weight, feedback, 1) : at::Tensor();
     case Rule::fa: return feedback;
     default: return {};
   }

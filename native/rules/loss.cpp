@@ -14,6 +14,12 @@
 #include <cmath>
 #include <limits>
 
+#include "maps/gpu.h"
+
+#ifdef CORTORCH_CUDA
+#include "rules/cuda/loss_tensors.h"
+#endif
+
 namespace cortorch {
 namespace {
 
@@ -48,8 +54,9 @@ int64_t checked_label(const int64_t* labels, int64_t row, int64_t classes) {
 }
 
 void check_outputs(const char* loss, const at::Tensor& outputs, const at::Tensor& targets) {
-  TORCH_CHECK(outputs.scalar_type() == at::kFloat && outputs.device().is_cpu() && targets.device().is_cpu(), loss,
-              ": expected float32 outputs on the CPU, but received ", outputs.scalar_type(), " on ", outputs.device());
+  TORCH_CHECK(outputs.scalar_type() == at::kFloat || has_gpu_kernels(outputs), loss, ": expected float32 outputs, but received ",
+              outputs.scalar_type(), " on ", outputs.device());
+  TORCH_CHECK(outputs.device() == targets.device(), loss, ": the outputs are on ", outputs.device(), ", but the targets on ", targets.device());
   TORCH_CHECK(outputs.dim() == 2, loss, ": expected outputs to be [batch, n], but their shape is ", outputs.sizes());
   TORCH_CHECK(targets.dim() >= 1 && targets.size(0) == outputs.size(0), loss, ": there are ", outputs.size(0),
               " outputs but the targets' shape is ", targets.sizes());
@@ -62,10 +69,10 @@ void count_ranks(const float* row, int64_t classes, int64_t label, LossCounts& c
 }
 
 // The difference goes down as it is, for g(h) − g(h − d) is not linear in d.
-at::Tensor deliver_difference(const at::Tensor& difference, const at::Tensor& gradient) {
+at::Tensor deliver_difference(const at::Tensor& difference, const at::Tensor& gradient, bool of_step) {
   TORCH_CHECK(!at::GradMode::is_enabled(),
               "target propagation cannot be differentiated twice: what travels down is no gradient; call backward without create_graph");
-  TORCH_CHECK(gradient.item().toDouble() == 1,
+  TORCH_CHECK(of_step || gradient.item().toDouble() == 1,
               "target propagation sends differences down, which do not scale with the loss, but it was multiplied by ",
               gradient.item().toDouble(), "; change the learning rate or the target step instead, and call backward on the loss itself");
   return difference;
@@ -99,22 +106,62 @@ at::Tensor cross_entropy_pass(const at::Tensor& logits, const at::Tensor& labels
   return gradient;
 }
 
+// The mean loss, and the gradient of it or the difference of each example, if that is wanted.
+struct Passed {
+  at::Tensor loss, gradient;
+};
+
+#ifdef CORTORCH_CUDA
+at::Tensor counts_on_gpu(const at::Tensor& like, Tally& tally) {
+  if (!tally.on_gpu.defined()) tally.on_gpu = cuda::zero_counts(like);
+  return tally.on_gpu;
+}
+
+Passed cross_entropy_on_gpu(const at::Tensor& logits, const at::Tensor& labels, bool wanted, double divisor, Tally& tally) {
+  auto [loss, gradient] = cuda::cross_entropy(logits, labels, wanted, divisor, counts_on_gpu(logits, tally));
+  return {std::move(loss), std::move(gradient)};
+}
+
+Passed squared_error_on_gpu(const at::Tensor& outputs, const at::Tensor& targets, bool wanted, double factor, Tally& tally) {
+  auto [loss, gradient] = cuda::squared_error(outputs, targets, wanted, factor, counts_on_gpu(outputs, tally));
+  return {std::move(loss), std::move(gradient)};
+}
+#endif
+
+Passed pass_cross_entropy(const at::Tensor& logits, const at::Tensor& labels, bool wanted, double divisor, Tally& tally) {
+  CORTORCH_RETURN_ON_GPU(logits, cross_entropy_on_gpu(logits, labels, wanted, divisor, tally));
+  LossCounts here;
+  const at::Tensor gradient = cross_entropy_pass(logits.contiguous(), labels.contiguous(), wanted, divisor, here);
+  tally.host.add(here);
+  return {mean_loss(here, logits), gradient};
+}
+
+// What a loss saves for its backward pass, beside tensors.
+void keep_delivery(AutogradContext* ctx, Delivery delivery, const Tally& tally) {
+  ctx->saved_data["difference"] = delivery == Delivery::difference;
+  ctx->saved_data["of_step"] = tally.of_step;
+}
+
+// What goes down where nobody differentiates twice: `saved` is the gradient of the loss itself, or the difference.
+at::Tensor deliver(AutogradContext* ctx, const at::Tensor& saved, const at::Tensor& gradient) {
+  const bool of_step = ctx->saved_data["of_step"].toBool();
+  if (ctx->saved_data["difference"].toBool()) return deliver_difference(saved, gradient, of_step);
+  return of_step ? saved : at::mul(saved, gradient);
+}
+
 struct CrossEntropy : Function<CrossEntropy> {
   static at::Tensor forward(AutogradContext* ctx, const at::Tensor& logits, const at::Tensor& labels, bool wanted,
-                            Delivery delivery, LossCounts* counts) {
-    LossCounts here;
+                            Delivery delivery, Tally* tally) {
     const double divisor = delivery == Delivery::difference ? 1 : static_cast<double>(logits.size(0));
     // An evaluation needs no gradient. Inside forward() the grad mode is off, whatever it is outside.
-    const at::Tensor gradient = cross_entropy_pass(logits.contiguous(), labels.contiguous(), wanted, divisor, here);
-    counts->add(here);
-    ctx->saved_data["difference"] = delivery == Delivery::difference;
-    if (wanted) ctx->save_for_backward({logits, labels, gradient});
-    return mean_loss(here, logits);
+    const Passed passed = pass_cross_entropy(logits, labels, wanted, divisor, *tally);
+    keep_delivery(ctx, delivery, *tally);
+    if (wanted) ctx->save_for_backward({logits, labels, passed.gradient});
+    return passed.loss;
   }
   static variable_list backward(AutogradContext* ctx, const variable_list& grads) {
     const auto saved = ctx->get_saved_variables();
-    if (ctx->saved_data["difference"].toBool()) return {deliver_difference(saved[2], grads[0]), {}, {}, {}, {}};
-    if (!at::GradMode::is_enabled()) return {at::mul(saved[2], grads[0]), {}, {}, {}, {}};
+    if (ctx->saved_data["difference"].toBool() || !at::GradMode::is_enabled()) return {deliver(ctx, saved[2], grads[0]), {}, {}, {}, {}};
     const at::Tensor difference = at::sub(at::softmax(saved[0], 1), at::one_hot(saved[1], saved[0].size(1)));
     return {at::mul(at::div(difference, static_cast<double>(saved[0].size(0))), grads[0]), {}, {}, {}, {}};
   }
@@ -127,41 +174,47 @@ at::Tensor as_targets(const at::Tensor& outputs, const at::Tensor& targets) {
   return at::one_hot(targets, outputs.size(1)).to(outputs.scalar_type());
 }
 
-struct SquaredError : Function<SquaredError> {
-  static at::Tensor forward(AutogradContext* ctx, const at::Tensor& outputs, const at::Tensor& targets, Delivery delivery,
-                            LossCounts* counts) {
-    const int64_t batch = outputs.size(0), n = outputs.size(1);
-    const bool labelled = targets.scalar_type() == at::kLong;
+Passed pass_squared_error(const at::Tensor& outputs, const at::Tensor& targets, bool wanted, double factor, Tally& tally) {
+  CORTORCH_RETURN_ON_GPU(outputs, squared_error_on_gpu(outputs, targets, wanted, factor, tally));
+  const int64_t batch = outputs.size(0), n = outputs.size(1);
+  const bool labelled = targets.scalar_type() == at::kLong;
+  if (labelled) {
+    const at::Tensor labels = targets.contiguous();
+    for (int64_t b = 0; b < batch; ++b) checked_label(labels.const_data_ptr<int64_t>(), b, n);
+  }
+  const at::Tensor difference = at::sub(outputs, as_targets(outputs, targets)).contiguous();
+  const at::Tensor o = outputs.contiguous(), labels = targets.contiguous();
+  const float* d = difference.const_data_ptr<float>();
+  LossCounts here;
+  for (int64_t b = 0; b < batch; ++b) {
+    double sum = 0;
+    for (int64_t i = 0; i < n; ++i) sum += static_cast<double>(d[b * n + i]) * d[b * n + i];
+    here.loss += sum;
     if (labelled) {
-      const at::Tensor labels = targets.contiguous();
-      for (int64_t b = 0; b < batch; ++b) checked_label(labels.const_data_ptr<int64_t>(), b, n);
+      count_ranks(o.const_data_ptr<float>() + b * n, n, labels.const_data_ptr<int64_t>()[b], here);
+    } else {
+      here.error += sum / static_cast<double>(std::max<int64_t>(1, n));
     }
-    const at::Tensor difference = at::sub(outputs, as_targets(outputs, targets)).contiguous();
-    const at::Tensor o = outputs.contiguous(), labels = targets.contiguous();
-    const float* d = difference.const_data_ptr<float>();
-    LossCounts here;
-    for (int64_t b = 0; b < batch; ++b) {
-      double sum = 0;
-      for (int64_t i = 0; i < n; ++i) sum += static_cast<double>(d[b * n + i]) * d[b * n + i];
-      here.loss += sum;
-      if (labelled) {
-        count_ranks(o.const_data_ptr<float>() + b * n, n, labels.const_data_ptr<int64_t>()[b], here);
-      } else {
-        here.error += sum / static_cast<double>(std::max<int64_t>(1, n));
-      }
-    }
-    here.examples = batch;
-    counts->add(here);
-    ctx->saved_data["difference"] = delivery == Delivery::difference;
-    ctx->save_for_backward({outputs, difference, targets});
-    return mean_loss(here, outputs);
+  }
+  here.examples = batch;
+  tally.host.add(here);
+  return {mean_loss(here, outputs), !wanted || factor == 1 ? difference : at::mul(difference, factor)};
+}
+
+struct SquaredError : Function<SquaredError> {
+  static at::Tensor forward(AutogradContext* ctx, const at::Tensor& outputs, const at::Tensor& targets, bool wanted,
+                            Delivery delivery, Tally* tally) {
+    const double factor = delivery == Delivery::difference ? 1 : 2.0 / static_cast<double>(std::max<int64_t>(1, outputs.size(0)));
+    const Passed passed = pass_squared_error(outputs, targets, wanted, factor, *tally);
+    keep_delivery(ctx, delivery, *tally);
+    if (wanted) ctx->save_for_backward({outputs, targets, passed.gradient});
+    return passed.loss;
   }
   static variable_list backward(AutogradContext* ctx, const variable_list& grads) {
     const auto saved = ctx->get_saved_variables();
-    if (ctx->saved_data["difference"].toBool()) return {deliver_difference(saved[1], grads[0]), {}, {}, {}};
+    if (ctx->saved_data["difference"].toBool() || !at::GradMode::is_enabled()) return {deliver(ctx, saved[2], grads[0]), {}, {}, {}, {}};
     const at::Tensor scale = at::mul(grads[0], 2.0 / static_cast<double>(std::max<int64_t>(1, saved[0].size(0))));
-    if (!at::GradMode::is_enabled()) return {at::mul(saved[1], scale), {}, {}, {}};
-    return {at::mul(at::sub(saved[0], as_targets(saved[0], saved[2])), scale), {}, {}, {}};
+    return {at::mul(at::sub(saved[0], as_targets(saved[0], saved[1])), scale), {}, {}, {}, {}};
   }
 };
 
@@ -175,23 +228,33 @@ void LossCounts::add(const LossCounts& other) {
   examples += other.examples;
 }
 
-at::Tensor softmax_cross_entropy(const at::Tensor& logits, const at::Tensor& labels, LossCounts& counts, Delivery delivery) {
+LossCounts Tally::read() const {
+  LossCounts all = host;
+  if (!on_gpu.defined()) return all;
+  const at::Tensor sums = on_gpu.cpu();
+  const double* s = sums.const_data_ptr<double>();
+  all.add({s[0], s[1], s[2], s[3], static_cast<int64_t>(s[4])});
+  return all;
+}
+
+at::Tensor softmax_cross_entropy(const at::Tensor& logits, const at::Tensor& labels, Tally& tally, Delivery delivery) {
   check_outputs("softmax cross-entropy", logits, labels);
   TORCH_CHECK(labels.scalar_type() == at::kLong && labels.dim() == 1,
               "softmax cross-entropy: expected int64 labels [batch], but received ", labels.scalar_type(), " ",
               labels.sizes());
   TORCH_CHECK(logits.size(1) > 0, "softmax cross-entropy: there are no classes");
   const bool wanted = at::GradMode::is_enabled() && logits.requires_grad();
-  return CrossEntropy::apply(logits, labels, wanted, delivery, &counts);
+  return CrossEntropy::apply(logits, labels, wanted, delivery, &tally);
 }
 
-at::Tensor squared_error(const at::Tensor& outputs, const at::Tensor& targets, LossCounts& counts, Delivery delivery) {
+at::Tensor squared_error(const at::Tensor& outputs, const at::Tensor& targets, Tally& tally, Delivery delivery) {
   check_outputs("squared error", outputs, targets);
   const bool labels = targets.scalar_type() == at::kLong && targets.dim() == 1;
   TORCH_CHECK(labels || (targets.is_floating_point() && targets.sizes() == outputs.sizes()),
               "squared error: expected targets of the outputs' shape ", outputs.sizes(), ", or int64 labels [",
               outputs.size(0), "], but received ", targets.scalar_type(), " ", targets.sizes());
-  return SquaredError::apply(outputs, targets, delivery, &counts);
+  const bool wanted = at::GradMode::is_enabled() && outputs.requires_grad();
+  return SquaredError::apply(outputs, targets, wanted, delivery, &tally);
 }
 
 }  // namespace cortorch

@@ -81,10 +81,9 @@ void require_inverse(const Inverse& inverse, Rule rule) {
 }
 
 // The difference at the layer below, whose activity is x, from that at a layer, whose activity is h.
-template <typename G>
-at::Tensor send_down(Rule rule, const G& g, const at::Tensor& h, const at::Tensor& d, const at::Tensor& x) {
-  const at::Tensor target = g(difference(h, d));
-  return difference(rule == Rule::tp ? x : g(h), target);
+at::Tensor send_down(Rule rule, const Inverse& inverse, const at::Tensor& h, const at::Tensor& d, const at::Tensor& x) {
+  if (rule == Rule::tp) return difference(x, inverse(difference(h, d)));
+  return inverse.difference(h, d);
 }
 
 struct TargetHidden : Function<TargetHidden> {
@@ -113,7 +112,7 @@ struct TargetHidden : Function<TargetHidden> {
         at::Tensor none;
         return kept->map->adjoint(weight, kept->map->delta(kept->activation, h, y, none, 1), {}, Activation::identity);
       };
-      result[kX] = send_down(rule, jacobian, y, d, x);
+      result[kX] = rule == Rule::tp ? difference(x, jacobian(difference(y, d))) : jacobian(d);
     } else {
       require_inverse(kept->inverse, rule);
       result[kX] = send_down(rule, kept->inverse, y, d, x);

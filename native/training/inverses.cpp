@@ -4,13 +4,32 @@
 #include <c10/util/Exception.h>
 
 #include "maps/elementwise.h"
+#include "maps/gpu.h"
+
+#ifdef CORTORCH_CUDA
+#include "rules/cuda/loss_tensors.h"
+#endif
 
 namespace cortorch {
 
-double inverse_gradients(const Network& network, const std::vector<at::Tensor>& inputs, const InverseSettings& settings,
-                         const TargetSettings& targets, uint64_t seed, uint32_t step) {
+namespace {
+
+#ifdef CORTORCH_CUDA
+void count_on_gpu(const Residual& r, double units, Tally& tally) {
+  cuda::add_squares(r.partial_squares, 1 / units, tally.on_gpu);
+}
+#endif
+
+void count(const Residual& r, double units, Tally& tally) {
+  CORTORCH_RETURN_ON_GPU(r.delta, count_on_gpu(r, units, tally));
+  tally.host.inverse += r.squares / units;
+}
+
+}  // namespace
+
+void inverse_gradients(const Network& network, const std::vector<at::Tensor>& inputs, const InverseSettings& settings,
+                       const TargetSettings& targets, uint64_t seed, StepNumber step, Tally& tally) {
   const at::NoGradGuard no_grad;
-  double total = 0;
   std::size_t number = 0;
   for (std::size_t i = 0; i < network.size(); ++i) {
     const Inverse& inverse = network.inverse(i);
@@ -28,9 +47,8 @@ double inverse_gradients(const Network& network, const std::vector<at::Tensor>& 
     at::Tensor weight = inverse.weight, bias = inverse.bias;
     weight.mutable_grad() = inverse.map->outer(r.delta, above);
     bias.mutable_grad() = r.bias_sum;
-    total += r.squares / units;
+    count(r, units, tally);
   }
-  return total;
 }
 
 }  // namespace cortorch

@@ -6,6 +6,7 @@
 
 #include "network/network.h"
 #include "network/noise.h"
+#include "rules/loss.h"
 
 namespace cortorch {
 
@@ -18,9 +19,9 @@ struct InverseSettings {
 };
 
 // Sets the gradients of all inverses' weights and biases: those of Σ ‖g(f(h̃)) − h̃ or h‖² / batch, the units summed
-// or averaged. `inputs` are those that Network::forward gave, [batch, …] each. Returns the sum of the losses
-// over the examples and the inverses.
-double inverse_gradients(const Network& network, const std::vector<at::Tensor>& inputs, const InverseSettings& settings,
-                         const TargetSettings& targets, uint64_t seed, uint32_t step);
+// or averaged. `inputs` are those that Network::forward gave, [batch, …] each. Adds the losses, over the examples and the
+// inverses, to the tally.
+void inverse_gradients(const Network& network, const std::vector<at::Tensor>& inputs, const InverseSettings& settings,
+                       const TargetSettings& targets, uint64_t seed, StepNumber step, Tally& tally);
 
 }  // namespace cortorch

@@ -1,11 +1,13 @@
 #include "training/optimizer.h"
 
 #include <ATen/Parallel.h>
+#include <ATen/ops/zeros.h>
 #include <c10/util/Exception.h>
 
 #include <algorithm>
 #include <cmath>
 
+#include "maps/gpu.h"
 #include "maps/pool.h"
 #include "maps/simd.h"
 
@@ -29,13 +31,10 @@ class FlushSubnormals {
 #endif
 };
 
-struct AdamConstants {
-  float beta1_complement, beta2, beta2_complement, step, root_correction, eps, weight_decay;
-};
-
 CORTORCH_CLONES
 void adam(float* __restrict__ p, const float* __restrict__ g, float* __restrict__ m, float* __restrict__ v, int64_t n,
-          AdamConstants c) {
+          const UpdateConstants& constants) {
+  const UpdateConstants c = constants;
   for (int64_t i = 0; i < n; ++i) {
     const float gradient = g[i] + c.weight_decay * p[i];
     m[i] += (gradient - m[i]) * c.beta1_complement;
@@ -63,26 +62,24 @@ void sgd_momentum(float* __restrict__ p, const float* __restrict__ g, float* __r
   }
 }
 
-struct RmspropConstants {
-  float lr, alpha, alpha_complement, eps, momentum, weight_decay;
-};
-
 CORTORCH_CLONES
 void rmsprop(float* __restrict__ p, const float* __restrict__ g, float* __restrict__ square, int64_t n,
-             RmspropConstants c) {
+             const UpdateConstants& constants) {
+  const UpdateConstants c = constants;
   for (int64_t i = 0; i < n; ++i) {
     const float gradient = g[i] + c.weight_decay * p[i];
-    square[i] = square[i] * c.alpha + c.alpha_complement * gradient * gradient;
+    square[i] = square[i] * c.beta2 + c.beta2_complement * gradient * gradient;
     p[i] -= c.lr * gradient / (__builtin_sqrtf(square[i]) + c.eps);
   }
 }
 
 CORTORCH_CLONES
 void rmsprop_momentum(float* __restrict__ p, const float* __restrict__ g, float* __restrict__ square,
-                      float* __restrict__ buffer, int64_t n, RmspropConstants c) {
+                      float* __restrict__ buffer, int64_t n, const UpdateConstants& constants) {
+  const UpdateConstants c = constants;
   for (int64_t i = 0; i < n; ++i) {
     const float gradient = g[i] + c.weight_decay * p[i];
-    square[i] = square[i] * c.alpha + c.alpha_complement * gradient * gradient;
+    square[i] = square[i] * c.beta2 + c.beta2_complement * gradient * gradient;
     buffer[i] = c.momentum * buffer[i] + gradient / (__builtin_sqrtf(square[i]) + c.eps);
     p[i] -= c.lr * buffer[i];
   }
@@ -93,14 +90,19 @@ constexpr int64_t kChunk = 16384;
 
 }  // namespace
 
-Optimizer::Optimizer(OptimizerSpec spec, std::vector<at::Tensor> parameters)
+Optimizer::Optimizer(OptimizerSpec spec, std::vector<Trained> parameters)
     : spec_(spec), parameters_(std::move(parameters)), first_(parameters_.size()), second_(parameters_.size()) {
   for (std::size_t i = 0; i < parameters_.size(); ++i) {
-    const at::Tensor value = parameters_[i].detach();
+    const at::Tensor value = parameters_[i].value.detach();
     TORCH_INTERNAL_ASSERT(value.is_contiguous() && value.scalar_type() == at::kFloat);
+    const auto moment = [&] {
+      const auto type = spec_.bf16_moments ? at::kBFloat16 : at::kFloat;
+      return on_gpu(value) ? at::zeros(value.sizes(), value.options().dtype(type)) : pooled_empty(value.sizes()).zero_();
+    };
+    TORCH_CHECK(on_gpu(value) || !spec_.bf16_moments, "optimizer: moments in bfloat16 are for training on a GPU");
     using Kind = OptimizerSpec::Kind;
-    if (spec_.kind == Kind::adam || spec_.momentum != 0) first_[i] = pooled_empty(value.sizes()).zero_();
-    if (spec_.kind == Kind::adam || spec_.kind == Kind::rmsprop) second_[i] = pooled_empty(value.sizes()).zero_();
+    if (spec_.kind == Kind::adam || spec_.momentum != 0) first_[i] = moment();
+    if (spec_.kind == Kind::adam || spec_.kind == Kind::rmsprop) second_[i] = moment();
     for (int64_t begin = 0; begin < value.numel(); begin += kChunk) {
       chunks_.push_back({i, begin, std::min(value.numel(), begin + kChunk)});
     }
@@ -115,30 +117,34 @@ std::vector<std::pair<std::string, at::Tensor>> Optimizer::state(std::size_t i) 
   return state;
 }
 
-void Optimizer::step(double lr_factor) {
-  ++steps_;
-  const double lr = spec_.lr * lr_factor;
-  const double t = static_cast<double>(steps_);
-  const AdamConstants adam_constants{
+UpdateConstants Optimizer::constants(double lr_factor, int64_t number) const {
+  const double lr = spec_.lr * lr_factor, t = static_cast<double>(number);
+  return {
+      static_cast<float>(lr),
+      static_cast<float>(lr / (1 - std::pow(spec_.beta1, t))),
+      static_cast<float>(1 / std::sqrt(1 - std::pow(spec_.beta2, t))),
       static_cast<float>(1 - spec_.beta1),
       static_cast<float>(spec_.beta2),
       static_cast<float>(1 - spec_.beta2),
-      static_cast<float>(lr / (1 - std::pow(spec_.beta1, t))),
-      static_cast<float>(1 / std::sqrt(1 - std::pow(spec_.beta2, t))),
       static_cast<float>(spec_.eps),
+      static_cast<float>(spec_.momentum),
       static_cast<float>(spec_.weight_decay),
   };
-  const RmspropConstants rmsprop_constants{
-      static_cast<float>(lr),          static_cast<float>(spec_.beta2),    static_cast<float>(1 - spec_.beta2),
-      static_cast<float>(spec_.eps),   static_cast<float>(spec_.momentum), static_cast<float>(spec_.weight_decay),
-  };
+}
 
+std::vector<at::Tensor> Optimizer::take_gradients() {
   std::vector<at::Tensor> gradients(parameters_.size());
   for (std::size_t i = 0; i < parameters_.size(); ++i) {
-    at::Tensor& gradient = parameters_[i].mutable_grad();
+    at::Tensor& gradient = parameters_[i].compute.mutable_grad();
     if (gradient.defined()) gradients[i] = gradient.contiguous();
     gradient.reset();
   }
+  return gradients;
+}
+
+void Optimizer::step(double lr_factor) {
+  const UpdateConstants c = constants(lr_factor, ++steps_);
+  const std::vector<at::Tensor> gradients = take_gradients();
   const auto data = [](const at::Tensor& t) { return t.defined() ? t.mutable_data_ptr<float>() : nullptr; };
   at::parallel_for(0, static_cast<int64_t>(chunks_.size()), 1, [&](int64_t begin, int64_t end) {
     const FlushSubnormals flush;
@@ -148,7 +154,7 @@ void Optimizer::step(double lr_factor) {
       const std::size_t k = chunk.parameter;
       if (!gradients[k].defined()) continue;
       const int64_t n = chunk.end - chunk.begin;
-      float* p = parameters_[k].mutable_data_ptr<float>() + chunk.begin;
+      float* p = parameters_[k].value.mutable_data_ptr<float>() + chunk.begin;
       const float* g = gradients[k].const_data_ptr<float>() + chunk.begin;
       if (spec_.batch_manhattan) {
         signs(g, sign.data(), n);
@@ -157,19 +163,19 @@ void Optimizer::step(double lr_factor) {
       float* first = first_[k].defined() ? data(first_[k]) + chunk.begin : nullptr;
       float* second = second_[k].defined() ? data(second_[k]) + chunk.begin : nullptr;
       switch (spec_.kind) {
-        case OptimizerSpec::Kind::adam: adam(p, g, first, second, n, adam_constants); break;
+        case OptimizerSpec::Kind::adam: adam(p, g, first, second, n, c); break;
         case OptimizerSpec::Kind::sgd:
           if (first == nullptr) {
-            sgd(p, g, n, static_cast<float>(lr), static_cast<float>(spec_.weight_decay));
+            sgd(p, g, n, c.lr, c.weight_decay);
           } else {
-            sgd_momentum(p, g, first, n, static_cast<float>(lr), static_cast<float>(spec_.momentum), static_cast<float>(spec_.weight_decay));
+            sgd_momentum(p, g, first, n, c.lr, c.momentum, c.weight_decay);
           }
           break;
         case OptimizerSpec::Kind::rmsprop:
           if (first == nullptr) {
-            rmsprop(p, g, second, n, rmsprop_constants);
+            rmsprop(p, g, second, n, c);
           } else {
-            rmsprop_momentum(p, g, second, first, n, rmsprop_constants);
+            rmsprop_momentum(p, g, second, first, n, c);
           }
           break;
       }

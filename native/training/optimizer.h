@@ -8,6 +8,8 @@
 #include <utility>
 #include <vector>
 
+#include "training/update.h"
+
 namespace cortorch {
 
 // PyTorch's definitions and names (torch.optim.Adam, SGD, RMSprop); weight decay is added to the gradient.
@@ -20,16 +22,30 @@ struct OptimizerSpec {
   double momentum = 0;   // sgd, rmsprop
   double weight_decay = 0;
   bool batch_manhattan = false;  // of each gradient only its sign is used (Liao et al. 2016)
+  bool bf16_moments = false;     // on a GPU: moments in bfloat16, rounded at random
+};
+
+// A parameter: what is updated, float32, and the leaf tensor that a network computes with and that has the gradient: the
+// same, or its copy in bfloat16, which an update writes too.
+struct Trained {
+  at::Tensor value, compute;
 };
 
 class Optimizer {
  public:
-  // The parameters are float32 leaf tensors; they are updated in place.
-  Optimizer(OptimizerSpec spec, std::vector<at::Tensor> parameters);
+  // The parameters are updated in place.
+  Optimizer(OptimizerSpec spec, std::vector<Trained> parameters);
 
-  // One update from the parameters' gradients, which are given up. A parameter without a gradient is left
+  // On the CPU: one update from the parameters' gradients, which are given up. A parameter without a gradient is left
   // alone. `lr_factor` multiplies the learning rate (the schedule).
   void step(double lr_factor);
+
+  // On a GPU the trainer makes the updates (training/cuda/update_tensors.h), from these.
+  UpdateConstants constants(double lr_factor, int64_t number) const;  // of update `number`, counted from 1
+  std::vector<at::Tensor> take_gradients();  // contiguous; undefined where there is none
+  const std::vector<Trained>& parameters() const { return parameters_; }
+  const std::vector<at::Tensor>& first_moments() const { return first_; }
+  const std::vector<at::Tensor>& second_moments() const { return second_; }
 
   int64_t steps() const { return steps_; }
   void set_steps(int64_t steps) { steps_ = steps; }
@@ -46,7 +62,7 @@ class Optimizer {
   };
 
   OptimizerSpec spec_;
-  std::vector<at::Tensor> parameters_;
+  std::vector<Trained> parameters_;
   std::vector<at::Tensor> first_, second_;  // moments; undefined where the kind has none
   std::vector<Chunk> chunks_;
   int64_t steps_ = 0;

@@ -8,17 +8,19 @@
 #include <numeric>
 #include <utility>
 
+#include "maps/gpu.h"
+
+#ifdef CORTORCH_CUDA
+#include "training/cuda/gpu_trainer.h"
+#endif
+
 namespace cortorch {
 namespace {
 
-at::Tensor loss_of(Loss loss, const at::Tensor& outputs, const at::Tensor& x, const at::Tensor& targets,
-                   LossCounts& counts, Delivery delivery = Delivery::gradient) {
-  switch (loss) {
-    case Loss::softmax_cross_entropy: return softmax_cross_entropy(outputs, targets, counts, delivery);
-    case Loss::squared_error: return squared_error(outputs, targets, counts, delivery);
-    case Loss::reconstruction: return squared_error(outputs, x.flatten(1), counts, delivery);
-  }
-  TORCH_INTERNAL_ASSERT(false);
+std::vector<Trained> trained(const Network& network, Parameter::Role role) {
+  std::vector<Trained> result;
+  for (const Parameter& parameter : network.of_role(role)) result.push_back({parameter.value, parameter.compute});
+  return result;
 }
 
 }  // namespace
@@ -30,16 +32,24 @@ Trainer::Trainer(Network& network, Loss loss, OptimizerSpec optimizer, Normaliza
       normalization_(std::move(normalization)),
       augmentation_(augmentation),
       targets_(std::move(targets)),
-      optimizer_(optimizer, network.values(Parameter::Role::forward)) {
+      optimizer_(optimizer, trained(network, Parameter::Role::forward)) {
   const bool wanted = is_target_rule(network.rule());
   TORCH_CHECK(wanted == targets_.has_value(), "trainer: rule ", rule_name(network.rule()), wanted ? " needs" : " does not use", " the settings of target propagation");
-  if (!wanted) return;
-  const std::vector<at::Tensor> inverses = network.values(Parameter::Role::inverse);
-  TORCH_CHECK(2 * targets_->inverses.noise.size() == inverses.size(), "trainer: there are ", inverses.size() / 2,
-              " inverses, but noise for ", targets_->inverses.noise.size());
-  targets_->targets.activity = loss == Loss::softmax_cross_entropy ? OutputActivity::softmax : OutputActivity::plain;
-  inverse_optimizer_.emplace(targets_->inverse_optimizer, inverses);
+  if (wanted) {
+    std::vector<Trained> inverses = trained(network, Parameter::Role::inverse);
+    TORCH_CHECK(2 * targets_->inverses.noise.size() == inverses.size(), "trainer: there are ", inverses.size() / 2,
+                " inverses, but noise for ", targets_->inverses.noise.size());
+    targets_->targets.activity = loss == Loss::softmax_cross_entropy ? OutputActivity::softmax : OutputActivity::plain;
+    inverse_optimizer_.emplace(targets_->inverse_optimizer, std::move(inverses));
+  }
+#ifdef CORTORCH_CUDA
+  if (on_gpu(network.parameters().front().value)) {
+    gpu_ = std::make_unique<cuda::GpuTrainer>(network_, loss_, normalization_, augmentation_, targets_, optimizer_, inverse_optimizer());
+  }
+#endif
 }
+
+Trainer::~Trainer() = default;
 
 TrainingPass Trainer::pass_at(const Position& position) const {
   TrainingPass pass;
@@ -49,48 +59,81 @@ TrainingPass Trainer::pass_at(const Position& position) const {
   return pass;
 }
 
-std::vector<Diagnosis> Trainer::diagnose(const at::Tensor& x, const at::Tensor& targets, const Position& position) const {
+std::vector<Diagnosis> Trainer::diagnose_ready(const at::Tensor& x, const at::Tensor& targets, const Position& position) const {
   const auto loss = [&](const at::Tensor& outputs, Delivery delivery) {
-    LossCounts counts;
-    return loss_of(loss_, outputs, x, targets, counts, delivery);
+    Tally tally;
+    return loss_of(loss_, outputs, x, targets, tally, delivery);
   };
   return cortorch::diagnose(network_, x, loss, pass_at(position));
 }
 
+std::vector<Diagnosis> Trainer::diagnose(const at::Tensor& images, const at::Tensor& targets, const Position& position) const {
+  return diagnose_ready(prepare_for(network_, images, normalization_), targets.to(network_.device()), position);
+}
+
 std::vector<Diagnosis> Trainer::diagnose(const Dataset& data, int64_t batch_size, const Position& position) {
   const auto batch = batch_at(data, batch_size, position, position.first_step);
-  return diagnose(batch.x, batch.targets, position);
+  return diagnose_ready(batch.x, batch.targets, position);
 }
 
 PassResult Trainer::step(const at::Tensor& x, const at::Tensor& targets, double lr_factor, const Position& position) {
-  const bool forward = position.phase != Phase::inverse, inverse = position.phase != Phase::forward;
-  TORCH_CHECK(!inverse || targets_, "trainer: rule ", rule_name(network_.rule()), " has no inverses to train");
   PassResult result;
   TrainingPass pass = pass_at(position);
-  pass.keep_inputs = inverse;
-  // Without targets to send down there is no graph.
-  at::AutoGradMode record(forward);
-  const at::Tensor loss = loss_of(loss_, network_.forward(x, &pass), x, targets,
-                                  result.counts, targets_ ? Delivery::difference : Delivery::gradient);
-  // Before the backward pass: gradients that no update takes would be added to the next ones.
-  if (inverse && std::isfinite(result.counts.loss)) {
-    result.counts.inverse = inverse_gradients(network_, pass.inputs, targets_->inverses, pass.targets, position.seed, position.step);
-  }
+  Tally tally;
+  tally.of_step = true;
+  const at::Tensor loss = step_losses(network_, loss_, targets_, x, targets, position.phase, pass, tally);
+  result.counts = tally.host;
   result.not_finite = !std::isfinite(result.counts.loss);
   result.inverse_not_finite = !std::isfinite(result.counts.inverse);
   if (result.not_finite || result.inverse_not_finite) return result;
-  if (forward) {
+  if (trains_forward(position.phase)) {
     loss.backward();
     optimizer_.step(lr_factor);
   }
-  if (inverse) inverse_optimizer_->step(lr_factor);
+  if (trains_inverse(position.phase)) inverse_optimizer_->step(lr_factor);
   Network::keep(pass.statistics);
   result.steps = 1;
   return result;
 }
 
+void Trainer::launch(const at::Tensor& images, const at::Tensor& targets, double lr_factor, const Position& position) {
+#ifdef CORTORCH_CUDA
+  if (gpu_) return gpu_->launch(images, targets, lr_factor, position);
+#endif
+  if (launched_.not_finite || launched_.inverse_not_finite) return;
+  const PassResult one = step(prepare(images, normalization_), targets, lr_factor, position);
+  launched_.not_finite = one.not_finite;
+  launched_.inverse_not_finite = one.inverse_not_finite;
+  if (one.steps == 0) return;
+  launched_.counts.add(one.counts);
+  launched_.steps += one.steps;
+}
+
+PassResult Trainer::collect() {
+#ifdef CORTORCH_CUDA
+  if (gpu_) return gpu_->collect();
+#endif
+  return std::exchange(launched_, {});
+}
+
+std::string Trainer::graph_failure() const {
+#ifdef CORTORCH_CUDA
+  if (gpu_) return gpu_->graph_failure();
+#endif
+  return {};
+}
+
+void Trainer::use_graphs([[maybe_unused]] bool use) {
+#ifdef CORTORCH_CUDA
+  if (gpu_) gpu_->use_graphs = use;
+#endif
+}
+
 PassResult Trainer::run(const Dataset& data, int64_t batch_size, const Position& position,
                         std::span<const double> lr_factors, const LossCounts& counts, const std::atomic<bool>& stop) {
+#ifdef CORTORCH_CUDA
+  if (gpu_) return gpu_->run(data, batch_size, position, order_of(data, position), lr_factors, counts, stop);
+#endif
   const auto [seed, epoch, first_step, first, phase] = position;
   PassResult total;
   total.counts = counts;
@@ -106,29 +149,53 @@ PassResult Trainer::run(const Dataset& data, int64_t batch_size, const Position&
   return total;
 }
 
-// The batch of a step of the epoch.
-Dataset::Batch Trainer::batch_at(const Dataset& data, int64_t batch_size, const Position& position, int64_t step) {
+const std::vector<int64_t>& Trainer::order_of(const Dataset& data, const Position& position) {
   const auto [seed, epoch] = std::pair{position.seed, position.epoch};
   if (order_.seed != seed || order_.epoch != epoch || order_.indices.size() != static_cast<std::size_t>(data.size())) {
     order_ = {seed, epoch, permutation(seed, epoch, data.size())};
   }
+  return order_.indices;
+}
+
+// The batch of a step of the epoch.
+Dataset::Batch Trainer::batch_at(const Dataset& data, int64_t batch_size, const Position& position, int64_t step) {
+  const std::vector<int64_t>& order = order_of(data, position);
   const int64_t begin = step * batch_size;
   const int64_t count = std::min(batch_size, data.size() - begin);
   TORCH_CHECK(begin >= 0 && count > 0, "step ", step, " is past the end of the data set (", data.size(), " examples in batches of ", batch_size, ")");
-  return data.gather(order_.indices.data() + begin, count, normalization_, {augmentation_, seed, epoch});
+#ifdef CORTORCH_CUDA
+  if (gpu_) return gpu_->batch(data, order, batch_size, step, position);
+#endif
+  return data.gather(order.data() + begin, count, normalization_, {augmentation_, position.seed, position.epoch});
+}
+
+#ifdef CORTORCH_CUDA
+namespace {
+
+at::Tensor prepare_on_gpu(const Network& network, const at::Tensor& images, const Normalization& normalization) {
+  return cuda::prepare(images.to(network.device()), normalization, network.compute_type());
+}
+
+}  // namespace
+#endif
+
+at::Tensor prepare_for(const Network& network, const at::Tensor& images, const Normalization& normalization) {
+  CORTORCH_RETURN_ON_GPU(network.parameters().front().value, prepare_on_gpu(network, images, normalization));
+  return prepare(images, normalization);
 }
 
 LossCounts evaluate(const Network& network, Loss loss, const Dataset& data, const Normalization& normalization,
                     int64_t batch_size, const std::atomic<bool>& stop) {
+  CORTORCH_RETURN_ON_GPU(network.parameters().front().value, cuda::evaluate(network, loss, data, normalization, batch_size, stop));
   at::NoGradGuard no_grad;
-  LossCounts counts;
+  Tally tally;
   std::vector<int64_t> indices(static_cast<std::size_t>(data.size()));
   std::iota(indices.begin(), indices.end(), 0);
   for (int64_t begin = 0; begin < data.size() && !stop.load(std::memory_order_relaxed); begin += batch_size) {
     const auto batch = data.gather(indices.data() + begin, std::min(batch_size, data.size() - begin), normalization);
-    loss_of(loss, network.forward(batch.x), batch.x, batch.targets, counts);
+    loss_of(loss, network.forward(batch.x), batch.x, batch.targets, tally);
   }
-  return counts;
+  return tally.read();
 }
 
 }  // namespace cortorch

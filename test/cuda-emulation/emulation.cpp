@@ -13,7 +13,7 @@
 
 #include "maps/cuda/primitives.cuh"
 
-dim3 threadIdx, blockIdx;
+dim3 threadIdx, blockIdx, blockDim;
 
 namespace emulation {
 
@@ -132,7 +132,7 @@ void thread_main() {
 }
 
 void start(Thread& thread, unsigned char* stack) {
-  __asan_unpoison_memory_region(stack, stack_size);  // the last fiber's outermost frames were never left
+  ASAN_UNPOISON_MEMORY_REGION(stack, stack_size);  // the last fiber's outermost frames were never left
   auto* top = reinterpret_cast<void**>(reinterpret_cast<uintptr_t>(stack + stack_size) & ~uintptr_t{15});
   *--top = nullptr;
   *--top = reinterpret_cast<void*>(&thread_main);
@@ -305,9 +305,10 @@ void launch(const cudaLaunchConfig_t& config, const std::function<void()>& threa
   const int count = static_cast<int>(config.blockDim.x);
   if (config.dynamicSmemBytes > 99 * 1024 || count > 1024 || count % warp_size != 0) fail("a launch that a GPU refuses");
   body = &thread;
+  blockDim = config.blockDim;
   memory_bytes = config.dynamicSmemBytes;
   void* allocated = nullptr;
-  if (posix_memalign(&allocated, 128, memory_bytes) != 0) std::abort();
+  if (posix_memalign(&allocated, 128, std::max<std::size_t>(1, memory_bytes)) != 0) std::abort();
   memory.reset(static_cast<unsigned char*>(allocated));
   threads.resize(static_cast<std::size_t>(count));
   while (stacks.size() < threads.size()) stacks.emplace_back(new unsigned char[stack_size]);

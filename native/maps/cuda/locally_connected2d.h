@@ -14,12 +14,9 @@
 
 #include "maps/activation_kind.h"
 #include "maps/conv2d_geometry.h"
+#include "maps/cuda/precision.h"
 
 namespace cortorch::cuda {
-
-// fp32 and tf32 are float in memory; tf32 rounds the factors to 10 bits of fraction. bf16 is bfloat16 in
-// memory, results and weight gradients included. Sums are float in all three.
-enum class Precision { fp32, tf32, bf16 };
 
 // Each returns the error of its launch; cudaErrorInvalidValue if a size does not fit the kernels' 32-bit indices
 // (elements in one location's product, locations, thread blocks; whole tensors may be larger). Sizes of zero
@@ -30,18 +27,14 @@ cudaError_t locally_connected2d_apply(const Conv2dGeometry& geometry, int64_t ba
                                       const void* weight, const void* x, const void* bias, Activation activation,
                                       void* y, cudaStream_t stream);
 
-// x[ih, iw] = Σ y[oh, ow] · V[oh, ow, kh, kw]ᵀ over all (oh, ow, kh, kw) that see (ih, iw).
+// x[ih, iw] = σ(Σ y[oh, ow] · V[oh, ow, kh, kw]ᵀ + c[ih, iw]) over all (oh, ow, kh, kw) that see (ih, iw); `c` [h, w, in] may
+// be null.
 cudaError_t locally_connected2d_adjoint(const Conv2dGeometry& geometry, int64_t batch, Precision precision,
-                                        const void* v, const void* y, void* x, cudaStream_t stream);
+                                        const void* v, const void* y, const void* c, Activation activation, void* x,
+                                        cudaStream_t stream);
 
 // G[oh, ow, kh, kw] = x[ih, iw]ᵀ · δ[oh, ow], zero where the tap lies outside of the image.
 cudaError_t locally_connected2d_outer(const Conv2dGeometry& geometry, int64_t batch, Precision precision,
                                       const void* x, const void* delta, void* gradient, cudaStream_t stream);
-
-// δ = g ⊙ σ'(a) as a function of y = σ(a), and its sum over the batch into `bias_gradient`; a result that is null
-// is skipped. `delta` may be `g` itself. Of the precision only the type in memory matters.
-cudaError_t locally_connected2d_delta(const Conv2dGeometry& geometry, int64_t batch, Precision precision,
-                                      Activation activation, const void* g, const void* y, void* delta,
-                                      void* bias_gradient, cudaStream_t stream);
 
 }  // namespace cortorch::cuda

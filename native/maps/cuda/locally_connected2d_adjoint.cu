@@ -1,3 +1,4 @@
+#include "maps/cuda/activation.cuh"
 #include "maps/cuda/product.cuh"
 
 namespace cortorch::cuda {
@@ -13,8 +14,9 @@ struct Adjoint {
   struct Arguments {
     Geometry geometry;
     Divisor out_channels;
-    const T *v, *y;
+    const T *v, *y, *c;
     T* x;
+    Activation activation;
     bool a_vector, b_vector;
   };
 
@@ -42,7 +44,12 @@ struct Adjoint {
   __device__ T* c() const {
     return arguments_.x + static_cast<int64_t>(location_) * arguments_.geometry.batch * arguments_.geometry.in_channels;
   }
-  __device__ float finish(float sum, int) const { return sum; }
+  __device__ float finish(float sum, int column) const {
+    if (arguments_.c != nullptr) {
+      sum += to_float(arguments_.c[static_cast<int64_t>(location_) * arguments_.geometry.in_channels + column]);
+    }
+    return activate(arguments_.activation, sum);
+  }
 
  private:
   const Arguments& arguments_;
@@ -56,15 +63,16 @@ struct Adjoint {
 }  // namespace
 
 cudaError_t locally_connected2d_adjoint(const Conv2dGeometry& geometry, int64_t batch, Precision precision,
-                                        const void* v, const void* y, void* x, cudaStream_t stream) {
+                                        const void* v, const void* y, const void* c, Activation activation, void* x,
+                                        cudaStream_t stream) {
   Geometry g;
   if (!to_device(geometry, batch, g)) return cudaErrorInvalidValue;
   const int64_t locations = int64_t{g.h.in} * g.w.in;
   return launch_product<Adjoint>(precision, locations, g.batch, g.in_channels, stream, [&](auto element) {
     using T = decltype(element);
     const T *weight = static_cast<const T*>(v), *in = static_cast<const T*>(y);
-    return typename Adjoint<T>::Arguments{g, Divisor(g.out_channels), weight, in, static_cast<T*>(x),
-                                          in_vectors(in, g.out_channels), in_vectors(weight, g.out_channels)};
+    return typename Adjoint<T>::Arguments{g, Divisor(g.out_channels), weight, in, static_cast<const T*>(c),
+                                          static_cast<T*>(x), activation, in_vectors(in, g.out_channels), in_vectors(weight, g.out_channels)};
   });
 }
 

@@ -1,34 +1,13 @@
 #include "maps/cuda/locally_connected2d_tensors.h"
 
-#include <ATen/Context.h>
-#include <ATen/ops/add.h>
 #include <ATen/ops/empty.h>
-#include <ATen/ops/mul.h>
-#include <c10/cuda/CUDAException.h>
-#include <c10/cuda/CUDAGuard.h>
-#include <c10/cuda/CUDAStream.h>
-#include <c10/util/Exception.h>
 
+#include "maps/cuda/here.h"
 #include "maps/cuda/locally_connected2d.h"
 #include "maps/image_layout.h"
 
 namespace cortorch::cuda {
 namespace {
-
-Precision precision_of(const at::Tensor& t) {
-  const at::ScalarType type = t.scalar_type();
-  TORCH_CHECK(type == at::kFloat || type == at::kBFloat16,
-              "locally_connected2d: on a GPU expected float32 or bfloat16, but received ", type,
-              "; float64 runs on the CPU");
-  if (type == at::kBFloat16) return Precision::bf16;
-  return at::globalContext().allowTF32CuBLAS() ? Precision::tf32 : Precision::fp32;
-}
-
-void check_same(const at::Tensor& a, const at::Tensor& b) {
-  TORCH_CHECK(a.device().is_cuda() && a.device() == b.device() && a.scalar_type() == b.scalar_type(),
-              "locally_connected2d: expected tensors of one type on one GPU, but received ", a.scalar_type(), " on ",
-              a.device(), " and ", b.scalar_type(), " on ", b.device());
-}
 
 at::Tensor empty_images(const at::Tensor& like, int64_t batch, int64_t channels, int64_t height, int64_t width) {
   return at::empty({height, width, batch, channels}, like.options()).permute({2, 3, 0, 1});
@@ -40,15 +19,6 @@ void check_launch(cudaError_t error, const Conv2dGeometry& g, int64_t batch) {
               g.out_channels, " channels is more than the CUDA kernels can index: take a smaller batch");
   C10_CUDA_CHECK(error);
 }
-
-// Makes the tensors' device the current one, and its current stream the one to launch on.
-struct Here {
-  explicit Here(const at::Tensor& t) : guard(t.device()), stream(c10::cuda::getCurrentCUDAStream().stream()) {}
-  c10::cuda::CUDAGuard guard;
-  cudaStream_t stream;
-};
-
-const void* data_or_null(const at::Tensor& t) { return t.defined() ? t.const_data_ptr() : nullptr; }
 
 }  // namespace
 
@@ -75,10 +45,11 @@ at::Tensor locally_connected2d_adjoint(const Conv2dGeometry& g, const at::Tensor
   const int64_t batch = y.size(0);
   at::Tensor x = empty_images(y, batch, g.in_channels, g.in_height, g.in_width);
   if (x.numel() == 0) return x;
+  if (c.defined()) check_same(y, c);
   check_launch(locally_connected2d_adjoint(g, batch, precision_of(y), v.const_data_ptr(), from.const_data_ptr(),
-                                           x.mutable_data_ptr(), here.stream),
+                                           data_or_null(c), activation, x.mutable_data_ptr(), here.stream),
                g, batch);
-  return activate(activation, c.defined() ? at::add(x, c.permute({2, 0, 1})) : x);
+  return x;
 }
 
 at::Tensor locally_connected2d_outer(const Conv2dGeometry& g, const at::Tensor& x, const at::Tensor& delta) {
@@ -93,29 +64,6 @@ at::Tensor locally_connected2d_outer(const Conv2dGeometry& g, const at::Tensor& 
                                          gradient.mutable_data_ptr(), here.stream),
                g, batch);
   return gradient;
-}
-
-at::Tensor locally_connected2d_delta(const Conv2dGeometry& geometry, Activation activation, const at::Tensor& g,
-                                     const at::Tensor& y, at::Tensor& bias_gradient, double scale) {
-  check_same(g, y);
-  const Here here(g);
-  const at::Tensor from = location_major(scale == 1 ? g : at::mul(g, scale));
-  const bool linear = activation == Activation::identity;
-  if (linear && !bias_gradient.defined()) return from;
-  const at::Tensor out = location_major(y);
-  const int64_t batch = g.size(0);
-  at::Tensor delta = linear ? from : empty_images(g, batch, g.size(1), g.size(2), g.size(3));
-  void* sums = nullptr;
-  if (bias_gradient.defined()) {
-    check_same(g, bias_gradient);
-    TORCH_CHECK(bias_gradient.is_contiguous(), "locally_connected2d: the bias gradient is not contiguous");
-    sums = bias_gradient.mutable_data_ptr();
-  }
-  check_launch(locally_connected2d_delta(geometry, batch, precision_of(g), activation, from.const_data_ptr(),
-                                         out.const_data_ptr(), linear ? nullptr : delta.mutable_data_ptr(), sums,
-                                         here.stream),
-               geometry, batch);
-  return delta;
 }
 
 }  // namespace cortorch::cuda

@@ -22,8 +22,5 @@ at::Tensor locally_connected2d_apply(const Conv2dGeometry& geometry, const at::T
 at::Tensor locally_connected2d_adjoint(const Conv2dGeometry& geometry, const at::Tensor& v, const at::Tensor& y,
                                        const at::Tensor& c, Activation activation);
 at::Tensor locally_connected2d_outer(const Conv2dGeometry& geometry, const at::Tensor& x, const at::Tensor& delta);
-// bias_gradient contiguous [out_h, out_w, out], or undefined. Returns g itself where σ' is 1 and it is location-major.
-at::Tensor locally_connected2d_delta(const Conv2dGeometry& geometry, Activation activation, const at::Tensor& g,
-                                     const at::Tensor& y, at::Tensor& bias_gradient, double scale);
 
 }  // namespace cortorch::cuda

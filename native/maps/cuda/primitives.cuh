@@ -30,6 +30,37 @@ __device__ __forceinline__ void store_pair(bf16* to, float a, float b) {
   *reinterpret_cast<__nv_bfloat162*>(to) = __floats2bfloat162_rn(a, b);
 }
 
+// Four neighbours as one access, from and to an address that is a multiple of their size.
+template <class T>
+__device__ __forceinline__ void load_global(T (&to)[4], const T* from) {
+  if constexpr (sizeof(T) == 2) {
+    const uint2 four = *reinterpret_cast<const uint2*>(from);
+    const uint32_t words[2] = {four.x, four.y};
+#pragma unroll
+    for (int i = 0; i < 4; ++i) to[i] = __ushort_as_bfloat16(static_cast<unsigned short>(words[i / 2] >> (i % 2 * 16)));
+  } else {
+    const float4 four = *reinterpret_cast<const float4*>(from);
+    to[0] = four.x, to[1] = four.y, to[2] = four.z, to[3] = four.w;
+  }
+}
+template <class T>
+__device__ __forceinline__ void store_global(T* to, const T (&from)[4]) {
+  if constexpr (sizeof(T) == 2) {
+    const auto pair = [&](int i) {
+      return static_cast<uint32_t>(__bfloat16_as_ushort(from[i])) | static_cast<uint32_t>(__bfloat16_as_ushort(from[i + 1])) << 16;
+    };
+    *reinterpret_cast<uint2*>(to) = make_uint2(pair(0), pair(2));
+  } else {
+    *reinterpret_cast<float4*>(to) = make_float4(from[0], from[1], from[2], from[3]);
+  }
+}
+
+// To one of the two bfloat16 around the value: up if what is cut off is more than 16 random bits leave room for.
+__device__ __forceinline__ bf16 round_at_random(float value, uint32_t bits) {
+  if (!isfinite(value)) return __float2bfloat16(value);
+  return __ushort_as_bfloat16(static_cast<unsigned short>((__float_as_uint(value) + bits) >> 16));
+}
+
 // The block's dynamic shared memory.
 __device__ __forceinline__ unsigned char* dynamic_shared() {
   extern __shared__ __align__(128) unsigned char memory[];

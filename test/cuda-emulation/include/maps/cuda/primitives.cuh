@@ -55,6 +55,22 @@ inline void store_pair(bf16* to, float a, float b) {
   *reinterpret_cast<bf16_pair*>(to) = {from_float<bf16>(a), from_float<bf16>(b)};
 }
 
+template <class T>
+void load_global(T (&to)[4], const T* from) {
+  if (reinterpret_cast<uintptr_t>(from) % sizeof(to) != 0) emulation::fail("a misaligned access to global memory");
+  std::memcpy(to, from, sizeof(to));
+}
+template <class T>
+void store_global(T* to, const T (&from)[4]) {
+  if (reinterpret_cast<uintptr_t>(to) % sizeof(from) != 0) emulation::fail("a misaligned access to global memory");
+  std::memcpy(to, from, sizeof(from));
+}
+
+inline bf16 round_at_random(float value, uint32_t bits) {
+  if (!std::isfinite(value)) return from_float<bf16>(value);
+  return {static_cast<uint16_t>((std::bit_cast<uint32_t>(value) + bits) >> 16)};
+}
+
 inline unsigned char* dynamic_shared() { return emulation::shared_memory(); }
 
 template <class T>

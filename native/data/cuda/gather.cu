@@ -1,0 +1,93 @@
+#include "data/cuda/gather.h"
+
+#include "maps/cuda/launch.cuh"
+#include "network/normal_numbers.h"
+#include "network/purpose.h"
+
+namespace cortorch::cuda {
+namespace {
+
+__device__ __forceinline__ int64_t example_of(const GatherWhich& which, int64_t i) {
+  const int64_t number = which.number == nullptr ? which.fixed : *which.number;
+  return which.order[number * which.size + i];
+}
+
+// As in data/dataset.cpp: where the pixels of an image come from.
+struct Placement {
+  int top, left;
+  bool mirrored, upside_down;
+};
+
+__device__ __forceinline__ Placement placement_of(const GatherHow& how, int64_t example) {
+  const Words w = philox({static_cast<uint32_t>(example), static_cast<uint32_t>(static_cast<uint64_t>(example) >> 32),
+                          static_cast<uint32_t>(Purpose::augmentation), *how.epoch},
+                         static_cast<uint32_t>(how.seed), static_cast<uint32_t>(how.seed >> 32));
+  const auto choices = static_cast<uint64_t>(2 * how.crop_padding + 1);
+  const auto offset = [&](uint32_t word) { return static_cast<int>((word * choices) >> 32) - how.crop_padding; };
+  return {offset(w.a), offset(w.b), how.flip_horizontal && (w.c & 1u) != 0, how.flip_vertical && (w.d & 1u) != 0};
+}
+
+// The row or column that is seen at i; −1: none, black.
+__device__ __forceinline__ int64_t inside(int64_t i, int64_t size, bool black) {
+  if (i >= 0 && i < size) return i;
+  if (black) return -1;
+  return i < 0 ? -i : 2 * (size - 1) - i;
+}
+
+template <class T>
+__global__ void images_kernel(const GatherFrom from, const GatherWhich which, const GatherHow how, int64_t count, T* x) {
+  const int64_t at = global_thread(), area = from.height * from.width, values = from.channels * area;
+  if (at >= count * values) return;
+  const int64_t i = at / values, channel = at % values / area;
+  const int64_t example = example_of(which, i);
+  int64_t row = at % area / from.width, column = at % from.width;
+  bool visible = true;
+  if (how.epoch != nullptr) {
+    const Placement place = placement_of(how, example);
+    row = inside((place.upside_down ? from.height - 1 - row : row) + place.top, from.height, how.black);
+    column = inside((place.mirrored ? from.width - 1 - column : column) + place.left, from.width, how.black);
+    visible = row >= 0 && column >= 0;
+  }
+  const int64_t source = (example * from.channels + channel) * area + row * from.width + column;
+  float value;
+  if (from.bytes) {
+    const int byte = visible ? static_cast<const uint8_t*>(from.images)[source] : 0;
+    value = from.tables[channel * 256 + byte];
+  } else {
+    const float v = visible ? static_cast<const float*>(from.images)[source] : 0.0f;
+    value = (v - from.mean[channel]) / from.deviation[channel];
+  }
+  x[at] = from_float<T>(value);
+}
+
+__global__ void labels_kernel(const int64_t* labels, const GatherWhich which, int64_t count, int64_t* out) {
+  const int64_t i = global_thread();
+  if (i < count) out[i] = labels[example_of(which, i)];
+}
+
+__global__ void values_kernel(const float* values, int64_t width, const GatherWhich which, int64_t count, float* out) {
+  const int64_t at = global_thread();
+  if (at < count * width) out[at] = values[example_of(which, at / width) * width + at % width];
+}
+
+}  // namespace
+
+cudaError_t gather_images(const GatherFrom& from, const GatherWhich& which, const GatherHow& how, int64_t count,
+                          Precision precision, void* x, cudaStream_t stream) {
+  return with_type(precision, [&](auto element) {
+    using T = decltype(element);
+    return launch_over(count * from.channels * from.height * from.width, images_kernel<T>, stream, from, which, how, count,
+                       static_cast<T*>(x));
+  });
+}
+
+cudaError_t gather_labels(const int64_t* labels, const GatherWhich& which, int64_t count, int64_t* out, cudaStream_t stream) {
+  return launch_over(count, labels_kernel, stream, labels, which, count, out);
+}
+
+cudaError_t gather_values(const float* values, int64_t width, const GatherWhich& which, int64_t count, float* out,
+                          cudaStream_t stream) {
+  return launch_over(count * width, values_kernel, stream, values, width, which, count, out);
+}
+
+}  // namespace cortorch::cuda

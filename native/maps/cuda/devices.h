@@ -1,0 +1,42 @@
+// The GPUs of this machine, and the settings of the process under which they compute.
+#pragma once
+
+#include <c10/core/Device.h>
+#include <c10/core/Stream.h>
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace cortorch::cuda {
+
+struct Gpu {
+  int index = 0;
+  std::string name;
+  int major = 0, minor = 0;      // compute capability
+  int64_t memory = 0, free = 0;  // bytes
+  bool supported = false;        // the kernels of this build run on it
+};
+
+struct Gpus {
+  std::string driver, runtime;  // versions of CUDA: the newest that the driver knows (empty: there is none), and ours
+  std::string problem;          // CUDA's own words why there is no device; empty: there is one
+  std::vector<Gpu> devices;
+};
+Gpus find_gpus();
+
+// How products in float32 are made and whether libtorch may choose kernels that add in no fixed order: settings of the whole
+// process, as libtorch has them.
+struct Arithmetic {
+  bool tf32 = false, deterministic = false;
+  bool operator==(const Arithmetic&) const = default;
+};
+void use_arithmetic(const Arithmetic& arithmetic);
+
+// Makes the device the calling thread's, with a stream of its own.
+void enter(c10::Device device);
+c10::Stream new_stream(c10::Device device);
+// Waits for all that this thread has given to the device.
+void settle(c10::Device device);
+
+}  // namespace cortorch::cuda

@@ -1,0 +1,32 @@
+// Which half computes: the kernels for the processor or those for CUDA. Everything that has both asks here.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+#include <c10/util/Exception.h>
+
+namespace cortorch {
+
+#ifdef CORTORCH_CUDA_EMULATED
+// test/cuda-emulation: every tensor lies in the processor's memory, and this says which half has them.
+extern bool gpu_is_emulated;
+inline bool on_gpu(const at::Tensor&) { return gpu_is_emulated; }
+#else
+inline bool on_gpu(const at::Tensor& t) { return t.is_cuda(); }
+#endif
+
+// Is there a CUDA kernel for its values? Others (float64, for checks) go through libtorch's own operations.
+inline bool has_gpu_kernels(const at::Tensor& t) {
+  return on_gpu(t) && (t.scalar_type() == at::kFloat || t.scalar_type() == at::kBFloat16);
+}
+
+}  // namespace cortorch
+
+// Returns the CUDA half's answer if the tensor is on a GPU. A build without CUDA kernels has no other half, and libtorch's
+// CUDA build may lie under it all the same.
+#ifdef CORTORCH_CUDA
+#define CORTORCH_RETURN_ON_GPU(tensor, call) \
+  if (::cortorch::has_gpu_kernels(tensor)) return call
+#else
+#define CORTORCH_RETURN_ON_GPU(tensor, call) \
+  TORCH_CHECK(!::cortorch::has_gpu_kernels(tensor), "the tensors are on a GPU, but this build of cortorch has no CUDA kernels")
+#endif

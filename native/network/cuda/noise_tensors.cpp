@@ -1,0 +1,38 @@
+#include "network/cuda/noise_tensors.h"
+
+#include <ATen/ops/empty_like.h>
+
+#include "maps/cuda/here.h"
+#include "network/cuda/noise.h"
+
+namespace cortorch::cuda {
+namespace {
+
+NoiseStream stream_of(const NoiseSource& source, Purpose purpose) {
+  return {source.seed, static_cast<uint32_t>(purpose), source.layer, source.step.number, source.step.on_gpu};
+}
+
+}  // namespace
+
+at::Tensor add_noise(const at::Tensor& h, double sigma, const NoiseSource& source) {
+  TORCH_CHECK(h.is_non_overlapping_and_dense(), "noise: expected a tensor without gaps");
+  const Here here(h);
+  at::Tensor result = at::empty_like(h);
+  check_launch(cuda::add_noise(h.numel(), precision_of(h), stream_of(source, Purpose::noise), static_cast<float>(sigma),
+                               h.const_data_ptr(), result.mutable_data_ptr(), here.stream));
+  return result;
+}
+
+at::Tensor draw_magnitudes(const at::Tensor& like, const FeedbackDistribution& distribution, const NoiseSource& source) {
+  const Here here(like);
+  at::Tensor result = at::empty_like(like, like.options().requires_grad(false), at::MemoryFormat::Contiguous);
+  const auto size = static_cast<float>(distribution.size);
+  check_launch(distribution.normal
+                   ? normal_magnitudes(result.numel(), precision_of(result), stream_of(source, Purpose::noise), size,
+                                       result.mutable_data_ptr(), here.stream)
+                   : uniform_magnitudes(result.numel(), precision_of(result), stream_of(source, Purpose::magnitude), size,
+                                        result.mutable_data_ptr(), here.stream));
+  return result;
+}
+
+}  // namespace cortorch::cuda

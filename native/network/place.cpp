@@ -1,0 +1,53 @@
+#include "network/place.h"
+
+#include <c10/util/Exception.h>
+
+#include "network/network.h"
+
+#ifdef CORTORCH_CUDA
+#include "maps/cuda/devices.h"
+#endif
+
+namespace cortorch {
+
+Place place_of(const std::string& device, std::string_view precision, bool deterministic) {
+  Place place;
+  place.device = c10::Device(device);
+  TORCH_CHECK(place.device.is_cpu() || place.device.is_cuda(), "expected device cpu or cuda:i, but received ", device);
+#ifndef CORTORCH_CUDA
+  TORCH_CHECK(place.device.is_cpu(), "device ", device, ": this build of cortorch has no CUDA kernels");
+#endif
+  if (place.device.is_cuda() && !place.device.has_index()) place.device = c10::Device(c10::kCUDA, 0);
+  TORCH_CHECK(precision == "fp32" || precision == "tf32" || precision == "bf16", "expected precision fp32, tf32 or bf16, but received ", precision);
+  TORCH_CHECK(precision == "fp32" || place.on_gpu(), "precision ", precision, " needs a GPU; on the CPU use fp32");
+  place.tf32 = precision == "tf32";
+  place.compute = precision == "bf16" ? c10::kBFloat16 : c10::kFloat;
+  place.deterministic = deterministic;
+  return place;
+}
+
+#ifdef CORTORCH_CUDA
+void use_arithmetic(const Place& place) {
+  if (place.on_gpu()) cuda::use_arithmetic({place.tf32, place.deterministic});
+}
+void enter(const Place& place) {
+  if (place.on_gpu()) cuda::enter(place.device);
+}
+std::optional<c10::Stream> new_stream(const Place& place) {
+  return place.on_gpu() ? std::optional(cuda::new_stream(place.device)) : std::nullopt;
+}
+void settle(const Place& place) {
+  if (place.on_gpu()) cuda::settle(place.device);
+}
+#else
+void use_arithmetic(const Place&) {}
+void enter(const Place&) {}
+std::optional<c10::Stream> new_stream(const Place&) { return std::nullopt; }
+void settle(const Place&) {}
+#endif
+
+void move_to(Network& network, const Place& place) {
+  if (place.on_gpu()) network.move_to(place.device, place.compute);
+}
+
+}  // namespace cortorch

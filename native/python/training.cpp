@@ -1,0 +1,200 @@
+#include "python/training.h"
+
+#include <ATen/core/grad_mode.h>
+#include <c10/core/StreamGuard.h>
+#include <torch/custom_class.h>
+
+#include <algorithm>
+#include <sstream>
+
+#include "python/text.h"
+
+namespace cortorch {
+namespace {
+
+std::vector<double> numbers(const std::string& text) {
+  std::vector<double> result;
+  std::istringstream stream(text);
+  for (std::string part; std::getline(stream, part, ',');) result.push_back(std::stod(part));
+  return result;
+}
+
+// While it lives the calling thread works on this stream.
+struct OnStream {
+  explicit OnStream(const std::optional<c10::Stream>& stream) {
+    if (stream) guard.reset_stream(*stream);
+  }
+  c10::OptionalStreamGuard guard;
+};
+
+OptimizerSpec optimizer_from(Settings& settings) {
+  OptimizerSpec spec;
+  const std::string kind = settings.text("optimizer", "adam");
+  TORCH_CHECK(kind == "adam" || kind == "sgd" || kind == "rmsprop", "unknown optimizer '", kind, "'");
+  using Kind = OptimizerSpec::Kind;
+  spec.kind = kind == "adam" ? Kind::adam : kind == "sgd" ? Kind::sgd : Kind::rmsprop;
+  spec.lr = settings.number("lr", spec.lr);
+  spec.beta1 = settings.number("beta1", spec.beta1);
+  spec.beta2 = settings.number("beta2", spec.beta2);
+  spec.eps = settings.number("eps", spec.eps);
+  spec.momentum = settings.number("momentum", 0);
+  spec.weight_decay = settings.number("weight_decay", 0);
+  spec.batch_manhattan = settings.integer("manhattan", 0) != 0;
+  spec.bf16_moments = settings.text("moments", "fp32") == "bf16";
+  return spec;
+}
+
+}  // namespace
+
+Training::Training(const std::string& model, const std::string& text) {
+  Settings settings(text);
+  NetworkSpec spec = network_from_text(model);
+  spec.rule = rule_from_name(settings.text("rule", "bp"));
+  spec.auxiliary = settings.integer("auxiliary", spec.rule == Rule::ao_sdtp ? 512 : 0);
+  if (settings.text("feedback", "glorot") == "xiao") spec.feedback_scale = FeedbackScale::xiao;
+  if (settings.text("dfa", "per-layer") == "shared") spec.dfa_feedback = DfaFeedback::shared;
+  place_ = place_of(settings.text("device", "cpu"), settings.text("precision", "fp32"), settings.integer("deterministic", 0) != 0);
+  position_.seed = static_cast<uint64_t>(settings.integer("seed", 0));
+  const std::string loss = settings.text("loss", "softmax-cross-entropy");
+  loss_ = loss == "reconstruction" ? Loss::reconstruction : loss == "squared-error" ? Loss::squared_error : Loss::softmax_cross_entropy;
+  normalization_ = {numbers(settings.text("mean", "")), numbers(settings.text("std", ""))};
+  Augmentation augmentation;
+  augmentation.crop_padding = settings.integer("crop", 0);
+  augmentation.flip_horizontal = settings.integer("flip", 0) != 0;
+  const OptimizerSpec optimizer = optimizer_from(settings);
+  const std::string phase = settings.text("phase", is_target_rule(spec.rule) ? "both" : "forward");
+  position_.phase = phase == "both" ? Phase::both : phase == "inverse" ? Phase::inverse : Phase::forward;
+
+  use_arithmetic(place_);
+  stream_ = new_stream(place_);
+  const OnStream guard(stream_);
+  const Rule rule = spec.rule;
+  network_ = std::make_unique<Network>(std::move(spec), position_.seed);
+  move_to(*network_, place_);
+  if (settings.integer("emulated_bf16", 0) != 0) network_->move_to(at::kCPU, at::kBFloat16);
+  std::optional<TargetTraining> targets;
+  if (is_target_rule(rule)) {
+    targets.emplace();
+    targets->inverse_optimizer = optimizer;
+    targets->inverse_optimizer.lr = settings.number("inverse_lr", optimizer.lr);
+    targets->inverses.loss = rule == Rule::tp || rule == Rule::dtp ? InverseLoss::noise_preserving : InverseLoss::de_noising;
+    targets->inverses.noise.assign(network_->of_role(Parameter::Role::inverse).size() / 2, settings.number("noise", 0.1));
+    targets->targets.target_step = settings.number("target_step", 0.1);
+  }
+  settings.done("training");
+  trainer_ = std::make_unique<Trainer>(*network_, loss_, optimizer, normalization_, targets, augmentation);
+}
+
+void Training::set_data(const at::Tensor& images, const at::Tensor& targets, int64_t classes) {
+  data_ = std::make_shared<Dataset>(images, targets, classes);
+}
+
+std::vector<double> Training::result(const PassResult& pass) {
+  const auto& [loss, error, error5, inverse, examples] = pass.counts;
+  return {loss, error, error5, inverse, static_cast<double>(examples), static_cast<double>(pass.steps),
+          pass.not_finite ? 1.0 : 0.0, pass.inverse_not_finite ? 1.0 : 0.0};
+}
+
+std::vector<double> Training::run(int64_t steps, int64_t batch_size) {
+  TORCH_CHECK(data_ != nullptr, "run: there is no data set yet");
+  const OnStream guard(stream_);
+  const std::atomic<bool> stop{false};
+  const int64_t per_epoch = (data_->size() + batch_size - 1) / batch_size;
+  PassResult total;
+  while (steps > 0 && !total.not_finite && !total.inverse_not_finite) {
+    const std::vector<double> factors(static_cast<std::size_t>(std::min(steps, per_epoch - position_.first_step)), lr_factor_);
+    const int64_t before = total.steps;
+    const PassResult one = trainer_->run(*data_, batch_size, position_, factors, total.counts, stop);
+    total = one;
+    total.steps += before;
+    steps -= static_cast<int64_t>(factors.size());
+    position_.step += static_cast<uint32_t>(one.steps);
+    position_.first_step += one.steps;
+    if (position_.first_step < per_epoch) continue;
+    position_.first_step = 0;
+    ++position_.epoch;
+  }
+  return result(total);
+}
+
+void Training::launch(const at::Tensor& images, const at::Tensor& targets) {
+  const OnStream guard(stream_);
+  trainer_->launch(images, targets, lr_factor_, position_);
+  ++position_.step;
+}
+
+std::vector<double> Training::collect() {
+  const OnStream guard(stream_);
+  return result(trainer_->collect());
+}
+
+void Training::settle() const {
+  const OnStream guard(stream_);
+  cortorch::settle(place_);
+}
+
+std::vector<double> Training::evaluate(const at::Tensor& images, const at::Tensor& targets, int64_t batch_size) const {
+  const OnStream guard(stream_);
+  const Dataset data(images, targets, 0);
+  PassResult pass;
+  pass.counts = cortorch::evaluate(*network_, loss_, data, normalization_, batch_size, false);
+  return result(pass);
+}
+
+at::Tensor Training::predict(const at::Tensor& images) const {
+  const OnStream guard(stream_);
+  const at::NoGradGuard no_grad;
+  return network_->forward(prepare_for(*network_, images, normalization_)).to(at::kFloat).cpu();
+}
+
+std::vector<std::string> Training::names() const {
+  std::vector<std::string> result;
+  for (const Parameter& parameter : network_->parameters()) result.push_back(parameter.name);
+  return result;
+}
+
+const Parameter& Training::parameter(const std::string& name) const {
+  for (const Parameter& parameter : network_->parameters()) {
+    if (parameter.name == name) return parameter;
+  }
+  TORCH_CHECK(false, "there is no parameter ", name);
+}
+
+at::Tensor Training::value(const std::string& name) const {
+  settle();
+  return parameter(name).value.detach().to(at::kCPU, at::kFloat, /*non_blocking=*/false, /*copy=*/true);
+}
+
+void Training::set_value(const std::string& name, const at::Tensor& value) {
+  const OnStream guard(stream_);
+  const at::NoGradGuard no_grad;
+  parameter(name).value.detach().copy_(value);
+  network_->refresh();
+}
+
+at::Tensor Training::moment(int64_t parameter, int64_t which) const {
+  settle();
+  return trainer_->optimizer().state(static_cast<std::size_t>(parameter)).at(static_cast<std::size_t>(which)).second.to(at::kFloat).cpu();
+}
+
+}  // namespace cortorch
+
+TORCH_LIBRARY_FRAGMENT(cortorch, m) {
+  using cortorch::Training;
+  m.class_<Training>("Training")
+      .def(torch::init<const std::string&, const std::string&>())
+      .def("set_data", &Training::set_data)
+      .def("run", &Training::run)
+      .def("launch", &Training::launch)
+      .def("collect", &Training::collect)
+      .def("evaluate", &Training::evaluate)
+      .def("predict", &Training::predict)
+      .def("names", &Training::names)
+      .def("value", &Training::value)
+      .def("set_value", &Training::set_value)
+      .def("moment", &Training::moment)
+      .def("graph_failure", &Training::graph_failure)
+      .def("use_graphs", &Training::use_graphs)
+      .def("set_lr_factor", &Training::set_lr_factor)
+      .def("settle", &Training::settle);
+}

@@ -1,0 +1,278 @@
+#include "training/cuda/gpu_trainer.h"
+
+#include <ATen/core/grad_mode.h>
+#include <ATen/ops/arange.h>
+#include <ATen/ops/empty.h>
+#include <ATen/ops/empty_like.h>
+#include <ATen/ops/from_blob.h>
+#include <ATen/ops/zeros.h>
+#include <ATen/ops/zeros_like.h>
+
+#include <algorithm>
+#include <cstddef>
+#include <functional>
+#include <utility>
+
+#include "maps/cuda/here.h"
+#include "maps/cuda/pinned.h"
+#include "training/cuda/update_tensors.h"
+
+namespace cortorch::cuda {
+namespace {
+
+// Steps that a run gives to the stream at most; longer ones are cut.
+constexpr int64_t kMostSteps = 4096;
+// Steps that are made before one is recorded: libraries choose algorithms and take memory at their first calls.
+constexpr int64_t kWarmUp = 3;
+
+static_assert(sizeof(StepState) % sizeof(double) == 0 && offsetof(StepState, current) % sizeof(double) == 0);
+static_assert(sizeof(UpdateConstants) % sizeof(float) == 0);
+constexpr int64_t kConstants = sizeof(UpdateConstants) / sizeof(float);
+
+UpdateConstants* constants_in(const at::Tensor& table) { return reinterpret_cast<UpdateConstants*>(table.mutable_data_ptr<float>()); }
+
+at::Tensor rows_of(std::vector<UpdateConstants>& constants) {
+  return at::from_blob(constants.data(), {static_cast<int64_t>(constants.size()), kConstants}, at::kFloat);
+}
+
+at::Tensor order_tensor(const std::vector<int64_t>& order) {
+  return at::from_blob(const_cast<int64_t*>(order.data()), {static_cast<int64_t>(order.size())}, at::kLong);
+}
+
+LossCounts counts_of(const double (&sums)[kCounts]) {
+  return {sums[kLoss], sums[kError], sums[kError5], sums[kInverse], static_cast<int64_t>(sums[kExamples])};
+}
+
+}  // namespace
+
+GpuTrainer::GpuTrainer(const Network& network, Loss loss, const Normalization& normalization, const Augmentation& augmentation,
+                       const std::optional<TargetTraining>& targets, Optimizer& optimizer, Optimizer* inverse_optimizer)
+    : network_(network),
+      loss_(loss),
+      normalization_(normalization),
+      augmentation_(augmentation),
+      targets_(targets),
+      optimizer_(optimizer),
+      inverse_optimizer_(inverse_optimizer) {
+  const auto options = at::TensorOptions(network.device());
+  state_ = at::zeros({static_cast<int64_t>(sizeof(StepState))}, options.dtype(at::kByte));
+  counts_ = state_.view(at::kDouble).narrow(0, offsetof(StepState, current) / sizeof(double), kCounts);
+  table_ = at::zeros({kMostSteps, kConstants}, options.dtype(at::kFloat));
+  if (inverse_optimizer != nullptr) inverse_table_ = at::zeros_like(table_);
+}
+
+StepState* GpuTrainer::state() const { return reinterpret_cast<StepState*>(state_.mutable_data_ptr<uint8_t>()); }
+
+void GpuTrainer::begin(const Position& position, std::span<const double> lr_factors, const LossCounts& counts) {
+  StepState before{};
+  before.batch = position.first_step;
+  before.total[kLoss] = counts.loss;
+  before.total[kError] = counts.error;
+  before.total[kError5] = counts.error5;
+  before.total[kInverse] = counts.inverse;
+  before.total[kExamples] = static_cast<double>(counts.examples);
+  before.epoch = position.epoch;
+  before.step = position.step;
+  state_.copy_(at::from_blob(&before, {static_cast<int64_t>(sizeof(StepState))}, at::kByte));
+  const auto upload = [&](const Optimizer& optimizer, at::Tensor& table) {
+    std::vector<UpdateConstants> constants;
+    for (std::size_t i = 0; i < lr_factors.size(); ++i) {
+      constants.push_back(optimizer.constants(lr_factors[i], optimizer.steps() + 1 + static_cast<int64_t>(i)));
+    }
+    if (!constants.empty()) table.narrow(0, 0, static_cast<int64_t>(constants.size())).copy_(rows_of(constants));
+  };
+  if (trains_forward(position.phase)) upload(optimizer_, table_);
+  if (trains_inverse(position.phase)) upload(*inverse_optimizer_, inverse_table_);
+  launched_phase_ = position.phase;
+}
+
+void GpuTrainer::append_constants(int64_t at, double lr_factor) {
+  // Out of pinned memory, which stays as it is until the steps are collected: any other copy would be waited for.
+  const auto append = [&](const Optimizer& optimizer, at::Tensor& table, at::Tensor& pinned) {
+    if (!pinned.defined()) pinned = pinned_empty(table.sizes(), at::kFloat);
+    constants_in(pinned)[at] = optimizer.constants(lr_factor, optimizer.steps() + 1 + at);
+    table.narrow(0, at, 1).copy_(pinned.narrow(0, at, 1), /*non_blocking=*/true);
+  };
+  if (trains_forward(launched_phase_)) append(optimizer_, table_, pinned_table_);
+  if (trains_inverse(launched_phase_)) append(*inverse_optimizer_, inverse_table_, pinned_inverse_table_);
+}
+
+PassResult GpuTrainer::end() {
+  StepState after{};
+  const at::Tensor bytes = state_.cpu();  // waits for all steps
+  std::copy_n(bytes.const_data_ptr<uint8_t>(), sizeof(StepState), reinterpret_cast<uint8_t*>(&after));
+  if (trains_forward(launched_phase_)) optimizer_.set_steps(optimizer_.steps() + after.made);
+  if (trains_inverse(launched_phase_)) inverse_optimizer_->set_steps(inverse_optimizer_->steps() + after.made);
+  PassResult result;
+  result.counts = counts_of(after.total);
+  result.steps = after.made;
+  result.not_finite = after.not_finite != 0;
+  result.inverse_not_finite = after.inverse_not_finite != 0;
+  return result;
+}
+
+void GpuTrainer::step(const at::Tensor& x, const at::Tensor& targets, Phase phase, uint64_t seed) {
+  TrainingPass pass;
+  if (targets_) pass.targets = targets_->targets;
+  pass.seed = seed;
+  pass.step = StepNumber(&state()->step);
+  Tally tally;
+  tally.on_gpu = counts_;
+  tally.of_step = true;
+  const at::Tensor loss = step_losses(network_, loss_, targets_, x, targets, phase, pass, tally);
+  const Here here(state_);
+  check_launch(judge(state(), here.stream));
+  if (trains_forward(phase)) {
+    loss.backward();
+    update(optimizer_, constants_in(table_), state());
+  }
+  if (trains_inverse(phase)) update(*inverse_optimizer_, constants_in(inverse_table_), state());
+  KeepList list;
+  const auto flush = [&] {
+    check_launch(cuda::keep(list, state(), here.stream));
+    list.count = 0;
+  };
+  const auto add = [&](const at::Tensor& to, const at::Tensor& from) {
+    list.entries[list.count++] = {to.mutable_data_ptr<float>(), from.const_data_ptr<float>(), to.numel()};
+    if (list.count == KeepList::most) flush();
+  };
+  for (const auto& [mean, var, moved_mean, moved_var] : pass.statistics) {
+    add(mean, moved_mean);
+    add(var, moved_var);
+  }
+  if (list.count > 0) flush();
+}
+
+void GpuTrainer::step_or_replay(Recorded& recorded, const std::function<void()>& work) {
+  if (recorded.graph.recorded()) return recorded.graph.replay();
+  if (use_graphs && graph_failure_.empty() && recorded.eager >= kWarmUp) {
+    if (recorded.graph.record(work)) return recorded.graph.replay();
+    graph_failure_ = recorded.graph.failure();
+    // What the attempt left behind would be added to the next gradients.
+    optimizer_.take_gradients();
+    if (inverse_optimizer_ != nullptr) inverse_optimizer_->take_gradients();
+  }
+  ++recorded.eager;
+  work();
+}
+
+GpuBatches& GpuTrainer::batches_of(const Dataset& data, const std::vector<int64_t>& order, const Position& position) {
+  const auto on_gpu = data.on(network_.device());
+  if (batches_ == nullptr || batches_->data() != on_gpu) {
+    // What was recorded reads the batches of before.
+    std::erase_if(recorded_, [](const auto& entry) { return std::get<0>(entry.first) != nullptr; });
+    batches_ = std::make_unique<GpuBatches>(on_gpu, normalization_, augmentation_, network_.compute_type(), position.seed);
+    ordered_ = false;
+  }
+  const std::tuple<uint64_t, uint32_t> wanted{position.seed, position.epoch};
+  if (!ordered_ || order_ != wanted) {
+    batches_->set_order(order_tensor(order));
+    order_ = wanted;
+    ordered_ = true;
+  }
+  return *batches_;
+}
+
+PassResult GpuTrainer::run(const Dataset& data, int64_t batch_size, const Position& position, const std::vector<int64_t>& order,
+                           std::span<const double> lr_factors, const LossCounts& counts, const std::atomic<bool>& stop) {
+  const GpuBatches& batches = batches_of(data, order, position);
+  PassResult total;
+  total.counts = counts;
+  Position at = position;
+  while (!lr_factors.empty()) {
+    const auto part = lr_factors.subspan(0, std::min<std::size_t>(lr_factors.size(), kMostSteps));
+    lr_factors = lr_factors.subspan(part.size());
+    begin(at, part, total.counts);
+    const BatchPlace place{0, &state()->batch, &state()->epoch};
+    int64_t given = 0;
+    for (; given < static_cast<int64_t>(part.size()) && !stop.load(std::memory_order_relaxed); ++given) {
+      const int64_t first = (at.first_step + given) * batch_size, size = std::min(batch_size, data.size() - first);
+      TORCH_CHECK(size > 0, "step ", at.first_step + given, " is past the end of the data set (", data.size(), " examples in batches of ", batch_size, ")");
+      const auto work = [&] {
+        const auto batch = batches.gather(batch_size, size, place);
+        step(batch.x, batch.targets, position.phase, position.seed);
+      };
+      if (size < batch_size) {  // the last one of an epoch
+        work();
+        continue;
+      }
+      auto& recorded = recorded_[{batches.data().get(), batch_size, position.phase, position.seed}];
+      if (recorded == nullptr) recorded = std::make_unique<Recorded>();
+      step_or_replay(*recorded, work);
+    }
+    const PassResult one = end();
+    total.counts = one.counts;
+    total.steps += one.steps;
+    total.not_finite = one.not_finite;
+    total.inverse_not_finite = one.inverse_not_finite;
+    at.first_step += one.steps;
+    at.step += static_cast<uint32_t>(one.steps);
+    if (one.steps < static_cast<int64_t>(part.size())) break;
+  }
+  return total;
+}
+
+void GpuTrainer::launch(const at::Tensor& images, const at::Tensor& targets, double lr_factor, const Position& position) {
+  TORCH_CHECK(launched_ < kMostSteps, "trainer: ", launched_, " steps were launched and not collected");
+  if (launched_ == 0) begin(position, {}, {});
+  append_constants(launched_, lr_factor);
+  if (uploader_ == nullptr) uploader_ = std::make_unique<Uploader>(network_.device());
+  // As the bytes lie: images whose channels come last are put into planes on the GPU.
+  const bool channels_last = images.dim() == 4 && !images.is_contiguous();
+  const at::Tensor in_memory = channels_last ? images.permute({0, 2, 3, 1}) : images;
+  const auto uploaded = uploader_->upload(in_memory.contiguous(), targets);
+  const at::Tensor on_gpu = channels_last ? uploaded.images.permute({0, 3, 1, 2}) : uploaded.images;
+  const at::Tensor x = prepared(on_gpu.contiguous());
+  auto& recorded = recorded_[{nullptr, x.size(0), position.phase, position.seed}];
+  if (recorded == nullptr) recorded = std::make_unique<Recorded>();
+  if (!recorded->x.defined() || recorded->x.sizes() != x.sizes() || recorded->targets.sizes() != targets.sizes()) {
+    recorded = std::make_unique<Recorded>();
+    recorded->x = at::empty_like(x);
+    recorded->targets = at::empty_like(uploaded.targets);
+  }
+  recorded->x.copy_(x);
+  recorded->targets.copy_(uploaded.targets);
+  step_or_replay(*recorded, [&, r = recorded.get()] { step(r->x, r->targets, position.phase, position.seed); });
+  uploader_->done();
+  ++launched_;
+}
+
+// As prepare(), without what it copies to the GPU each time.
+at::Tensor GpuTrainer::prepared(const at::Tensor& images) {
+  const Shape example(images.sizes().begin() + 1, images.sizes().end());
+  if (scaling_ == nullptr || scaled_ != example) {
+    scaling_ = std::make_unique<GpuScaling>(images, normalization_, network_.compute_type());
+    scaled_ = example;
+  }
+  const int64_t size = images.size(0);
+  if (!identity_.defined() || identity_.size(0) < size) identity_ = at::arange(size, images.options().dtype(at::kLong));
+  return scaling_->gather(images, identity_, size, size, {}, {}, 0);
+}
+
+PassResult GpuTrainer::collect() {
+  if (launched_ == 0) return {};
+  launched_ = 0;
+  return end();
+}
+
+Dataset::Batch GpuTrainer::batch(const Dataset& data, const std::vector<int64_t>& order, int64_t batch_size, int64_t step,
+                                 const Position& position) {
+  const GpuBatches& batches = batches_of(data, order, position);
+  begin(position, {}, {});  // for the epoch, of which the augmentation is a function
+  const int64_t size = std::min(batch_size, data.size() - step * batch_size);
+  return batches.gather(batch_size, size, {step, nullptr, &state()->epoch});
+}
+
+LossCounts evaluate(const Network& network, Loss loss, const Dataset& data, const Normalization& normalization,
+                    int64_t batch_size, const std::atomic<bool>& stop) {
+  const at::NoGradGuard no_grad;
+  const GpuBatches batches(data.on(network.device()), normalization, {}, network.compute_type(), 0);
+  Tally tally;
+  for (int64_t i = 0; i * batch_size < data.size() && !stop.load(std::memory_order_relaxed); ++i) {
+    const auto batch = batches.gather(batch_size, std::min(batch_size, data.size() - i * batch_size), {i, nullptr, nullptr});
+    loss_of(loss, network.forward(batch.x), batch.x, batch.targets, tally);
+  }
+  return tally.read();
+}
+
+}  // namespace cortorch::cuda

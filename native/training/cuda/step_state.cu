@@ -1,0 +1,39 @@
+#include "training/cuda/step_state.h"
+
+#include "maps/cuda/launch.cuh"
+
+namespace cortorch::cuda {
+namespace {
+
+__global__ void judge_kernel(StepState* state) {
+  if (threadIdx.x != 0) return;
+  const bool before = state->not_finite == 0 && state->inverse_not_finite == 0;
+  const bool loss = isfinite(state->current[kLoss]), inverse = isfinite(state->current[kInverse]);
+  state->go = before && loss && inverse;
+  if (before && !loss) state->not_finite = 1;
+  // As on the CPU, where nothing more is computed after a loss that is not finite.
+  if (before && loss && !inverse) state->inverse_not_finite = 1;
+  if (state->go != 0) {
+    for (int i = 0; i < kCounts; ++i) state->total[i] += state->current[i];
+    ++state->made;
+    ++state->batch;
+    ++state->step;
+  }
+  for (int i = 0; i < kCounts; ++i) state->current[i] = 0;
+}
+
+__global__ void keep_kernel(const KeepList list, const StepState* state) {
+  if (state->go == 0) return;
+  const KeepList::Entry entry = list.entries[blockIdx.x];
+  for (int64_t i = threadIdx.x; i < entry.values; i += blockDim.x) entry.to[i] = entry.from[i];
+}
+
+}  // namespace
+
+cudaError_t judge(StepState* state, cudaStream_t stream) { return launch_blocks(judge_kernel, 1, 32, 0, stream, state); }
+
+cudaError_t keep(const KeepList& list, const StepState* state, cudaStream_t stream) {
+  return launch_blocks(keep_kernel, list.count, block_threads, 0, stream, list, state);
+}
+
+}  // namespace cortorch::cuda

@@ -1,0 +1,19 @@
+// In place of native/maps/cuda/devices.cpp: there is one device, the processor.
+#include "maps/cuda/devices.h"
+
+#include "maps/gpu.h"
+
+namespace cortorch {
+
+bool gpu_is_emulated = false;
+
+namespace cuda {
+
+Gpus find_gpus() { return {}; }
+void use_arithmetic(const Arithmetic&) {}
+void enter(c10::Device) {}
+c10::Stream new_stream(c10::Device device) { return c10::Stream(c10::Stream::DEFAULT, device); }
+void settle(c10::Device) {}
+
+}  // namespace cuda
+}  // namespace cortorch

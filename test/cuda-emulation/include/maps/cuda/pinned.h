@@ -1,0 +1,11 @@
+// In place of native/maps/cuda/pinned.h: all memory is the processor's.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+#include <ATen/ops/empty.h>
+
+namespace cortorch::cuda {
+
+inline at::Tensor pinned_empty(at::IntArrayRef sizes, at::ScalarType type) { return at::empty(sizes, type); }
+
+}  // namespace cortorch::cuda

@@ -1,0 +1,341 @@
+// Training by the CUDA half of the library, emulated, against the same training by the CPU half: every rule, on every map, with
+// every optimizer, augmentation, batches that do not divide the epoch, losses that are not finite, and in bfloat16. What a GPU
+// would have to be waited for is found here too: a step must not ask for a value on the host.
+#include <ATen/Context.h>
+#include <ATen/Parallel.h>
+#include <ATen/TensorOperators.h>
+#include <ATen/ops/full.h>
+#include <ATen/ops/randint.h>
+#include <ATen/ops/randn.h>
+#include <ATen/record_function.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstdio>
+#include <cstdlib>
+#include <functional>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "maps/elementwise.h"
+#include "maps/gpu.h"
+#include "network/noise.h"
+#include "python/training.h"
+#include "training/cuda/step_graph.h"
+
+namespace cortorch {
+namespace {
+
+long checks = 0, failures = 0;
+
+void check(bool good, const std::string& what) {
+  ++checks;
+  if (good) return;
+  ++failures;
+  std::printf("FAILED %s\n", what.c_str());
+}
+
+// Runs with the CUDA half.
+template <typename Body>
+auto emulated(const Body& body) {
+  gpu_is_emulated = true;
+  struct Off {
+    ~Off() { gpu_is_emulated = false; }
+  } off;
+  return body();
+}
+
+void seed() {
+  at::Generator generator = at::globalContext().defaultGenerator(at::kCPU);
+  generator.set_current_seed(7);
+}
+
+// Settings of target propagation, for the rules that have them.
+std::string of_targets(const std::string& rule) {
+  static const std::set<std::string> kRules{"tp", "dtp", "sdtp", "ao-sdtp"};
+  if (kRules.count(rule) == 0) return "";
+  return std::string(" noise=0.2 inverse_lr=1e-3") + (rule == "ao-sdtp" ? " auxiliary=13" : "");
+}
+
+struct Data {
+  at::Tensor images, targets;
+};
+
+Data data_of(const Shape& shape, int64_t count, bool bytes, int64_t classes) {
+  Shape full{count};
+  full.insert(full.end(), shape.begin(), shape.end());
+  at::Tensor images = bytes ? at::randint(0, 256, full, at::kByte) : at::randn(full);
+  return {images, at::randint(0, classes, {count}, at::kLong)};
+}
+
+// Operators by which the host learns a value of the device, or waits for it.
+const std::set<std::string> kWaiting{"aten::item", "aten::_local_scalar_dense", "aten::is_nonzero", "aten::nonzero", "aten::equal",
+                                     "aten::masked_select", "aten::unique", "aten::_to_cpu"};
+
+struct Watched {
+  std::set<std::string> waited;
+  long operators = 0;
+} watched;
+
+std::unique_ptr<at::ObserverContext> on_operator(const at::RecordFunction& function) {
+  ++watched.operators;
+  if (kWaiting.count(function.name()) != 0) watched.waited.insert(function.name());
+  return nullptr;
+}
+
+// What comes of some epochs: sums, parameters and moments.
+struct Outcome {
+  std::vector<std::vector<double>> sums;
+  std::vector<std::string> names;
+  std::vector<at::Tensor> values;
+};
+
+struct Case {
+  std::string name, model, settings;
+  Shape shape;
+  bool bytes = true;
+  int64_t examples = 23, batch = 6, classes = 4;
+  std::vector<int64_t> runs{3, 7, 5};
+  double tolerance = 2e-5;  // of the largest change that a parameter made
+  bool streamed = false;
+};
+
+Outcome train(const Case& c, const Data& data, bool graphs, const std::string& more = "") {
+  Training training(c.model, c.settings + more);
+  training.use_graphs(graphs);
+  Outcome outcome;
+  if (c.streamed) {
+    for (const int64_t steps : c.runs) {
+      for (int64_t i = 0; i < steps; ++i) training.launch(data.images.narrow(0, i % 3 * c.batch, c.batch), data.targets.narrow(0, i % 3 * c.batch, c.batch));
+      outcome.sums.push_back(training.collect());
+    }
+  } else {
+    training.set_data(data.images, data.targets, c.classes);
+    for (const int64_t steps : c.runs) outcome.sums.push_back(training.run(steps, c.batch));
+  }
+  outcome.sums.push_back(training.evaluate(data.images, data.targets, 10));
+  for (const std::string& name : training.names()) {
+    outcome.names.push_back(name);
+    outcome.values.push_back(training.value(name));
+  }
+  return outcome;
+}
+
+double largest(const at::Tensor& t) { return t.numel() == 0 ? 0 : t.abs().max().item().toDouble(); }
+
+void compare(const Case& c, const Outcome& cpu, const Outcome& gpu, const Outcome& start) {
+  check(cpu.names == gpu.names, c.name + ": names");
+  for (std::size_t i = 0; i < cpu.values.size(); ++i) {
+    const double moved = largest(cpu.values[i] - start.values[i]), off = largest(cpu.values[i] - gpu.values[i]);
+    check(off <= c.tolerance * std::max(moved, 1e-3), c.name + ": " + cpu.names[i] + " is off by " + std::to_string(off) + " of " + std::to_string(moved));
+  }
+  for (std::size_t i = 0; i < cpu.sums.size(); ++i) {
+    for (std::size_t k = 0; k < cpu.sums[i].size(); ++k) {
+      const double a = cpu.sums[i][k], b = gpu.sums[i][k];
+      const bool counted = k == 4 || k == 5;  // examples and steps are exact; one close call may rank otherwise
+      const double allowed = counted ? 0 : (k == 1 || k == 2) ? 1 : 50 * c.tolerance * std::max(1.0, std::abs(a));
+      check(std::abs(a - b) <= allowed || (std::isnan(a) && std::isnan(b)), c.name + ": sum " + std::to_string(k) + " of run " + std::to_string(i) + ": " + std::to_string(a) + " and " + std::to_string(b));
+    }
+  }
+}
+
+void run(const Case& c) {
+  seed();
+  const Data data = data_of(c.shape, c.examples, c.bytes, c.classes);
+  Case untrained = c;
+  untrained.runs = {};
+  const Outcome start = train(untrained, data, false), cpu = train(c, data, false);
+  bool moved = false;
+  for (std::size_t i = 0; i < cpu.values.size(); ++i) moved |= largest(cpu.values[i] - start.values[i]) > 0;
+  check(moved, c.name + ": something was trained");
+  const long before = cuda::StepGraph::replays();
+  const Outcome eager = emulated([&] { return train(c, data, false); });
+  check(cuda::StepGraph::replays() == before, c.name + ": nothing was replayed");
+  const Outcome replayed = emulated([&] { return train(c, data, true); });
+  check(cuda::StepGraph::replays() > before, c.name + ": steps were replayed");
+  compare(c, cpu, eager, start);
+  for (std::size_t i = 0; i < eager.values.size(); ++i) {
+    check(eager.values[i].equal(replayed.values[i]), c.name + ": replayed, " + eager.names[i] + " is the same to the bit");
+  }
+  check(eager.sums == replayed.sums, c.name + ": replayed, the sums are the same to the bit");
+}
+
+// No step asks for a value.
+void watch(const Case& c) {
+  seed();
+  const Data data = data_of(c.shape, c.examples, c.bytes, c.classes);
+  emulated([&] {
+    Training training(c.model, c.settings);
+    training.use_graphs(false);
+    training.set_data(data.images, data.targets, c.classes);
+    training.run(4, c.batch);
+    watched = {};
+    const auto handle = at::addGlobalCallback(at::RecordFunctionCallback(on_operator).scopes({at::RecordScope::FUNCTION, at::RecordScope::BACKWARD_FUNCTION}));
+    training.run(2, c.batch);
+    at::removeCallback(handle);
+    std::string list;
+    for (const std::string& name : watched.waited) list += " " + name;
+    check(list.empty(), c.name + ": a step waits for" + list);
+    check(watched.operators > 10, c.name + ": operators were watched");
+    return 0;
+  });
+}
+
+const char* const kDense = "input 3 6 5; flatten; dense units=24 activation=tanh; dense units=17 activation=tanh; dense units=9 activation=tanh; dense units=4";
+const char* const kLocal =
+    "input 3 6 5; locally_connected2d channels=8 kernel=3 padding=1 stride=2 activation=tanh; locally_connected2d channels=7 kernel=2 activation=tanh; "
+    "flatten; dense units=11 activation=tanh; dense units=4";
+const char* const kShared =
+    "input 3 6 5; conv2d channels=8 kernel=3 padding=1 stride=2 activation=tanh; conv2d channels=6 kernel=2 activation=tanh; flatten; dense units=11 activation=tanh; dense units=4";
+const char* const kNormed =
+    "input 3 6 5; conv2d channels=8 kernel=3 padding=1 bias=0; batch_norm activation=relu; max_pool2d kernel=2 stride=2; locally_connected2d channels=5 kernel=2 bias=0; "
+    "batch_norm activation=relu; flatten; dense units=12 activation=sigmoid; dense units=4";
+
+std::vector<Case> cases() {
+  std::vector<Case> all;
+  const Shape image{3, 6, 5};
+  for (const auto& [map, model] : {std::pair{"dense", kDense}, {"local", kLocal}, {"conv", kShared}}) {
+    for (const char* rule : {"bp", "fa", "dfa", "usf", "brsf", "frsf", "tp", "dtp", "sdtp", "ao-sdtp"}) {
+      const std::string name = std::string(rule) + " " + map;
+      // A large ε: near zero a gradient's rounding would decide where Adam goes.
+      all.push_back({name, model, std::string("rule=") + rule + " seed=3 lr=2e-3 eps=1e-3" + of_targets(rule), image});
+    }
+  }
+  for (const char* phase : {"forward", "inverse"}) {
+    all.push_back({std::string("dtp alone ") + phase, kLocal, std::string("rule=dtp seed=3 lr=2e-3 eps=1e-3 phase=") + phase, image});
+  }
+  for (const char* optimizer : {"optimizer=sgd lr=0.05", "optimizer=sgd lr=0.05 momentum=0.9 weight_decay=0.01", "optimizer=rmsprop lr=1e-3 eps=1e-2",
+                                "optimizer=rmsprop lr=1e-3 eps=1e-2 momentum=0.5 weight_decay=0.1", "optimizer=adam lr=1e-3 eps=1e-2 weight_decay=0.1",
+                                "optimizer=sgd lr=1e-3 momentum=0.9 manhattan=1"}) {
+    all.push_back({optimizer, kDense, std::string("rule=bp seed=3 ") + optimizer, image});
+  }
+  for (const char* rule : {"bp", "fa", "usf"}) {
+    all.push_back({std::string("batch norm ") + rule, kNormed, std::string("optimizer=sgd lr=0.02 momentum=0.9 seed=3 feedback=xiao rule=") + rule, image});
+    // Batches whose statistics are of few values amplify rounding.
+    all.back().tolerance = 2e-4;
+  }
+  all.push_back({"dfa shared", kLocal, "rule=dfa dfa=shared seed=3 lr=2e-3 eps=1e-3", image});
+  all.push_back({"augmented", kLocal, "rule=bp seed=3 lr=2e-3 eps=1e-3 crop=2 flip=1 mean=0.4,0.5,0.6 std=0.2,0.3,0.25", image});
+  all.push_back({"floats", kDense, "rule=bp seed=3 lr=2e-3 eps=1e-3 mean=0.1,0.2,0.3 std=1,2,1", image, false});
+  all.push_back({"squared error", kLocal, "rule=bp loss=squared-error seed=3 lr=2e-3 eps=1e-3", image});
+  all.push_back({"squared error sdtp", kDense, "rule=sdtp loss=squared-error seed=3 lr=2e-3 eps=1e-3", image});
+  all.push_back({"autoencoder", "input 12; dense units=7 activation=tanh; dense units=5 activation=sigmoid; dense units=12", "rule=dtp loss=reconstruction seed=3 lr=2e-3 eps=1e-3", {12}, false});
+  for (const char* rule : {"bp", "sdtp"}) {
+    all.push_back({std::string("streamed ") + rule, kLocal, std::string("rule=") + rule + " seed=3 lr=2e-3 eps=1e-3", image});
+    all.back().streamed = true;
+  }
+  return all;
+}
+
+// In bfloat16 there is no CPU half; the same step in float32 is what it should be near.
+void half_precision() {
+  for (const char* rule : {"bp", "fa", "dfa", "usf", "brsf", "frsf", "tp", "dtp", "sdtp", "ao-sdtp"}) {
+    for (const auto& [map, model] : {std::pair{"dense", kDense}, {"local", kLocal}}) {
+      Case c{std::string("bf16 ") + rule + " " + map, model, std::string("rule=") + rule + " seed=3 optimizer=sgd lr=0.05" + of_targets(rule), {3, 6, 5}};
+      c.runs = {1};
+      seed();
+      const Data data = data_of(c.shape, c.examples, c.bytes, c.classes);
+      Case untrained = c;
+      untrained.runs = {};
+      const Outcome start = train(untrained, data, false), cpu = train(c, data, false);
+      const Outcome half = emulated([&] { return train(c, data, false, " emulated_bf16=1"); });
+      const Outcome mixed = emulated([&] { return train(c, data, true, " emulated_bf16=1 momentum=0.5 moments=bf16"); });
+      for (std::size_t i = 0; i < cpu.values.size(); ++i) {
+        const at::Tensor wanted = cpu.values[i] - start.values[i], got = half.values[i] - start.values[i];
+        const double size = wanted.norm().item().toDouble();
+        if (size == 0) continue;  // fixed: rounded to bfloat16, or the lowest layers that nothing reaches
+        const double off = (wanted - got).norm().item().toDouble() / size;
+        // A step of sdtp in bfloat16 would be noise if g(h) and g(h − d) were subtracted.
+        check(off < 0.06, c.name + ": " + cpu.names[i] + " moved by what is off by " + std::to_string(off));
+        check((mixed.values[i] - half.values[i]).abs().max().item().toDouble() <= 1e-6, c.name + ": the first step is the same with moments, " + cpu.names[i]);
+      }
+    }
+  }
+}
+
+// After a loss that is not finite nothing moves, and nothing is counted.
+void not_finite() {
+  for (const bool streamed : {false, true}) {
+    Case c{"", kDense, "rule=bp seed=3 lr=1e-3", {3, 6, 5}, false};
+    Data data = data_of(c.shape, 24, false, 4);
+    emulated([&] {
+      Training training(c.model, c.settings);
+      std::vector<double> sums;
+      at::Tensor before;
+      if (streamed) {
+        for (int i = 0; i < 2; ++i) training.launch(data.images.narrow(0, 6 * i, 6), data.targets.narrow(0, 6 * i, 6));
+        training.settle();
+        before = training.value("layers.0.weight");
+        training.launch(at::full({6, 3, 6, 5}, NAN), data.targets.narrow(0, 0, 6));
+        training.launch(data.images.narrow(0, 0, 6), data.targets.narrow(0, 0, 6));
+        sums = training.collect();
+      } else {
+        training.set_data(data.images, data.targets, 4);
+        const auto two = training.run(2, 6);
+        before = training.value("layers.0.weight");
+        check(two[5] == 2, "two steps were made");
+        Training other(c.model, c.settings);
+        at::Tensor broken = data.images.clone();
+        broken.fill_(NAN);
+        other.set_data(broken, data.targets, 4);
+        sums = other.run(4, 6);
+        check(sums[5] == 0 && sums[6] == 1 && sums[4] == 0, "a data set of NaNs: no step");
+        check(std::isfinite(other.value("layers.0.weight").sum().item().toDouble()), "a data set of NaNs: the weights are as they were");
+        return 0;
+      }
+      check(sums[5] == 2 && sums[6] == 1 && sums[4] == 12, "streamed: two steps of four were made, and counted");
+      check(training.value("layers.0.weight").equal(before), "streamed: nothing moved after the NaN");
+      training.launch(data.images.narrow(0, 0, 6), data.targets.narrow(0, 0, 6));
+      check(training.collect()[5] == 1, "streamed: it goes on after it was collected");
+      return 0;
+    });
+  }
+}
+
+void pieces() {
+  // The noise is the processor's, up to the last bit.
+  const at::Tensor h = at::randn({5, 3, 7, 11});
+  const NoiseSource source{(uint64_t{5} << 32) + 99, 3, 17};
+  const at::Tensor noise = add_noise(h, 0.5, source), other = emulated([&] { return add_noise(h, 0.5, source); });
+  check(largest(noise - other) <= 1e-6, "noise");
+  uint32_t step = 17;
+  const at::Tensor placed = emulated([&] { return add_noise(h, 0.5, {source.seed, 3, StepNumber(&step)}); });
+  check(placed.equal(other), "noise of a step that is read where it stands");
+  // The difference of activities keeps its digits: against float64.
+  for (const Activation activation : {Activation::identity, Activation::tanh, Activation::sigmoid, Activation::relu}) {
+    const at::Tensor a = at::randn({40, 50}) * 3;
+    for (const double size : {1e-6, 1e-3, 1.0, 30.0}) {
+      const at::Tensor u = at::randn({40, 50}) * size;
+      const at::Tensor exact = activation_difference(activation, a.to(at::kDouble), u.to(at::kDouble));
+      const at::Tensor by_hand = activate(activation, a.to(at::kDouble)) - activate(activation, a.to(at::kDouble) - u.to(at::kDouble));
+      const double scale = largest(exact);
+      check(largest(exact - by_hand) <= 1e-13, "activation difference in float64");
+      check(largest(activation_difference(activation, a, u) - exact) <= 4e-6 * scale, "activation difference, CPU, " + activation_name(activation) + " " + std::to_string(size));
+      check(largest(emulated([&] { return activation_difference(activation, a, u); }) - exact) <= 4e-6 * scale, "activation difference, CUDA, " + activation_name(activation) + " " + std::to_string(size));
+    }
+  }
+}
+
+}  // namespace
+}  // namespace cortorch
+
+int main(int count, char** arguments) {
+  using namespace cortorch;
+  const std::string only = count > 1 ? arguments[1] : "";
+  at::set_num_threads(1);
+  long ran = 0;
+  for (const Case& c : cases()) {
+    if (c.name.find(only) == std::string::npos) continue;
+    ++ran;
+    run(c);
+    if (!c.streamed) watch(c);
+  }
+  if (only.empty()) {
+    half_precision();
+    not_finite();
+    pieces();
+  }
+  std::printf("%ld cases, %ld checks, %ld failed\n", ran, checks, failures);
+  return failures == 0 ? 0 : 1;
+}
