@@ -18,6 +18,7 @@ dim3 threadIdx, blockIdx, blockDim;
 namespace emulation {
 
 unsigned blocks_at_most = ~0u;
+std::vector<uint64_t>* launches = nullptr;
 
 namespace {
 

@@ -5,7 +5,10 @@
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <functional>
+#include <type_traits>
+#include <vector>
 
 #define __device__
 #define __host__
@@ -48,6 +51,24 @@ namespace emulation {
 void launch(const cudaLaunchConfig_t& config, const std::function<void()>& thread);
 // Where a launch holds more blocks, only so many of its last ones run.
 extern unsigned blocks_at_most;
+
+// Where it is not null, every launch leaves here what it is: the kernel, its blocks, and of its arguments the numbers, also
+// those of structures by which steps differ. Addresses are left out: tensors are made anew at every step.
+extern std::vector<uint64_t>* launches;
+template <class T>
+void note(const T& argument) {
+  if constexpr (std::is_arithmetic_v<T> || std::is_enum_v<T>) {
+    uint64_t word = 0;
+    std::memcpy(&word, &argument, sizeof(T));
+    launches->push_back(word);
+  } else if constexpr (requires { argument.step_on_gpu; }) {
+    launches->insert(launches->end(), {argument.seed, argument.step, argument.layer, argument.step_on_gpu != nullptr});
+  } else if constexpr (requires { argument.fixed; }) {
+    launches->insert(launches->end(), {static_cast<uint64_t>(argument.fixed), argument.number != nullptr});
+  } else if constexpr (requires { argument.crop_padding; }) {
+    launches->insert(launches->end(), {argument.seed, argument.epoch != nullptr});
+  }
+}
 }  // namespace emulation
 
 void __syncthreads();
@@ -66,6 +87,11 @@ inline cudaError_t cudaFuncSetAttribute(const void*, cudaFuncAttribute, int) { r
 template <class... Parameters, class... Arguments>
 cudaError_t cudaLaunchKernelEx(const cudaLaunchConfig_t* config, void (*kernel)(Parameters...),
                                Arguments&&... arguments) {
+  if (emulation::launches != nullptr) {
+    emulation::launches->push_back(reinterpret_cast<uint64_t>(kernel));
+    emulation::launches->push_back(config->gridDim.x);
+    (emulation::note(Parameters(arguments)), ...);
+  }
   emulation::launch(*config, [&] { kernel(Parameters(arguments)...); });
   return cudaSuccess;
 }

@@ -1,9 +1,13 @@
-// In place of native/training/cuda/step_graph.h: a recorded step runs once more. What a step reads of the host while it is
-// recorded stays as it was then, as in a graph, since the function is kept; tensors that it makes are made again.
+// In place of native/training/cuda/step_graph.h: a recorded step runs once more. A graph would launch to the bit what was
+// recorded, so whatever a step takes from the host, and that differs from one step to the next, is found here.
 #pragma once
+
+#include <c10/util/Exception.h>
+#include <cuda_runtime.h>
 
 #include <functional>
 #include <string>
+#include <vector>
 
 namespace cortorch::cuda {
 
@@ -16,7 +20,12 @@ class StepGraph {
   bool recorded() const { return static_cast<bool>(step_); }
   void replay() {
     ++replays();
+    std::vector<uint64_t> launches;
+    emulation::launches = &launches;
     step_();
+    emulation::launches = nullptr;
+    if (launches_.empty()) launches_ = launches;
+    TORCH_CHECK(launches == launches_, "EMULATION: a replayed step launches something else than before");
   }
   const std::string& failure() const { return failure_; }
   // For tests: how often any step was replayed.
@@ -27,6 +36,7 @@ class StepGraph {
 
  private:
   std::function<void()> step_;
+  std::vector<uint64_t> launches_;
   std::string failure_;
 };
 
