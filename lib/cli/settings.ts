@@ -131,7 +131,7 @@ export async function resolveSettings(
   const { libtorch, threads } = native().info();
   const recipe = recipeOf(given, model);
   const epochs = given.epochs ?? recipe?.epochs ?? 10;
-  const usage = {
+  const asked = {
     dataset,
     ...dataSettings(given, dataset, network),
     batchSize: given.batchSize ?? recipe?.batchSize ?? 100,
@@ -151,7 +151,7 @@ export async function resolveSettings(
   const { place, gpu } = resolvePlace(given, look);
   const versions = { cortorch: packageVersion(), node: process.versions.node, libtorch };
   return {
-    ...usage,
+    ...asked,
     ...place,
     network,
     versions: { ...versions, ...(gpu !== null && { gpu: gpu.name }) },
