@@ -27,6 +27,7 @@ export {
   type ParameterValue,
   type StateDict,
 } from './model/network.js';
+export { type Precision } from './model/device.js';
 export { type MatchOptions, type MatchReport, type Misshaped } from './model/match-parameters.js';
 export { type InverseShapes } from './model/inverses.js';
 export { preset, presetNames, type PresetName } from './model/presets.js';
@@ -93,7 +94,12 @@ export { readOptimizer } from './training/saved-optimizer.js';
 
 export { type BatchStream, type StreamBatch } from './data/batch-stream.js';
 export { type BatchSource } from './model/batches.js';
-export { type OptimizerName, type OptimizerOptions, type ResolvedOptimizer } from './training/optimizer.js';
+export {
+  type Moments,
+  type OptimizerName,
+  type OptimizerOptions,
+  type ResolvedOptimizer,
+} from './training/optimizer.js';
 export { trainerDefaults, type Hyperparameters } from './training/hyperparameters.js';
 export {
   type LrScheduleName,

@@ -300,6 +300,38 @@ export interface TrainerHandle {
   write(states: NativeOptimizerStates): Promise<void>;
 }
 
+export interface NativeGpu {
+  readonly index: number;
+  readonly name: string;
+  /** Such as `9.0`. */
+  readonly capability: string;
+  /** Bytes. */
+  readonly memory: number;
+  readonly free: number;
+  /** The kernels of this build run on it. */
+  readonly supported: boolean;
+}
+
+export interface NativeGpus {
+  /** This build has CUDA kernels. */
+  readonly built: boolean;
+  /** The newest CUDA that it can run, such as `13.0`; null: none is loaded. */
+  readonly driver: string | null;
+  /** The CUDA of this build; null: none. */
+  readonly runtime: string | null;
+  /** CUDA's own words why there is no device; null: there is one. */
+  readonly problem: string | null;
+  readonly devices: readonly NativeGpu[];
+}
+
+/** Where a network computes. */
+export interface NativePlace {
+  /** `cpu` or `cuda:0`, with its number. */
+  readonly device: string;
+  readonly precision: 'fp32' | 'tf32' | 'bf16';
+  readonly deterministic: boolean;
+}
+
 export interface Native {
   readonly tensor: NativeTensorFunctions;
   readonly TensorHandle: new (data: NativeTypedArray, shape: readonly number[]) => TensorHandle;
@@ -310,7 +342,12 @@ export interface Native {
     outputs: number,
     classes: number,
   ) => DatasetHandle;
-  readonly NetworkHandle: new (spec: object, seed: number, threads: number, place: object) => NetworkHandle;
+  readonly NetworkHandle: new (
+    spec: object,
+    seed: number,
+    threads: number,
+    place: NativePlace,
+  ) => NetworkHandle;
   readonly TrainerHandle: new (
     network: NetworkHandle,
     loss: string,
@@ -321,6 +358,8 @@ export interface Native {
   ) => TrainerHandle;
   /** Standard normal numbers: those that a layer's inverse is trained with at a step. */
   noise(seed: number, layer: number, step: number, count: number): Float32Array;
+  /** Starts CUDA's driver: to be asked only where a GPU is wanted. */
+  gpus(): NativeGpus;
   info(): { libtorch: string; cuda: boolean; threads: number; cpu: string };
   shutdown(): void;
 }

@@ -393,7 +393,14 @@ export function loadAddon({ root = packageRoot } = {}) {
     throw new SetupError('ERR_NATIVE_LOAD', "cortorch's native part could not be loaded.", {
       found: /** @type {Error} */ (error).message,
       needed: `the libraries that it was built with, above all libtorch ${libtorch.version} at ${libtorch.path}`,
-      remedies: [SET_UP, 'npx cortorch doctor   # what was found on this machine'],
+      remedies: [
+        SET_UP,
+        'npx cortorch doctor   # what was found on this machine',
+        // PyTorch's archives for CUDA 13 come without CUDA's libraries.
+        ...(libtorch.cuda
+          ? [`ldd ${libtorch.path}/lib/libtorch_cuda.so | grep 'not found'   # docs/gpu.md`]
+          : []),
+      ],
     });
   }
 }

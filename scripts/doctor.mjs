@@ -1,5 +1,6 @@
 /** What this machine has, as data: `cortorch doctor` prints it. Nothing here throws for something missing. */
 import { buildFolder, checkBuild, packageRoot, readRecord } from './build.mjs';
+import { whyNoKernels } from './cuda.mjs';
 import { cacheRoot, resolveLibtorch, SUPPORTED } from './libtorch.mjs';
 import { SetupError } from './setup-error.mjs';
 import { checkPlatform, findNvcc, findTool, findToolchain, thisPlatform } from './toolchain.mjs';
@@ -29,7 +30,7 @@ export function describeSetup({ root = packageRoot, env = process.env } = {}) {
     libtorch: { supported: SUPPORTED, found, tried: libtorch.value?.tried ?? [] },
     /** What the addon was built on, whether or not it can be loaded now. */
     built: built && { ...built, addon: buildFolder(root).addon, usable: build.problem === null },
-    cuda: describeCuda(built, (built ?? found)?.cuda ?? null, nvcc !== null),
+    cuda: describeCuda(built, found, nvcc !== null),
     problems: [platform, toolchain, libtorch, build].flatMap(({ problem }) => problem ?? []),
   };
 }
@@ -37,14 +38,14 @@ export function describeSetup({ root = packageRoot, env = process.env } = {}) {
 /**
  * Which variant is built, or would be, and why.
  * @param {import('./build.mjs').BuildRecord | null} built
- * @param {string | null} cuda of the libtorch
+ * @param {{ version: string, path: string, cuda: string | null } | null} found the libtorch of a build of now
  * @param {boolean} nvcc
  */
-function describeCuda(built, cuda, nvcc) {
-  if (!cuda) return { built: false, reason: 'libtorch is a CPU build' };
-  if (built?.cudaKernels) return { built: built.cudaKernels.startsWith('built'), reason: built.cudaKernels };
-  const reason = nvcc ? 'nothing is built yet' : 'there is no nvcc: the CPU variant is built on it';
-  return { built: false, reason: `libtorch is for CUDA ${cuda}, but ${reason}` };
+function describeCuda(built, found, nvcc) {
+  const libtorch = built ?? found;
+  if (!libtorch) return { built: false, reason: 'there is no libtorch yet; run npx cortorch setup' };
+  const reason = whyNoKernels(libtorch, built?.cudaKernels ?? null, nvcc);
+  return { built: reason === null, reason: reason ?? /** @type {string} */ (built?.cudaKernels) };
 }
 
 /**

@@ -7,8 +7,10 @@ import {
   network,
   parseNetworkSpec,
   preset,
+  ruleNames,
   Trainer,
   trainingBudget,
+  type RuleName,
 } from '../lib/index.js';
 import { availableMemory, formatBytes } from '../lib/memory.js';
 import { resolveRuleOptions } from '../lib/rules/rules.js';
@@ -37,6 +39,7 @@ t.test('the bytes of a small network, by hand', async (t) => {
   const activations = 10 * (4 * values + 8 * 12); // 8 for each place of a largest value
   t.strictSame(trainingBudget(small, { batchSize: 10 }), {
     weights: 4 * weights,
+    workingCopies: 0,
     feedback: 0,
     inverses: 0,
     auxiliaryWeights: 0,
@@ -44,6 +47,8 @@ t.test('the bytes of a small network, by hand', async (t) => {
     gradients: 4 * weights,
     optimizerState: 8 * weights,
     activations,
+    workspace: 0,
+    runtime: 0,
     total: 16 * weights + activations,
   });
   const feedback = (options: Parameters<typeof trainingBudget>[1]): number =>
@@ -135,6 +140,7 @@ t.test('the error says what would fit', async (t) => {
   const settings: TrainingSettings = {
     rule: 'dfa',
     ...resolveRuleOptions('dfa'),
+    ...{ device: 'cpu', precision: 'fp32' },
     optimizer: resolveOptimizer(),
     inverseOptimizer: null,
     batchSize: 100,
@@ -163,11 +169,171 @@ t.test('the error says what would fit', async (t) => {
     () => requireMemoryForTraining(lc, settings, { available: total - 4 * 259e6 - feedback, built: true }),
     'the parameters of a network that is there are not counted twice',
   );
-  const parameters = { rule: 'dfa', ...resolveRuleOptions('dfa') } as const;
+  const parameters = {
+    ...resolveRuleOptions('dfa'),
+    ...({ rule: 'dfa', device: 'cpu', precision: 'fp32' } as const),
+  };
   t.throws(() => requireMemoryForParameters(lc, parameters, 2e9), {
     message:
       /need 2\.43 GB of memory \(weights 1\.04 GB, feedback 1\.39 GB\), but there are 2\.00 GB; use dfaFeedback shared$/,
   });
+});
+
+/**
+ * imagenet-lc on a GPU. Values, counted by hand from Table 3: of the inverses, the feedback, the random features, and of
+ * one example (for bp the input, 150,528, the outputs, 367,912 with the flatten's copy, and the errors of the lowest
+ * layer, 3 · 150,528); then the bytes of a step, batches of 128 and 256: in fp32, in bf16, in bf16 with bf16 moments.
+ */
+// prettier-ignore
+const imagenetLc: readonly (readonly [RuleName, ...number[]])[] = [
+  ['bp', 0, 0, 0, 970_024, 5_254_402_176, 5_751_054_464, 5_006_076_032, 5_254_402_176, 3_966_638_560, 4_214_964_704],
+  ['fa', 0, 222_931_968, 0, 970_024, 6_146_130_048, 6_642_782_336, 5_451_939_968, 5_700_266_112, 4_412_502_496, 4_660_828_640],
+  ['dfa', 0, 348_096_000, 0, 970_024, 6_646_786_176, 7_143_438_464, 5_702_268_032, 5_950_594_176, 4_662_830_560, 4_911_156_704],
+  ['usf', 0, 90_316_800, 0, 970_024, 5_615_669_376, 6_112_321_664, 5_186_709_632, 5_435_035_776, 4_147_272_160, 4_395_598_304],
+  ['brsf', 0, 294_432_768, 0, 970_024, 6_432_133_248, 6_928_785_536, 5_594_941_568, 5_843_267_712, 4_555_504_096, 4_803_830_240],
+  ['frsf', 0, 294_432_768, 0, 970_024, 6_432_133_248, 6_928_785_536, 5_594_941_568, 5_843_267_712, 4_555_504_096, 4_803_830_240],
+  ['tp', 223_280_064, 0, 0, 1_873_192, 9_289_305_216, 10_248_379_520, 8_809_768_064, 9_289_305_216, 6_877_210_336, 7_356_747_488],
+  ['dtp', 204_445_248, 0, 0, 1_873_192, 8_987_948_160, 9_947_022_464, 8_508_411_008, 8_987_948_160, 6_651_192_544, 7_130_729_696],
+  ['sdtp', 223_280_064, 0, 0, 1_873_192, 9_289_305_216, 10_248_379_520, 8_809_768_064, 9_289_305_216, 6_877_210_336, 7_356_747_488],
+  ['ao-sdtp', 232_913_856, 0, 9_634_304, 1_876_264, 9_483_555_968, 10_444_203_136, 8_983_963_776, 9_464_287_360, 7_012_870_880, 7_493_194_464],
+];
+
+t.test('imagenet-lc on a GPU, under every rule', async (t) => {
+  const layers = 259_859_368;
+  t.strictSame(
+    imagenetLc.map(([rule]) => rule),
+    ruleNames,
+  );
+  for (const [rule, inverses, feedback, features, example, ...totals] of imagenetLc) {
+    const found: number[] = [];
+    for (const [precision, moments] of [
+      ['fp32', 'fp32'],
+      ['bf16', 'fp32'],
+      ['bf16', 'bf16'],
+    ] as const) {
+      for (const batchSize of [128, 256]) {
+        const inverse = inverses! > 0 && { inverseOptimizer: { moments } };
+        const options = { rule, batchSize, device: 'cuda', precision, optimizer: { moments }, ...inverse };
+        const budget = trainingBudget(preset('imagenet-lc'), options);
+        const [size, moment] = [precision === 'bf16' ? 2 : 4, moments === 'bf16' ? 2 : 4];
+        const trainable = layers + inverses!;
+        t.strictSame(
+          budget,
+          {
+            weights: 4 * layers,
+            workingCopies: precision === 'bf16' ? 2 * trainable : 0,
+            feedback: size * feedback!,
+            inverses: 4 * inverses!,
+            auxiliaryWeights: size * features!,
+            statistics: 0,
+            gradients: size * trainable,
+            optimizerState: 2 * moment * trainable,
+            activations: size * batchSize * example!,
+            workspace: 0,
+            runtime: 600_000_000,
+            total: budget.total,
+          },
+          `${rule}, ${precision}, moments ${moments}, ${batchSize}`,
+        );
+        found.push(budget.total);
+      }
+    }
+    t.strictSame(found, totals, rule);
+  }
+});
+
+t.test('what else is another on a GPU', async (t) => {
+  const lc = preset('imagenet-lc');
+  const onGpu = { device: 'cuda:1', precision: 'tf32' } as const;
+  t.strictSame(trainingBudget(lc, onGpu), trainingBudget(lc, { device: 'cuda' }), 'tf32 is stored as fp32');
+  const copies = 4 * 100 * (150_528 + 150_528);
+  t.equal(trainingBudget(lc).activations - trainingBudget(lc, onGpu).activations, copies);
+  const [conv, lenet] = [trainingBudget(preset('imagenet-conv'), onGpu), trainingBudget(small, onGpu)];
+  t.strictSame([conv.workspace, lenet.workspace], [2 ** 28, 0], "cuDNN's");
+  // The indices of max pooling stay 8 bytes.
+  t.equal(
+    trainingBudget(small, { device: 'cuda', precision: 'bf16', batchSize: 10 }).activations,
+    10 * (2 * (values - (72 + 48)) + 8 * 12),
+  );
+  const resnet = trainingBudget(preset('resnet20'), { device: 'cuda', precision: 'bf16' });
+  t.equal(resnet.statistics, trainingBudget(preset('resnet20')).statistics, 'statistics stay float32');
+  const sgd = { type: 'sgd', momentum: 0.9, moments: 'bf16' } as const;
+  t.equal(trainingBudget(small, { device: 'cuda', optimizer: sgd }).optimizerState, 2 * weights);
+  t.throws(() => trainingBudget(small, { optimizer: sgd }), {
+    code: 'ERR_UNUSED_OPTION',
+    message: /^optimizer\.moments bf16 is not used by device cpu; choose device cuda, or leave it out$/,
+  });
+  const inverseOptimizer = { moments: 'bf16' } as const;
+  t.throws(() => trainingBudget(preset('mnist-fc'), { rule: 'dtp', inverseOptimizer }), {
+    code: 'ERR_UNUSED_OPTION',
+    message: /^inverseOptimizer\.moments/,
+  });
+  t.throws(() => trainingBudget(small, { precision: 'bf16' }), { code: 'ERR_DEVICE_UNAVAILABLE' });
+  t.throws(() => trainingBudget(small, { device: 'cuda:x' }), { code: 'ERR_INVALID_ARGUMENT' });
+});
+
+t.test('the error on a GPU says what would fit', async (t) => {
+  const lc = preset('imagenet-lc');
+  const settings: TrainingSettings = {
+    rule: 'dfa',
+    ...resolveRuleOptions('dfa'),
+    ...{ device: 'cuda:0', precision: 'fp32' },
+    optimizer: resolveOptimizer(),
+    inverseOptimizer: null,
+    batchSize: 128,
+  };
+  const total = (options: Parameters<typeof trainingBudget>[1]): number =>
+    trainingBudget(lc, { rule: 'dfa', device: 'cuda', batchSize: 128, ...options }).total;
+  const refused = (available: number, message: RegExp, changes = {}): void => {
+    t.throws(() => requireMemoryForTraining(lc, { ...settings, ...changes }, { available }), {
+      code: 'ERR_OUT_OF_MEMORY',
+      message,
+    });
+  };
+  const fits = (available: number, changes: Partial<TrainingSettings>): void => {
+    t.doesNotThrow(() => requireMemoryForTraining(lc, { ...settings, ...changes }, { available }));
+  };
+  t.equal(total({}), 6_646_786_176);
+  refused(
+    6_646_786_175,
+    /^training this network needs 6\.65 GB of memory \(weights 1\.04 GB, feedback 1\.39 GB, gradients 1\.04 GB, optimizer state 2\.08 GB, activations 497 MB, CUDA itself 600 MB\), but cuda:0 has 6\.65 GB for it; use a batch size of at most 127 or dfaFeedback shared or precision bf16 or moments bf16$/,
+  );
+  fits(6_646_786_176, {});
+  const bf16 = total({ precision: 'bf16' });
+  const shared = total({ dfaFeedback: 'shared' });
+  t.ok(bf16 < shared);
+  refused(shared - 1, /; use precision bf16 or moments bf16$/);
+  refused(bf16 - 1, /; use moments bf16$/);
+  const optimizer = resolveOptimizer({ moments: 'bf16' });
+  const both = total({ precision: 'bf16', optimizer: { moments: 'bf16' } });
+  const sharedMoments = total({ dfaFeedback: 'shared', optimizer: { moments: 'bf16' } });
+  t.ok(both < sharedMoments);
+  refused(both, /; use precision bf16 and moments bf16$/);
+  fits(both, { precision: 'bf16', optimizer });
+  const all = { dfaFeedback: 'shared', precision: 'bf16', optimizer: { moments: 'bf16' } } as const;
+  refused(total(all), /; use dfaFeedback shared and precision bf16 and moments bf16$/);
+  refused(
+    total(all) - 64 * 2 * 970_024,
+    /; use dfaFeedback shared and precision bf16 and moments bf16 with a batch size of at most 64$/,
+  );
+  refused(1e9, /but cuda:0 has 1\.00 GB for it; use a smaller network or a GPU with more memory$/);
+  refused(2.9e9, /use a smaller network or a GPU/, {
+    optimizer: resolveOptimizer({ type: 'sgd' }), // it keeps no moments
+    precision: 'bf16',
+    dfaFeedback: 'shared',
+  });
+
+  const held = 4 * 259_859_368 + 4 * 348_096_000 + 600e6;
+  t.doesNotThrow(
+    () => requireMemoryForTraining(lc, settings, { available: total({}) - held, built: true }),
+    'what the network holds, and CUDA, are there already',
+  );
+  t.throws(() => requireMemoryForTraining(lc, settings, { available: total({}) - held - 1, built: true }));
+  t.throws(() => requireMemoryForParameters(lc, settings, held - 1), {
+    message:
+      /^the network's parameters need 3\.03 GB .*CUDA itself.*; use dfaFeedback shared or precision bf16$/,
+  });
+  t.doesNotThrow(() => requireMemoryForParameters(lc, settings, held));
 });
 
 t.test('evaluation takes as many examples at once as fit into about 1 GB', async (t) => {

@@ -209,9 +209,36 @@ t.test('unknown rules and presets, and those of later versions', async (t) => {
     /--feedback-scale is not used/,
   );
   await refused(t, ['--dataset', 'imagenett'], 'ERR_USAGE', /mean imagenet\?/);
-  await refused(t, [...MNIST, '--device', 'cuda:1'], 'ERR_DEVICE_UNAVAILABLE', /cuda:1 is not available/, 1);
-  await refused(t, [...MNIST, '--precision', 'bf16'], 'ERR_DEVICE_UNAVAILABLE', /bf16 is not available/, 1);
-  await refused(t, [...MNIST, '--device', 'tpu'], 'ERR_USAGE', /--device: expected one of cpu/);
+});
+
+t.test('devices and precisions', async (t) => {
+  const unavailable = (message: RegExp, ...flags: string[]) =>
+    refused(t, [...MNIST, ...flags], 'ERR_DEVICE_UNAVAILABLE', message, 1);
+  // No machine has so many.
+  await unavailable(/device cuda:99 is not available: .*;/, '--device', 'cuda:99');
+  await unavailable(/precision bf16 needs a GPU; use fp32 on the CPU/, '--precision', 'bf16');
+  await unavailable(/precision tf32 needs a GPU/, '--device', 'cpu', '--precision', 'tf32');
+  const usage = (message: RegExp, ...flags: string[]) =>
+    refused(t, [...MNIST, ...flags], 'ERR_USAGE', message);
+  await usage(/--device: expected cpu, cuda or cuda:i.*but received "tpu"/, '--device', 'tpu');
+  await usage(/--device: .* it has no value/, '--device');
+  await usage(/--precision: expected one of fp32, tf32, bf16.*mean bf16\?/, '--precision', 'bf-16');
+  const unused = (message: RegExp, ...flags: string[]) =>
+    refused(t, [...MNIST, ...flags], 'ERR_UNUSED_OPTION', message);
+  await unused(/--moments bf16 is not used by device cpu; choose device cuda/, '--moments', 'bf16');
+  await unused(
+    /--inverse-moments bf16 is not used by device cpu/,
+    ...['--rule', 'dtp', '--inverse-moments', 'bf16'],
+  );
+  await unused(/--inverse-moments is not used by rule bp/, '--inverse-moments', 'bf16');
+  await unused(
+    /--moments is not used by optimizer sgd without momentum.*; add --momentum/,
+    ...['--optimizer', 'sgd', '--moments', 'fp32'],
+  );
+  await unused(
+    /--inverse-moments is not used by inverse optimizer sgd without momentum.*; add --inverse-momentum/,
+    ...['--rule', 'dtp', '--inverse-optimizer', 'sgd', '--inverse-moments', 'fp32'],
+  );
 });
 
 t.test("a spec of one's own: the key is named", async (t) => {
@@ -274,6 +301,7 @@ t.test('flags win over the file; a resolved configuration resolves to itself', a
     eps: 1e-4,
     weightDecay: 0,
     batchManhattan: false,
+    moments: 'fp32',
   });
   t.strictSame(lrScheduleOf(config), { type: 'step', steps: [2, 4], decay: 0.1, warmupEpochs: 0 });
 

@@ -95,6 +95,7 @@ t.test('a run with --out: lines, files, eval', async (t) => {
     ...{ dataset: 'mnist', dataDir: data, model: spec, rule: 'bp', seed: 1, validation: 100, batchSize: 20 },
     ...{ optimizer: 'adam', lr: 0.01, beta1: 0.9, beta2: 0.999, eps: 1e-8, weightDecay: 0 },
     ...{ lrSchedule: 'constant', epochs: 3, device: 'cpu', precision: 'fp32', threads: Number },
+    ...{ deterministic: false, moments: 'fp32' },
     network: { input: [1, 28, 28], loss: 'softmax-cross-entropy' },
     versions: { cortorch: String, node: process.versions.node, libtorch: /^2\./ },
   });
@@ -103,6 +104,7 @@ t.test('a run with --out: lines, files, eval', async (t) => {
   const { best } = lines.at(-1)!;
   t.ok(best.test.error < 0.2, `it learns: ${best.test.error}`);
   const saved = await readCheckpoint(path.join(out, 'best.pt'));
+  t.equal(saved.config.precision, 'fp32');
   t.match(saved, { epoch: best.epoch, step: 25 * best.epoch, training: null, metrics: { test: best.test } });
   t.match(saved.config, { rule: 'bp', normalization: null, seed: 1, model: spec, dataset: 'mnist' });
 

@@ -135,6 +135,32 @@ t.test('a run can be resumed from its first second', async (t) => {
   await sameAsUndisturbed(t, out, flags);
 });
 
+t.test('a run of a GPU goes on elsewhere, if it is told to', async (t) => {
+  const out = at('moved');
+  t.match(await cortorch([...FLAGS, '--epochs', '1', '--out', out]), { code: 0 });
+  // As if it had been computed on a GPU that is not in this computer.
+  const file = path.join(out, 'config.json');
+  const config = () => JSON.parse(fs.readFileSync(file, 'utf8'));
+  fs.writeFileSync(file, JSON.stringify({ ...config(), device: 'cuda:99' }));
+  t.match(await cortorch(['train', '--resume', out, '--epochs', '2']), {
+    code: 1,
+    stderr: /ERR_DEVICE_UNAVAILABLE\] device cuda:99 .*The run in .* was computed there; --device goes on/,
+  });
+  const moved = await cortorch(['train', '--resume', out, '--epochs', '2', '--device', 'cpu', '--json']);
+  t.match(moved, {
+    code: 0,
+    stderr: /^Going on on cpu; the run was computed on cuda:99, and devices differ in the last bits$/m,
+  });
+  t.match(moved.lines[0], { type: 'start', device: 'cpu' });
+  t.equal(config().device, 'cpu');
+  const again = await cortorch(['train', '--resume', out, '--device', 'cpu']);
+  t.notMatch(again.stderr, /last bits/);
+  t.match(await cortorch(['train', '--resume', out, '--precision', 'bf16']), {
+    code: 2,
+    stderr: /--precision is bf16, but the run in .* has fp32; leave it out/,
+  });
+});
+
 t.test('more epochs than at first, once it is finished', async (t) => {
   const out = at('more');
   t.match(await cortorch([...FLAGS, '--epochs', '1', '--out', out]), { code: 0 });

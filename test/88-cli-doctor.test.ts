@@ -11,7 +11,7 @@ t.test('what was found', async (t) => {
   t.match(stdout, /^libtorch +(none|\d+\.\d+)/m);
   t.match(stdout, /^ {2}built on +libtorch \d+\.\d+.*, \//m);
   t.match(stdout, /^native part +loaded$/m);
-  t.match(stdout, /^CUDA +(yes|no: )/m);
+  t.match(stdout, /^CUDA +(yes: kernels built by |no: .*; )/m);
   t.match(stdout, /^threads +\d+$/m);
   t.match(stdout, /^CPU +\w+/m);
   t.match(stdout, /^memory +\d.* [MG]B available$/m);
@@ -27,6 +27,7 @@ t.test('what was found', async (t) => {
     node: process.version,
     libtorch: { supported: { min: String, max: String } },
     built: { usable: true },
+    cuda: { built: Boolean, available: Boolean, reason: String, devices: Array },
     addon: { loaded: true, libtorch: String, threads: Number, cpu: String, problem: null },
     memory: { available: Number, training: null },
     data: { mnist: String },
@@ -67,6 +68,37 @@ t.test('the memory that a model needs, beside what there is', async (t) => {
   t.match(await cortorch(['doctor', '--model', 'mnist-lc', '--momentum', '0.9']), {
     code: 2,
     stderr: /--momentum is not used by optimizer adam/,
+  });
+});
+
+t.test('the memory of a GPU that is not here', async (t) => {
+  const asked = [
+    'doctor',
+    '--model',
+    'imagenet-lc',
+    '--rule',
+    'fa',
+    '--batch-size',
+    '256',
+    '--device',
+    'cuda:99',
+  ];
+  const { code, stdout, stderr } = await cortorch([...asked, '--precision', 'bf16', '--moments', 'bf16']);
+  t.equal(code, 1, stderr);
+  t.match(stdout, /^ imagenet-lc with fa, adam \(bf16 moments\), batches of 256, cuda:99 in bf16 +memory$/m);
+  t.match(stdout, /^ bf16 copies +520 MB$/m);
+  t.match(stdout, /^ in all +4\.66 GB$/m);
+  t.match(stdout, /^ available on cuda:99 +none$/m);
+  t.match(stdout, /^\[ERR_DEVICE_UNAVAILABLE\] device cuda:99 is not available: /m);
+  const json = JSON.parse((await cortorch([...asked, '--json'])).stdout);
+  t.match(json.memory.training, {
+    ...{ device: 'cuda:99', precision: 'fp32', moments: 'fp32', available: null, runtime: 6e8 },
+    problem: { code: 'ERR_DEVICE_UNAVAILABLE' },
+  });
+  if (!json.cuda.available) t.match(json.memory.training.problem.message, json.cuda.reason, 'the same words');
+  t.match(await cortorch(['doctor', '--model', 'mnist-lc', '--precision', 'bf16']), {
+    code: 1,
+    stderr: /ERR_DEVICE_UNAVAILABLE.*precision bf16 needs a GPU/,
   });
 });
 

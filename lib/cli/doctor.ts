@@ -5,7 +5,8 @@ import { describeSetup } from '../../scripts/doctor.mjs';
 import { embeddedMnistFolder, FASHION_MNIST_FOLDER } from '../data/mnist.js';
 import { CortorchError, isDefined } from '../errors.js';
 import { formatBytes } from '../memory.js';
-import { native } from '../native.js';
+import { describeGpu, lookForGpus, whyNoGpu, whyUnsupported, type FoundGpus } from '../model/device.js';
+import { native, type NativeGpu } from '../native.js';
 import { describeMemory, memoryTable, type Memory } from './memory.js';
 import type { Flags } from './options.js';
 import { packageVersion } from './settings.js';
@@ -18,10 +19,12 @@ export async function doctor(flags: Flags<'doctor'>): Promise<number> {
   const memory = await describeMemory(flags);
   const setup = describeSetup();
   const { info, problem } = loadAddon();
+  const cuda = describeCuda(setup.cuda, lookForGpus);
   const data = { mnist: mnistFolder(), 'fashion-mnist': folderWithFiles(FASHION_MNIST_FOLDER) };
   const found = {
     cortorch: packageVersion(),
     ...setup,
+    cuda,
     addon: { loaded: info !== null, ...info, problem },
     memory,
     data,
@@ -32,6 +35,7 @@ export async function doctor(flags: Flags<'doctor'>): Promise<number> {
 
 interface Found extends ReturnType<typeof describeSetup> {
   readonly cortorch: string;
+  readonly cuda: Cuda;
   readonly addon: {
     readonly loaded: boolean;
     readonly libtorch?: string;
@@ -62,7 +66,7 @@ function describe(found: Found): string {
     ]),
     ['native part', addon.loaded ? 'loaded' : 'cannot be used, see below'],
     ['  built on', built ? `libtorch ${built.version}, ${built.path}` : 'not built'],
-    ['CUDA', found.cuda.built ? 'yes' : `no: ${found.cuda.reason}`],
+    ...cudaLines(found.cuda),
     ['threads', addon.threads === undefined ? '?' : String(addon.threads)],
     ['CPU', addon.cpu ?? '?'],
     ['memory', `${formatBytes(memory.available)} available`],
@@ -78,13 +82,59 @@ function describe(found: Found): string {
   ];
   const width = Math.max(...lines.map(([name]) => name.length)) + 2;
   const text = lines.map(([name, value]) => name.padEnd(width) + value);
-  if (memory.training) text.push('', memoryTable(memory.available, memory.training));
+  if (memory.training) text.push('', memoryTable(memory.training));
   const problems = [addon.problem, ...found.problems, memory.training?.problem ?? null].filter(isDefined);
   // The loader and the set-up may have found the same thing.
   const different = problems.filter(
     ({ code }, i) => problems.findIndex((other) => other.code === code) === i,
   );
   return [...text, ...different.map(({ code, message }) => `\n[${code}] ${message}`)].join('\n');
+}
+
+/** Is there a GPU to compute on, and if not, why. */
+export interface Cuda {
+  /** The kernels are. */
+  readonly built: boolean;
+  /** There is a GPU that they run on. */
+  readonly available: boolean;
+  /** How they were built, or why there is no GPU to compute on: the words of the error. */
+  readonly reason: string;
+  readonly driver: string | null;
+  readonly runtime: string | null;
+  readonly devices: readonly (NativeGpu & { readonly problem: string | null })[];
+}
+
+/**
+ * @param build what is built
+ * @param look the GPUs that there are; asked only if something is built for them
+ */
+export function describeCuda(build: { built: boolean; reason: string }, look: () => FoundGpus): Cuda {
+  const none = { ...build, available: false, driver: null, runtime: null, devices: [] };
+  if (!build.built) return none;
+  let found: FoundGpus;
+  try {
+    found = look();
+  } catch (error) {
+    if (!(error instanceof CortorchError)) throw error;
+    return { ...none, reason: error.message };
+  }
+  const { driver, runtime } = found;
+  const devices = found.devices.map((gpu) => ({ ...gpu, problem: whyUnsupported(gpu, found) }));
+  const why = whyNoGpu(found) ?? (devices.some(({ supported }) => supported) ? null : devices[0]!.problem);
+  return { ...build, available: why === null, reason: why ?? build.reason, driver, runtime, devices };
+}
+
+export function cudaLines({ available, reason, driver, runtime, devices }: Cuda): [string, string][] {
+  return [
+    ['CUDA', available ? `yes: kernels ${reason}` : `no: ${reason}`],
+    ...(driver === null && runtime === null
+      ? []
+      : ([['  driver', `${driver ?? 'none'}, built for CUDA ${runtime ?? '?'}`]] as [string, string][])),
+    ...devices.map((gpu): [string, string] => [
+      `  cuda:${gpu.index}`,
+      `${describeGpu(gpu)}${gpu.problem === null ? '' : `; not supported: ${gpu.problem}`}`,
+    ]),
+  ];
 }
 
 const SOURCES = {

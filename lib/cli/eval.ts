@@ -4,6 +4,7 @@ import { isDeepStrictEqual } from 'node:util';
 import type { Dataset } from '../data/dataset.js';
 import type { ImageStream } from '../data/images/loader.js';
 import { CortorchError, isOneOf } from '../errors.js';
+import { isGpu } from '../model/device.js';
 import { Network, type StateDict } from '../model/network.js';
 import { ruleOptionNames } from '../rules/rules.js';
 import { readNetworkFile, type ModelConfig } from '../training/checkpoint.js';
@@ -37,6 +38,9 @@ export async function evaluate(flags: Flags<'eval'>): Promise<number> {
       `--images is for data sets in memory, not for ${dataset}; leave it out`,
     );
   }
+  // On a GPU as it was trained; on the CPU there is only fp32.
+  const usual = device !== undefined && isGpu(device) ? config.precision : undefined;
+  const chosen = precision ?? usual;
   using network = new Network(config.network, {
     rule: config.rule,
     ...pick(config, ruleOptionNames),
@@ -44,7 +48,7 @@ export async function evaluate(flags: Flags<'eval'>): Promise<number> {
     normalization: normalizationSettings(flags, config.network) ?? config.normalization,
     ...(threads !== undefined && { threads }),
     ...(device !== undefined && { device }),
-    ...(precision !== undefined && { precision }),
+    ...(chosen !== undefined && { precision: chosen }),
   });
   await network.loadStateDict(parameters, { map: toMap(flags.map) });
   const test = await testImages(dataset, config, flags);

@@ -1,33 +1,61 @@
-/** For `cortorch doctor`: the memory that training a model needs, beside what this machine has. */
+/** The memory that training a model needs, beside what its device has: for `cortorch doctor`, and before a run on a GPU. */
 
 import { CortorchError } from '../errors.js';
 import { availableMemory, formatBytes } from '../memory.js';
-import { budgetOf, requireMemoryForTraining, type MemoryBudget } from '../model/budget.js';
-import { resolveRuleOptions, type RuleName, type RuleOptions } from '../rules/rules.js';
-import { resolveOptimizer, type OptimizerName } from '../training/optimizer.js';
+import {
+  budgetItems,
+  budgetOf,
+  requireMemoryForTraining,
+  type MemoryBudget,
+  type TrainingSettings,
+} from '../model/budget.js';
+import {
+  availableOn,
+  isGpu,
+  lookForGpus,
+  parsePlace,
+  type FoundGpus,
+  type Precision,
+} from '../model/device.js';
+import type { ResolvedSpec } from '../model/spec.js';
+import { resolveRuleOptions, usedRuleOptions, type RuleName, type RuleOptions } from '../rules/rules.js';
+import { resolveOptimizer, type Moments, type OptimizerName } from '../training/optimizer.js';
 import { kebab, type Flags } from './options.js';
 import { inverseOptimizerOf, loadModel, optimizerOf, ruleSettings, trainingSettings } from './settings.js';
 import { table } from './table.js';
 
 export interface Memory {
-  /** Bytes. */
+  /** Bytes, of this computer. */
   readonly available: number;
   /** Of the model that was asked about. */
   readonly training: TrainingMemory | null;
 }
 
-interface TrainingMemory extends MemoryBudget, RuleOptions {
+export interface TrainingMemory extends MemoryBudget, RuleOptions {
   readonly model: string;
   readonly rule: RuleName;
   readonly optimizer: OptimizerName;
-  readonly inverseOptimizer?: OptimizerName | undefined;
+  readonly moments: Moments;
+  readonly inverseOptimizer?: OptimizerName;
+  readonly inverseMoments?: Moments;
   readonly batchSize: number;
+  readonly device: string;
+  readonly precision: Precision;
+  /** Bytes, of the device; null: there is no such device here. */
+  readonly available: number | null;
   /** null: it fits */
   readonly problem: { readonly code: string; readonly message: string } | null;
 }
 
-/** @throws CortorchError ERR_USAGE, ERR_UNUSED_OPTION, ERR_UNKNOWN_OPTION, ERR_INVALID_SPEC */
-export async function describeMemory(flags: Flags<'doctor'>): Promise<Memory> {
+/**
+ * @param look the GPUs that there are; asked only if one is to compute. One that is not there is planned for all the same.
+ * @throws CortorchError ERR_USAGE, ERR_UNUSED_OPTION, ERR_UNKNOWN_OPTION, ERR_INVALID_SPEC; ERR_DEVICE_UNAVAILABLE for
+ *   a GPU's precision on the CPU
+ */
+export async function describeMemory(
+  flags: Flags<'doctor'>,
+  look: () => FoundGpus = lookForGpus,
+): Promise<Memory> {
   const available = availableMemory();
   const { model, json: _, debug: __, ...ofModel } = flags;
   if (model === undefined) {
@@ -40,54 +68,69 @@ export async function describeMemory(flags: Flags<'doctor'>): Promise<Memory> {
   }
   const { rule = 'bp', batchSize = 100 } = ofModel;
   const spec = await loadModel(model);
-  const ofRule = ruleSettings(flags, rule);
+  const { device, precision } = parsePlace(ofModel);
   const settings = trainingSettings(ofModel, spec, model, rule);
-  const optimizer = resolveOptimizer(optimizerOf(settings));
   const inverse = inverseOptimizerOf(settings);
-  const training = {
+  const training: TrainingSettings = {
     rule,
-    ...resolveRuleOptions(rule, ofRule),
-    optimizer,
+    ...resolveRuleOptions(rule, ruleSettings(flags, rule)),
+    ...{ device, precision },
+    optimizer: resolveOptimizer(optimizerOf(settings)),
     inverseOptimizer: inverse === undefined ? null : resolveOptimizer(inverse),
     batchSize,
   };
+  return { available, training: describeTraining(model, spec, training, look) };
+}
+
+/** The budget of checked settings, and whether it fits. */
+export function describeTraining(
+  model: string,
+  spec: ResolvedSpec,
+  settings: TrainingSettings,
+  look: () => FoundGpus = lookForGpus,
+): TrainingMemory {
+  const { rule, optimizer, inverseOptimizer, batchSize, device, precision } = settings;
+  let available: number | null = null;
   let problem: TrainingMemory['problem'] = null;
   try {
-    requireMemoryForTraining(spec, training, { available });
+    available = availableOn(device, look);
+    requireMemoryForTraining(spec, settings, { available });
   } catch (error) {
     if (!(error instanceof CortorchError)) throw error;
     problem = { code: error.code, message: error.message };
   }
-  const asked = {
-    ...{ model, rule, ...ofRule, optimizer: optimizer.type },
-    ...(inverse && { inverseOptimizer: inverse.type }),
-    batchSize,
+  return {
+    ...{ model, rule, ...usedRuleOptions(settings) },
+    ...{ optimizer: optimizer.type, moments: optimizer.moments },
+    ...(inverseOptimizer && {
+      inverseOptimizer: inverseOptimizer.type,
+      inverseMoments: inverseOptimizer.moments,
+    }),
+    ...{ batchSize, device, precision },
+    ...budgetOf(spec, settings),
+    ...{ available, problem },
   };
-  return { available, training: { ...asked, ...budgetOf(spec, training), problem } };
 }
 
 /** The budget as a table, for people. */
-export function memoryTable(available: number, training: TrainingMemory): string {
-  const { model, rule, dfaFeedback, optimizer, batchSize } = training;
+export function memoryTable(training: TrainingMemory): string {
+  const { model, rule, dfaFeedback, optimizer, moments, batchSize, device, precision, available } = training;
   const feedback = dfaFeedback === 'shared' ? ' (shared feedback)' : '';
-  const rows: [string, number][] = [
-    ['weights', training.weights],
-    ['feedback', training.feedback],
-    ...(training.inverses > 0 ? [['inverses', training.inverses] as [string, number]] : []),
-    ...(training.auxiliaryWeights > 0
-      ? [['auxiliary weights', training.auxiliaryWeights] as [string, number]]
-      : []),
-    ['gradients', training.gradients],
-    ['optimizer state', training.optimizerState],
-    ['activations', training.activations],
-    ['in all', training.total],
-    ['available here', available],
+  const bf16 = moments === 'bf16' ? ' (bf16 moments)' : '';
+  const place = isGpu(device) ? `, ${device} in ${precision}` : '';
+  const rows: [string, string][] = [
+    ...budgetItems(training).map(([name, bytes]): [string, string] => [name, formatBytes(bytes)]),
+    ['in all', formatBytes(training.total)],
+    [
+      isGpu(device) ? `available on ${device}` : 'available here',
+      available === null ? 'none' : formatBytes(available),
+    ],
   ];
   return table(
     [
-      { title: `${model} with ${rule}${feedback}, ${optimizer}, batches of ${batchSize}` },
+      { title: `${model} with ${rule}${feedback}, ${optimizer}${bf16}, batches of ${batchSize}${place}` },
       { title: 'memory', align: 'right' },
     ],
-    rows.map(([name, bytes]) => [name, formatBytes(bytes)]),
+    rows,
   );
 }

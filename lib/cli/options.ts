@@ -1,10 +1,8 @@
-/**
- * The settings of the command line: each is a flag and a key of configuration files. What belongs to later
- * versions is known by name, so that it is refused with a reason.
- */
+/** The settings of the command line: each is a flag and a key of configuration files. */
 
 import { cropBorderNames, flipNames } from '../data/augmentation.js';
-import { CortorchError, isOneOf } from '../errors.js';
+import { CortorchError, isOneOf, show } from '../errors.js';
+import { isDevice, precisionNames } from '../model/device.js';
 import {
   dfaFeedbackNames,
   feedbackScaleNames,
@@ -12,7 +10,7 @@ import {
   parseRule,
   ruleNames,
 } from '../rules/rules.js';
-import { optimizerNames } from '../training/optimizer.js';
+import { momentsNames, optimizerNames } from '../training/optimizer.js';
 import { hyperparameterNames } from '../training/hyperparameters.js';
 import { lrScheduleNames } from '../training/lr-schedule.js';
 import {
@@ -186,6 +184,11 @@ export const options = {
   momentum: option('Optimizer', belowOne, 'sgd, rmsprop (default 0)'),
   weightDecay: option('Optimizer', notNegative, 'Times the weight, added to the gradient (default 0)'),
   batchManhattan: option('Optimizer', yesOrNo, 'Of each gradient only its sign (Liao et al. 2016)'),
+  moments: option(
+    'Optimizer',
+    oneOf(momentsNames),
+    'What moments are kept in: fp32 (default), or on a GPU bf16',
+  ),
   inverseOptimizer: option('Optimizer', oneOf(optimizerNames), 'Of the learned inverses (default adam)'),
   inverseLr: option('Optimizer', positive, 'Learning rate of the inverses'),
   inverseBeta1: option('Optimizer', belowOne, 'As --beta1, of the inverses'),
@@ -194,6 +197,7 @@ export const options = {
   inverseMomentum: option('Optimizer', belowOne, 'As --momentum, of the inverses'),
   inverseWeightDecay: option('Optimizer', notNegative, 'As --weight-decay, of the inverses'),
   inverseBatchManhattan: option('Optimizer', yesOrNo, 'As --batch-manhattan, of the inverses'),
+  inverseMoments: option('Optimizer', oneOf(momentsNames), 'As --moments, of the inverses'),
   lrSchedule: option('Optimizer', oneOf(lrScheduleNames), `${lrScheduleNames.join(', ')} (default constant)`),
   lrSteps: option(
     'Optimizer',
@@ -223,8 +227,13 @@ export const options = {
   ),
   seed: option('Run', whole, 'Seed of everything random (default 0)'),
   threads: option('Run', count, 'Threads to compute with (default: one for each processor)'),
-  device: option('Run', device, 'cpu (default)'),
-  precision: option('Run', precision, 'fp32 (default)'),
+  device: option('Run', device, 'cpu (default), cuda (the first GPU) or cuda:i'),
+  precision: option(
+    'Run',
+    oneOf(precisionNames),
+    "fp32 (default); on a GPU also tf32, or bf16 with fp32 weights (eval: the checkpoint's)",
+  ),
+  deterministic: option('Run', yesOrNo, 'On a GPU: bit for bit the same each time (the CPU is)'),
   out: option(
     'Run',
     text,
@@ -289,6 +298,7 @@ export const commandOptions = {
     'momentum',
     'weightDecay',
     'batchManhattan',
+    'moments',
     'inverseOptimizer',
     'inverseLr',
     'inverseBeta1',
@@ -297,6 +307,7 @@ export const commandOptions = {
     'inverseMomentum',
     'inverseWeightDecay',
     'inverseBatchManhattan',
+    'inverseMoments',
     'lrSchedule',
     'lrSteps',
     'lrDecay',
@@ -311,6 +322,7 @@ export const commandOptions = {
     'threads',
     'device',
     'precision',
+    'deterministic',
     'out',
     'resume',
     'config',
@@ -346,6 +358,9 @@ export const commandOptions = {
     'maxSteps',
     'seed',
     'threads',
+    'device',
+    'precision',
+    'deterministic',
     'out',
     'json',
     'debug',
@@ -364,9 +379,13 @@ export const commandOptions = {
     'auxiliary',
     'optimizer',
     'momentum',
+    'moments',
     'inverseOptimizer',
     'inverseMomentum',
+    'inverseMoments',
     'batchSize',
+    'device',
+    'precision',
     'json',
     'debug',
   ],
@@ -387,7 +406,7 @@ const camel = (name: string): string =>
  * @param given by name, kebab-case or camelCase
  * @param known those that the command has
  * @param shown how an error names a setting: `--batch-size`, or `batch-size in run.yaml`
- * @throws CortorchError ERR_UNKNOWN_OPTION, ERR_UNUSED_OPTION, ERR_USAGE, ERR_DEVICE_UNAVAILABLE
+ * @throws CortorchError ERR_UNKNOWN_OPTION, ERR_USAGE
  */
 export function parseOptions<Name extends OptionName>(
   given: Readonly<Record<string, unknown>>,
@@ -422,25 +441,10 @@ function unknown(
   );
 }
 
-function device(given: unknown): 'cpu' {
-  if (given === 'cpu') return given;
-  if (typeof given === 'string' && /^cuda(:\d+)?$/.test(given)) {
-    throw new CortorchError(
-      'ERR_DEVICE_UNAVAILABLE',
-      `device ${given} is not available: this version of cortorch computes on the CPU only; leave --device out`,
-    );
-  }
-  return oneOf(['cpu'] as const)(given);
-}
-
-function precision(given: unknown): 'fp32' {
-  if (given === 'tf32' || given === 'bf16') {
-    throw new CortorchError(
-      'ERR_DEVICE_UNAVAILABLE',
-      `precision ${given} is not available: this version of cortorch computes in fp32 only; leave --precision out`,
-    );
-  }
-  return oneOf(['fp32'] as const)(given);
+function device(given: unknown): string {
+  if (isDevice(given)) return given;
+  const received = given === '' ? 'it has no value' : `received ${show(given)}`;
+  throw new WrongValue(`expected cpu, cuda or cuda:i, i the number of a GPU, but ${received}`);
 }
 
 function noise(given: unknown): number | readonly number[] {

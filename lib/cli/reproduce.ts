@@ -12,6 +12,7 @@ import type { EpochEvent } from '../training/trainer.js';
 import { didYouMean } from '../suggest.js';
 import { cellNames, cellsOf, modelOf, paperRuleOf, type ArchitectureName, type Cell } from './cells.js';
 import { percent, plural } from '../format.js';
+import { pick } from './given.js';
 import { EXIT_INTERRUPTED, Interrupt } from './interrupt.js';
 import type { Flags } from './options.js';
 import { goOn } from './resume.js';
@@ -149,7 +150,7 @@ async function runCell(
 
 /** A new run, or the one that is there: with other settings than these it is refused. */
 async function planCell(
-  { dataset, dataDir, hyperparameters, maxSteps, seed = 0, threads }: Flags<'reproduce'>,
+  { dataset, dataDir, hyperparameters, maxSteps, seed = 0, ...rest }: Flags<'reproduce'>,
   epochs: number,
   cell: Cell,
   model: string,
@@ -165,7 +166,7 @@ async function planCell(
     ...(dataDir !== undefined && { dataDir }),
     ...(hyperparameters !== undefined && !unknown && { hyperparameters }),
     ...(maxSteps !== undefined && { maxSteps }),
-    ...(threads !== undefined && { threads }),
+    ...pick(rest, ['threads', 'device', 'precision', 'deterministic']),
   };
   if (!existsSync(join(path, 'last.pt')))
     return { plan: await begin({ ...settings, out: path }), done: false };

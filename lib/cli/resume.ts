@@ -2,13 +2,20 @@
 
 import { CortorchError } from '../errors.js';
 import { requireMemoryForTraining } from '../model/budget.js';
+import { availableOn } from '../model/device.js';
 import { RunDirectory } from '../training/run.js';
 import { readConfigFile } from './config-file.js';
-import { kebab, type Flags, type OptionName } from './options.js';
-import { gatherSettings, memorySettingsOf, resolveSettings, settingNames } from './settings.js';
+import { kebab, type Flags, type Given, type OptionName } from './options.js';
+import {
+  gatherSettings,
+  memorySettingsOf,
+  resolveSettings,
+  settingNames,
+  type RunConfig,
+} from './settings.js';
 import type { Plan } from './train.js';
 
-/** How far, how fast and from where: these may change. */
+/** How far, how fast, on what and from where: these may change. */
 const harmless: readonly OptionName[] = [
   'epochs',
   'maxSteps',
@@ -17,6 +24,8 @@ const harmless: readonly OptionName[] = [
   'keep',
   'diagnostics',
   'threads',
+  'device',
+  'deterministic',
   'dataDir',
   'maxCorrupt',
 ];
@@ -58,9 +67,13 @@ export async function goOn(flags: Flags<'train'>, folder: string): Promise<Plan>
   }
   // How many steps to make, and for how long, was said to the command of then, not to the run.
   const { maxSteps: _, maxHours: __, ...rest } = saved;
-  const settings = await resolveSettings({ ...rest, ...given }, network);
+  const settings = await resolveSettings({ ...rest, ...given }, network).catch((error: unknown) => {
+    throw given.device === undefined ? withOtherDevice(error, folder) : error;
+  });
   const config = { ...settings, ...(images !== undefined && { images }) };
-  requireMemoryForTraining(config.network, memorySettingsOf(config));
+  requireMemoryForTraining(config.network, memorySettingsOf(config), {
+    available: availableOn(config.device),
+  });
   const from = await run.readLast();
   if (from.training === null) {
     throw new CortorchError(
@@ -68,5 +81,26 @@ export async function goOn(flags: Flags<'train'>, folder: string): Promise<Plan>
       `${run.last} holds no state of training; it is a best.pt under another name? Start from it with --init instead`,
     );
   }
-  return { config, run, from };
+  const note = describeMove(saved, config);
+  return { config, run, from, ...(note !== undefined && { note }) };
+}
+
+/** The GPU that a run began on may not be here. */
+function withOtherDevice(error: unknown, folder: string): unknown {
+  if (!(error instanceof CortorchError) || error.code !== 'ERR_DEVICE_UNAVAILABLE') return error;
+  const text = `${error.message}. The run in ${folder} was computed there; --device goes on with it elsewhere`;
+  return new CortorchError(error.code, text, { cause: error });
+}
+
+/** Devices sum in orders of their own. @returns undefined if the rest is bit for bit what it would have been */
+function describeMove(
+  before: Given<'device' | 'deterministic'>,
+  { device, deterministic }: RunConfig,
+): string | undefined {
+  const { device: had = 'cpu' } = before;
+  if (device !== had) {
+    return `Going on on ${device}; the run was computed on ${had}, and devices differ in the last bits`;
+  }
+  if (device === 'cpu' || (deterministic && before.deterministic)) return undefined;
+  return `Going on on ${device}; without --deterministic from the beginning it may differ in its last bits`;
 }

@@ -5,6 +5,7 @@ import { resolve, sep } from 'node:path';
 import { CortorchError } from '../errors.js';
 import { isPreset, preset } from '../model/presets.js';
 import type { TrainingSettings } from '../model/budget.js';
+import { lookForGpus, resolvePlace, type FoundGpus } from '../model/device.js';
 import type { ResolvedSpec } from '../model/spec.js';
 import { native } from '../native.js';
 import { inverseShapes } from '../model/inverses.js';
@@ -26,7 +27,10 @@ import {
 import {
   optimizerNames,
   optimizerSettings,
+  requireMomentsFit,
   resolveOptimizer,
+  statesPerParameter,
+  type Moments,
   type OptimizerName,
   type OptimizerOptions,
   type ResolvedOptimizer,
@@ -72,7 +76,8 @@ type Needed =
   | 'seed'
   | 'threads'
   | 'device'
-  | 'precision';
+  | 'precision'
+  | 'deterministic';
 
 /**
  * A run's settings, all of them; those that it does not use are left out. As JSON it is the run's `config.json`,
@@ -83,7 +88,13 @@ export type RunConfig = Settings &
     readonly network: ResolvedSpec;
     /** A digest of the names and labels of the images trained on, where they lie in files. */
     readonly images?: string;
-    readonly versions: { readonly cortorch: string; readonly node: string; readonly libtorch: string };
+    readonly versions: {
+      readonly cortorch: string;
+      readonly node: string;
+      readonly libtorch: string;
+      /** Its name, where one computes. */
+      readonly gpu?: string;
+    };
   };
 
 /** Flags and the configuration file together; flags win. */
@@ -104,9 +115,15 @@ export async function gatherSettings(
  * Fills in every default.
  *
  * @param saved the network, if it is known already
- * @throws CortorchError ERR_USAGE, ERR_UNUSED_OPTION, ERR_UNKNOWN_OPTION, ERR_INVALID_SPEC; ERR_NATIVE_NOT_BUILT
+ * @param look the GPUs that there are; asked only if one is to compute
+ * @throws CortorchError ERR_USAGE, ERR_UNUSED_OPTION, ERR_UNKNOWN_OPTION, ERR_INVALID_SPEC, ERR_DEVICE_UNAVAILABLE;
+ *   ERR_NATIVE_NOT_BUILT
  */
-export async function resolveSettings(given: Settings, saved?: ResolvedSpec): Promise<RunConfig> {
+export async function resolveSettings(
+  given: Settings,
+  saved?: ResolvedSpec,
+  look: () => FoundGpus = lookForGpus,
+): Promise<RunConfig> {
   const { dataset, model, rule = 'bp' } = given;
   if (dataset === undefined) throw missing('dataset', '--dataset mnist');
   if (model === undefined) throw missing('model', '--model mnist-fc, or --model FILE.json');
@@ -114,7 +131,7 @@ export async function resolveSettings(given: Settings, saved?: ResolvedSpec): Pr
   const { libtorch, threads } = native().info();
   const recipe = recipeOf(given, model);
   const epochs = given.epochs ?? recipe?.epochs ?? 10;
-  return {
+  const asked = {
     dataset,
     ...dataSettings(given, dataset, network),
     batchSize: given.batchSize ?? recipe?.batchSize ?? 100,
@@ -129,10 +146,15 @@ export async function resolveSettings(given: Settings, saved?: ResolvedSpec): Pr
     ...pick(given, ['maxSteps', 'maxHours', 'saveEvery', 'keep', 'diagnostics']),
     seed: given.seed ?? 0,
     threads: given.threads ?? threads,
-    device: given.device ?? 'cpu',
-    precision: given.precision ?? 'fp32',
+  };
+  // What is wrong with the settings is said before what is wrong with the machine.
+  const { place, gpu } = resolvePlace(given, look);
+  const versions = { cortorch: packageVersion(), node: process.versions.node, libtorch };
+  return {
+    ...asked,
+    ...place,
     network,
-    versions: { cortorch: packageVersion(), node: process.versions.node, libtorch },
+    versions: { ...versions, ...(gpu !== null && { gpu: gpu.name }) },
   };
 }
 
@@ -173,10 +195,20 @@ export function memorySettingsOf(config: RunConfig): TrainingSettings {
   const optimizer = resolveOptimizer(optimizerOf(config));
   const inverse = inverseOptimizerOf(config);
   const inverseOptimizer = inverse === undefined ? null : resolveOptimizer(inverse);
-  return { rule, ...resolveRuleOptions(rule, config), optimizer, inverseOptimizer, batchSize };
+  const ofRule = { rule, ...resolveRuleOptions(rule, config) };
+  return { ...ofRule, ...pick(config, ['device', 'precision']), optimizer, inverseOptimizer, batchSize };
 }
 
-const OPTIMIZER_KEYS = ['lr', 'beta1', 'beta2', 'eps', 'momentum', 'weightDecay', 'batchManhattan'] as const;
+const OPTIMIZER_KEYS = [
+  'lr',
+  'beta1',
+  'beta2',
+  'eps',
+  'momentum',
+  'weightDecay',
+  'batchManhattan',
+  'moments',
+] as const;
 type OptimizerKey = (typeof OPTIMIZER_KEYS)[number];
 
 const inverseFlag = <T extends string>(key: T) =>
@@ -210,6 +242,9 @@ export function trainingSettings(
   model: string,
   rule: RuleName,
 ): Pick<RunConfig, 'optimizer' | 'lr' | 'weightDecay'> & Settings {
+  const { device = 'cpu' } = given;
+  requireMomentsFit(given.moments, device, '--moments');
+  if (isTargetRule(rule)) requireMomentsFit(given.inverseMoments, device, '--inverse-moments');
   const schedule = isTargetRule(rule) ? (given.schedule ?? 'parallel') : null;
   const defaults = settingsFor(model, rule, schedule, given.hyperparameters);
   if (given.hyperparameters === 'paper' && defaults === undefined) {
@@ -279,7 +314,7 @@ function optimizerFlags(
 ): Pick<ResolvedOptimizer, 'type' | 'lr' | 'weightDecay'> & Partial<ResolvedOptimizer> {
   const type: OptimizerName = given[kind] ?? defaults?.type ?? 'adam';
   const used = optimizerSettings[type];
-  const values: Partial<Record<OptimizerKey, number | boolean>> = {};
+  const values: Partial<Record<OptimizerKey, number | boolean | string>> = {};
   for (const key of OPTIMIZER_KEYS) {
     const name = flag(key) as keyof Settings;
     if (given[name] === undefined) continue;
@@ -291,11 +326,21 @@ function optimizerFlags(
         `choose --${kebab(kind)} ${users}, or leave it out`,
       );
     }
-    values[key] = given[name] as number | boolean;
+    values[key] = given[name] as number | boolean | string;
   }
-  const resolved = resolveOptimizer({ ...optimizerDefaults(defaults, type), ...values } as OptimizerOptions);
+  const { moments, ...others } = values;
+  const plain = resolveOptimizer({ ...optimizerDefaults(defaults, type), ...others } as OptimizerOptions);
+  const hasMoments = statesPerParameter(plain) > 0;
+  if (moments !== undefined && !hasMoments) {
+    throw unused(
+      flag('moments'),
+      `${kebab(kind).replace('-', ' ')} sgd without momentum, which keeps none`,
+      `add --${kebab(flag('momentum'))}, or leave it out`,
+    );
+  }
+  const resolved = { ...plain, ...(moments !== undefined && { moments: moments as Moments }) };
   const { lr, weightDecay } = resolved;
-  const keys = OPTIMIZER_KEYS.filter((key) => used.includes(key));
+  const keys = OPTIMIZER_KEYS.filter((key) => used.includes(key) && (key !== 'moments' || hasMoments));
   return { type, ...pick(resolved, keys), lr, weightDecay };
 }
 

@@ -45,13 +45,15 @@ export class TrainReport {
   start(line: StartLine, run: RunDirectory | null, from: Checkpoint | null): void {
     this.#print(line);
     const { config, parameters } = line;
-    const { model, rule, dataset, optimizer, lr, batchSize, epochs, threads } = config;
+    const { model, rule, dataset, optimizer, lr, batchSize, epochs, threads, device, precision } = config;
+    const gpu = config.versions.gpu;
+    const where = gpu === undefined ? plural(threads, 'thread') : `${device} (${gpu}) in ${precision}`;
     this.#epochs = epochs;
     this.#error = errorFormat(config.network);
     this.#top5 = countOutputs(config.network) >= MANY_CLASSES;
     this.note(
       `${model} with ${rule} on ${dataset}: ${integer(parameters)} parameters, ${optimizer} (lr ${lr}), ` +
-        `batches of ${batchSize}, ${plural(epochs, 'epoch')}, ${plural(threads, 'thread')}`,
+        `batches of ${batchSize}, ${plural(epochs, 'epoch')}, ${where}`,
     );
     if (from) this.note(`Going on with ${run!.path} after epoch ${from.epoch}, step ${from.step}`);
   }

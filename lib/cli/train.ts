@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { Dataset } from '../data/dataset.js';
 import { CortorchError } from '../errors.js';
 import { requireMemoryForTraining } from '../model/budget.js';
+import { availableOn, isGpu } from '../model/device.js';
 import { describeMismatch } from '../model/match-parameters.js';
 import { Network, type StateDict } from '../model/network.js';
 import type { Best, Checkpoint, ModelConfig } from '../training/checkpoint.js';
@@ -15,6 +16,7 @@ import { loadParts, type Parts } from './data.js';
 import { augmentationOf, normalizationOf } from './data-settings.js';
 import { pick } from './given.js';
 import { EXIT_INTERRUPTED, Interrupt, TimeLimit } from './interrupt.js';
+import { describeTraining, memoryTable } from './memory.js';
 import type { Flags } from './options.js';
 import { goOn } from './resume.js';
 import {
@@ -37,6 +39,8 @@ export interface Plan {
   readonly config: RunConfig;
   readonly run: RunDirectory | null;
   readonly from: Checkpoint | null;
+  /** What somebody should know before it goes on. */
+  readonly note?: string;
 }
 
 /**
@@ -58,11 +62,15 @@ export async function train(flags: Flags<'train'>): Promise<number> {
  * @throws CortorchError for everything that goes wrong
  */
 export async function follow(
-  { config: planned, run, from }: Plan,
+  { config: planned, run, from, note }: Plan,
   report: TrainReport,
   interrupt: AbortSignal,
 ): Promise<'done' | 'interrupted' | 'out of time'> {
   using limit = new TimeLimit(planned.maxHours);
+  if (note !== undefined) report.note(note);
+  if (isGpu(planned.device)) {
+    report.note(memoryTable(describeTraining(planned.model, planned.network, memorySettingsOf(planned))));
+  }
   const signal = AbortSignal.any([interrupt, limit.signal]);
   const data = await loadParts(planned, (text) => report.note(text));
   requireSameImages(planned, data);
@@ -74,6 +82,7 @@ export async function follow(
     threads: config.threads,
     device: config.device,
     precision: config.precision,
+    deterministic: config.deterministic,
     normalization: normalizationOf(config),
   });
   if (data.train instanceof Dataset) network.checkData(data.train);
@@ -178,7 +187,9 @@ export async function follow(
 export async function begin(flags: Flags<'train'>): Promise<Plan> {
   const { settings, network } = await gatherSettings(flags);
   const config = await resolveSettings(settings, network);
-  requireMemoryForTraining(config.network, memorySettingsOf(config));
+  requireMemoryForTraining(config.network, memorySettingsOf(config), {
+    available: availableOn(config.device),
+  });
   const run = flags.out === undefined ? null : await RunDirectory.create(flags.out);
   return { config, run, from: null };
 }
@@ -214,13 +225,14 @@ async function startFrom(
 
 function modelConfig(config: RunConfig, network: Network): ModelConfig {
   const { model, dataset, crop, resize } = config;
-  const { spec, rule, normalization, seed } = network;
+  const { spec, rule, normalization, seed, precision } = network;
   return {
     network: spec,
     rule,
     ...usedRuleOptions(network),
     normalization,
     seed,
+    precision,
     model,
     dataset,
     ...(crop && { crop }),

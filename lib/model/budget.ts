@@ -6,17 +6,18 @@ import {
   isTargetRule,
   parseRule,
   resolveRuleOptions,
-  type DfaFeedback,
   type RuleName,
   type RuleOptions,
   type RuleSettings,
 } from '../rules/rules.js';
 import {
+  requireMomentsFit,
   resolveOptimizer,
   statesPerParameter,
   type OptimizerOptions,
   type ResolvedOptimizer,
 } from '../training/optimizer.js';
+import { isGpu, parsePlace, type Place, type PlaceOptions } from './device.js';
 import { errorPorts } from './error-ports.js';
 import { auxiliaryShapes, inverseShapes, type InverseSettings } from './inverses.js';
 import { mapShapes, placeLayers, product, type Shape } from './shapes.js';
@@ -25,6 +26,8 @@ import { parseNetworkSpec, type NetworkSpec, type ResolvedSpec } from './spec.js
 /** Bytes. */
 export interface MemoryBudget {
   readonly weights: number;
+  /** Precision bf16: what is computed with, beside the float32 weights and inverses. */
+  readonly workingCopies: number;
   /** Of fa, dfa and sign-symmetry. */
   readonly feedback: number;
   /** Learned, of target propagation. */
@@ -37,10 +40,14 @@ export interface MemoryBudget {
   readonly optimizerState: number;
   /** All that a batch needs: see {@link trainingBudget}. */
   readonly activations: number;
+  /** Of cuDNN, on a GPU. */
+  readonly workspace: number;
+  /** Of CUDA's context, cuBLAS and the kernels, on a GPU. */
+  readonly runtime: number;
   readonly total: number;
 }
 
-export interface BudgetOptions extends RuleOptions {
+export interface BudgetOptions extends RuleOptions, Pick<PlaceOptions, 'device' | 'precision'> {
   /** Default `bp`. */
   readonly rule?: RuleName;
   /** Default: Adam. */
@@ -52,7 +59,7 @@ export interface BudgetOptions extends RuleOptions {
 }
 
 /** What the parameters' memory depends on, beside the spec. */
-type ParameterSettings = InverseSettings & RuleSettings;
+export type ParameterSettings = InverseSettings & RuleSettings & Pick<Place, 'device' | 'precision'>;
 
 /** What a training step's memory depends on, beside the spec. */
 export type TrainingSettings = ParameterSettings & {
@@ -63,28 +70,31 @@ export type TrainingSettings = ParameterSettings & {
 };
 
 /**
- * The bytes that a training step needs, 4 for each value:
+ * The bytes that a training step needs, 4 for each value, or on a GPU with precision bf16 2 where it is said:
  * - weights: the trainable parameters, biases included
- * - feedback: under fa, brsf and frsf the weights of all layers but the lowest (and the last, where that is bp's), under
+ * - working copies: with bf16 one of each trainable parameter, of 2 bytes; the weights themselves have 4
+ * - feedback (bf16: 2 bytes): under fa, brsf and frsf the weights of all layers but the lowest (and the last, where that is bp's), under
  *   all of sign-symmetry those of the largest such layer with their signs; under dfa classes × units of every layer that
  *   the error goes to, or of the largest one if it is shared
  * - inverses: under target propagation the weights and biases of the learned inverses; auxiliary weights: those of
- *   the random features of ao-sdtp
- * - gradients: one for each trainable parameter, those of the inverses too
- * - optimizer state: adam 2 for each, sgd with momentum 1, rmsprop 1 (with momentum 2)
- * - activations, for each example of the batch: the input, the output of every layer (a flatten copies into the
+ *   the random features of ao-sdtp (bf16: 2 bytes)
+ * - gradients (bf16: 2 bytes): one for each trainable parameter, those of the inverses too
+ * - optimizer state: adam 2 for each, sgd with momentum 1, rmsprop 1 (with momentum 2); moments in bf16 have 2 bytes
+ * - activations (bf16: 2 bytes), for each example of the batch: the input, the output of every layer (a flatten copies into the
  *   order (C, H, W); max pooling has 8 bytes more for each output: where it came from), at the layer where it is
  *   most the errors of the backward sweep (the gradient that arrives, δ, and what is sent down: 2 · out + in), and
- *   the copies of x and δ, transposed for the kernels, of the largest locally connected or conv2d layer (in + out);
+ *   on the CPU the copies of x and δ, transposed for the kernels, of the largest locally connected or conv2d layer (in + out);
  *   conv2d has its input and output twice more, in the memory layouts that libtorch computes it in; under target
  *   propagation one layer's targets or its inverse's training come on top (3 · (in + out); under ao-sdtp also six times
  *   the auxiliary outputs)
+ * - on a GPU: cuDNN's workspace, 256 MiB if there is a conv2d, and 0.6 GB for CUDA's context, cuBLAS and the kernels
  *
- * It is an estimate of training steps; the data set and libtorch itself (about 0.2 GB) come on top, and for a moment
- * an evaluation (its activations, up to about 1 GB) and the saving of a checkpoint (two copies of the parameters and
- * of the optimizer's state).
+ * It is an estimate of training steps, and asks no GPU; the data set and on the CPU libtorch itself (about 0.2 GB) come on
+ * top, and for a moment an evaluation (its activations, up to about 1 GB) and in the computer's memory the saving of a
+ * checkpoint (two copies of the parameters and of the optimizer's state).
  *
- * @throws CortorchError ERR_INVALID_SPEC, ERR_INVALID_ARGUMENT, ERR_UNKNOWN_OPTION, ERR_UNUSED_OPTION
+ * @throws CortorchError ERR_INVALID_SPEC, ERR_INVALID_ARGUMENT, ERR_UNKNOWN_OPTION, ERR_UNUSED_OPTION;
+ *   ERR_DEVICE_UNAVAILABLE for a GPU's precision on the CPU
  */
 export function trainingBudget(spec: NetworkSpec, options: BudgetOptions = {}): MemoryBudget {
   const { batchSize = 100 } = options;
@@ -97,42 +107,61 @@ export function trainingBudget(spec: NetworkSpec, options: BudgetOptions = {}): 
       `inverseOptimizer is not used by rule ${rule}; leave it out`,
     );
   }
-  return budgetOf(parseNetworkSpec(spec), {
+  const { device, precision } = parsePlace({ device: options.device, precision: options.precision });
+  const settings = {
     rule,
     ...resolveRuleOptions(rule, options),
+    ...{ device, precision },
     optimizer: resolveOptimizer(optimizer),
     inverseOptimizer: isTargetRule(rule) ? resolveOptimizer(inverseOptimizer, 'inverseOptimizer') : null,
     batchSize,
-  });
+  };
+  requireMomentsFit(settings.optimizer.moments, device);
+  requireMomentsFit(settings.inverseOptimizer?.moments, device, 'inverseOptimizer.moments');
+  return budgetOf(parseNetworkSpec(spec), settings);
 }
 
 /** {@link trainingBudget} of settings that have been checked. */
 export function budgetOf(spec: ResolvedSpec, settings: TrainingSettings): MemoryBudget {
-  const { optimizer, inverseOptimizer, batchSize, rule, auxiliary } = settings;
-  const parameters = parameterBytes(spec, settings);
-  const { weights, inverses } = parameters;
-  const gradients = weights + inverses;
+  const { optimizer, inverseOptimizer, batchSize } = settings;
+  const { runtime, ...parameters } = heldBytes(spec, settings);
+  const [ofLayers, ofInverses] = [parameters.weights / FLOAT, parameters.inverses / FLOAT];
+  const gradients = bytesPerValue(settings) * (ofLayers + ofInverses);
   const optimizerState =
-    statesPerParameter(optimizer) * weights +
-    (inverseOptimizer === null ? 0 : statesPerParameter(inverseOptimizer) * inverses);
-  const activations = batchSize * bytesPerExample(spec, rule, auxiliary);
-  const total = sumOf(parameters) + gradients + optimizerState + activations;
-  return { ...parameters, gradients, optimizerState, activations, total };
+    momentBytes(optimizer) * ofLayers +
+    (inverseOptimizer === null ? 0 : momentBytes(inverseOptimizer) * ofInverses);
+  const activations = batchSize * bytesPerExample(spec, settings);
+  const convolves = placeLayers(spec).some(({ layer }) => layer.type === 'conv2d');
+  const workspace = isGpu(settings.device) && convolves ? CUDNN_WORKSPACE : 0;
+  const items = { ...parameters, gradients, optimizerState, activations, workspace, runtime };
+  return { ...items, total: sum(Object.values(items)) };
 }
 
 const FLOAT = 4;
+const BFLOAT16 = 2;
 const INDEX = 8;
+/** Allowed for, once: its algorithms ask for more or less of it. */
+const CUDNN_WORKSPACE = 2 ** 28;
+/** CUDA's context, cuBLAS with its workspace, and the code of the kernels. */
+const CUDA_RUNTIME = 600e6;
 
-type ParameterBytes = Pick<
+/** Of what is computed with: activations, errors, gradients, feedback. */
+const bytesPerValue = ({ precision }: Pick<Place, 'precision'>): number =>
+  precision === 'bf16' ? BFLOAT16 : FLOAT;
+
+/** For each parameter. */
+const momentBytes = (optimizer: ResolvedOptimizer): number =>
+  statesPerParameter(optimizer) * (optimizer.moments === 'bf16' ? BFLOAT16 : FLOAT);
+
+/** What a network holds from its beginning on. */
+type HeldBytes = Pick<
   MemoryBudget,
-  'weights' | 'feedback' | 'inverses' | 'auxiliaryWeights' | 'statistics'
+  'weights' | 'workingCopies' | 'feedback' | 'inverses' | 'auxiliaryWeights' | 'statistics' | 'runtime'
 >;
 
 const sum = (values: readonly number[]): number => values.reduce((a, b) => a + b, 0);
-const sumOf = ({ weights, feedback, inverses, auxiliaryWeights, statistics }: ParameterBytes): number =>
-  weights + feedback + inverses + auxiliaryWeights + statistics;
 
-function parameterBytes(spec: ResolvedSpec, settings: ParameterSettings): ParameterBytes {
+function heldBytes(spec: ResolvedSpec, settings: ParameterSettings): HeldBytes {
   const layers = mapShapes(spec);
   const norms = placeLayers(spec).filter(({ layer }) => layer.type === 'batch-norm');
   const channels = sum(norms.map(({ input }) => input[0]!));
@@ -141,14 +170,21 @@ function parameterBytes(spec: ResolvedSpec, settings: ParameterSettings): Parame
   const values = (shapes: readonly { readonly weight: Shape; readonly bias: Shape }[]): number =>
     sum(shapes.map(({ weight, bias }) => product(weight) + product(bias)));
   const features = auxiliaryShapes(spec, settings);
+  const ofLayers = sum(weights) + sum(biases) + 2 * channels;
+  const ofInverses = values(inverseShapes(spec, settings));
   return {
-    weights: FLOAT * (sum(weights) + sum(biases) + 2 * channels),
+    weights: FLOAT * ofLayers,
+    workingCopies: settings.precision === 'bf16' ? BFLOAT16 * (ofLayers + ofInverses) : 0,
+    feedback: bytesPerValue(settings) * feedbackValues(spec, settings),
+    inverses: FLOAT * ofInverses,
+    auxiliaryWeights: bytesPerValue(settings) * values(features === null ? [] : [features]),
     statistics: FLOAT * 2 * channels,
-    feedback: FLOAT * feedbackValues(spec, settings),
-    inverses: FLOAT * values(inverseShapes(spec, settings)),
-    auxiliaryWeights: FLOAT * values(features === null ? [] : [features]),
+    runtime: isGpu(settings.device) ? CUDA_RUNTIME : 0,
   };
 }
+
+const totalHeld = (spec: ResolvedSpec, settings: ParameterSettings): number =>
+  sum(Object.values(heldBytes(spec, settings)));
 
 /** Kept, or made at each step. */
 function feedbackValues(
@@ -177,7 +213,15 @@ function feedbackValues(
   }
 }
 
-function bytesPerExample(spec: ResolvedSpec, rule: RuleName, auxiliary: number | null): number {
+function bytesPerExample(
+  spec: ResolvedSpec,
+  {
+    rule,
+    auxiliary,
+    device,
+    precision,
+  }: Pick<ParameterSettings, 'rule' | 'auxiliary' | 'device' | 'precision'>,
+): number {
   let kept = product(spec.input);
   let indices = 0;
   let errors = 0;
@@ -193,22 +237,27 @@ function bytesPerExample(spec: ResolvedSpec, rule: RuleName, auxiliary: number |
     if (type === 'residual') kept += input + output;
     errors = Math.max(errors, 2 * output + input + (isTargetRule(rule) ? 3 * (input + output) : 0));
     if (type === 'max-pool2d') indices += output;
-    if (type === 'locally-connected2d' || type === 'conv2d') copies = Math.max(copies, input + output);
+    // The GPU's kernels read x and δ as they lie.
+    if (!isGpu(device) && (type === 'locally-connected2d' || type === 'conv2d')) {
+      copies = Math.max(copies, input + output);
+    }
   }
-  return FLOAT * (kept + errors + copies + 6 * (auxiliary ?? 0)) + INDEX * indices;
+  return bytesPerValue({ precision }) * (kept + errors + copies + 6 * (auxiliary ?? 0)) + INDEX * indices;
 }
 
 /** Of an evaluation's activations, where nobody says how large its batches are. */
 const EVALUATION_BYTES = 1e9;
+/** The same on all devices, so that sums are taken in the same order. */
+const EVALUATION = { rule: 'bp', auxiliary: null, device: 'cpu', precision: 'fp32' } as const;
 
 /** Examples that are evaluated at once: 1000, or fewer if their activations would take more than about 1 GB. */
 export const evaluationBatch = (spec: ResolvedSpec): number =>
-  Math.max(1, Math.min(1000, Math.floor(EVALUATION_BYTES / bytesPerExample(spec, 'bp', null))));
+  Math.max(1, Math.min(1000, Math.floor(EVALUATION_BYTES / bytesPerExample(spec, EVALUATION))));
 
 /**
  * Refuses a network whose parameters do not fit.
  *
- * @param available bytes
+ * @param available bytes, on its device
  * @throws CortorchError ERR_OUT_OF_MEMORY
  */
 export function requireMemoryForParameters(
@@ -216,23 +265,25 @@ export function requireMemoryForParameters(
   settings: ParameterSettings,
   available = availableMemory(),
 ): void {
-  const needs = (dfaFeedback: DfaFeedback | null): number =>
-    sumOf(parameterBytes(spec, { ...settings, dfaFeedback }));
-  if (needs(settings.dfaFeedback) <= available) return;
+  const total = totalHeld(spec, settings);
+  if (total <= available) return;
+  const fitting = combinations<ParameterSettings>(
+    [SHARED, BF16].filter((saving) => saving.helps(settings)),
+  ).filter((savings) => totalHeld(spec, applied(savings, settings)) <= available);
   throw outOfMemory(
     "the network's parameters need",
-    { ...parameterBytes(spec, settings), total: needs(settings.dfaFeedback) },
-    available,
-    canShare(settings) && needs('shared') <= available ? [SHARE] : [],
+    { ...heldBytes(spec, settings), total },
+    { room: available, device: settings.device },
+    fewest(fitting).map(named),
   );
 }
 
 /**
  * Refuses training that does not fit.
  *
- * @param options.built the network is there: its parameters are no part of the available memory
- * @param options.available bytes
- * @throws CortorchError ERR_OUT_OF_MEMORY
+ * @param options.built the network is there: what it holds is no part of the available memory
+ * @param options.available bytes, on its device
+ * @throws CortorchError ERR_OUT_OF_MEMORY: with what would fit
  */
 export function requireMemoryForTraining(
   spec: ResolvedSpec,
@@ -240,51 +291,124 @@ export function requireMemoryForTraining(
   { built = false, available = availableMemory() } = {},
 ): void {
   const budget = budgetOf(spec, settings);
-  const room = available + (built ? sumOf(budget) : 0);
+  const room = available + (built ? totalHeld(spec, settings) : 0);
   if (budget.total <= room) return;
-  const shared: TrainingSettings = { ...settings, dfaFeedback: 'shared' };
   const batch = largestBatch(spec, settings, room);
-  const sharedBatch = canShare(settings) ? largestBatch(spec, shared, room) : 0;
-  const remedies = [
-    ...(batch >= 1 ? [`a batch size of at most ${batch}`] : []),
-    ...(sharedBatch >= settings.batchSize ? [SHARE] : []),
-  ];
-  if (remedies.length === 0 && sharedBatch >= 1) {
-    remedies.push(`${SHARE} with a batch size of at most ${sharedBatch}`);
+  const ways = combinations<TrainingSettings>(
+    [SHARED, BF16, BF16_MOMENTS].filter((saving) => saving.helps(settings)),
+  ).map((savings) => ({ savings, batch: largestBatch(spec, applied(savings, settings), room) }));
+  const whole = ways.filter((way) => way.batch >= settings.batchSize).map(({ savings }) => savings);
+  const remedies = [...(batch >= 1 ? [`a batch size of at most ${batch}`] : []), ...fewest(whole).map(named)];
+  if (remedies.length === 0) {
+    const partly = fewest(ways.filter((way) => way.batch >= 1).map(({ savings }) => savings));
+    for (const savings of partly) {
+      const most = ways.find((way) => way.savings === savings)!.batch;
+      remedies.push(`${named(savings)} with a batch size of at most ${most}`);
+    }
   }
-  throw outOfMemory('training this network needs', budget, room, remedies);
+  throw outOfMemory('training this network needs', budget, { room, device: settings.device }, remedies);
 }
 
-const SHARE = 'dfaFeedback shared';
+/** A setting that makes training smaller. */
+interface Saving<Settings> {
+  readonly name: string;
+  helps(settings: Settings): boolean;
+  apply<S extends Settings>(settings: S): S;
+}
 
-const canShare = ({ rule, dfaFeedback }: ParameterSettings): boolean =>
-  rule === 'dfa' && dfaFeedback !== 'shared';
+const SHARED: Saving<ParameterSettings> = {
+  name: 'dfaFeedback shared',
+  helps: ({ rule, dfaFeedback }) => rule === 'dfa' && dfaFeedback !== 'shared',
+  apply: (settings) => ({ ...settings, dfaFeedback: 'shared' }),
+};
+
+const BF16: Saving<ParameterSettings> = {
+  name: 'precision bf16',
+  helps: ({ device, precision }) => isGpu(device) && precision !== 'bf16',
+  apply: (settings) => ({ ...settings, precision: 'bf16' }),
+};
+
+const BF16_MOMENTS: Saving<TrainingSettings> = {
+  name: 'moments bf16',
+  helps: ({ device, optimizer, inverseOptimizer }) =>
+    isGpu(device) && [optimizer, inverseOptimizer].some((one) => one !== null && one !== inBf16(one)),
+  apply: (settings) => ({
+    ...settings,
+    optimizer: inBf16(settings.optimizer),
+    inverseOptimizer: settings.inverseOptimizer && inBf16(settings.inverseOptimizer),
+  }),
+};
+
+/** Itself, if nothing is to be saved. */
+const inBf16 = (optimizer: ResolvedOptimizer): ResolvedOptimizer =>
+  optimizer.moments === 'bf16' || statesPerParameter(optimizer) === 0
+    ? optimizer
+    : { ...optimizer, moments: 'bf16' };
+
+const named = (savings: readonly { readonly name: string }[]): string =>
+  savings.map(({ name }) => name).join(' and ');
+
+const applied = <S extends Settings, Settings>(savings: readonly Saving<Settings>[], settings: S): S =>
+  savings.reduce((changed, saving) => saving.apply(changed), settings);
+
+/** All of them that are not empty. */
+function combinations<Settings>(savings: readonly Saving<Settings>[]): readonly Saving<Settings>[][] {
+  const all = savings.reduce<Saving<Settings>[][]>(
+    (before, saving) => [...before, ...before.map((one) => [...one, saving])],
+    [[]],
+  );
+  return all.filter((one) => one.length > 0);
+}
+
+/** The shortest lists. */
+function fewest<T>(lists: readonly (readonly T[])[]): readonly (readonly T[])[] {
+  const least = Math.min(...lists.map(({ length }) => length));
+  return lists.filter(({ length }) => length === least);
+}
 
 /** Below 1 if none fits. */
 function largestBatch(spec: ResolvedSpec, settings: TrainingSettings, room: number): number {
   const { total, activations } = budgetOf(spec, settings);
-  return Math.floor(
-    (room - (total - activations)) / bytesPerExample(spec, settings.rule, settings.auxiliary),
-  );
+  return Math.floor((room - (total - activations)) / bytesPerExample(spec, settings));
 }
+
+/** In the order in which they are told. */
+const ITEM_NAMES = {
+  weights: 'weights',
+  workingCopies: 'bf16 copies',
+  feedback: 'feedback',
+  inverses: 'inverses',
+  auxiliaryWeights: 'auxiliary weights',
+  statistics: 'statistics',
+  gradients: 'gradients',
+  optimizerState: 'optimizer state',
+  activations: 'activations',
+  workspace: "cuDNN's workspace",
+  runtime: 'CUDA itself',
+} as const satisfies Record<Exclude<keyof MemoryBudget, 'total'>, string>;
+
+/** What a budget consists of, by names for people; without what is not there. */
+export const budgetItems = (budget: Partial<MemoryBudget>): [name: string, bytes: number][] =>
+  (Object.keys(ITEM_NAMES) as (keyof typeof ITEM_NAMES)[]).flatMap((key): [string, number][] => {
+    const bytes = budget[key] ?? 0;
+    return bytes > 0 ? [[ITEM_NAMES[key], bytes]] : [];
+  });
 
 function outOfMemory(
   what: string,
-  { total, ...parts }: Partial<MemoryBudget> & Pick<MemoryBudget, 'total'>,
-  room: number,
+  budget: Partial<MemoryBudget> & Pick<MemoryBudget, 'total'>,
+  { room, device }: { readonly room: number; readonly device: string },
   remedies: readonly string[],
 ): CortorchError {
-  const names: Readonly<Record<string, string>> = {
-    auxiliaryWeights: 'auxiliary weights',
-    optimizerState: 'optimizer state',
-  };
-  const list = Object.entries(parts)
-    .filter(([, bytes]) => bytes > 0)
-    .map(([name, bytes]) => `${names[name] ?? name} ${formatBytes(bytes)}`);
+  const list = budgetItems(budget).map(([name, bytes]) => `${name} ${formatBytes(bytes)}`);
+  const there = isGpu(device)
+    ? `${device} has ${formatBytes(room)} for it`
+    : `there are ${formatBytes(room)}`;
+  const larger = isGpu(device) ? 'a GPU' : 'a machine';
   const remedy =
-    remedies.length === 0 ? 'a smaller network or a machine with more memory' : remedies.join(' or ');
+    remedies.length === 0 ? `a smaller network or ${larger} with more memory` : remedies.join(' or ');
   return new CortorchError(
     'ERR_OUT_OF_MEMORY',
-    `${what} ${formatBytes(total)} of memory (${list.join(', ')}), but there are ${formatBytes(room)}; use ${remedy}`,
+    `${what} ${formatBytes(budget.total)} of memory (${list.join(', ')}), but ${there}; use ${remedy}`,
   );
 }

@@ -8,7 +8,6 @@ import {
   isInteger,
   isNumber,
   isPlainObject,
-  isString,
   throwIfAborted,
 } from '../errors.js';
 import { checkStream, type BatchStream } from '../data/batch-stream.js';
@@ -24,6 +23,7 @@ import {
 } from '../rules/rules.js';
 import { BatchReader } from './batches.js';
 import { evaluationBatch, requireMemoryForParameters } from './budget.js';
+import { resolvePlace, type Precision } from './device.js';
 import { inverseShapes, type InverseShapes } from './inverses.js';
 import {
   describeMismatch,
@@ -55,10 +55,12 @@ export interface NetworkOptions {
   readonly seed?: number;
   /** Of the compute team; process-wide, so all networks agree. Default: libtorch's (as a rule one for each processor). */
   readonly threads?: number;
-  /** Default `cpu`. */
+  /** `cpu` (default), `cuda` (the first GPU) or `cuda:i`. */
   readonly device?: string;
-  /** Default `fp32`. */
-  readonly precision?: string;
+  /** Default `fp32`; `tf32` and `bf16` are a GPU's. */
+  readonly precision?: Precision;
+  /** On a GPU: only operations that give the same bits each time. On the CPU all do. Default false. */
+  readonly deterministic?: boolean;
   /** Default: none. */
   readonly normalization?: Normalization | null;
 }
@@ -113,8 +115,10 @@ export class Network implements Disposable {
   readonly seed: number;
   readonly normalization: Normalization | null;
   readonly threads: number;
-  readonly device: string = 'cpu';
-  readonly precision = 'fp32';
+  /** `cpu` or, with its number, `cuda:0`. */
+  readonly device: string;
+  readonly precision: Precision;
+  readonly deterministic: boolean;
   /** Every tensor of the state dict, in the order of the layers. */
   readonly parameters: readonly ParameterInfo[];
   /** Values in the trainable parameters, those of the inverses included. */
@@ -140,11 +144,14 @@ export class Network implements Disposable {
     this.inverses = inverseShapes(this.spec, this);
     this.seed = checkSeed(options.seed ?? 0);
     this.normalization = checkNormalization(options.normalization ?? null, this.spec.input);
-    checkDevice(options.device ?? 'cpu', options.precision ?? 'fp32');
+    const { place, gpu } = resolvePlace(options);
+    ({ device: this.device, precision: this.precision, deterministic: this.deterministic } = place);
     if (options.threads !== undefined && !(isCount(options.threads) && inRange(options.threads, 1, 1024))) {
       throw invalid('threads', 'an integer from 1 to 1024', options.threads);
     }
-    requireMemoryForParameters(this.spec, this);
+    requireMemoryForParameters(this.spec, this, gpu?.free);
+    // cuBLAS reads it when it starts, and is deterministic only with a workspace of fixed size.
+    if (gpu !== null && this.deterministic) process.env['CUBLAS_WORKSPACE_CONFIG'] ??= ':4096:8';
     const description = {
       ...this.spec,
       rule: this.rule,
@@ -153,7 +160,7 @@ export class Network implements Disposable {
       lastLayer: this.lastLayer ?? 'rule',
       ...(this.auxiliary !== null && { auxiliary: this.auxiliary }),
     };
-    this.#handle = call((n) => new n.NetworkHandle(description, this.seed, options.threads ?? 0, { device: 'cpu', precision: 'fp32', deterministic: false }));
+    this.#handle = call((n) => new n.NetworkHandle(description, this.seed, options.threads ?? 0, place));
     this.parameters = this.#handle
       .parameters()
       .map(({ name, shape, role }) => ({ name, shape, role, trainable: role !== 'fixed' }));
@@ -369,23 +376,4 @@ function checkNormalization(value: Normalization | null, input: readonly number[
   }
   if (!value.std.every((std) => std > 0)) throw invalid('normalization.std', 'positive numbers', value.std);
   return { mean: [...value.mean], std: [...value.std] };
-}
-
-function checkDevice(device: unknown, precision: unknown): void {
-  if (!isString(device) || !/^(cpu|cuda(:\d+)?)$/.test(device))
-    throw invalid('device', "'cpu' or 'cuda[:i]'", device);
-  if (device !== 'cpu') {
-    throw new CortorchError(
-      'ERR_DEVICE_UNAVAILABLE',
-      `device ${device} is not in this version of cortorch, which runs on the CPU; use device cpu`,
-    );
-  }
-  if (!['fp32', 'tf32', 'bf16'].includes(precision as string))
-    throw invalid('precision', "'fp32', 'tf32' or 'bf16'", precision);
-  if (precision !== 'fp32') {
-    throw new CortorchError(
-      'ERR_DEVICE_UNAVAILABLE',
-      `precision ${String(precision)} needs a GPU; on the CPU use fp32`,
-    );
-  }
 }

@@ -5,9 +5,9 @@
  * In Python, `torch.load(path, weights_only=True)` gives a dict of
  * - `state_dict`: an OrderedDict of tensors, for `nn.Module.load_state_dict`
  * - `config`: `network` (the spec), `rule` and its settings (`dfaFeedback`, `auxiliary`, …), `normalization`,
- *   `seed`, `model`, `dataset`; of image files `crop` and `resize`
+ *   `seed`, `precision`, `model`, `dataset`; of image files `crop` and `resize`
  * - `epoch` (complete ones), `step`, `metrics` (of the epoch that ended here)
- * - `optimizer`, in last.pt: for `torch.optim.Adam.load_state_dict`, or SGD's or RMSprop's; `inverse_optimizer`, under
+ * - `optimizer`, in last.pt (moments as float32, whatever they were kept in): for `torch.optim.Adam.load_state_dict`, or SGD's or RMSprop's; `inverse_optimizer`, under
  *   target propagation: that of the learned inverses
  * - `rng`, in last.pt: random numbers are counted, not drawn, so the seed, the epoch and the step are all of it
  * - `position`, in last.pt: where in the epoch training is, and the epoch's sums so far
@@ -26,6 +26,7 @@ import {
   type CheckpointValue,
 } from '../checkpoint/value.js';
 import { CortorchError, isCount, isInteger, isNumber, isOneOf, isPlainObject, isString } from '../errors.js';
+import { precisionNames, type Precision } from '../model/device.js';
 import type { Normalization, ParameterValue, StateDict } from '../model/network.js';
 import { parseNetworkSpec, type ResolvedSpec } from '../model/spec.js';
 import {
@@ -54,6 +55,8 @@ export interface ModelConfig extends RuleOptions {
   readonly rule: RuleName;
   readonly normalization: Normalization | null;
   readonly seed: number;
+  /** What it was trained in; none with a network that was not. */
+  readonly precision?: Precision | undefined;
   /** What it was called: a preset, or the file of its spec. */
   readonly model?: string | undefined;
   /** What it was trained on. */
@@ -147,7 +150,7 @@ const toTensor = ({ data, shape }: ParameterValue) => tensorDataFrom(data, shape
 // ------------------------------------------------------------------------------------------------ config
 
 function parseModelConfig(path: string, config: Record<string, unknown>): ModelConfig {
-  const { network, normalization, seed, model, dataset, crop, resize } = config;
+  const { network, normalization, seed, precision, model, dataset, crop, resize } = config;
   try {
     const rule = parseRule(config['rule']);
     return {
@@ -156,6 +159,7 @@ function parseModelConfig(path: string, config: Record<string, unknown>): ModelC
       ...usedRuleOptions(resolveRuleOptions(rule, config)),
       normalization: (normalization ?? null) as Normalization | null, // checked by the network that is made with it
       seed: isInteger(seed) ? seed : 0,
+      ...(isOneOf(precision, precisionNames) && { precision }),
       ...(isString(model) && { model }),
       ...(isString(dataset) && { dataset }),
       ...(isOneOf(crop, ['random', 'none'] as const) && { crop }),

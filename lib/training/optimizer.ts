@@ -6,6 +6,10 @@ import { didYouMean } from '../suggest.js';
 export type OptimizerName = 'adam' | 'sgd' | 'rmsprop';
 export const optimizerNames: readonly OptimizerName[] = ['adam', 'sgd', 'rmsprop'];
 
+/** What an optimizer's moments are kept in; sums are float32 always. */
+export type Moments = 'fp32' | 'bf16';
+export const momentsNames: readonly Moments[] = ['fp32', 'bf16'];
+
 export interface OptimizerOptions {
   /** Default `adam`. */
   readonly type?: OptimizerName;
@@ -25,19 +29,24 @@ export interface OptimizerOptions {
    * Batch manhattan (Liao et al. 2016): of each gradient only its sign is used, before momentum and weight decay. Default false.
    */
   readonly batchManhattan?: boolean;
+  /**
+   * What the moments are kept in: adam, rmsprop and sgd with momentum; `bf16`, half of the memory, on a GPU alone. Default
+   * `fp32`.
+   */
+  readonly moments?: Moments;
 }
 
 export type ResolvedOptimizer = Required<OptimizerOptions>;
 
 /** The settings that each optimizer uses. */
 export const optimizerSettings: Readonly<Record<OptimizerName, readonly (keyof OptimizerOptions)[]>> = {
-  adam: ['lr', 'beta1', 'beta2', 'eps', 'weightDecay', 'batchManhattan'],
-  sgd: ['lr', 'momentum', 'weightDecay', 'batchManhattan'],
-  rmsprop: ['lr', 'beta2', 'eps', 'momentum', 'weightDecay', 'batchManhattan'],
+  adam: ['lr', 'beta1', 'beta2', 'eps', 'weightDecay', 'batchManhattan', 'moments'],
+  sgd: ['lr', 'momentum', 'weightDecay', 'batchManhattan', 'moments'],
+  rmsprop: ['lr', 'beta2', 'eps', 'momentum', 'weightDecay', 'batchManhattan', 'moments'],
 };
 
 /** Values that an optimizer keeps for each parameter. */
-export function statesPerParameter({ type, momentum }: ResolvedOptimizer): number {
+export function statesPerParameter({ type, momentum }: Pick<ResolvedOptimizer, 'type' | 'momentum'>): number {
   const withMomentum = momentum > 0 ? 1 : 0;
   return { adam: 2, sgd: withMomentum, rmsprop: 1 + withMomentum }[type];
 }
@@ -52,6 +61,7 @@ const defaults: Readonly<Record<OptimizerName, ResolvedOptimizer>> = {
     momentum: 0,
     weightDecay: 0,
     batchManhattan: false,
+    moments: 'fp32',
   },
   sgd: {
     type: 'sgd',
@@ -62,6 +72,7 @@ const defaults: Readonly<Record<OptimizerName, ResolvedOptimizer>> = {
     momentum: 0,
     weightDecay: 0,
     batchManhattan: false,
+    moments: 'fp32',
   },
   rmsprop: {
     type: 'rmsprop',
@@ -72,6 +83,7 @@ const defaults: Readonly<Record<OptimizerName, ResolvedOptimizer>> = {
     momentum: 0,
     weightDecay: 0,
     batchManhattan: false,
+    moments: 'fp32',
   },
 };
 
@@ -114,7 +126,33 @@ export function resolveOptimizer(options: OptimizerOptions = {}, name = 'optimiz
   notNegative(name, 'weightDecay', resolved.weightDecay);
   if (!isBoolean(resolved.batchManhattan))
     throw invalid(`${name}.batchManhattan`, 'true or false', resolved.batchManhattan);
+  if (!isOneOf(resolved.moments, momentsNames))
+    throw invalid(`${name}.moments`, `one of ${momentsNames.join(', ')}`, resolved.moments);
+  if (given['moments'] !== undefined && statesPerParameter(resolved) === 0) {
+    throw new CortorchError(
+      'ERR_UNUSED_OPTION',
+      `${name}.moments is not used by sgd without momentum, which keeps none; set ${name}.momentum, or leave it out`,
+    );
+  }
   return resolved;
+}
+
+/**
+ * Moments in bf16 are a GPU's.
+ *
+ * @param name how an error calls the setting
+ * @throws CortorchError ERR_UNUSED_OPTION
+ */
+export function requireMomentsFit(
+  moments: Moments | undefined,
+  device: string,
+  name = 'optimizer.moments',
+): void {
+  if (moments !== 'bf16' || device !== 'cpu') return;
+  throw new CortorchError(
+    'ERR_UNUSED_OPTION',
+    `${name} bf16 is not used by device cpu; choose device cuda, or leave it out`,
+  );
 }
 
 function notNegative(name: string, key: keyof OptimizerOptions, value: unknown): void {

@@ -23,6 +23,7 @@ import { checkStream, type BatchStream } from '../data/batch-stream.js';
 import { Dataset } from '../data/dataset.js';
 import { BatchReader, type BatchSource } from '../model/batches.js';
 import { requireMemoryForTraining } from '../model/budget.js';
+import { availableOn } from '../model/device.js';
 import { checkSeed, Network, same, type Evaluation, type ParameterInfo } from '../model/network.js';
 import {
   call,
@@ -34,7 +35,12 @@ import {
   type TrainerHandle,
 } from '../native.js';
 import { didYouMean } from '../suggest.js';
-import { resolveOptimizer, type OptimizerOptions, type ResolvedOptimizer } from './optimizer.js';
+import {
+  requireMomentsFit,
+  resolveOptimizer,
+  type OptimizerOptions,
+  type ResolvedOptimizer,
+} from './optimizer.js';
 import {
   learningRateFactor,
   resolveLrSchedule,
@@ -252,13 +258,15 @@ export class Trainer {
     this.augmentation = resolveAugmentation(augmentation, network.spec.input);
     this.batchSize = batchSize;
     this.seed = checkSeed(seed);
-    const { spec, rule, dfaFeedback, feedbackScale, lastLayer, auxiliary } = network;
+    const { spec, rule, dfaFeedback, feedbackScale, lastLayer, auxiliary, device, precision } = network;
     const inverseOptimizer = this.targets?.inverseOptimizer ?? null;
+    requireMomentsFit(this.optimizer.moments, device);
+    requireMomentsFit(inverseOptimizer?.moments, device, 'inverseOptimizer.moments');
     const settings = {
-      ...{ rule, dfaFeedback, feedbackScale, lastLayer, auxiliary },
+      ...{ rule, dfaFeedback, feedbackScale, lastLayer, auxiliary, device, precision },
       ...{ optimizer: this.optimizer, inverseOptimizer, batchSize },
     };
-    requireMemoryForTraining(spec, settings, { built: true });
+    requireMemoryForTraining(spec, settings, { built: true, available: availableOn(device) });
     this.#handle = call(
       (n) =>
         new n.TrainerHandle(
