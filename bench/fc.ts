@@ -20,6 +20,7 @@ import {
   mebibytes,
   median,
   medianRatio,
+  NO_PYTHON,
   note,
   numberOf,
   percent,
@@ -33,6 +34,7 @@ import {
   watchOthers,
   wordOf,
 } from './harness.js';
+import { ourSteps, type Command } from './steps.js';
 
 const SIZES = [784, 256, 256, 256, 256, 256, 10];
 const BATCH = 100;
@@ -139,9 +141,9 @@ const nameOf = ({ form, rule }: Pick<Contestant, 'form' | 'rule'>) => `${form} $
 async function startAll(threads: number, python: string | null, versions: { torch: string }) {
   const contestants: Contestant[] = [];
   // One after another: they compile, and the machine is small.
-  const start = async (form: Form, rule: Rule, command: string, args: string[]) => {
+  const start = async (form: Form, rule: Rule, [program, ...args]: Command) => {
     note(`Starting ${FORMS[form]}, ${rule}`);
-    const side = new Side(`${FORMS[form]}, ${rule}`, command, args, { OMP_NUM_THREADS: String(threads) });
+    const side = new Side(`${FORMS[form]}, ${rule}`, program, args, { OMP_NUM_THREADS: String(threads) });
     try {
       const { version } = await side.read();
       if (form !== 'cortorch') versions.torch = String(version);
@@ -152,19 +154,17 @@ async function startAll(threads: number, python: string | null, versions: { torc
     }
   };
   for (const rule of ['bp', 'fa', 'dfa'] as const) {
-    await start('cortorch', rule, process.execPath, [
-      besideThis('cortorch-steps.mjs'),
-      JSON.stringify({ preset: 'mnist-fc', rule, threads, batch: BATCH, unit: STEP_UNIT }),
-    ]);
+    const given = { preset: 'mnist-fc', rule, threads, batch: BATCH, unit: STEP_UNIT };
+    await start('cortorch', rule, ourSteps(given));
   }
   if (python === null) {
-    note('No Python that can import torch (CORTORCH_PYTHON names one): PyTorch is left out.');
+    note(NO_PYTHON);
     return contestants;
   }
   for (const form of ['eager', 'compile', 'compile-max-autotune'] as const) {
     for (const rule of ['bp', 'fa'] as const) {
       const settings = { form, rule, threads, mnist: embeddedMnistFolder() };
-      await start(form, rule, python, [besideThis('fc_pytorch.py'), JSON.stringify(settings)]);
+      await start(form, rule, [python, besideThis('fc_pytorch.py'), JSON.stringify(settings)]);
     }
   }
   return contestants;

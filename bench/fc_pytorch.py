@@ -10,7 +10,7 @@ Says {"ready":true,...} when it has compiled, then answers each line on stdin wi
 
 import os
 
-from pytorch_side import VERSION, Steps, answer, compiled, dense, say, settings, timed
+from pytorch_side import VERSION, Steps, adam, answer, compiled, dense, say, settings, timed
 import torch
 from torch import nn
 from torch.nn import functional as F
@@ -44,7 +44,7 @@ class Side(Steps):
         # Forward and loss, and behind them the backward pass, are one compiled graph; so is the scaling of the bytes.
         self.loss_of_bytes = compiled(form, lambda x, y: F.cross_entropy(model(x.float() / 255), y))
         super().__init__(
-            model.parameters(),
+            adam(model.parameters()),
             compiled(form, lambda x, y: F.cross_entropy(model(x), y)),
             [(torch.rand(BATCH, SIZES[0]), torch.randint(0, SIZES[-1], (BATCH,))) for _ in range(READY_BATCHES)],
         )

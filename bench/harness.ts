@@ -147,6 +147,9 @@ export function median(values: readonly number[]): number {
 export const medianRatio = (a: readonly number[], b: readonly number[]): number =>
   median(a.map((value, round) => value / b[round]!));
 
+/** What is said where PyTorch's sides may be missing. */
+export const NO_PYTHON = 'No Python that can import torch (CORTORCH_PYTHON names one): PyTorch is left out.';
+
 /** A Python that has torch: CORTORCH_PYTHON, or the one on the PATH. */
 export function findPython(): string | null {
   const wish = process.env.CORTORCH_PYTHON;

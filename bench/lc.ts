@@ -21,7 +21,6 @@ import {
   describeOthers,
   findPython,
   finish,
-  interleave,
   judged,
   mebibytes,
   median,
@@ -36,7 +35,6 @@ import {
   startGauge,
   table,
   times,
-  watchOthers,
   wordOf,
 } from './harness.js';
 import {
@@ -52,6 +50,7 @@ import {
   type Layer,
   type NetworkName,
 } from './lc-networks.js';
+import { environment, measureRounds, memoryOf, ourSteps, secondsOfStep, startSteps } from './steps.js';
 
 /** Of the formulations in lc_formulations.py those that can be the fastest; `multiply` is slower yet with views. */
 const FORMULATIONS = [
@@ -222,12 +221,6 @@ function libraryFor(python: string): string | null {
 
 /** Layers */
 
-/** Of every side. Large pages where libtorch can ask for them: PyTorch's strongest form (cortorch asks by itself). */
-const environment = (threads: number) => ({
-  OMP_NUM_THREADS: String(threads),
-  THP_MEM_ALLOC_ENABLE: '1',
-});
-
 /** A first try of every form; those that are hopeless or do not fit stay out. */
 async function startLayer(setting: Setting, forms: readonly string[], layer: Layer) {
   const { python, threads, versions } = setting;
@@ -278,7 +271,6 @@ async function startLayer(setting: Setting, forms: readonly string[], layer: Lay
   return { contestants, out, skipped };
 }
 
-const memoryOf = async (side: Side) => Number((await side.ask('memory')).bytes);
 const milliseconds = (seconds: number) => (seconds * 1e3).toFixed(seconds < 0.01 ? 3 : seconds < 0.1 ? 2 : 1);
 
 async function measureLayer(
@@ -304,10 +296,12 @@ async function measureLayer(
   }
   const { peak } = setting;
   if (peak) pieces.set('peak', async () => Number((await peak.ask('')).gflops));
-  await interleave(`${network} ${index + 1}, warming up`, 1, pieces);
-  const others = watchOthers([...contestants.map(({ side }) => side), ...(peak ? [peak] : [])]);
-  const results = await interleave(`${network} ${index + 1}`, rounds, pieces);
-  const disturbance = others();
+  const { results, disturbance } = await measureRounds(
+    `${network} ${index + 1}`,
+    { warmUp: 1, rounds },
+    pieces,
+    [...contestants.map(({ side }) => side), ...(peak ? [peak] : [])],
+  );
   setting.gflops.push(...(results.get('peak') ?? []));
   const measured: Measured[] = [];
   for (const { form, side, baseline } of contestants) {
@@ -483,28 +477,26 @@ async function measureSteps(
   const sides: { form: StepForm; side: Side; count: number }[] = [];
   for (const form of Object.keys(STEP_FORMS) as StepForm[]) {
     note(`Starting a step of ${network}-lc, ${rule}: ${STEP_FORMS[form]}`);
-    const [command, ...args] =
+    const command =
       form === OURS
-        ? [
-            process.execPath,
-            besideThis('cortorch-steps.mjs'),
-            JSON.stringify({ preset: `${network}-lc`, rule, threads, batch, unit }),
-          ]
-        : [python, besideThis('lc_steps.py'), JSON.stringify({ form, rule, threads, local, dense })];
-    const side = new Side(`${STEP_FORMS[form]}, ${rule}`, command!, args, environment(threads));
+        ? ourSteps({ preset: `${network}-lc`, rule, threads, batch, unit })
+        : ([
+            python,
+            besideThis('lc_steps.py'),
+            JSON.stringify({ form, rule, threads, local, dense }),
+          ] as const);
     try {
-      const { parameters, version } = await side.read();
+      const { side, ready, count } = await startSteps(`${STEP_FORMS[form]}, ${rule}`, command, {
+        threads,
+        seconds: setting.seconds,
+        unit: form === OURS ? unit : 1,
+      });
+      const { parameters, version } = ready;
       if (version !== undefined) setting.versions.torch = String(version);
       if (parameters !== undefined && parameters !== parametersOf(network)) {
         throw new Error(`it has ${String(parameters)} parameters, not ${parametersOf(network)}`);
       }
-      const first = Number((await side.ask(`step ${unit}`)).seconds) / unit;
-      const count = Math.max(1, Math.round(setting.seconds / first / unit)) * unit;
-      sides.push({
-        form,
-        side,
-        count: form === OURS ? count : Math.max(1, Math.round(setting.seconds / first)),
-      });
+      sides.push({ form, side, count });
     } catch (error) {
       if (form !== 'compile') throw error; // which may not know how
       note(`  left out: ${(error as Error).message}`);
@@ -512,15 +504,17 @@ async function measureSteps(
   }
   const pieces = new Map<string, () => Promise<number>>();
   for (const { form, side, count } of sides) {
-    pieces.set(form, async () => Number((await side.ask(`step ${count}`)).seconds) / count);
+    pieces.set(form, () => secondsOfStep({ side, count }));
   }
   if (peak) pieces.set('peak', async () => Number((await peak.ask('')).gflops));
   if (bandwidth) pieces.set('bandwidth', async () => Number((await bandwidth.ask('')).gbps));
-  await interleave(`${network}-lc, ${rule}, warming up`, 1, pieces);
   const gauges = [peak, bandwidth].filter((side) => side !== null);
-  const others = watchOthers([...sides.map(({ side }) => side), ...gauges]);
-  const results = await interleave(`${network}-lc, ${rule}`, setting.rounds, pieces);
-  const disturbance = others();
+  const { results, disturbance } = await measureRounds(
+    `${network}-lc, ${rule}`,
+    { warmUp: 1, rounds: setting.rounds },
+    pieces,
+    [...sides.map(({ side }) => side), ...gauges],
+  );
   setting.gflops.push(...(results.get('peak') ?? []));
   const measured = [];
   for (const { form, side } of sides) {

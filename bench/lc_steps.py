@@ -8,7 +8,7 @@ Says {"ready":true,...} when it has compiled, then answers each line on stdin wi
 """
 
 from lc_formulations import Geometry, LocallyConnected, formulation
-from pytorch_side import VERSION, Steps, answer, compiled, dense, say, settings, timed
+from pytorch_side import VERSION, Steps, adam, answer, compiled, dense, say, settings, timed
 import torch
 from torch import nn
 from torch.nn import functional as F
@@ -57,7 +57,7 @@ def main():
     model = network(given["rule"], given["local"], given["dense"])
     first, classes = Geometry(**given["local"][0]["layer"]), given["dense"][-1]
     side = Steps(
-        model.parameters(),
+        adam(model.parameters()),
         compiled(given["form"], lambda x, y: F.cross_entropy(model(x), y)),
         [
             (

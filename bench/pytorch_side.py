@@ -1,6 +1,7 @@
-"""What PyTorch's sides of the benchmarks share: training steps, feedback alignment, and the answering of lines."""
+"""What PyTorch's sides of the benchmarks share: training steps, and ones to compare; feedback alignment; answering lines."""
 
 import json
+import os
 import resource
 import sys
 import time
@@ -52,12 +53,16 @@ def compiled(form, function):
     return torch.compile(function, mode=mode, fullgraph=True, dynamic=False)
 
 
+def adam(parameters):
+    # Table 5 of Bartunov et al. 2018, bp on mnist-fc; the values do not change the time.
+    return torch.optim.Adam(parameters, lr=1.52e-4, betas=(0.9, 0.999), eps=1e-8, fused=True)
+
+
 class Steps:
     """Training steps of `loss(*batch)`, on batches that lie ready."""
 
-    def __init__(self, parameters, loss, batches):
-        # Table 5 of Bartunov et al. 2018, bp on mnist-fc; the values do not change the time.
-        self.optimizer = torch.optim.Adam(parameters, lr=1.52e-4, betas=(0.9, 0.999), eps=1e-8, fused=True)
+    def __init__(self, optimizer, loss, batches):
+        self.optimizer = optimizer
         self.loss = loss
         self.batches = batches
 
@@ -69,6 +74,32 @@ class Steps:
     def steps(self, n):
         for i in range(n):
             self.update(self.loss(*self.batches[i % len(self.batches)]))
+
+
+class CheckedSteps:
+    """The steps that check-steps.mjs made with cortorch, from its folder."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        with open(os.path.join(folder, "index.json")) as file:
+            index = json.load(file)
+        self.steps = index["steps"]
+        self.shapes = {entry["name"]: entry["shape"] for entry in index["parameters"]}
+
+    def read(self, name, shape):
+        with open(os.path.join(self.folder, name), "rb") as file:
+            return torch.frombuffer(bytearray(file.read()), dtype=torch.float32).view(shape)
+
+    def before(self):
+        return {name: self.read(f"before-{name}", shape) for name, shape in self.shapes.items()}
+
+    def apart(self, after):
+        """Of each parameter how far its updates here, to after(name), are from those there, relatively."""
+        apart = {}
+        for name, before in self.before().items():
+            moved = self.read(f"after-{name}", before.shape) - before
+            apart[name] = ((after(name) - before - moved).norm() / moved.norm()).item()
+        return apart
 
 
 def timed(work):

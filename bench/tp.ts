@@ -10,9 +10,6 @@
  * rows, and it never computes its losses (cortorch gathers, scales, sums both losses and the error, and checks every
  * loss for NaN).
  */
-import fs from 'node:fs';
-import os from 'node:os';
-import path from 'node:path';
 import { parseArgs } from 'node:util';
 import { readRecord } from '../scripts/build.mjs';
 import {
@@ -20,35 +17,39 @@ import {
   describeOthers,
   findPython,
   finish,
-  interleave,
   judged,
   mebibytes,
   median,
   medianRatio,
+  NO_PYTHON,
   note,
   numberOf,
   percent,
   printer,
   SHARED_USAGE,
   sharedOptions,
-  Side,
+  type Side,
   startGauge,
   table,
   times,
-  watchOthers,
   wordOf,
 } from './harness.js';
 import { denseOf, flopOfDense, flopOfMaps, layersOf, type Layer } from './lc-networks.js';
+import { compareSteps, measureRounds, memoryOf, ourSteps, secondsOfStep, startSteps } from './steps.js';
 
 const BATCH = 100;
 const WARM_UP_ROUNDS = 2;
 const GOAL_OVER_BP = 2.5;
 const GOAL_OVER_PYTORCH = 5;
 /**
- * Relative difference that updates may have after the steps of tp-check.mjs. Rounding in another order gives 1e-4 and
+ * Relative difference that updates may have after the steps of check-steps.mjs. Rounding in another order gives 1e-4 and
  * less; a wrong factor anywhere gives 0.1 and more.
  */
 const AGREE = 1e-3;
+/** Of those steps. With so large an ε an update hardly depends on how a gradient near zero was rounded. */
+const CHECKED = { type: 'adam', lr: 1e-3, beta1: 0.9, beta2: 0.999, eps: 1e-3 } as const;
+/** As in tp_pytorch.py. */
+const CHECKED_TARGET_STEP = 0.15008;
 
 const NETWORKS = ['mnist-fc', 'mnist-lc'] as const;
 type NetworkName = (typeof NETWORKS)[number];
@@ -165,9 +166,7 @@ async function main(): Promise<void> {
     'bmm channels-last',
   ])!;
   const python = findPython();
-  if (python === null) {
-    note('No Python that can import torch (CORTORCH_PYTHON names one): PyTorch is left out.');
-  }
+  if (python === null) note(NO_PYTHON);
   const peak = startGauge('fma-peak.cpp', 'the multiply-add peak', threads);
   const versions = { cortorch: readRecord()?.version ?? 'unknown', torch: 'none' };
   const setting = { threads, rounds, seconds, python, peak, versions };
@@ -184,12 +183,6 @@ async function main(): Promise<void> {
   finish('tp', options, versions, threads, { rounds, results });
 }
 
-/** Of every side. Large pages where libtorch can ask for them: PyTorch's strongest form (cortorch asks by itself). */
-const environment = (threads: number) => ({
-  OMP_NUM_THREADS: String(threads),
-  THP_MEM_ALLOC_ENABLE: '1',
-});
-
 async function measure(
   setting: Setting,
   network: NetworkName,
@@ -203,26 +196,28 @@ async function measure(
   for (const { name, side, phase, count } of contestants) {
     if (phase === 'inverse') continue;
     pieces.set(name, async () => {
+      if (phase === 'both') return secondsOfStep({ side, count });
       const reply = await side.ask(`step ${count}`);
-      if (phase === 'both') return Number(reply.seconds) / count;
       inverse.set(name, [...(inverse.get(name) ?? []), Number(reply.inverse) / count]);
       return Number(reply.forward) / count;
     });
   }
   const { peak } = setting;
   if (peak) pieces.set('peak', async () => Number((await peak.ask('')).gflops));
-  await interleave(`${network}, warming up`, WARM_UP_ROUNDS, pieces);
-  inverse.clear();
   const sides = [...new Set(contestants.map(({ side }) => side))];
-  const others = watchOthers([...sides, ...(peak ? [peak] : [])]);
-  const results = await interleave(network, setting.rounds, pieces);
-  const disturbance = others();
+  const { results, disturbance } = await measureRounds(
+    network,
+    { warmUp: WARM_UP_ROUNDS, rounds: setting.rounds },
+    pieces,
+    [...sides, ...(peak ? [peak] : [])],
+  );
   const measured: Measured[] = [];
   for (const { name, form, rule, phase, side } of contestants) {
     const seconds =
-      phase === 'inverse' ? inverse.get(name.replace('inverse', 'forward'))! : results.get(name)!;
-    const peakBytes = Number((await side.ask('memory')).bytes);
-    measured.push({ name, form, rule, phase, seconds, peakBytes });
+      phase === 'inverse'
+        ? inverse.get(name.replace('inverse', 'forward'))!.slice(WARM_UP_ROUNDS)
+        : results.get(name)!;
+    measured.push({ name, form, rule, phase, seconds, peakBytes: await memoryOf(side) });
   }
   await Promise.all(sides.map((side) => side.close()));
   const gflops = results.get('peak') ?? [];
@@ -241,18 +236,17 @@ async function startAll(
     const what = `${FORMS[form]}, ${rule}${schedule === undefined ? '' : `, ${schedule}`}`;
     note(`Starting ${network}: ${what}`);
     const ours = form === 'cortorch';
-    const given = ours
-      ? { preset: network, rule, schedule, threads, batch: BATCH, unit }
-      : { ...description, form, rule, threads, batch: BATCH };
-    const program = besideThis(ours ? 'cortorch-steps.mjs' : 'tp_pytorch.py');
-    const args = [program, JSON.stringify(given)];
-    const side = new Side(what, ours ? process.execPath : python!, args, environment(threads));
+    const theirs = { ...description, form, rule, threads, batch: BATCH };
+    const command = ours
+      ? ourSteps({ preset: network, rule, schedule, threads, batch: BATCH, unit })
+      : ([python!, besideThis('tp_pytorch.py'), JSON.stringify(theirs)] as const);
     try {
-      const { version } = await side.read();
-      if (version !== undefined) versions.torch = String(version);
-      const least = ours ? unit : 1;
-      const first = Number((await side.ask(`step ${least}`)).seconds) / least;
-      const count = Math.max(1, Math.round(seconds / first / least)) * least;
+      const { side, ready, count } = await startSteps(what, command, {
+        threads,
+        seconds,
+        unit: ours ? unit : 1,
+      });
+      if (ready.version !== undefined) versions.torch = String(ready.version);
       const phases = schedule === 'alternating' ? (['forward', 'inverse'] as const) : (['both'] as const);
       for (const phase of phases) {
         contestants.push({ name: `${form} ${rule} ${phase}`, form, rule, phase, side, count });
@@ -289,28 +283,19 @@ async function check(
   if (python === null) return apart;
   const { flop: _, unit: __, ...description } = architecture;
   for (const rule of RULES) {
-    const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'cortorch-bench-'));
-    try {
-      const ours = JSON.stringify({ preset: network, rule, threads, batch: BATCH, folder });
-      const side = new Side(`cortorch's steps, ${rule}`, process.execPath, [
-        besideThis('tp-check.mjs'),
-        ours,
-      ]);
-      await side.read();
-      await side.close();
-      const theirs = JSON.stringify({ ...description, rule, threads, batch: BATCH, check: folder });
-      const other = new Side(`PyTorch's steps, ${rule}`, python, [besideThis('tp_pytorch.py'), theirs]);
-      const said = (await other.read()) as unknown as { apart: Record<string, number> };
-      await other.close();
-      const [name, difference] = Object.entries(said.apart).reduce((a, b) => (b[1] <= a[1] ? a : b));
-      note(`${network}, ${rule}: updates agree to ${difference.toExponential(1)} (${name})`);
-      if (!(difference < AGREE)) {
-        throw new Error(`cortorch and PyTorch do not compute the same: ${JSON.stringify(said.apart)}`);
-      }
-      apart[rule] = difference;
-    } finally {
-      fs.rmSync(folder, { recursive: true, force: true });
-    }
+    const trainer = {
+      optimizer: CHECKED,
+      inverseOptimizer: CHECKED,
+      noise: 0,
+      ...(rule === 'dtp' && { targetStep: CHECKED_TARGET_STEP }),
+    };
+    const given = { ...description, rule, threads, batch: BATCH };
+    apart[rule] = await compareSteps(
+      `${network}, ${rule}`,
+      { preset: network, rule, threads, batch: BATCH, trainer },
+      { python, program: 'tp_pytorch.py', given },
+      AGREE,
+    );
   }
   return apart;
 }

@@ -6,7 +6,7 @@ Says {"ready":true,...} when it has compiled, then answers each line on stdin wi
     step N     N training steps on batches that lie ready in memory, labels as one-hot rows; the loss is never computed
     memory     peak resident memory so far
 
-With "check" (a folder, see tp-check.mjs) it makes the steps that cortorch made, without noise, says how far the
+With "check" (a folder, see check-steps.mjs) it makes the steps that cortorch made, without noise, says how far the
 parameters have gone apart, and ends.
 
 The local gradients are a product or two each, so there is no autograd. What a dense layer gives lies in one buffer with
@@ -14,11 +14,8 @@ its noisy input and its target, so that every product of one matrix is one call;
 connected layers work on; bias and scale go into the products; both sets of parameters are one fused Adam.
 """
 
-import json
-import os
-
 from lc_formulations import IN_IMAGE, Geometry, formulation
-from pytorch_side import VERSION, answer, say, settings, timed
+from pytorch_side import VERSION, CheckedSteps, answer, say, settings, timed
 import torch
 
 READY_BATCHES = 8  # so that the inputs are not always in the first-level cache
@@ -26,7 +23,7 @@ READY_BATCHES = 8  # so that the inputs are not always in the first-level cache
 SIGMA, ALPHA = 0.36133, 0.15008
 FORWARD = {"lr": 7.57e-4, "betas": (0.99, 0.95), "eps": 1e-3}
 INVERSE = {"lr": 7.68e-4, "betas": (0.99, 0.999), "eps": 1e-4}
-CHECKED = {"lr": 1e-3, "betas": (0.9, 0.999), "eps": 1e-3}  # as in tp-check.mjs
+CHECKED = {"lr": 1e-3, "betas": (0.9, 0.999), "eps": 1e-3}  # as in tp.ts
 
 tanh_backward = torch.ops.aten.tanh_backward.grad_input  # g * (1 - y * y)
 
@@ -267,18 +264,8 @@ class Side:
 
 
 def check(given):
-    """The steps that tp-check.mjs made with cortorch, from the same parameters; says how the updates differ."""
-    folder = given["check"]
-    with open(os.path.join(folder, "index.json")) as file:
-        index = json.load(file)
-
-    def read(name, shape):
-        count = 1
-        for size in shape:
-            count *= size
-        with open(os.path.join(folder, name), "rb") as file:
-            return torch.frombuffer(bytearray(file.read()), dtype=torch.float32)[:count].view(shape).clone()
-
+    """The steps that cortorch made, from the same parameters; says how the updates differ."""
+    checked = CheckedSteps(given["check"])
     side = Side(given["rule"], given["batch"], given["input"], given["local"], given["dense"], 0.0, CHECKED, CHECKED)
     side.zero_gradients()
 
@@ -300,24 +287,15 @@ def check(given):
             return back, lambda value: tensor.copy_(apart(value))
         return lambda: tensor, tensor.copy_
 
-    trained = index["parameters"]
-    before = {}
-    for entry in trained:
-        before[entry["name"]] = read(f"before-{entry['name']}", entry["shape"])
-        mine(entry["name"])[1](before[entry["name"]])
-    x = side.entering(read("images", [given["batch"], *given["input"]]))
-    y = read("labels", [given["batch"], given["dense"][-1]])
+    for name, value in checked.before().items():
+        mine(name)[1](value)
+    x = side.entering(checked.read("images", [given["batch"], *given["input"]]))
+    y = checked.read("labels", [given["batch"], given["dense"][-1]])
     if given.get("form") == "compile":
         side.compile()
-    for _ in range(index["steps"]):
+    for _ in range(checked.steps):
         side.update(x, y)
-    apart = {}
-    for entry in trained:
-        name = entry["name"]
-        moved = read(f"after-{name}", entry["shape"]) - before[name]
-        here = mine(name)[0]() - before[name]
-        apart[name] = ((here - moved).norm() / moved.norm()).item()
-    say({"apart": apart})
+    say({"apart": checked.apart(lambda name: mine(name)[0]())})
 
 
 def main():

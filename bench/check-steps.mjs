@@ -1,8 +1,10 @@
 /**
- * For the benchmark `tp`: a few steps of target propagation in cortorch, without noise, and everything that another
- * implementation needs to make the same ones: parameters before and after, in a folder, as float32.
+ * A few steps in cortorch, and everything that another implementation needs to make the same ones: parameters before and
+ * after, in a folder, as float32.
  *
- *     node tp-check.mjs '{"preset":"mnist-fc","rule":"dtp","threads":2,"batch":100,"folder":"…"}'
+ *     node check-steps.mjs '{"preset":"mnist-fc","rule":"dtp","threads":2,"batch":100,"trainer":{"noise":0,…},"folder":"…"}'
+ *
+ * `trainer` has the trainer's options but for the size of a batch.
  *
  * Says {"loss":…} of the last step.
  */
@@ -10,22 +12,15 @@ import fs from 'node:fs';
 import path from 'node:path';
 
 const STEPS = 5;
-const { preset: name, rule, threads, batch, folder } = JSON.parse(/** @type {string} */ (process.argv[2]));
+const given = JSON.parse(/** @type {string} */ (process.argv[2]));
+const { preset: name, rule, threads, batch, folder } = given;
 const built = '../dist/index.js'; // not there when this file is type-checked
 /** @type {typeof import('../lib/index.js')} */
 const { Dataset, Network, preset, Trainer } = await import(built);
 
 const spec = preset(name);
 const network = new Network(spec, { rule, seed: 1, threads });
-/** With so large an ε an update hardly depends on how a gradient near zero was rounded. */
-const adam = /** @type {const} */ ({ type: 'adam', lr: 1e-3, beta1: 0.9, beta2: 0.999, eps: 1e-3 });
-const trainer = new Trainer(network, {
-  optimizer: adam,
-  inverseOptimizer: adam,
-  batchSize: batch,
-  noise: 0,
-  ...(rule === 'dtp' && { targetStep: 0.15008 }),
-});
+const trainer = new Trainer(network, { ...given.trainer, batchSize: batch });
 
 const size = spec.input.reduce((a, b) => a * b, 1);
 let random = 1; // a linear congruential generator
