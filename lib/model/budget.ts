@@ -20,7 +20,7 @@ import {
 import { isGpu, parsePlace, type Place, type PlaceOptions } from './device.js';
 import { errorPorts } from './error-ports.js';
 import { auxiliaryShapes, inverseShapes, type InverseSettings } from './inverses.js';
-import { mapShapes, placeLayers, product, type Shape } from './shapes.js';
+import { countOutputs, mapShapes, placeLayers, product, sendsDown, type Shape } from './shapes.js';
 import { parseNetworkSpec, type NetworkSpec, type ResolvedSpec } from './spec.js';
 
 /** Bytes. */
@@ -73,9 +73,9 @@ export type TrainingSettings = ParameterSettings & {
  * The bytes that a training step needs, 4 for each value, or on a GPU with precision bf16 2 where it is said:
  * - weights: the trainable parameters, biases included
  * - working copies: with bf16 one of each trainable parameter, of 2 bytes; the weights themselves have 4
- * - feedback (bf16: 2 bytes): under fa, brsf and frsf the weights of all layers but the lowest (and the last, where that is bp's), under
- *   all of sign-symmetry those of the largest such layer with their signs; under dfa classes × units of every layer that
- *   the error goes to, or of the largest one if it is shared
+ * - feedback (bf16: 2 bytes): under fa, brsf and frsf the weights of all layers that send errors further down (not the lowest;
+ *   not the last, where that is bp's), under all of sign-symmetry those of the largest such layer with their signs; under dfa
+ *   classes × units of every place that the error goes to, or of the largest one if it is shared
  * - inverses: under target propagation the weights and biases of the learned inverses; auxiliary weights: those of
  *   the random features of ao-sdtp (bf16: 2 bytes)
  * - gradients (bf16: 2 bytes): one for each trainable parameter, those of the inverses too
@@ -192,13 +192,13 @@ function feedbackValues(
   { rule, dfaFeedback, lastLayer }: Pick<ParameterSettings, 'rule' | keyof RuleSettings>,
 ): number {
   if (rule === 'dfa') {
-    const layers = mapShapes(spec);
-    const units = errorPorts(spec).map((layer) => product(layers[layer]!.output));
-    return product(layers.at(-1)!.output) * (dfaFeedback === 'shared' ? Math.max(0, ...units) : sum(units));
+    const units = errorPorts(spec).map((port) => port.units);
+    return countOutputs(spec) * (dfaFeedback === 'shared' ? Math.max(0, ...units) : sum(units));
   }
+  const sends = sendsDown(spec);
   const sending = mapShapes(spec)
-    .slice(1, lastLayer === 'bp' ? -1 : undefined)
-    .map(({ weight }) => product(weight));
+    .slice(0, lastLayer === 'bp' ? -1 : undefined)
+    .flatMap(({ weight }, i) => (sends[i] ? [product(weight)] : []));
   const withSigns = Math.max(0, ...sending);
   switch (rule) {
     case 'fa':
