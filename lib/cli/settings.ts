@@ -196,7 +196,9 @@ export function memorySettingsOf(config: RunConfig): TrainingSettings {
   const inverse = inverseOptimizerOf(config);
   const inverseOptimizer = inverse === undefined ? null : resolveOptimizer(inverse);
   const ofRule = { rule, ...resolveRuleOptions(rule, config) };
-  return { ...ofRule, ...pick(config, ['device', 'precision']), optimizer, inverseOptimizer, batchSize };
+  const ofPlace = pick(config, ['device', 'precision']);
+  const diagnostics = config.diagnostics !== undefined;
+  return { ...ofRule, ...ofPlace, optimizer, inverseOptimizer, batchSize, diagnostics };
 }
 
 const OPTIMIZER_KEYS = [

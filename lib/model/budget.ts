@@ -67,6 +67,8 @@ export type TrainingSettings = ParameterSettings & {
   /** null: there are no inverses */
   readonly inverseOptimizer: ResolvedOptimizer | null;
   readonly batchSize: number;
+  /** Whether a step is diagnosed now and then, for which bp's gradients stand beside the rule's. */
+  readonly diagnostics?: boolean;
 };
 
 /**
@@ -78,7 +80,8 @@ export type TrainingSettings = ParameterSettings & {
  *   classes × units of every place that the error goes to, or of the largest one if it is shared
  * - inverses: under target propagation the weights and biases of the learned inverses; auxiliary weights: those of
  *   the random features of ao-sdtp (bf16: 2 bytes)
- * - gradients (bf16: 2 bytes): one for each trainable parameter, those of the inverses too
+ * - gradients (bf16: 2 bytes): one for each trainable parameter, those of the inverses too; with diagnostics bp's of the
+ *   weights beside them
  * - optimizer state: adam 2 for each, sgd with momentum 1, rmsprop 1 (with momentum 2); moments in bf16 have 2 bytes
  * - activations (bf16: 2 bytes), for each example of the batch: the input, the output of every layer (a flatten copies into the
  *   order (C, H, W); max pooling has 8 bytes more for each output: where it came from), at the layer where it is
@@ -126,7 +129,8 @@ export function budgetOf(spec: ResolvedSpec, settings: TrainingSettings): Memory
   const { optimizer, inverseOptimizer, batchSize } = settings;
   const { runtime, ...parameters } = heldBytes(spec, settings);
   const [ofLayers, ofInverses] = [parameters.weights / FLOAT, parameters.inverses / FLOAT];
-  const gradients = bytesPerValue(settings) * (ofLayers + ofInverses);
+  const gradients =
+    bytesPerValue(settings) * ((settings.diagnostics === true ? 2 : 1) * ofLayers + ofInverses);
   const optimizerState =
     momentBytes(optimizer) * ofLayers +
     (inverseOptimizer === null ? 0 : momentBytes(inverseOptimizer) * ofInverses);
