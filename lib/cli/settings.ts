@@ -302,7 +302,7 @@ export function trainingSettings(
 }
 
 /** How the model is trained as a rule, unless another optimizer is given. */
-function recipeOf({ optimizer }: Settings, model: string): Recipe | undefined {
+export function recipeOf({ optimizer }: Settings, model: string): Recipe | undefined {
   const recipe = recipeFor(model);
   return optimizer === undefined || optimizer === recipe?.optimizer.type ? recipe : undefined;
 }
