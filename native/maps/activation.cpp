@@ -115,6 +115,16 @@ at::Tensor activate(Activation activation, const at::Tensor& a) {
   return a;
 }
 
+at::Tensor activate_in_place(Activation activation, at::Tensor a) {
+  switch (activation) {
+    case Activation::tanh: return at::tanh_(a);
+    case Activation::relu: return at::relu_(a);
+    case Activation::sigmoid: return at::sigmoid_(a);
+    case Activation::identity: break;
+  }
+  return a;
+}
+
 at::Tensor through_activation(Activation activation, const at::Tensor& gradient, const at::Tensor& y, double scale) {
   const at::Tensor g = scale == 1 ? gradient : at::mul(gradient, scale);
   switch (activation) {

@@ -22,6 +22,9 @@ void bias_activation(Activation activation, float* tile, int64_t rows, int64_t c
 // σ(a), any floating dtype, new tensor; made of libtorch's own operations, hence differentiable.
 at::Tensor activate(Activation activation, const at::Tensor& a);
 
+// The same in the memory of a, for what nobody else reads and no backward pass has kept.
+at::Tensor activate_in_place(Activation activation, at::Tensor a);
+
 // δ = scale · g ⊙ σ'(a), with σ' as a function of y = σ(a); made of libtorch's own operations, hence differentiable.
 at::Tensor through_activation(Activation activation, const at::Tensor& g, const at::Tensor& y, double scale = 1);
 

@@ -90,6 +90,8 @@ at::Tensor differentiable_outer(const LinearMapPtr& map, const at::Tensor& x, co
   return Outer::apply(x, delta, map);
 }
 
+at::Tensor differentiable_plain(const at::Tensor& x) { return is_plain(x) ? x : ChannelsFirst::apply(x); }
+
 at::Tensor differentiable_channels_first(const at::Tensor& x) { return x.is_contiguous() ? x : ChannelsFirst::apply(x); }
 
 }  // namespace cortorch

@@ -18,5 +18,7 @@ at::Tensor differentiable_outer(const LinearMapPtr& map, const at::Tensor& x, co
 
 // The same image with its memory in the order of its shape, for what cannot take it otherwise (see image_layout.h).
 at::Tensor differentiable_channels_first(const at::Tensor& x);
+// The same, unless its memory is in an order that libtorch's own operations take as it is.
+at::Tensor differentiable_plain(const at::Tensor& x);
 
 }  // namespace cortorch

@@ -38,7 +38,7 @@ Conv2d::Conv2d(const Conv2dGeometry& geometry) : g_(geometry) { check(g_, "conv2
 at::Tensor Conv2d::apply(const at::Tensor& weight, const at::Tensor& x, const at::Tensor& bias,
                          Activation activation) const {
   const std::optional<at::Tensor> b = bias.defined() ? std::optional(bias) : std::nullopt;
-  at::Tensor y = at::convolution(channels_first(x), weight, b, stride(g_), padding(g_), dilation(g_),
+  at::Tensor y = at::convolution(channels_last(x), channels_last(weight), b, stride(g_), padding(g_), dilation(g_),
                                  /*transposed=*/false, kNone, /*groups=*/1);
   return activate(activation, y);
 }
@@ -48,14 +48,14 @@ at::Tensor Conv2d::adjoint(const at::Tensor& v, const at::Tensor& y, const at::T
   const int64_t reach_h = g_.dilation_h * (g_.kernel_h - 1) + 1, reach_w = g_.dilation_w * (g_.kernel_w - 1) + 1;
   const Pair rest{(g_.in_height + 2 * g_.padding_h - reach_h) % g_.stride_h,
                   (g_.in_width + 2 * g_.padding_w - reach_w) % g_.stride_w};
-  const at::Tensor x = at::convolution(channels_first(y), v, std::nullopt, stride(g_), padding(g_), dilation(g_),
+  const at::Tensor x = at::convolution(channels_last(y), channels_last(v), std::nullopt, stride(g_), padding(g_), dilation(g_),
                                        /*transposed=*/true, rest, /*groups=*/1);
   return activate(activation, c.defined() ? at::add(x, c) : x);
 }
 
 at::Tensor Conv2d::outer(const at::Tensor& x, const at::Tensor& delta) const {
   const at::Tensor shape_only = at::empty(weight_shape(), x.options());
-  return std::get<1>(at::convolution_backward(channels_first(delta), channels_first(x), shape_only, std::nullopt,
+  return std::get<1>(at::convolution_backward(channels_last(delta), channels_last(x), shape_only, std::nullopt,
                                               stride(g_), padding(g_), dilation(g_), /*transposed=*/false, kNone,
                                               /*groups=*/1, {false, true, false}));
 }

@@ -42,7 +42,9 @@ at::Tensor empty_location_major(int64_t batch, int64_t channels, int64_t height,
 
 at::Tensor location_major(const at::Tensor& x) {
   if (locations(x).is_contiguous()) return x;
-  if (!fast(x)) return locations(x).contiguous().permute({2, 3, 0, 1});
+  // Out of channels-last whole pixels move, which needs no transposition.
+  const bool pixels = !x.is_contiguous() && x.is_contiguous(at::MemoryFormat::ChannelsLast);
+  if (!fast(x) || pixels) return locations(x).contiguous().permute({2, 3, 0, 1});
   const at::Tensor from = examples(x);
   const int64_t batch = x.size(0), channels = x.size(1), area = x.size(2) * x.size(3), apart = from.stride(0);
   at::Tensor result = empty_location_major(batch, channels, x.size(2), x.size(3), x.scalar_type());
@@ -73,6 +75,10 @@ at::Tensor channels_first(const at::Tensor& x) {
     });
   });
   return result;
+}
+
+at::Tensor channels_last(const at::Tensor& x) {
+  return x.scalar_type() == at::kDouble ? channels_first(x) : x.contiguous(at::MemoryFormat::ChannelsLast);
 }
 
 at::Tensor batch_last(const at::Tensor& x) {

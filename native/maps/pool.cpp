@@ -3,9 +3,12 @@
 #include <ATen/ops/empty.h>
 #include <ATen/ops/from_blob.h>
 
+#include <c10/core/CPUAllocator.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 #include <cstdlib>
+#include <cstring>
 #include <mutex>
 #include <new>
 #include <unordered_map>
@@ -41,6 +44,7 @@ class Pool {
       if (!blocks.empty()) {
         void* block = blocks.back();
         blocks.pop_back();
+        unused_ -= bytes;
         return block;
       }
     }
@@ -49,19 +53,34 @@ class Pool {
 
   void give(void* block, std::size_t bytes) {
     const std::lock_guard lock(mutex_);
+    // Of sizes that are not asked for any more, perhaps: those that are come back.
+    if (unused_ + bytes > limit_) empty();
     free_[bytes].push_back(block);
+    unused_ += bytes;
   }
 
   void trim() {
     const std::lock_guard lock(mutex_);
+    empty();
+  }
+
+ private:
+  void empty() {
     for (const auto& [bytes, blocks] : free_) {
       for (void* block : blocks) std::free(block);
     }
     free_.clear();
+    unused_ = 0;
   }
 
- private:
+  static std::size_t quarter_of_memory() {
+    const long pages = sysconf(_SC_PHYS_PAGES), size = sysconf(_SC_PAGE_SIZE);
+    return pages > 0 && size > 0 ? static_cast<std::size_t>(pages) * static_cast<std::size_t>(size) / 4 : std::size_t{1} << 30;
+  }
+
   std::mutex mutex_;
+  std::size_t unused_ = 0;
+  const std::size_t limit_ = quarter_of_memory();
   std::unordered_map<std::size_t, std::vector<void*>> free_;
 };
 
@@ -71,7 +90,40 @@ Pool& pool() {
   return *pool;
 }
 
+// The size of a block that libtorch has stands before it.
+constexpr std::size_t kHeader = 64;
+
+void give_back(void* data) {
+  if (data == nullptr) return;
+  void* block = static_cast<char*>(data) - kHeader;
+  const std::size_t bytes = *static_cast<std::size_t*>(block);
+  if (bytes < kSmall) {
+    std::free(block);
+  } else {
+    pool().give(block, bytes);
+  }
+}
+
+class PoolAllocator final : public c10::Allocator {
+ public:
+  c10::DataPtr allocate(std::size_t count) override {
+    if (count == 0) return {nullptr, nullptr, give_back, c10::kCPU};
+    const std::size_t bytes = (count + kHeader + 63) / 64 * 64;
+    void* block = bytes < kSmall ? cortorch::allocate(bytes) : pool().take(bytes);
+    *static_cast<std::size_t*>(block) = bytes;
+    void* data = static_cast<char*>(block) + kHeader;
+    return {data, data, give_back, c10::kCPU};
+  }
+  c10::DeleterFnPtr raw_deleter() const override { return give_back; }
+  void copy_data(void* to, const void* from, std::size_t count) const override { std::memcpy(to, from, count); }
+};
+
 }  // namespace
+
+void use_pool_everywhere() {
+  static PoolAllocator allocator;
+  c10::SetCPUAllocator(&allocator, /*priority=*/1);
+}
 
 at::Tensor pooled_empty(at::IntArrayRef sizes, at::ScalarType dtype) {
   int64_t count = 1;

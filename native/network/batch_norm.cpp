@@ -20,10 +20,10 @@ BatchNorm BatchNorm::fresh(int64_t channels) {
 }
 
 at::Tensor BatchNorm::forward(const at::Tensor& x, std::vector<MovedStatistics>* moved) const {
-  const at::Tensor image = x.dim() == 4 ? differentiable_channels_first(x) : x;
+  const at::Tensor image = x.dim() == 4 ? differentiable_plain(x) : x;
   const auto normalize = [&](const at::Tensor& mean, const at::Tensor& var, bool training) {
     const at::Tensor y = at::batch_norm(image, weight, bias, mean, var, training, momentum, epsilon, /*cudnn_enabled=*/true);
-    return activation == Activation::identity ? y : activate(activation, y);
+    return activate_in_place(activation, y);  // its backward pass keeps what came in
   };
   if (moved == nullptr) return normalize(running_mean, running_var, false);
   TORCH_CHECK(x.numel() > x.size(1), "batch norm: a batch of one example has no variance; use a batch size of 2 or more, that "

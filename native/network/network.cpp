@@ -360,8 +360,8 @@ at::Tensor Network::forward(const std::vector<LayerSpec>& specs, at::Tensor h, T
   for (const LayerSpec& spec : specs) {
     switch (spec.kind) {
       case Kind::flatten: h = differentiable_channels_first(h).flatten(1); break;
-      case Kind::max_pool2d: h = at::max_pool2d(differentiable_channels_first(h), spec.kernel, spec.stride, spec.padding); break;
-      case Kind::avg_pool2d: h = at::avg_pool2d(differentiable_channels_first(h), spec.kernel, spec.stride, spec.padding); break;
+      case Kind::max_pool2d: h = at::max_pool2d(differentiable_plain(h), spec.kernel, spec.stride, spec.padding); break;
+      case Kind::avg_pool2d: h = at::avg_pool2d(differentiable_plain(h), spec.kernel, spec.stride, spec.padding); break;
       case Kind::batch_norm:
         h = norms_[at.norm++].forward(h, pass == nullptr ? nullptr : &pass->statistics);
         h = with_port(spec, std::move(h), settings, at);
@@ -371,8 +371,10 @@ at::Tensor Network::forward(const std::vector<LayerSpec>& specs, at::Tensor h, T
         at::Tensor past = h;
         if (spec.shortcut == Shortcut::pad) past = padded_shortcut(h, spec, y);
         if (spec.shortcut == Shortcut::layers) past = forward(spec.shortcut_layers, h, pass, at);
-        h = at::add(y, past);
-        if (spec.activation != Activation::identity) h = activate(spec.activation, h);
+        // What batch norm gave nobody keeps, so the sum may take its place.
+        const bool in_place = !spec.layers.empty() && spec.layers.back().kind == Kind::batch_norm && !spec.layers.back().port &&
+                              spec.layers.back().activation == Activation::identity;
+        h = activate_in_place(spec.activation, in_place ? at::Tensor(y).add_(past) : at::add(y, past));
         h = with_port(spec, std::move(h), settings, at);
         break;
       }

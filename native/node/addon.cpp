@@ -9,6 +9,7 @@
 #include <memory>
 #include <string>
 
+#include "maps/pool.h"
 #include "network/noise.h"
 #include "node/compute_thread.h"
 #include "node/convert.h"
@@ -79,6 +80,7 @@ Napi::Value shutdown(const Napi::CallbackInfo& call) {
 
 Napi::Object init(Napi::Env env, Napi::Object exports) {
   return guarded(env, [&] {
+    use_pool_everywhere();
     env.SetInstanceData(std::make_unique<AddonData>().release());
     define_tensor(env, exports);
     define_dataset(env, exports);

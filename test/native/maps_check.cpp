@@ -460,7 +460,7 @@ void check_rules(const std::string& name, bool shared, Random& random) {
         h = cortorch::dfa_output_layer(maps[l], activations[l], h, weights[l], biases[l], ports);
       }
     }
-    cortorch::LossCounts counts;
+    cortorch::Tally counts;
     cortorch::softmax_cross_entropy(h, labels, counts).backward();
     std::vector<at::Tensor> result;
     for (std::vector<at::Tensor>* group : {&weights, &biases}) {
