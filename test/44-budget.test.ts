@@ -13,8 +13,10 @@ import {
   type RuleName,
 } from '../lib/index.js';
 import { availableMemory, formatBytes } from '../lib/memory.js';
+import { memorySettingsOf, resolveSettings } from '../lib/cli/settings.js';
 import { resolveRuleOptions } from '../lib/rules/rules.js';
 import {
+  budgetOf,
   evaluationBatch,
   requireMemoryForParameters,
   requireMemoryForTraining,
@@ -112,6 +114,27 @@ t.test('a trainer that cannot fit is refused', async (t) => {
       /^training this network needs .* PB of memory \(weights 3\.99 kB, feedback 848 B, gradients 3\.99 kB, optimizer state 7\.98 kB, activations .* PB\), but there are .*; use a batch size of at most \d+$/,
   });
   t.equal(liveTensors(), live, 'nothing was made');
+});
+
+t.test('diagnostics hold the gradients of bp beside those of the rule', async (t) => {
+  const settings: TrainingSettings = {
+    ...{ rule: 'fa', ...resolveRuleOptions('fa') },
+    ...{ optimizer: resolveOptimizer(), inverseOptimizer: null, batchSize: 10 },
+    ...{ device: 'cpu', precision: 'fp32' },
+  };
+  const without = budgetOf(small, settings);
+  const diagnosed = budgetOf(small, { ...settings, diagnostics: true });
+  t.equal(diagnosed.gradients, without.gradients + 4 * weights);
+  t.equal(diagnosed.total, without.total + 4 * weights);
+  const { total: available } = without;
+  t.doesNotThrow(() => requireMemoryForTraining(small, settings, { available }));
+  t.throws(() => requireMemoryForTraining(small, { ...settings, diagnostics: true }, { available }), {
+    code: 'ERR_OUT_OF_MEMORY',
+  });
+  const given = { dataset: 'mnist', model: 'mnist-fc', rule: 'fa' } as const;
+  const asked = memorySettingsOf(await resolveSettings({ ...given, diagnostics: 100 }));
+  t.equal(asked.diagnostics, true, '--diagnostics asks for them');
+  t.equal(memorySettingsOf(await resolveSettings(given)).diagnostics, false);
 });
 
 t.test('inverses have weights, gradients and moments of their own', async (t) => {

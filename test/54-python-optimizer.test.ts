@@ -16,6 +16,7 @@ import {
   tensorDataFrom,
   type CheckpointValue,
 } from '../lib/index.js';
+import { writeCheckpoint } from '../lib/training/checkpoint.js';
 import { runTorchPython, whyNoTorchPython } from './python.js';
 
 const skip = whyNoTorchPython();
@@ -93,6 +94,38 @@ for (const [name, wrapped, settings] of cases) {
     }
   });
 }
+
+t.test('batch manhattan is in the file, and torch keeps it', async (t) => {
+  using net = new Network(spec, { seed: 9 });
+  for (const type of ['sgd', 'adam', 'rmsprop'] as const) {
+    for (const batchManhattan of [true, false]) {
+      const trainer = new Trainer(net, { optimizer: { type, lr: 0.02, batchManhattan } });
+      const file = path.join(t.testdir(), 'last.pt');
+      const parameters = await net.stateDict();
+      const { seed, normalization } = net;
+      await writeCheckpoint(file, {
+        ...{ parameters, epoch: 0, step: 0, metrics: null },
+        config: { network: net.spec, rule: 'bp', seed, normalization },
+        training: { state: await trainer.state(), best: null },
+      });
+      const { options } = await readOptimizer(file, net);
+      t.equal(options.batchManhattan ?? false, batchManhattan, type);
+      t.equal(new Trainer(net, { optimizer: options }).optimizer.batchManhattan, batchManhattan);
+      if (skip !== false || type !== 'sgd') continue;
+      const kept = runTorchPython(
+        `
+import sys, torch
+saved = torch.load(sys.argv[1], weights_only=True)['optimizer']
+parameters = [torch.zeros(5, 6), torch.zeros(5), torch.zeros(5, 5), torch.zeros(5), torch.zeros(3, 5), torch.zeros(3)]
+optimizer = torch.optim.SGD([torch.nn.Parameter(p) for p in parameters], lr=1)
+optimizer.load_state_dict(saved)
+print(optimizer.state_dict()['param_groups'][0].get('batch_manhattan', False))`,
+        file,
+      );
+      t.equal(kept.trim(), batchManhattan ? 'True' : 'False');
+    }
+  }
+});
 
 t.test('what cannot be gone on with is refused', async (t) => {
   using net = new Network(

@@ -191,6 +191,26 @@ t.test('of a run that is resumed', async (t) => {
   );
   t.equal(histograms[0]!.histogram!.get(3), 784 * 32);
 
+  // After a crash behind the last checkpoint the diagnosis of the next step is made again, and has one point.
+  const crashed = path.join(folder, 'crashed');
+  const whole = await cortorch([
+    ...['train', '--dataset', 'mnist', '--data-dir', data, '--model', path.join(folder, 'small.json')],
+    ...['--validation', '100', '--batch-size', '50', '--epochs', '2', '--out', crashed, '--json'],
+    ...['--keep', '3', '--diagnostics', '5'],
+  ]);
+  t.equal(whole.code, 0, whole.stderr);
+  fs.copyFileSync(path.join(crashed, 'step-000000010.pt'), path.join(crashed, 'last.pt'));
+  const again = await cortorch(['train', '--resume', crashed, '--json']);
+  t.equal(again.code, 0, again.stderr);
+  const [old, renewed] = eventFiles(crashed).map(pointsOf);
+  const left = old!.points.filter(({ step }) => step < renewed!.starts[0]!); // as TensorBoard reads them
+  const angles = [...left, ...renewed!.points].filter(({ tag }) => tag === 'gradientAngle/layers.0');
+  t.strictSame(
+    angles.map(({ step }) => step),
+    [1, 6, 11, 16],
+    'each once, at the step that it is of',
+  );
+
   const python = spawnSync('python3', [
     '-c',
     `import json, sys

@@ -2,6 +2,7 @@
  * Diagnostics: every angle against one computed here from what a step does to the parameters, or from the parameters
  * themselves; and that asking changes nothing.
  */
+import { spawnSync } from 'node:child_process';
 import fs from 'node:fs';
 import path from 'node:path';
 import t from 'tap';
@@ -19,6 +20,7 @@ import {
   type StateDict,
   type TrainerOptions,
 } from '../lib/index.js';
+import { packageRoot } from '../scripts/build.mjs';
 import { cortorch, metricsOf, smallSpec, writeTinyData } from './support/cli.js';
 import { randomArray } from './support/numbers.js';
 
@@ -231,6 +233,38 @@ t.test('batches of one’s own, and wrong values', async (t) => {
     code: 'ERR_INVALID_ARGUMENT',
     message: /`diagnostics`/,
   });
+});
+
+t.test('without targets nothing is kept of the activities but what the backward pass needs', (t) => {
+  // 8 hidden layers of 20 MB; that many gradients of them, twice, would be 320 MB more than a step needs.
+  const script = `
+    import { Dataset, Network, Trainer, network } from ${JSON.stringify(path.join(packageRoot, 'lib/index.ts'))};
+    const COUNT = 20_000;
+    let builder = network({ features: 16 });
+    for (let i = 0; i < 8; i++) builder = builder.dense(256, { activation: 'tanh' });
+    const net = new Network(builder.dense(4).softmaxCrossEntropy(), { rule: 'fa', threads: 1 });
+    const images = new Float32Array(COUNT * 16).fill(0.5);
+    const data = Dataset.fromArrays({ images, labels: new Uint8Array(COUNT), shape: [16], classes: 4 });
+    const trainer = new Trainer(net, { batchSize: COUNT });
+    const peaks = [];
+    for (const diagnostics of [undefined, 1]) {
+      const { epoch } = await trainer.state();
+      for await (const _ of trainer.fit(data, { epochs: epoch + 2, diagnostics }));
+      peaks.push(process.resourceUsage().maxRSS / 2 ** 10);
+    }
+    console.log(JSON.stringify(peaks));`;
+  const tsx = path.join(packageRoot, 'node_modules/tsx/dist/esm/index.mjs');
+  const child = spawnSync(process.execPath, ['--import', tsx, '--input-type=module', '-e', script], {
+    encoding: 'utf8',
+    env: { ...process.env, NODE_OPTIONS: '' },
+  });
+  t.equal(child.status, 0, child.stderr);
+  const [step, diagnosed] = JSON.parse(child.stdout) as [number, number];
+  t.ok(
+    diagnosed - step < 150,
+    `${Math.round(step)} MiB at most in a step, ${Math.round(diagnosed)} in a diagnosis`,
+  );
+  t.end();
 });
 
 t.test('on the command line', async (t) => {

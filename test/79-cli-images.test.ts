@@ -101,6 +101,24 @@ t.test('a folder of class folders', async (t) => {
   const refused = await evaluate(fewer);
   t.equal(refused.code, 1);
   t.match(refused.stderr, /has 3 classes in val and the network 8 outputs[^]*put the train folder/);
+  // An autoencoder has no use for classes.
+  const autoencoder = {
+    input: [3, SIDE, SIDE],
+    layers: [
+      { type: 'flatten' },
+      { type: 'dense', units: 4, activation: 'tanh' },
+      { type: 'dense', units: 3 * SIDE * SIDE },
+    ],
+    loss: 'reconstruction',
+  };
+  fs.writeFileSync(at('autoencoder.json'), JSON.stringify(autoencoder));
+  const fresh = await cortorch(['init', '--model', at('autoencoder.json'), '--out', at('autoencoder.pt')]);
+  t.equal(fresh.code, 0, fresh.stderr);
+  const reconstructed = await cortorch([
+    ...['eval', '--checkpoint', at('autoencoder.pt'), '--dataset', 'folder', '--data-dir', fewer, '--json'],
+  ]);
+  t.equal(reconstructed.code, 0, reconstructed.stderr);
+  t.match(reconstructed.lines[0], { error: Number, error5: null, examples: 30 });
   fs.symlinkSync(path.join(data, 'train'), path.join(fewer, 'train'));
   const numbered = await evaluate(fewer);
   t.equal(numbered.code, 0, numbered.stderr);

@@ -40,6 +40,17 @@ t.test('help and version', async (t) => {
   for (const name of ['train', 'eval', 'reproduce', 'init', 'doctor', 'setup'])
     t.match(help.stdout, `cortorch ${name} `);
   const { version } = JSON.parse(fs.readFileSync('package.json', 'utf8'));
+  const { stdout: flags } = await call('train', '--help');
+  const words = flags.replace(/\s+/g, ' ');
+  for (const [flag, theirs] of [
+    ['batch-size', "100; alexnet, resnet*: their recipe's"],
+    ['optimizer', 'adam; alexnet, resnet*: sgd'],
+    ['momentum', '0; alexnet, resnet*: 0.9'],
+    ['weight-decay', '0; alexnet, resnet*: 1e-4'],
+    ['lr-schedule', 'constant; alexnet, resnet*: step'],
+    ['epochs', "10; alexnet, resnet*: their recipe's"],
+  ] as const)
+    t.match(words.split(` --${flag} `)[1]?.split(' --')[0], `(default ${theirs})`, flag);
   for (const name of presetNames) t.match((await call('train', '--help')).stdout, name);
   t.match(await call('--version'), { code: 0, stdout: version });
   for (const [command, names] of Object.entries(commandOptions)) {

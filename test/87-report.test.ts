@@ -134,6 +134,187 @@ t.test('results, settings, filters', async (t) => {
   }
 });
 
+/** A run's folder from parts, as a training of days would leave it. */
+function write(name: string, config: object, lines: readonly object[]): string {
+  const folder = path.join(dir, name);
+  fs.mkdirSync(folder);
+  fs.writeFileSync(path.join(folder, 'config.json'), JSON.stringify(config));
+  fs.writeFileSync(
+    path.join(folder, 'metrics.jsonl'),
+    lines.map((line) => `${JSON.stringify(line)}\n`).join(''),
+  );
+  return folder;
+}
+const epochLine = (
+  epoch: number,
+  scores: { train: object; validation: object | null; test: object | null },
+) => ({
+  ...{ type: 'epoch', epoch, phase: 'forward', seconds: 1, evaluationSeconds: 1, imagesPerSecond: 1000 },
+  ...scores,
+});
+/** A row of the results by the titles of its columns. */
+function resultsOf(html: string, run: string): Record<string, string> {
+  const [results] = html.match(/<h2>Results<\/h2>.*?<\/table>/s)!;
+  const cells = (row: string): string[] =>
+    [...row.matchAll(/<t[hd][^>]*>(.*?)<\/t[hd]>/gs)].map(([, cell]) => cell!.replace(/<[^>]*>/g, ''));
+  const [header, ...rows] = [...results!.matchAll(/<tr>(.*?)<\/tr>/gs)].map(([, row]) => cells(row!));
+  const row = rows.find(([name]) => name === run)!;
+  return Object.fromEntries(header!.map((title, i) => [title, row[i]!]));
+}
+const captions = (html: string): string[] =>
+  [...html.matchAll(/<h3>(.*?)<\/h3>/g)].map(([, title]) => title!);
+
+t.test('an autoencoder: errors that are no fractions', async (t) => {
+  const file = path.join(dir, 'autoencoder.json');
+  const layers = [
+    { type: 'flatten' },
+    { type: 'dense', units: 8, activation: 'tanh' },
+    { type: 'dense', units: 784 },
+  ];
+  fs.writeFileSync(file, JSON.stringify({ input: [1, 28, 28], layers, loss: 'reconstruction' }));
+  const run = await train('autoencoder', '--model', file, '--rule', 'bp', '--epochs', '2');
+  const both = await report(runs[0]!, run);
+  const last = metricsOf(run)
+    .filter(({ type }) => type === 'epoch')
+    .at(-1)!;
+  const shown = resultsOf(both.html, 'autoencoder');
+  t.equal(shown['test, last epoch'], last['test'].error.toPrecision(4), 'a mean square');
+  t.match(resultsOf(both.html, 'bp')['test, last epoch'], /^\d+\.\d\d %$/);
+  t.strictSame(captions(both.html).slice(0, 6), [
+    ...['Test error', 'Test error of autoencoders', 'Validation error', 'Validation error of autoencoders'],
+    ...['Training error', 'Training error of autoencoders'],
+  ]);
+  t.ok(both.specs[0]!.data.values.every(({ run: name }) => name === 'bp'));
+  t.strictSame(
+    both.specs[1]!.data.values.map(({ run: name, value }) => [name, value]),
+    metricsOf(run)
+      .filter(({ type }) => type === 'epoch')
+      .map(({ test }) => ['autoencoder', test.error]),
+  );
+  t.match(JSON.stringify(both.specs[1]), /"title":"mean squared error"/);
+  const colors = both.specs.slice(0, 2).map((spec) => JSON.stringify(spec).match(/"range":(\[.*?\])/)![1]);
+  t.strictSame(colors, ['["#0072B2"]', '["#D55E00"]'], 'each run has its own colour in all charts');
+});
+
+t.test('published errors, and those of the five best answers', async (t) => {
+  const { preset } = await import('../lib/index.js');
+  const network = preset('imagenet-conv');
+  const common = { model: 'imagenet-conv', rule: 'bp', epochs: 1, network };
+  const validation = { loss: 3, error: 0.7, error5: 0.4567 };
+  const lines = [epochLine(1, { train: { loss: 3, error: 0.8 }, validation, test: null })];
+  const own = write('imagenet', { ...common, dataset: 'imagenet', images: 'sha256:aaaa0000' }, lines);
+  const other = write('photos', { ...common, dataset: 'folder', images: 'sha256:bbbb0000' }, lines);
+  const { html } = await report(own, other, runs[1]!);
+  t.match(resultsOf(html, 'imagenet'), {
+    ...{ 'validation top-5': '45.67 %', 'published test error': '63.93 %', 'published top-5': '40.17 %' },
+    ...{ 'published train error': '–', 'train, last epoch': '80.00 %' },
+  });
+  t.notOk('test top-5' in resultsOf(html, 'imagenet'), 'nobody has one');
+  t.match(
+    resultsOf(html, 'photos'),
+    { 'validation top-5': '45.67 %', 'published test error': '–', 'published top-5': '–' },
+    'other images',
+  );
+  const dtp = Object.values(
+    resultsOf(
+      html,
+      runs[1]!
+        .split('/')
+        .at(-1)!
+        .replace(/[<>&"]/g, (c) => `&#${c.charCodeAt(0)};`),
+    ),
+  );
+  t.ok(dtp.includes('0.44 %'), "the paper's training error");
+  t.ok(dtp.filter((cell) => cell === '–').length >= 2, 'of ten classes there are no five best');
+  t.match(html, /<th scope="row">images<\/th><td>aaaa0000<\/td><td>bbbb0000<\/td>/, 'images that differ');
+  const alone = (await report(runs[0]!)).html;
+  t.notMatch(alone, /top-5|published train error/, 'columns that no run has are left out');
+
+  const resnet = write(
+    'resnet',
+    { model: 'resnet20', rule: 'usf', dataset: 'cifar10', epochs: 1, network: preset('resnet20') },
+    [
+      epochLine(1, {
+        train: { loss: 1, error: 0.5 },
+        validation: null,
+        test: { loss: 1, error: 0.5, error5: 0.1 },
+      }),
+    ],
+  );
+  const replicated = (await report(resnet)).html;
+  t.match(
+    replicated,
+    / An independent replication of Xiao et al\. 2019, whose own numbers are not these: after its whole schedule\./,
+  );
+  t.notMatch(replicated, /arXiv|top-5/);
+});
+
+t.test('networks that differ show', async (t) => {
+  const config = JSON.parse(fs.readFileSync(path.join(runs[0]!, 'config.json'), 'utf8')) as Record<
+    string,
+    any
+  >;
+  config['network'].layers[1].activation = 'relu';
+  const changed = write('relu', config, metricsOf(runs[0]!));
+  const [differ] = (await report(runs[0]!, changed)).html.match(/What differs.*?<\/table>/s)!;
+  const [, a, b] = /<th scope="row">network<\/th><td>(.*?)<\/td><td>(.*?)<\/td>/.exec(differ!)!;
+  t.match(a, /^3 layers, 25,450 parameters, [0-9a-f]{8}$/);
+  t.match(b, /^3 layers, 25,450 parameters, [0-9a-f]{8}$/);
+  t.not(a, b);
+});
+
+t.test('many diagnoses are thinned', async (t) => {
+  const steps = 16_000;
+  const layers = Array.from({ length: 9 }, (_, i) => `layers.${i}`);
+  const config = JSON.parse(fs.readFileSync(path.join(runs[0]!, 'config.json'), 'utf8')) as object;
+  const long = write('long', config, [
+    ...metricsOf(runs[0]!).filter(({ type }) => type !== 'diagnostics'),
+    ...Array.from({ length: steps }, (_, i) => ({
+      ...{ type: 'diagnostics', epoch: 1, step: i },
+      layers: layers.map((name, l) => ({ name, gradientAngle: l + i / steps })),
+    })),
+  ]);
+  const { html, specs } = await report(long);
+  const spec = specs.find(({ data }) => data.values.some((row) => 'layer' in row))!;
+  const shown = spec.data.values.filter(({ layer }) => layer === 'layers.3').map(({ step }) => Number(step));
+  t.strictSame([shown.length, shown[0], shown.at(-1)], [400, 0, steps - 1]);
+  const gaps = shown.slice(1).map((step, i) => step - shown[i]!);
+  t.ok(Math.max(...gaps) - Math.min(...gaps) <= 1, 'evenly');
+  t.equal(spec.data.values.length, 400 * layers.length);
+  t.match(html, /90° is no alignment\. Of 16,000 diagnoses 400 are shown, evenly spaced\.</);
+});
+
+t.test('a checkpoint that cannot be read has a message in the place of its filters', async (t) => {
+  const broken = path.join(dir, 'broken');
+  fs.cpSync(runs[2]!, broken, { recursive: true });
+  const best = fs.readFileSync(path.join(broken, 'best.pt'));
+  fs.writeFileSync(path.join(broken, 'best.pt'), best.subarray(0, best.length / 2));
+  const { html } = await report(broken, runs[2]!);
+  t.match(html, /<b>broken\.<\/b> There is no picture: .*best\.pt/);
+  t.equal(html.match(/<img src="data:image\/png/g)!.length, 1, 'the other run has its picture');
+});
+
+t.test('the first layer with weights above a batch norm', async (t) => {
+  const file = path.join(dir, 'normed.json');
+  const layers = [
+    { type: 'batch-norm' },
+    { type: 'conv2d', channels: 3, kernel: 5, stride: 4 },
+    { type: 'flatten' },
+    { type: 'dense', units: 10 },
+  ];
+  fs.writeFileSync(file, JSON.stringify({ input: [1, 28, 28], layers }));
+  const run = await train('normed', '--model', file, '--epochs', '1');
+  t.match((await report(run)).html, /The 3 filters of layers\.1, 5 × 5, after epoch 1/);
+});
+
+t.test('a folder that is named twice is one run', async (t) => {
+  const out = path.join(dir, 'twice.html');
+  const twice = ['report', runs[0]!, `${runs[0]!}/`, path.relative(process.cwd(), runs[0]!), '--out', out];
+  const { code, lines, stderr } = await cortorch([...twice, '--json']);
+  t.equal(code, 0, stderr);
+  t.match(lines, [{ type: 'report', runs: 1 }]);
+});
+
 t.test('unfinished runs, and folders that are none', async (t) => {
   const cut = path.join(dir, 'cut');
   fs.mkdirSync(cut);

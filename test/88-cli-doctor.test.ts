@@ -49,6 +49,13 @@ t.test('the memory that a model needs, beside what there is', async (t) => {
   ]) {
     t.match(stdout, new RegExp(`^ ${name} +${bytes}$`, 'm'));
   }
+  // What train would take.
+  const batchOf = async (...flags: string[]): Promise<number> =>
+    JSON.parse((await cortorch(['doctor', ...flags, '--json'])).stdout).memory.training.batchSize;
+  t.equal(await batchOf('--model', 'resnet18', '--rule', 'usf'), 256);
+  t.equal(await batchOf('--model', 'resnet20'), 128);
+  t.equal(await batchOf('--model', 'resnet20', '--optimizer', 'adam'), 100, 'another optimizer: no recipe');
+  t.equal(await batchOf('--model', 'resnet20', '--batch-size', '7'), 7);
   const asked = ['--model', 'imagenet-lc', '--rule', 'dfa', '--dfa-feedback', 'shared', '--optimizer', 'sgd'];
   const json = await cortorch(['doctor', ...asked, '--batch-size', '1000000000', '--json']);
   t.equal(json.code, 1, 'it does not fit');

@@ -1,7 +1,8 @@
 /**
  * The native code under AddressSanitizer, UndefinedBehaviorSanitizer and LeakSanitizer, and under valgrind where it
  * is installed: test/native/maps_check.cpp, built apart from the addon. libtorch itself is not instrumented; what our
- * code hands to its micro-kernel is checked all the same (test/native/checked_memory.cpp).
+ * code hands to its micro-kernel is checked all the same (test/native/checked_memory.cpp). And so is the CUDA half, whose kernels
+ * the processor runs (test/cuda-emulation): whole training steps of every rule, against those of the CPU half.
  */
 import { spawnSync } from 'node:child_process';
 import fs from 'node:fs';
@@ -25,7 +26,7 @@ function run(command: string, args: string[], env: NodeJS.ProcessEnv = {}) {
 }
 
 /** Builds maps_check with these settings of CMake, in a folder of its own, and answers where it is. */
-function build(name: string, settings: Record<string, string>): string {
+function build(name: string, settings: Record<string, string>, targets = ['maps_check']): string {
   const folder = path.join(dir, name);
   const all = {
     LIBTORCH: libtorch.path,
@@ -38,20 +39,23 @@ function build(name: string, settings: Record<string, string>): string {
   const compiler = `-DCMAKE_CXX_COMPILER=${tools.compiler.path}`;
   const steps = [
     ['-S', packageRoot, '-B', folder, '-G', tools.generator, compiler, ...definitions],
-    ['--build', folder, '--target', 'maps_check', '--parallel', String(os.availableParallelism())],
+    ['--build', folder, '--target', ...targets, '--parallel', String(os.availableParallelism())],
   ];
   for (const args of steps) {
     const { ended, output } = run(tools.cmake.path, args);
     if (ended !== 0) throw new Error(`cmake ended with ${ended}:\n${output.slice(-8000)}`);
   }
-  return path.join(folder, 'maps_check');
+  return folder;
 }
 
-t.test('AddressSanitizer, UndefinedBehaviorSanitizer, LeakSanitizer', async (t) => {
+t.test('AddressSanitizer, UndefinedBehaviorSanitizer, LeakSanitizer', { timeout: 1_200_000 }, async (t) => {
   const start = performance.now();
-  const program = build('sanitized', { CORTORCH_SANITIZE: 'address,undefined' });
+  const folder = build('sanitized', { CORTORCH_SANITIZE: 'address,undefined', CORTORCH_CUDA_EMULATED: 'ON' }, [
+    'maps_check',
+    'training_check',
+  ]);
   t.comment(`built in ${((performance.now() - start) / 1000).toFixed(0)} s`);
-  const { ended, stdout, output } = run(program, ['--cases', '200'], {
+  const { ended, stdout, output } = run(path.join(folder, 'maps_check'), ['--cases', '200'], {
     // New memory is filled with NaNs: what is read before it was written shows in the results.
     ASAN_OPTIONS: 'detect_leaks=1:malloc_fill_byte=255:max_malloc_fill_size=1073741824',
     UBSAN_OPTIONS: 'print_stacktrace=1',
@@ -62,6 +66,18 @@ t.test('AddressSanitizer, UndefinedBehaviorSanitizer, LeakSanitizer', async (t) 
     /^(\d+) comparisons, (\d+) products .* checked, 0 failed$/m.exec(stdout) ?? [];
   t.ok(Number(comparisons) > 3000, `${comparisons} comparisons`);
   t.ok(Number(products) > 10_000, `${products} products of the micro-kernel were checked`);
+
+  await t.test('training by the CUDA half, emulated, agrees with the CPU half', async (t) => {
+    // Fibers are not the stacks that the address sanitizer knows of.
+    const trained = run(path.join(folder, 'training_check'), [], {
+      ASAN_OPTIONS: 'detect_stack_use_after_return=0:detect_leaks=0',
+      UBSAN_OPTIONS: 'print_stacktrace=1',
+    });
+    t.equal(trained.ended, 0, trained.output.slice(-8000));
+    t.notMatch(trained.output, /Sanitizer|runtime error|FAILED|EMULATION/);
+    const [, cases, checks] = /^(\d+) cases, (\d+) checks, 0 failed$/m.exec(trained.stdout) ?? [];
+    t.ok(Number(cases) > 45 && Number(checks) > 3000, `${cases} cases, ${checks} checks`);
+  });
 });
 
 const valgrind = findTool('valgrind');
@@ -72,7 +88,7 @@ const whyNoValgrind = !valgrind
 // Slow, so only a few sizes, but it sees what the sanitizers do not: libtorch and its micro-kernel themselves, values
 // that were never written, and the very library that the package has built.
 t.test('valgrind', { skip: whyNoValgrind }, async (t) => {
-  const program = build('plain', { CORTORCH_LIBRARY: library });
+  const program = path.join(build('plain', { CORTORCH_LIBRARY: library }), 'maps_check');
   const options = ['-q', '--error-exitcode=9', '--leak-check=full', '--errors-for-leak-kinds=definite'];
   const { ended, stdout, output } = run(
     valgrind!.path,

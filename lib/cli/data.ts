@@ -121,7 +121,8 @@ export async function evaluationStream(
   requireOutputs(list, network);
   // Numbered among themselves, fewer classes than were trained would have other numbers.
   const outputs = countOutputs(network);
-  if (dataset === 'folder' && classes === undefined && list.classes.length !== outputs) {
+  const counts = network.loss !== 'reconstruction'; // an autoencoder has no use for classes
+  if (dataset === 'folder' && classes === undefined && counts && list.classes.length !== outputs) {
     throw new CortorchError(
       'ERR_DATASET_NOT_FOUND',
       `${dataDir} has ${list.classes.length} classes in val and the network ${outputs} outputs, so their numbers are not known; ` +

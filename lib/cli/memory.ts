@@ -21,7 +21,14 @@ import type { ResolvedSpec } from '../model/spec.js';
 import { resolveRuleOptions, usedRuleOptions, type RuleName, type RuleOptions } from '../rules/rules.js';
 import { resolveOptimizer, type Moments, type OptimizerName } from '../training/optimizer.js';
 import { kebab, type Flags } from './options.js';
-import { inverseOptimizerOf, loadModel, optimizerOf, ruleSettings, trainingSettings } from './settings.js';
+import {
+  inverseOptimizerOf,
+  loadModel,
+  optimizerOf,
+  recipeOf,
+  ruleSettings,
+  trainingSettings,
+} from './settings.js';
 import { table } from './table.js';
 
 export interface Memory {
@@ -66,7 +73,7 @@ export async function describeMemory(
       `--${kebab(alone)} is not used without --model; add --model mnist-lc, or leave it out`,
     );
   }
-  const { rule = 'bp', batchSize = 100 } = ofModel;
+  const { rule = 'bp', batchSize = recipeOf(ofModel, model)?.batchSize ?? 100 } = ofModel;
   const spec = await loadModel(model);
   const { device, precision } = parsePlace(ofModel);
   const settings = trainingSettings(ofModel, spec, model, rule);

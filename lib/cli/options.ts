@@ -111,7 +111,7 @@ export const options = {
     'imagenet, folder: image files that may be unreadable and are skipped (default 10)',
   ),
   shardSize: option('Data', count, 'About how large a shard may become, MiB (default 256)'),
-  batchSize: option('Data', count, 'Images a step (default 100)'),
+  batchSize: option('Data', count, "Images a step (default 100; alexnet, resnet*: their recipe's)"),
 
   model: option('Model', text, "Preset, such as mnist-lc (listed below), or a network's spec, FILE.json"),
   rule: option('Model', parseRule, `Learning rule: ${ruleNames.join(', ')} (default bp)`),
@@ -176,13 +176,21 @@ export const options = {
     oneOf(hyperparameterNames),
     "What a preset brings: tuned (default), or the paper's Table 5 to the letter",
   ),
-  optimizer: option('Optimizer', oneOf(optimizerNames), `${optimizerNames.join(', ')} (default adam)`),
+  optimizer: option(
+    'Optimizer',
+    oneOf(optimizerNames),
+    `${optimizerNames.join(', ')} (default adam; alexnet, resnet*: sgd)`,
+  ),
   lr: option('Optimizer', positive, "Learning rate (default: the paper's for a preset, else PyTorch's)"),
   beta1: option('Optimizer', belowOne, 'Decay of the mean of gradients: adam'),
   beta2: option('Optimizer', belowOne, 'Decay of the mean of squared gradients: adam, rmsprop'),
   eps: option('Optimizer', notNegative, 'Added to the denominator: adam, rmsprop'),
-  momentum: option('Optimizer', belowOne, 'sgd, rmsprop (default 0)'),
-  weightDecay: option('Optimizer', notNegative, 'Times the weight, added to the gradient (default 0)'),
+  momentum: option('Optimizer', belowOne, 'sgd, rmsprop (default 0; alexnet, resnet*: 0.9)'),
+  weightDecay: option(
+    'Optimizer',
+    notNegative,
+    'Times the weight, added to the gradient (default 0; alexnet, resnet*: 1e-4)',
+  ),
   batchManhattan: option('Optimizer', yesOrNo, 'Of each gradient only its sign (Liao et al. 2016)'),
   moments: option(
     'Optimizer',
@@ -198,7 +206,11 @@ export const options = {
   inverseWeightDecay: option('Optimizer', notNegative, 'As --weight-decay, of the inverses'),
   inverseBatchManhattan: option('Optimizer', yesOrNo, 'As --batch-manhattan, of the inverses'),
   inverseMoments: option('Optimizer', oneOf(momentsNames), 'As --moments, of the inverses'),
-  lrSchedule: option('Optimizer', oneOf(lrScheduleNames), `${lrScheduleNames.join(', ')} (default constant)`),
+  lrSchedule: option(
+    'Optimizer',
+    oneOf(lrScheduleNames),
+    `${lrScheduleNames.join(', ')} (default constant; alexnet, resnet*: step)`,
+  ),
   lrSteps: option(
     'Optimizer',
     list('epochs such as 30,60', count),
@@ -207,7 +219,7 @@ export const options = {
   lrDecay: option('Optimizer', positive, 'step: what the rate is multiplied by then (default 0.1)'),
   warmupEpochs: option('Optimizer', notNegative, 'Epochs in which the rate rises from near 0 (default 0)'),
 
-  epochs: option('Run', count, 'Passes over the training set (default 10)'),
+  epochs: option('Run', count, "Passes over the training set (default 10; alexnet, resnet*: their recipe's)"),
   maxSteps: option('Run', count, 'Stop and save after so many optimizer steps in all'),
   maxHours: option('Run', hours, 'Stop and save after so many hours: for batch schedulers'),
   saveEvery: option(

@@ -196,7 +196,9 @@ export function memorySettingsOf(config: RunConfig): TrainingSettings {
   const inverse = inverseOptimizerOf(config);
   const inverseOptimizer = inverse === undefined ? null : resolveOptimizer(inverse);
   const ofRule = { rule, ...resolveRuleOptions(rule, config) };
-  return { ...ofRule, ...pick(config, ['device', 'precision']), optimizer, inverseOptimizer, batchSize };
+  const ofPlace = pick(config, ['device', 'precision']);
+  const diagnostics = config.diagnostics !== undefined;
+  return { ...ofRule, ...ofPlace, optimizer, inverseOptimizer, batchSize, diagnostics };
 }
 
 const OPTIMIZER_KEYS = [
@@ -300,7 +302,7 @@ export function trainingSettings(
 }
 
 /** How the model is trained as a rule, unless another optimizer is given. */
-function recipeOf({ optimizer }: Settings, model: string): Recipe | undefined {
+export function recipeOf({ optimizer }: Settings, model: string): Recipe | undefined {
   const recipe = recipeFor(model);
   return optimizer === undefined || optimizer === recipe?.optimizer.type ? recipe : undefined;
 }

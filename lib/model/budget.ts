@@ -20,7 +20,7 @@ import {
 import { isGpu, parsePlace, type Place, type PlaceOptions } from './device.js';
 import { errorPorts } from './error-ports.js';
 import { auxiliaryShapes, inverseShapes, type InverseSettings } from './inverses.js';
-import { mapShapes, placeLayers, product, type Shape } from './shapes.js';
+import { countOutputs, mapShapes, placeLayers, product, sendsDown, type Shape } from './shapes.js';
 import { parseNetworkSpec, type NetworkSpec, type ResolvedSpec } from './spec.js';
 
 /** Bytes. */
@@ -67,18 +67,21 @@ export type TrainingSettings = ParameterSettings & {
   /** null: there are no inverses */
   readonly inverseOptimizer: ResolvedOptimizer | null;
   readonly batchSize: number;
+  /** Whether a step is diagnosed now and then, for which bp's gradients stand beside the rule's. */
+  readonly diagnostics?: boolean;
 };
 
 /**
  * The bytes that a training step needs, 4 for each value, or on a GPU with precision bf16 2 where it is said:
  * - weights: the trainable parameters, biases included
  * - working copies: with bf16 one of each trainable parameter, of 2 bytes; the weights themselves have 4
- * - feedback (bf16: 2 bytes): under fa, brsf and frsf the weights of all layers but the lowest (and the last, where that is bp's), under
- *   all of sign-symmetry those of the largest such layer with their signs; under dfa classes × units of every layer that
- *   the error goes to, or of the largest one if it is shared
+ * - feedback (bf16: 2 bytes): under fa, brsf and frsf the weights of all layers that send errors further down (not the lowest;
+ *   not the last, where that is bp's), under all of sign-symmetry those of the largest such layer with their signs; under dfa
+ *   classes × units of every place that the error goes to, or of the largest one if it is shared
  * - inverses: under target propagation the weights and biases of the learned inverses; auxiliary weights: those of
  *   the random features of ao-sdtp (bf16: 2 bytes)
- * - gradients (bf16: 2 bytes): one for each trainable parameter, those of the inverses too
+ * - gradients (bf16: 2 bytes): one for each trainable parameter, those of the inverses too; with diagnostics bp's of the
+ *   weights beside them
  * - optimizer state: adam 2 for each, sgd with momentum 1, rmsprop 1 (with momentum 2); moments in bf16 have 2 bytes
  * - activations (bf16: 2 bytes), for each example of the batch: the input, the output of every layer (a flatten copies into the
  *   order (C, H, W); max pooling has 8 bytes more for each output: where it came from), at the layer where it is
@@ -126,7 +129,8 @@ export function budgetOf(spec: ResolvedSpec, settings: TrainingSettings): Memory
   const { optimizer, inverseOptimizer, batchSize } = settings;
   const { runtime, ...parameters } = heldBytes(spec, settings);
   const [ofLayers, ofInverses] = [parameters.weights / FLOAT, parameters.inverses / FLOAT];
-  const gradients = bytesPerValue(settings) * (ofLayers + ofInverses);
+  const gradients =
+    bytesPerValue(settings) * ((settings.diagnostics === true ? 2 : 1) * ofLayers + ofInverses);
   const optimizerState =
     momentBytes(optimizer) * ofLayers +
     (inverseOptimizer === null ? 0 : momentBytes(inverseOptimizer) * ofInverses);
@@ -192,13 +196,13 @@ function feedbackValues(
   { rule, dfaFeedback, lastLayer }: Pick<ParameterSettings, 'rule' | keyof RuleSettings>,
 ): number {
   if (rule === 'dfa') {
-    const layers = mapShapes(spec);
-    const units = errorPorts(spec).map((layer) => product(layers[layer]!.output));
-    return product(layers.at(-1)!.output) * (dfaFeedback === 'shared' ? Math.max(0, ...units) : sum(units));
+    const units = errorPorts(spec).map((port) => port.units);
+    return countOutputs(spec) * (dfaFeedback === 'shared' ? Math.max(0, ...units) : sum(units));
   }
+  const sends = sendsDown(spec);
   const sending = mapShapes(spec)
-    .slice(1, lastLayer === 'bp' ? -1 : undefined)
-    .map(({ weight }) => product(weight));
+    .slice(0, lastLayer === 'bp' ? -1 : undefined)
+    .flatMap(({ weight }, i) => (sends[i] ? [product(weight)] : []));
   const withSigns = Math.max(0, ...sending);
   switch (rule) {
     case 'fa':

@@ -2,28 +2,36 @@
  * Where the output error arrives under dfa: which layers have feedback of their own, [classes, units].
  *
  * It arrives behind each layer with weights, its activation and the batch norm that follows it directly; behind a residual
- * block by the feedback of the block's last such layer, in place of that one. From there ordinary gradients go back:
- * through the sum to the block's last layer, and along its shortcut, where they add to the error that arrives below. No
- * layer with weights sends anything down.
+ * block by the feedback of the block's last such layer (its shortcut's, where its layers have none), in place of that one.
+ * From there ordinary gradients go back: through the sum to the block's last layer, and along its shortcut, where they add to
+ * the error that arrives below. No layer with weights sends anything down.
  */
 
 import { isMap, type ResolvedLayer } from './layers.js';
+import { placeLayers, product } from './shapes.js';
 import { specError } from './spec-error.js';
 import type { ResolvedSpec } from './spec.js';
 
+/** A layer with weights that has feedback. */
+export interface ErrorPort {
+  /** Its number among them, from 0. */
+  readonly layer: number;
+  /** Values of one example where the error arrives: behind a block that pools, fewer than the layer gives. */
+  readonly units: number;
+}
+
 /**
- * The layers with weights that have feedback, by their number from 0.
- *
  * @throws CortorchError ERR_INVALID_SPEC if the rule does not fit the network
  */
-export function errorPorts(spec: ResolvedSpec): readonly number[] {
+export function errorPorts(spec: ResolvedSpec): readonly ErrorPort[] {
   const count = countMaps(spec.layers);
-  const ports: number[] = [];
+  const unitsOf = new Map(placeLayers(spec).map(({ where, output }) => [where, product(output)]));
+  const ports: ErrorPort[] = [];
   let next = 0;
 
   /** @returns the last layer with weights; null: there is none */
   const walk = (layers: readonly ResolvedLayer[], list: string, summed: boolean): number | null => {
-    let last: number | null = null;
+    let last: ErrorPort | null = null;
     for (const [i, layer] of layers.entries()) {
       const where = `${list}[${i}]`;
       if (layer.type === 'batch-norm') {
@@ -38,19 +46,23 @@ export function errorPorts(spec: ResolvedSpec): readonly number[] {
         continue;
       }
       if (!isMap(layer) && layer.type !== 'residual') continue;
-      if (last !== null) ports.push(last);
+      const units = unitsOf.get(where)!;
       if (isMap(layer)) {
-        last = next++;
+        if (last !== null) ports.push(last);
+        last = { layer: next++, units };
         if (summed && next === count) throw outputNotLast(where, 'a sum');
         continue;
       }
       const inner = walk(layer.layers, `${where}.layers`, true);
-      if (typeof layer.shortcut !== 'string') walk(layer.shortcut, `${where}.shortcut`, true);
-      // A block without weights only passes on.
-      last = inner;
+      const past =
+        typeof layer.shortcut === 'string' ? null : walk(layer.shortcut, `${where}.shortcut`, true);
+      const own = inner ?? past;
+      if (own === null) continue; // a block without weights only passes on
+      if (last !== null) ports.push(last);
+      last = { layer: own, units };
     }
-    if (last !== null && !summed && last + 1 < count) ports.push(last);
-    return last;
+    if (last !== null && !summed && last.layer + 1 < count) ports.push(last);
+    return last === null ? null : last.layer;
   };
   walk(spec.layers, 'layers', false);
   return ports;

@@ -103,7 +103,7 @@ export interface AvgPool2dSpec extends PoolSpec {
 /**
  * σ(γ (x − mean) / √(variance + ε) + β), by channel (of a vector by feature): in training with the batch's own mean and
  * variance, in evaluation with running ones, as PyTorch's nn.BatchNorm1d and 2d have them (Ioffe and Szegedy 2015).
- * Its gradient is the ordinary one; rules bp and fa.
+ * Its gradient is the ordinary one; rules bp, fa, dfa, usf, brsf and frsf.
  */
 export interface BatchNormSpec {
   readonly type: 'batch-norm';
@@ -118,7 +118,7 @@ export interface BatchNormSpec {
 }
 
 /**
- * σ(layers(x) + shortcut(x)) (He et al. 2016). Its gradient is the ordinary one; rules bp and fa.
+ * σ(layers(x) + shortcut(x)) (He et al. 2016). Its gradient is the ordinary one; rules bp, fa, dfa, usf, brsf and frsf.
  */
 export interface ResidualSpec {
   readonly type: 'residual';

@@ -174,6 +174,28 @@ export function mapShapes(spec: ResolvedSpec): readonly MapShapes[] {
   });
 }
 
+/**
+ * Of the linear maps, in their order: whether something with parameters lies below, on some way to the input, which waits
+ * for the error. Where nothing does, none is sent.
+ */
+export function sendsDown(spec: ResolvedSpec): readonly boolean[] {
+  const sends: boolean[] = [];
+  const walk = (layers: readonly ResolvedLayer[], from: boolean): boolean => {
+    let below = from;
+    for (const layer of layers) {
+      if (isMap(layer)) sends.push(below);
+      if (isParametric(layer)) below = true;
+      if (layer.type !== 'residual') continue;
+      const inLayers = walk(layer.layers, below);
+      const inShortcut = typeof layer.shortcut === 'string' ? below : walk(layer.shortcut, below);
+      below = inLayers || inShortcut;
+    }
+    return below;
+  };
+  walk(spec.layers, false);
+  return sends;
+}
+
 /** As in the state_dict. */
 function weightShape(layer: ResolvedMap, input: Shape, output: Shape): Shape {
   switch (layer.type) {

@@ -1,5 +1,6 @@
 /** The curves of a report, as specifications of Vega-Lite. */
 
+import { integer } from '../format.js';
 import type { LayerDiagnosis } from '../native.js';
 import type { ReportRun } from './runs.js';
 
@@ -66,22 +67,28 @@ function lines(
   };
 }
 
-/** Errors and losses of all runs together, by epoch. */
+type Epoch = ReportRun['epochs'][number];
+
+/** Errors and losses of all runs together, by epoch; those of autoencoders, which are other quantities, by themselves. */
 export function learningCurves(runs: readonly ReportRun[]): readonly Chart[] {
-  const color = {
-    field: 'run',
-    type: 'nominal',
-    title: null,
-    sort: null,
-    scale: { domain: runs.map(({ name }) => name), range: runs.map((_, i) => colorOf(i)) },
-  };
   const chart = (
     title: string,
     caption: string,
     yTitle: string,
-    value: (epoch: ReportRun['epochs'][number]) => number | null | undefined,
+    value: (epoch: Epoch) => number | null | undefined,
+    drawn = runs,
   ): Chart[] => {
-    const rows = runs.flatMap(({ name, epochs }) =>
+    const color = {
+      field: 'run',
+      type: 'nominal',
+      title: null,
+      sort: null,
+      scale: {
+        domain: drawn.map(({ name }) => name),
+        range: drawn.map((run) => colorOf(runs.indexOf(run))),
+      },
+    };
+    const rows = drawn.flatMap(({ name, epochs }) =>
       epochs.flatMap((epoch) => {
         const y = value(epoch);
         return typeof y === 'number' ? [{ run: name, epoch: epoch.epoch, value: y }] : [];
@@ -92,28 +99,33 @@ export function learningCurves(runs: readonly ReportRun[]): readonly Chart[] {
       { title, caption, spec: lines(rows, { field: 'epoch', title: 'epoch' }, { title: yTitle }, color) },
     ];
   };
-  return [
-    ...chart('Test error', 'After each epoch; nothing is chosen by it.', 'error, %', ({ test }) =>
-      test === null ? null : 100 * test.error,
-    ),
+  const classifiers = runs.filter(({ isAutoencoder }) => !isAutoencoder);
+  const autoencoders = runs.filter(({ isAutoencoder }) => isAutoencoder);
+  const errors = (title: string, caption: string, error: (epoch: Epoch) => number | undefined): Chart[] => [
     ...chart(
+      title,
+      caption,
+      'error, %',
+      (epoch) => {
+        const fraction = error(epoch);
+        return fraction === undefined ? null : 100 * fraction;
+      },
+      classifiers,
+    ),
+    ...chart(`${title} of autoencoders`, caption, 'mean squared error', error, autoencoders),
+  ];
+  const ofBatches = 'Of the batches of the epoch, each before its update.';
+  const loss = ({ train }: Epoch): number => train.loss;
+  return [
+    ...errors('Test error', 'After each epoch; nothing is chosen by it.', ({ test }) => test?.error),
+    ...errors(
       'Validation error',
       'After each epoch, on images held out of the training set.',
-      'error, %',
-      (e) => (e.validation === null ? null : 100 * e.validation.error),
+      ({ validation }) => validation?.error,
     ),
-    ...chart(
-      'Training error',
-      'Of the batches of the epoch, each before its update.',
-      'error, %',
-      ({ train }) => 100 * train.error,
-    ),
-    ...chart(
-      'Training loss',
-      'Of the batches of the epoch, each before its update.',
-      'loss',
-      ({ train }) => train.loss,
-    ),
+    ...errors('Training error', ofBatches, ({ train }) => train.error),
+    ...chart('Training loss', ofBatches, 'loss', loss, classifiers),
+    ...chart('Training loss of autoencoders', ofBatches, 'squared error, summed', loss, autoencoders),
     ...chart(
       'Loss of the inverses',
       'The local losses of the learned inverses, summed, in the epochs that train them.',
@@ -156,10 +168,21 @@ const DIAGNOSES = [
   ],
 ] as const satisfies readonly (readonly [keyof LayerDiagnosis, string, string, string])[];
 
+/** Most steps of a curve: about one for each pixel of a chart. More would only make a page that browsers cannot open. */
+const MOST_STEPS = 400;
+
 /** Each run's own, layer by layer. */
 export function alignmentCurves(run: ReportRun): readonly Chart[] {
+  const all = run.diagnoses;
+  const shown = Math.min(all.length, MOST_STEPS);
+  const diagnoses =
+    shown === all.length
+      ? all
+      : Array.from({ length: shown }, (_, i) => all[Math.round((i * (all.length - 1)) / (shown - 1))]!);
+  const thinned =
+    shown === all.length ? '' : ` Of ${integer(all.length)} diagnoses ${shown} are shown, evenly spaced.`;
   return DIAGNOSES.flatMap(([key, what, caption, unit]): Chart[] => {
-    const rows = run.diagnoses.flatMap(({ step, layers }) =>
+    const rows = diagnoses.flatMap(({ step, layers }) =>
       layers.flatMap((layer) => {
         const value = layer[key];
         return value === undefined ? [] : [{ step, layer: layer.name, value }];
@@ -168,9 +191,9 @@ export function alignmentCurves(run: ReportRun): readonly Chart[] {
     if (rows.length === 0) return [];
     const names = [...new Set(rows.map(({ layer }) => layer))];
     const color = { field: 'layer', type: 'ordinal', sort: names, title: null, scale: { scheme: 'viridis' } };
-    const scale =
-      unit === 'degrees' ? { domain: [0, Math.max(90, ...rows.map(({ value }) => value))] } : { zero: true };
+    const largest = rows.reduce((most, { value }) => Math.max(most, value), 90);
+    const scale = unit === 'degrees' ? { domain: [0, largest] } : { zero: true };
     const spec = lines(rows, { field: 'step', title: 'step' }, { title: unit, scale }, color);
-    return [{ title: `${run.name}: ${what}`, caption, spec }];
+    return [{ title: `${run.name}: ${what}`, caption: caption + thinned, spec }];
   });
 }

@@ -3,9 +3,9 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { loadSharp } from '../data/sharp.js';
-import { isMap } from '../model/layers.js';
+import { isMap, isParametric } from '../model/layers.js';
 import { placeLayers } from '../model/shapes.js';
-import { readCheckpoint } from '../training/checkpoint.js';
+import { readParameterOf } from '../training/checkpoint.js';
 
 export interface Picture {
   /** A PNG as a data URL. */
@@ -26,18 +26,27 @@ interface Filter {
   at(y: number, x: number, channel: number): number;
 }
 
-/** @returns null: there is no checkpoint yet, or the first layer has no filters of grey or colour images */
+/**
+ * @returns null: there is no checkpoint yet, or the first layer has no filters of grey or colour images
+ * @throws CortorchError as {@link readParameterOf}; ERR_DEPENDENCIES
+ */
 export async function firstFilters(folder: string): Promise<Picture | null> {
   const file = ['best.pt', 'last.pt'].map((name) => join(folder, name)).find((path) => existsSync(path));
   if (file === undefined) return null;
-  const { parameters, config, epoch } = await readCheckpoint(file);
-  const first = placeLayers(config.network).find(({ layer }) => isMap(layer))!;
-  const { layer, input, output } = first;
-  if (layer.type !== 'conv2d' && layer.type !== 'locally-connected2d') return null;
-  const channels = input[0]!;
-  if (channels !== 1 && channels !== 3) return null;
-  const name = layer.name ?? 'layers.0';
-  const { data } = parameters.get(`${name}.weight`)!;
+  const found = await readParameterOf(file, ({ network }) => {
+    const placed = placeLayers(network);
+    const { layer, input, output } = placed.find((one) => isMap(one.layer))!;
+    if (layer.type !== 'conv2d' && layer.type !== 'locally-connected2d') return null;
+    const channels = input[0]!;
+    if (channels !== 1 && channels !== 3) return null;
+    // A batch norm may lie below.
+    const number = placed.filter((one) => isParametric(one.layer)).findIndex((one) => one.layer === layer);
+    const name = layer.name ?? `layers.${number}`;
+    return { parameter: `${name}.weight`, name, layer, channels, output };
+  });
+  if (found === null) return null;
+  const { name, layer, channels, output, epoch } = found;
+  const { data } = found.value;
   const [kh, kw] = layer.kernel;
   const size = { height: kh, width: kw, channels };
   const after = `after epoch ${epoch}`;

@@ -1,9 +1,11 @@
 /** A report as one HTML file that needs nothing else: scripts, charts and pictures are in it. */
 
+import { createHash } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
-import { integer, percent } from '../format.js';
+import { errorFormat, integer, percent, plural } from '../format.js';
+import { CortorchError, isPlainObject } from '../errors.js';
 import { alignmentCurves, colorOf, learningCurves, type Chart } from './charts.js';
 import { firstFilters, type Picture } from './filters.js';
 import type { ReportRun } from './runs.js';
@@ -11,17 +13,8 @@ import type { ReportRun } from './runs.js';
 export async function reportPage(runs: readonly ReportRun[]): Promise<string> {
   const charts = [...learningCurves(runs)];
   const alignment = runs.flatMap(alignmentCurves);
-  const pictures = await Promise.all(
-    runs.map(async (run) => ({ run, picture: await firstFilters(run.path) })),
-  );
-  const filters = pictures.flatMap(({ run, picture }) =>
-    picture === null
-      ? []
-      : [
-          `<figure><img src="${picture.url}" alt="${escape(picture.caption)}" style="width:min(100%,${enlarged(picture)}px)">` +
-            `<figcaption><b>${escape(run.name)}.</b> ${escape(picture.caption)}</figcaption></figure>`,
-        ],
-  );
+  const filters: string[] = [];
+  for (const run of runs) filters.push(...(await filtersOf(run))); // one after another: each has a checkpoint open
   const title = runs.length === 1 ? runs[0]!.name : `${runs.length} runs`;
   const body = [
     `<h1>cortorch: ${escape(title)}</h1>`,
@@ -60,6 +53,22 @@ JSON.parse(document.getElementById('charts').textContent).forEach(function (spec
 </body>
 </html>
 `;
+}
+
+/** None where the first layer has none; what is wrong with a run's checkpoint stands in the place of its own. */
+async function filtersOf({ name, path }: ReportRun): Promise<readonly string[]> {
+  const figure = (picture: string, caption: string): string =>
+    `<figure>${picture}<figcaption><b>${escape(name)}.</b> ${escape(caption)}</figcaption></figure>`;
+  try {
+    const picture = await firstFilters(path);
+    if (picture === null) return [];
+    const { url, caption } = picture;
+    const style = `width:min(100%,${enlarged(picture)}px)`;
+    return [figure(`<img src="${url}" alt="${escape(caption)}" style="${style}">`, caption)];
+  } catch (error) {
+    if (!(error instanceof CortorchError)) throw error;
+    return [figure('', `There is no picture: ${error.message}`)];
+  }
 }
 
 /** By a whole factor, to about the width of a chart. */
@@ -102,66 +111,117 @@ function bestOf({ epochs }: ReportRun): ReportRun['epochs'][number] | undefined 
   return validated.reduce((best, epoch) => (epoch.validation!.error < best.validation!.error ? epoch : best));
 }
 
-function resultsTable(runs: readonly ReportRun[]): string {
-  const rows = runs.map((run, i): Cell[] => {
-    const { name, config, parameters, epochs, published } = run;
-    const best = bestOf(run);
-    const last = epochs.at(-1);
-    const error = (scores: { readonly error: number } | null | undefined): string =>
-      scores ? percent(scores.error) : '–';
-    const mark = `<span class="mark" style="background:${colorOf(i)}"></span>`;
-    return [
-      { html: `${mark}${escape(name)}` },
-      text(config['model']),
+interface Column {
+  readonly title: string;
+  readonly cell: (run: ReportRun, index: number) => Cell;
+  /** Left out of a table in which no run has it. */
+  readonly of?: (run: ReportRun) => boolean;
+}
+
+/** From so many classes on, the error of the five best answers is usual beside that of the best. */
+const TOP5_CLASSES = 100;
+
+type Part = 'validation' | 'test';
+
+/** Errors as a run counts them; those of an autoencoder are mean squares. */
+const errorOf = ({ isAutoencoder }: ReportRun, error: number | null | undefined): string =>
+  typeof error === 'number'
+    ? errorFormat({ loss: isAutoencoder ? 'reconstruction' : 'softmax-cross-entropy' })(error)
+    : '–';
+
+const publishedOf = (error: number | null | undefined): string =>
+  typeof error === 'number' ? percent(error / 100) : '–';
+
+const top5Of =
+  (part: Part) =>
+  (run: ReportRun): number | null =>
+    (run.outputs ?? 0) >= TOP5_CLASSES ? (bestOf(run)?.[part]?.error5 ?? null) : null;
+
+const top5 = (part: Part): Column => ({
+  title: `${part} top-5`,
+  cell: (run) => errorOf(run, top5Of(part)(run)),
+  of: (run) => top5Of(part)(run) !== null,
+});
+
+const COLUMNS: readonly Column[] = [
+  {
+    title: 'run',
+    cell: ({ name }, i) => ({
+      html: `<span class="mark" style="background:${colorOf(i)}"></span>${escape(name)}`,
+    }),
+  },
+  { title: 'model', cell: ({ config }) => text(config['model']) },
+  {
+    title: 'rule',
+    cell: ({ config }) =>
       [config['rule'], config['schedule']]
         .filter((part) => part !== undefined)
         .map(text)
         .join(', '),
-      text(config['dataset']),
-      parameters === null ? '–' : integer(parameters),
-      `${epochs.length} of ${text(config['epochs'])}`,
-      best === undefined ? '–' : String(best.epoch),
-      error(best?.validation),
-      error(best?.test),
-      error(last?.test),
-      error(last?.train),
-      last === undefined ? '–' : integer(last.imagesPerSecond),
-      published === undefined ? '–' : percent(published.errors.test / 100),
-    ];
-  });
-  const header = [
-    ...[
-      'run',
-      'model',
-      'rule',
-      'data',
-      'parameters',
-      'epochs',
-      'best epoch',
-      'validation error',
-      'test error',
-    ],
-    ...['test, last epoch', 'train, last epoch', 'images/s', 'published test error'],
-  ];
+  },
+  { title: 'data', cell: ({ config }) => text(config['dataset']) },
+  { title: 'parameters', cell: ({ parameters }) => (parameters === null ? '–' : integer(parameters)) },
+  { title: 'epochs', cell: ({ epochs, config }) => `${epochs.length} of ${text(config['epochs'])}` },
+  { title: 'best epoch', cell: (run) => String(bestOf(run)?.epoch ?? '–') },
+  { title: 'validation error', cell: (run) => errorOf(run, bestOf(run)?.validation?.error) },
+  top5('validation'),
+  { title: 'test error', cell: (run) => errorOf(run, bestOf(run)?.test?.error) },
+  top5('test'),
+  { title: 'test, last epoch', cell: (run) => errorOf(run, run.epochs.at(-1)?.test?.error) },
+  { title: 'train, last epoch', cell: (run) => errorOf(run, run.epochs.at(-1)?.train.error) },
+  {
+    title: 'published train error',
+    cell: ({ published }) => publishedOf(published?.errors.train),
+    of: ({ published }) => typeof published?.errors.train === 'number',
+  },
+  {
+    title: 'images/s',
+    cell: ({ epochs }) => (epochs.length === 0 ? '–' : integer(epochs.at(-1)!.imagesPerSecond)),
+  },
+  { title: 'published test error', cell: ({ published }) => publishedOf(published?.errors.test) },
+  {
+    title: 'published top-5',
+    cell: ({ published }) => publishedOf(published?.errors.test5),
+    of: (run) =>
+      run.published?.errors.test5 !== undefined &&
+      (['validation', 'test'] as const).some((part) => top5Of(part)(run) !== null),
+  },
+];
+
+function resultsTable(runs: readonly ReportRun[]): string {
+  const columns = COLUMNS.filter(({ of }) => of === undefined || runs.some(of));
+  const header = columns.map(({ title }) => title);
+  const rows = runs.map((run, i) => columns.map(({ cell }) => cell(run, i)));
   const sources = [...new Set(runs.flatMap(({ published }) => (published ? [published.source] : [])))];
   const notes = sources.map((source) =>
     source.startsWith('Bartunov')
       ? `${source} (arXiv 1807.04587): after 500 epochs, the epoch chosen on the test set; ImageNet: top-1.`
-      : `${source} (arXiv 1811.03567): after its whole schedule.`,
+      : `${source}: after its whole schedule.`,
   );
   const chosen = 'The best epoch has the smallest validation error; without validation it is the last.';
   const published = notes.length === 0 ? '' : ` Published errors: ${notes.join(' ')}`;
   return `${table(header, rows)}<p class="note">${escape(chosen + published)}</p>`;
 }
 
-/** What is no setting, or has a place of its own. */
-const NOT_SETTINGS = new Set(['network', 'versions', 'images']);
+/** What has a place of its own. */
+const NOT_SETTINGS = new Set(['versions']);
+
+/** A value of a run's settings; of what would fill the page, what tells it from another. */
+function settingOf({ config, parameters }: ReportRun, name: string): string {
+  const value = config[name];
+  if (name === 'images' && typeof value === 'string') return value.replace(/^\w+:/, '').slice(0, 8);
+  if (name !== 'network' || !isPlainObject(value)) return text(value);
+  const digest = createHash('sha256').update(JSON.stringify(value)).digest('hex').slice(0, 8);
+  const layers = Array.isArray(value['layers']) ? [plural(value['layers'].length, 'layer')] : [];
+  const counted = parameters === null ? [] : [plural(parameters, 'parameter')];
+  return [...layers, ...counted, digest].join(', ');
+}
 
 function settingsTables(runs: readonly ReportRun[]): string {
   const names = [...new Set(runs.flatMap(({ config }) => Object.keys(config)))].filter(
     (name) => !NOT_SETTINGS.has(name),
   );
-  const valuesOf = (name: string): string[] => runs.map(({ config }) => text(config[name]));
+  const valuesOf = (name: string): string[] => runs.map((run) => settingOf(run, name));
   const differ = names.filter((name) => new Set(valuesOf(name)).size > 1);
   const shared = names.filter((name) => !differ.includes(name));
   const versions = runs.map(({ config }) =>
@@ -179,7 +239,7 @@ function settingsTables(runs: readonly ReportRun[]): string {
       : '';
   const same = table(
     ['setting', 'value'],
-    shared.map((name) => [name, text(runs[0]!.config[name])]),
+    shared.map((name) => [name, settingOf(runs[0]!, name)]),
   );
   const summary = runs.length === 1 ? 'All settings' : 'Settings that all runs share';
   const intro = runs.length > 1 && differ.length > 0 ? '<p>What differs between the runs:</p>' : '';

@@ -3,6 +3,8 @@
 import { readFile } from 'node:fs/promises';
 import { basename, join, resolve } from 'node:path';
 import { CortorchError, isPlainObject } from '../errors.js';
+import { countOutputs } from '../model/shapes.js';
+import { parseNetworkSpec } from '../model/spec.js';
 import type { RuleName } from '../rules/rules.js';
 import { publishedErrors } from '../training/hyperparameters.js';
 import type { ScheduleName } from '../training/targets.js';
@@ -13,6 +15,10 @@ export interface ReportRun {
   readonly name: string;
   readonly path: string;
   readonly config: Readonly<Record<string, unknown>>;
+  /** Whether it gives its inputs back: its error is a mean square, not a fraction. */
+  readonly isAutoencoder: boolean;
+  /** Values that its network gives; null: it is none of this version's */
+  readonly outputs: number | null;
   /** null: it has not begun */
   readonly parameters: number | null;
   /** Complete ones. */
@@ -22,13 +28,15 @@ export interface ReportRun {
 }
 
 /**
- * Reads the folders of runs, finished or not.
+ * Reads the folders of runs, finished or not; one that is named twice comes once.
  *
  * @throws CortorchError ERR_CHECKPOINT_NOT_FOUND for a folder of no run; ERR_READ_FAILED
  */
 export async function readRuns(folders: readonly string[]): Promise<readonly ReportRun[]> {
-  const names = shortNames(folders.map((folder) => resolve(folder)));
-  return Promise.all(folders.map((folder, i) => readRun(folder, names[i]!)));
+  const all = folders.map((folder) => resolve(folder));
+  const once = folders.filter((_, i) => all.indexOf(all[i]!) === i);
+  const names = shortNames(once.map((folder) => resolve(folder)));
+  return Promise.all(once.map((folder, i) => readRun(folder, names[i]!)));
 }
 
 /** The last parts of paths, as many as tell them apart. */
@@ -47,17 +55,33 @@ async function readRun(path: string, name: string): Promise<ReportRun> {
   if (!isPlainObject(config)) throw noRun(path, 'its config.json is no object of settings');
   const lines = (await read(path, 'metrics.jsonl')).split('\n').map(parsed).filter(isPlainObject);
   const ofType = <T>(type: string): T[] => lines.filter((line) => line['type'] === type) as T[];
-  const { model, rule, schedule } = config;
+  const { model, rule, schedule, dataset, network } = config;
   const [start] = ofType<{ parameters?: number }>('start');
   return {
     name,
     path,
     config,
+    isAutoencoder: isPlainObject(network) && network['loss'] === 'reconstruction',
+    outputs: outputsOf(network),
     parameters: start?.parameters ?? null,
     epochs: ofType<EpochEvent>('epoch').filter(({ partial }) => !partial),
     diagnoses: ofType('diagnostics'),
-    published: publishedErrors(String(model), rule as RuleName, (schedule ?? null) as ScheduleName | null),
+    published: publishedErrors(
+      String(model),
+      rule as RuleName,
+      (schedule ?? null) as ScheduleName | null,
+      String(dataset),
+    ),
   };
+}
+
+function outputsOf(network: unknown): number | null {
+  try {
+    return countOutputs(parseNetworkSpec(network));
+  } catch (error) {
+    if (!(error instanceof CortorchError)) throw error;
+    return null;
+  }
 }
 
 async function read(folder: string, name: string): Promise<string> {

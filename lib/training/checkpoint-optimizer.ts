@@ -25,6 +25,8 @@ export function toTorchOptimizer(optimizer: OptimizerState): CheckpointObject {
   });
   const group: CheckpointObject = {
     ...settings(optimizer),
+    // Not torch's: it keeps the key and does not know it.
+    ...(optimizer.batchManhattan && { batch_manhattan: true }),
     maximize: false,
     foreach: null,
     differentiable: false,
@@ -162,9 +164,17 @@ function optionsOf(
       `its optimizer, with ${keys.join(', ')}, is none of Adam, SGD and RMSprop, which are those of cortorch`,
     );
   }
-  const { lr, momentum, eps, weight_decay: weightDecay, betas, alpha } = group;
+  const {
+    lr,
+    momentum,
+    eps,
+    weight_decay: weightDecay,
+    betas,
+    alpha,
+    batch_manhattan: batchManhattan,
+  } = group;
   const [beta1, beta2] = Array.isArray(betas) ? (betas as unknown[]) : [undefined, alpha];
-  const all = { lr, momentum, eps, weightDecay, beta1, beta2 };
+  const all = { lr, momentum, eps, weightDecay, beta1, beta2, batchManhattan };
   const given = Object.entries(all).filter(([, value]) => value !== undefined);
   return { type, ...Object.fromEntries(given) };
 }

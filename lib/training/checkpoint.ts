@@ -14,6 +14,7 @@
  * - `best`, in last.pt: the epoch that best.pt is of
  */
 
+import { openCheckpoint, StoredTensor } from '../checkpoint/checkpoint-file.js';
 import { loadCheckpoint } from '../checkpoint/load-checkpoint.js';
 import { tensorDataFrom } from '../checkpoint/tensor-data.js';
 import { loadTorchFile, saveTorchFile } from '../checkpoint/torch-file.js';
@@ -37,6 +38,7 @@ import {
   type RuleOptions,
 } from '../rules/rules.js';
 import { fromTorchOptimizer, toTorchOptimizer } from './checkpoint-optimizer.js';
+import { toFloat32 } from './float32.js';
 import {
   entriesOf,
   parametersIn,
@@ -125,6 +127,34 @@ export async function readCheckpoint(path: string): Promise<Checkpoint> {
     step,
     metrics: file.plain('metrics') as Metrics | null,
     training: file.has('optimizer') ? trainingFromPython(file, epoch, step, parameters) : null,
+  };
+}
+
+/**
+ * One parameter of a checkpoint that {@link writeCheckpoint} wrote: of a file of gigabytes no more than it is read.
+ *
+ * @param choose which, and what the caller wants to know of it; null: none
+ * @throws CortorchError as {@link readCheckpoint}
+ */
+export async function readParameterOf<T extends { readonly parameter: string }>(
+  path: string,
+  choose: (config: ModelConfig) => T | null,
+): Promise<(T & { readonly value: ParameterValue; readonly epoch: number }) | null> {
+  await using opened = await openCheckpoint(path);
+  // Its tensors are not read yet; nothing but state_dict holds any that is looked at here.
+  const file = new Fields(path, opened.value as CheckpointValue);
+  const config = file.plain('config');
+  if (!isPlainObject(config)) throw file.wrong('config');
+  const chosen = choose(parseModelConfig(path, config));
+  if (chosen === null) return null;
+  const state = file.within('state_dict');
+  const tensor: unknown = state.get(chosen.parameter);
+  const data = tensor instanceof StoredTensor ? toFloat32(await tensor.read()) : null;
+  if (data === null) throw state.wrong(chosen.parameter);
+  return {
+    ...chosen,
+    value: { shape: (tensor as StoredTensor).shape, data },
+    epoch: file.integer('epoch'),
   };
 }
 

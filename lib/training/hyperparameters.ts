@@ -246,7 +246,9 @@ export const fallsOf = ({ falls }: Recipe, epochs: number): readonly number[] =>
   ...new Set(falls.map((part) => Math.round(part * epochs)).filter((epoch) => epoch >= 1 && epoch < epochs)),
 ];
 
-/** Errors of an independent replication of Xiao et al. 2019 (whose own could not be read); ImageNet's are top-1. */
+const REPLICATION = 'An independent replication of Xiao et al. 2019, whose own numbers are not these';
+
+/** Its errors; ImageNet's are top-1. */
 const replicated: Readonly<Record<string, PaperNumbers['results']>> = {
   resnet18: {
     bp: errors(null, 30.39),
@@ -266,21 +268,33 @@ const replicated: Readonly<Record<string, PaperNumbers['results']>> = {
   },
 };
 
+/** The data set that the published errors of a preset are of. */
+function datasetOf(model: string): string | undefined {
+  const others: Readonly<Record<string, string>> = {
+    ...{ resnet20: 'cifar10', resnet18: 'imagenet' },
+    ...{ alexnet: 'imagenet', 'alexnet-torchvision': 'imagenet' },
+  };
+  return /^(mnist|cifar10|imagenet)-/.exec(model)?.[1] ?? others[model];
+}
+
 /**
  * The published errors of a preset under a rule, and whose they are.
  *
  * @param schedule of target propagation; null for the other rules
+ * @param dataset that it is trained on; of another than its own nothing is published
  */
 export function publishedErrors(
   model: string,
   rule: RuleName,
   schedule: ScheduleName | null,
+  dataset: string,
 ): { readonly errors: PaperErrors; readonly source: string } | undefined {
+  if (datasetOf(model) !== dataset) return undefined;
   const cell = (schedule === null ? rule : `${rule} ${schedule}`) as PaperRule;
   const ofPaper = Object.hasOwn(paper, model) ? paper[model]!.results[cell] : undefined;
   if (ofPaper) return { errors: ofPaper, source: 'Bartunov et al. 2018' };
   const other = Object.hasOwn(replicated, model) ? replicated[model]![cell] : undefined;
-  return other && { errors: other, source: 'a replication of Xiao et al. 2019' };
+  return other && { errors: other, source: REPLICATION };
 }
 
 /**

@@ -149,7 +149,9 @@ export class RunDirectory {
   }
 
   /**
-   * A line of `metrics.jsonl`, and TensorBoard's curves, of what each layer would learn.
+   * A line of `metrics.jsonl`, and TensorBoard's curves, of what each layer would learn. The curves have it at the step that
+   * it is of, counted from 1 as theirs are: one that is made again after a resume then lies behind the checkpoint's step,
+   * where TensorBoard drops what was there.
    *
    * @throws CortorchError ERR_WRITE_FAILED
    */
@@ -157,7 +159,7 @@ export class RunDirectory {
     await this.log(event);
     for (const { name, ...values } of event.layers) {
       for (const [what, value] of Object.entries(values))
-        this.#events!.scalar(`${what}/${name}`, value, event.step);
+        this.#events!.scalar(`${what}/${name}`, value, event.step + 1);
     }
     await this.#events!.flush();
   }

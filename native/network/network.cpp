@@ -10,6 +10,7 @@
 #include <c10/util/Exception.h>
 
 #include <algorithm>
+#include <utility>
 
 #include "maps/activation.h"
 #include "maps/autograd.h"
@@ -56,13 +57,13 @@ Network::Network(NetworkSpec spec, uint64_t seed) : spec_(std::move(spec)) {
   name_parameters();
 }
 
-Shape Network::add(const std::vector<LayerSpec>& specs, Shape shape, uint64_t seed) {
-  for (const LayerSpec& spec : specs) shape = add(spec, shape, seed);
+Shape Network::add(std::vector<LayerSpec>& specs, Shape shape, uint64_t seed) {
+  for (LayerSpec& spec : specs) spec.output = shape = add(spec, shape, seed);
   return shape;
 }
 
 // The shape that comes out of the layer.
-Shape Network::add(const LayerSpec& spec, const Shape& input, uint64_t seed) {
+Shape Network::add(LayerSpec& spec, const Shape& input, uint64_t seed) {
   using Kind = LayerSpec::Kind;
   const std::string name = prefix(spec);
   if (spec.kind == Kind::flatten) return {count(input)};
@@ -87,10 +88,13 @@ Shape Network::add(const LayerSpec& spec, const Shape& input, uint64_t seed) {
   return {geometry.out_channels, geometry.out_height(), geometry.out_width()};
 }
 
-Shape Network::add_residual(const LayerSpec& spec, const Shape& input, uint64_t seed) {
+Shape Network::add_residual(LayerSpec& spec, const Shape& input, uint64_t seed) {
+  const bool below = below_;
   const Shape output = add(spec.layers, input, seed);
+  const bool in_layers = std::exchange(below_, below);
   Shape past = input;
   if (spec.shortcut == Shortcut::layers) past = add(spec.shortcut_layers, input, seed);
+  below_ = below_ || in_layers;
   if (spec.shortcut == Shortcut::pad) {
     TORCH_CHECK(input.size() == 3 && output.size() == 3 && output[0] >= input[0], "network: a padded shortcut goes from images to images of as many channels or more");
     const auto sampled = [&](int i) { return (input[i + 1] - 1) / spec.stride[i] + 1; };
@@ -147,12 +151,13 @@ void Network::add_norm(const LayerSpec& spec, int64_t channels) {
   norm.epsilon = spec.epsilon;
   norm.activation = spec.activation;
   norms_.push_back(std::move(norm));
+  below_ = true;
 }
 
 void Network::add_layer(const LayerSpec& spec, LinearMapPtr map, uint64_t seed) {
   const std::size_t index = layers_.size();
   const auto distribution = feedback_distribution(spec_.feedback_scale, *map, spec.channels > 0);
-  Layer layer{std::move(map), spec.activation, {}, {}, {}, {}, spec_.rule, distribution};
+  Layer layer{std::move(map), spec.activation, {}, {}, {}, {}, spec_.rule, distribution, std::exchange(below_, true)};
   layer.weight = pooled_empty(layer.map->weight_shape());
   const bool by_location = spec.initializer == Initializer::glorot_uniform_location && spec.channels > 0;
   initialize(layer.weight, spec.initializer, layer.map->fan_in(), by_location ? spec.channels : layer.map->fan_out(),
@@ -167,8 +172,8 @@ void Network::add_layer(const LayerSpec& spec, LinearMapPtr map, uint64_t seed) 
 }
 
 // Where the error arrives under dfa: behind each map, its activation and the batch norm that follows it; behind a residual
-// block, by its last map's feedback, in place of that one. From there ordinary gradients go back: through the sum to the
-// block's last map and along its shortcut. No map sends anything down.
+// block, by the feedback of its last map (its shortcut's, where its layers have none), in place of that one. From there
+// ordinary gradients go back: through the sum to the block's last map and along its shortcut. No map sends anything down.
 void Network::add_ports() {
   std::size_t layer = 0;
   add_ports(spec_.layers, false, layer);
@@ -192,7 +197,8 @@ std::optional<std::size_t> Network::add_ports(std::vector<LayerSpec>& specs, boo
       TORCH_CHECK(*last + 1 < layers_.size() || (!normed && !summed), "network: under rule dfa the last layer's own output must be the network's, without a batch norm or a sum behind it");
     } else if (spec.kind == Kind::residual) {
       std::optional<std::size_t> inner = add_ports(spec.layers, true, layer);
-      if (spec.shortcut == Shortcut::layers) add_ports(spec.shortcut_layers, true, layer);
+      const auto past = add_ports(spec.shortcut_layers, true, layer);
+      if (!inner) inner = past;
       if (!inner) continue;
       if (end != nullptr) end->port = last;
       last = inner;
@@ -207,10 +213,10 @@ std::optional<std::size_t> Network::add_ports(std::vector<LayerSpec>& specs, boo
 
 void Network::add_feedback(uint64_t seed) {
   if (spec_.exact_last_layer) layers_.back().rule = Rule::bp;
-  std::vector<bool> receives(layers_.size());
+  std::vector<int64_t> arriving(layers_.size());  // values of the error that the map's feedback makes
   const auto mark = [&](const auto& self, const std::vector<LayerSpec>& specs) -> void {
     for (const LayerSpec& spec : specs) {
-      if (spec.port) receives[*spec.port] = true;
+      if (spec.port) arriving[*spec.port] = count(spec.output);
       self(self, spec.layers);
       self(self, spec.shortcut_layers);
     }
@@ -221,13 +227,11 @@ void Network::add_feedback(uint64_t seed) {
   for (std::size_t i = 0; i < layers_.size(); ++i) {
     Layer& layer = layers_[i];
     const RandomStream random(seed, Purpose::feedback, static_cast<uint32_t>(i));
-    // The lowest layer sends nothing further down.
-    if ((layer.rule == Rule::fa || layer.rule == Rule::frsf) && i > 0) {
+    if ((layer.rule == Rule::fa || layer.rule == Rule::frsf) && layer.sends) {
       layer.feedback = draw_feedback(layer.map->weight_shape(), layer.feedback_distribution, random);
       if (layer.rule == Rule::frsf) layer.feedback.abs_();
     }
-    if (receives[i]) {
-      const int64_t units = count(layer.map->output_shape());
+    if (const int64_t units = arriving[i]; units > 0) {
       most_units = std::max(most_units, units);
       if (shared) continue;
       layer.feedback = pooled_empty({outputs_, units});
@@ -249,13 +253,13 @@ const std::string& Network::name(std::size_t index) const {
 // Of brsf at a step; else the feedback that is kept.
 at::Tensor Network::magnitudes(std::size_t index, const TrainingPass& pass) const {
   const Layer& l = layers_[index];
-  if (l.rule != Rule::brsf || index == 0) return l.feedback;
+  if (l.rule != Rule::brsf || !l.sends) return l.feedback;
   return draw_magnitudes(l.weight, l.feedback_distribution, {pass.seed, static_cast<uint32_t>(index), pass.step});
 }
 
 at::Tensor Network::sends_by(std::size_t index, const TrainingPass& pass) const {
   const Layer& l = layers_[index];
-  if (index == 0 || !(l.rule == Rule::fa || is_sign_symmetric(l.rule))) return {};
+  if (!l.sends || !(l.rule == Rule::fa || is_sign_symmetric(l.rule))) return {};
   return down_weight(l.rule, l.weight.detach(), magnitudes(index, pass), l.feedback_distribution.scale);
 }
 

@@ -38,7 +38,8 @@ struct LayerSpec {
   std::vector<LayerSpec> layers;          // of a residual block: σ(layers(x) + shortcut(x))
   Shortcut shortcut = Shortcut::identity;
   std::vector<LayerSpec> shortcut_layers;
-  // Under dfa, the network's own to say: the map whose feedback brings the error to what comes out here.
+  // The network's own to say: the shape of what comes out here; under dfa the map whose feedback brings the error to it.
+  Shape output;
   std::optional<std::size_t> port;
 };
 
@@ -132,6 +133,7 @@ class Network {
     Inverse inverse;
     Rule rule;
     FeedbackDistribution feedback_distribution;
+    bool sends = false;  // something with parameters lies below, which waits for the error
   };
 
   // A layer with parameters, in the order of the state_dict.
@@ -147,9 +149,9 @@ class Network {
     std::vector<at::Tensor> ports;
   };
 
-  Shape add(const std::vector<LayerSpec>& specs, Shape shape, uint64_t seed);
-  Shape add(const LayerSpec& spec, const Shape& input, uint64_t seed);
-  Shape add_residual(const LayerSpec& spec, const Shape& input, uint64_t seed);
+  Shape add(std::vector<LayerSpec>& specs, Shape shape, uint64_t seed);
+  Shape add(LayerSpec& spec, const Shape& input, uint64_t seed);
+  Shape add_residual(LayerSpec& spec, const Shape& input, uint64_t seed);
   void add_layer(const LayerSpec& spec, LinearMapPtr map, uint64_t seed);
   void add_norm(const LayerSpec& spec, int64_t channels);
   void add_name(const LayerSpec& spec, bool is_map, std::size_t index);
@@ -174,6 +176,7 @@ class Network {
   Auxiliary auxiliary_;
   std::vector<Parameter> parameters_;
   int64_t outputs_ = 0;
+  bool below_ = false;  // while it is built: there are parameters below the next layer, on some way to the input
 };
 
 }  // namespace cortorch

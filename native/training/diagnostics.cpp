@@ -41,15 +41,16 @@ std::optional<double> angle(const at::Tensor& a, const at::Tensor& b) {
 }
 
 struct Gradients {
-  std::vector<at::Tensor> weights, outputs;  // of all maps; undefined where none arrives
-  std::vector<at::Tensor> inputs;            // what the maps were given
+  std::vector<at::Tensor> weights;          // of all maps
+  std::vector<at::Tensor> outputs, inputs;  // of rules of targets: of all maps, undefined where none arrives; what the maps were given
 };
 
 Gradients gradients(const Network& network, const at::Tensor& x, const LossOfOutputs& loss, TrainingPass pass, bool backpropagate) {
   const at::AutoGradMode record(true);
   const bool difference = is_target_rule(network.rule()) && !backpropagate;
   pass.backpropagate = backpropagate;
-  pass.keep_inputs = pass.keep_outputs = true;
+  // Nothing else asks for them, and gradients of all activities are as large as the activities.
+  pass.keep_inputs = pass.keep_outputs = is_target_rule(network.rule());
   const at::Tensor value = loss(network.forward(x, &pass), difference ? Delivery::difference : Delivery::gradient);
   std::vector<at::Tensor> of;
   for (std::size_t i = 0; i < network.size(); ++i) of.push_back(network.weight(i));
@@ -79,9 +80,10 @@ std::vector<Diagnosis> diagnose(const Network& network, const at::Tensor& x, con
       layer.feedback_angle = angle(sums);
       if (sums.b > 0) layer.feedback_norm_ratio = std::sqrt(sums.a / sums.b);
     }
+    const bool targets = is_target_rule(network.rule());
     // The last layer has no target of its own: it is trained on the loss.
-    if (is_target_rule(network.rule()) && i + 1 < network.size()) layer.target_angle = angle(own.outputs[i], bp.outputs[i]);
-    layer.reconstruction_error = reconstruction_error(network, i, own.inputs[i], pass.targets.activity);
+    if (targets && i + 1 < network.size()) layer.target_angle = angle(own.outputs[i], bp.outputs[i]);
+    if (targets) layer.reconstruction_error = reconstruction_error(network, i, own.inputs[i], pass.targets.activity);
     result.push_back(std::move(layer));
   }
   return result;

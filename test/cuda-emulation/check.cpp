@@ -14,6 +14,7 @@
 #include <string>
 #include <vector>
 
+#include "maps/cuda/delta.h"
 #include "maps/cuda/locally_connected2d.h"
 #include "maps/cuda/primitives.cuh"
 
@@ -160,9 +161,10 @@ struct Check {
   }
 
   void adjoint() {
-    Data<T> v(weights, shifted), y(outputs * batch * out, shifted), x(inputs * batch * in);
-    v.fill(c), y.fill(c);
-    must(locally_connected2d_adjoint(g, batch, c.precision, v.data, y.data, x.data, nullptr));
+    Data<T> v(weights, shifted), y(outputs * batch * out, shifted), bias(inputs * in, shifted), x(inputs * batch * in);
+    v.fill(c), y.fill(c), bias.fill(c);
+    must(locally_connected2d_adjoint(g, batch, c.precision, v.data, y.data, c.bias ? bias.data : nullptr, c.activation, x.data,
+                                     nullptr));
     std::vector<Sum> sums(x.values.size());
     each_tap(g, [&](int64_t location, int64_t tap, int64_t place) {
       for (int64_t b = 0; b < batch; ++b)
@@ -171,8 +173,10 @@ struct Check {
             sums[(place * batch + b) * in + i].add(y.values[(location * batch + b) * out + o],
                                                    v.values[(tap * in + i) * out + o]);
     });
-    for (int64_t at = 0; at < inputs * batch * in; ++at)
-      compare(c, "adjoint", x, at, sums[at].value, sums[at].magnitude);
+    for (int64_t at = 0; at < inputs * batch * in; ++at) {
+      const double a = sums[at].value + (c.bias ? to_float(bias.data[at / (batch * in) * in + at % in]) : 0);
+      compare(c, "adjoint", x, at, sigma(c.activation, a), sums[at].magnitude + std::abs(a));
+    }
   }
 
   void outer() {
@@ -197,12 +201,13 @@ struct Check {
     gradient.fill(c), y.fill(c);
     const bool sum_alone = c.bias && pick(0, 3) == 0, in_place = !shifted && pick(0, 1) == 1;
     T* to = in_place ? gradient.data : result.data;
-    must(locally_connected2d_delta(g, batch, c.precision, c.activation, gradient.data, y.data, sum_alone ? nullptr : to,
-                                   c.bias ? sums.data : nullptr, nullptr));
+    const float scale = c.integers ? 2.0f : 0.75f;
+    must(cuda::delta({outputs, batch, out}, c.precision, c.activation, scale, gradient.data, y.data, sum_alone ? nullptr : to,
+                     c.bias ? sums.data : nullptr, nullptr));
     if (in_place) std::copy(to, to + result.values.size(), result.data);
     std::vector<Sum> expected(sums.values.size());
     for (int64_t at = 0; at < outputs * batch * out; ++at) {
-      const double d = gradient.values[at] * sigma_slope(c.activation, y.values[at]);
+      const double d = scale * gradient.values[at] * sigma_slope(c.activation, y.values[at]);
       if (!sum_alone) compare(c, "delta", result, at, d, std::abs(d) * 4);
       expected[at / (batch * out) * out + at % out].add(d, 1);
     }
@@ -281,9 +286,9 @@ void far() {
   for (int i = 0; i < batch * n; ++i) xl[i] = from_float<bf16>(static_cast<float>(pick(-3, 3)));
   emulation::blocks_at_most = 1;
   must(locally_connected2d_apply(g, batch, p, w.data, x.data, nullptr, Activation::identity, y.data, nullptr));
-  must(locally_connected2d_adjoint(g, batch, p, w.data, x.data, back.data, nullptr));
+  must(locally_connected2d_adjoint(g, batch, p, w.data, x.data, nullptr, Activation::identity, back.data, nullptr));
   must(locally_connected2d_outer(g, batch, p, x.data, x.data, gradient.data, nullptr));
-  must(locally_connected2d_delta(g, batch, p, Activation::relu, x.data, y.data, delta.data, nullptr, nullptr));
+  must(cuda::delta({g.out_height() * g.out_width(), batch, n}, p, Activation::relu, 1, x.data, y.data, delta.data, nullptr, nullptr));
   emulation::blocks_at_most = ~0u;
   const auto at = [](const bf16* m, int64_t row, int64_t column) { return to_float(m[row * n + column]); };
   const auto equal = [](const char* what, float got, float expected) {

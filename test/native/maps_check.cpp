@@ -492,7 +492,7 @@ void check_training(const std::string& name, const cortorch::NetworkSpec& spec, 
   if (cortorch::is_target_rule(spec.rule)) {
     targets.emplace();
     targets->inverse_optimizer = {.lr = 1e-3};
-    targets->inverses.noise.assign(network.values(cortorch::Parameter::Role::inverse).size() / 2, 0.1);
+    targets->inverses.noise.assign(network.of_role(cortorch::Parameter::Role::inverse).size() / 2, 0.1);
   }
   cortorch::Trainer trainer(network, cortorch::Loss::softmax_cross_entropy, {.lr = targets ? 3e-3 : 1e-2}, {}, targets);
   const std::atomic<bool> stop{false};
