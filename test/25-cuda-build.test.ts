@@ -103,6 +103,11 @@ t.test('a build with CUDA kernels', { skip: reasonToSkip(), timeout: 1_800_000 }
     t.match(run(gpu.python, ['-W', 'ignore', check, library], gpu.env), 'gradients agree');
   });
 
+  await t.test('trains on a GPU as on the CPU', { skip: gpu.reason }, async (t) => {
+    const check = path.join(packageRoot, 'test/python/gpu_training.py');
+    t.match(run(gpu.python, ['-W', 'ignore', check, library], gpu.env), ' 0 failed');
+  });
+
   await t.test('is not made where it is not wanted', async (t) => {
     const other = path.join(folder, 'off');
     const off = configure.map((argument) => (argument === build ? other : argument));

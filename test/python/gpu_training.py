@@ -1,0 +1,344 @@
+"""Training on a GPU against the same training on the CPU: every rule on every map, every optimizer, augmentation, batches that do
+not divide the epoch, batches of the caller's own, losses that are not finite; in fp32, tf32 and bf16; launched kernel by kernel
+and replayed as a graph; twice to the bit.
+
+Usage: python gpu_training.py LIBCORTORCH [--device cuda:0] [--small]. Exits with 1 if something differs. --small only trains a
+little, everything once, and compares nothing: for compute-sanitizer. With --device cpu the CPU is compared with itself, to see
+that this program works; with --emulated too, with the emulated CUDA half. The cases are those of
+test/cuda-emulation/training_check.cpp, and wider ones.
+"""
+
+import math
+from dataclasses import dataclass, replace
+
+import torch
+
+from device import Failures, place_from, use_precision
+
+RULES = ("bp", "fa", "dfa", "usf", "brsf", "frsf", "tp", "dtp", "sdtp", "ao-sdtp")
+GRADIENT_RULES = RULES[:6]
+INPUT = "input 3 6 5; "
+HEAD = "flatten; dense units=11 activation=tanh; dense units=4"
+NETWORKS = {
+    "dense": INPUT + "flatten; dense units=24 activation=tanh; dense units=17 activation=tanh; dense units=9 activation=tanh; dense units=4",
+    "local": INPUT + "locally_connected2d channels=8 kernel=3 padding=1 stride=2 activation=tanh; locally_connected2d channels=7 kernel=2 activation=tanh; " + HEAD,
+    "conv": INPUT + "conv2d channels=8 kernel=3 padding=1 stride=2 activation=tanh; conv2d channels=6 kernel=2 activation=tanh; " + HEAD,
+}
+# Under dfa a batch norm is right behind its layer. The windows of the pooling overlap: their gradients are sums.
+NORMED = (
+    INPUT + "conv2d channels=8 kernel=3 padding=1 bias=0; batch_norm activation=relu; max_pool2d kernel=3 stride=2 padding=1; "
+    "locally_connected2d channels=5 kernel=2 bias=0; batch_norm activation=relu; flatten; dense units=12 activation=sigmoid; dense units=4"
+)
+# Sizes that fill the kernels' tiles, and more than one block of an update.
+WIDE = {
+    "wide dense": "input 3 16 16; flatten; dense units=256 activation=tanh; dense units=192 activation=tanh; dense units=10",
+    "wide local": "input 3 16 16; locally_connected2d channels=64 kernel=5 stride=2 padding=2 activation=tanh; "
+    "locally_connected2d channels=96 kernel=3 padding=1 activation=tanh; flatten; dense units=10",
+    "wide conv": "input 3 16 16; conv2d channels=64 kernel=5 stride=2 padding=2 activation=tanh; "
+    "conv2d channels=96 kernel=3 padding=1 activation=tanh; flatten; dense units=10",
+}
+# A large ε: near zero a gradient's rounding would decide where Adam goes.
+ADAM = "seed=3 lr=2e-3 eps=1e-3"
+SGD = "seed=3 optimizer=sgd lr=0.05"
+
+# Of fp32: how far a parameter may be off after some steps, relative to the largest change that it made. The emulated half sums
+# as the processor does; cuDNN's algorithms may transform, and batches whose statistics are of few values amplify rounding.
+FP32 = {"ours": 2e-4, "cudnn": 2e-3}
+# Of the others, after one step: the norm of how far its change is off, relative to the change.
+COARSE = {"tf32": 0.01, "bf16": 0.08}
+
+
+@dataclass(frozen=True)
+class Case:
+    name: str
+    model: str
+    settings: str
+    shape: tuple = (3, 6, 5)
+    bytes: bool = True
+    examples: int = 23
+    batch: int = 6
+    classes: int = 4
+    runs: tuple = (3, 7, 5)  # 5 steps of each epoch of 4 are short
+    streamed: bool = False
+
+    @property
+    def tolerance(self):
+        return FP32["cudnn" if "conv2d" in self.model else "ours"]
+
+
+def of_targets(rule):
+    """Settings of target propagation, for the rules that have them."""
+    if rule in GRADIENT_RULES:
+        return ""
+    return " noise=0.2 inverse_lr=1e-3" + (" auxiliary=13" if rule == "ao-sdtp" else "")
+
+
+def cases():
+    for network, model in NETWORKS.items():
+        for rule in RULES:
+            yield Case(f"{rule} {network}", model, f"rule={rule} {ADAM}{of_targets(rule)}")
+    for phase in ("forward", "inverse"):
+        yield Case(f"dtp alone {phase}", NETWORKS["local"], f"rule=dtp {ADAM} phase={phase}")
+    for optimizer in (
+        "optimizer=sgd lr=0.05",
+        "optimizer=sgd lr=0.05 momentum=0.9 weight_decay=0.01",
+        "optimizer=rmsprop lr=1e-3 eps=1e-2",
+        "optimizer=rmsprop lr=1e-3 eps=1e-2 momentum=0.5 weight_decay=0.1",
+        "optimizer=adam lr=1e-3 eps=1e-2 weight_decay=0.1",
+    ):
+        for network in ("dense", "local"):
+            yield Case(f"{optimizer} {network}", NETWORKS[network], f"rule=bp seed=3 {optimizer}")
+    for rule in GRADIENT_RULES:
+        yield Case(f"batch norm {rule}", NORMED, f"rule={rule} seed=3 optimizer=sgd lr=0.02 momentum=0.9 feedback=xiao")
+    yield Case("many classes", INPUT + "flatten; dense units=150", f"rule=bp {ADAM}", classes=150)
+    yield Case("twelve classes", INPUT + "flatten; dense units=12", f"rule=bp {ADAM} loss=squared-error", classes=12)
+    yield Case("dfa shared", NETWORKS["local"], f"rule=dfa dfa=shared {ADAM}")
+    yield Case("augmented", NETWORKS["local"], f"rule=bp {ADAM} crop=2 flip=1 mean=0.4,0.5,0.6 std=0.2,0.3,0.25")
+    yield Case("floats", NETWORKS["dense"], f"rule=bp {ADAM} mean=0.1,0.2,0.3 std=1,2,1", bytes=False)
+    yield Case("squared error", NETWORKS["local"], f"rule=bp loss=squared-error {ADAM}")
+    yield Case("squared error sdtp", NETWORKS["dense"], f"rule=sdtp loss=squared-error {ADAM}")
+    autoencoder = "input 12; dense units=7 activation=tanh; dense units=5 activation=sigmoid; dense units=12"
+    yield Case("autoencoder", autoencoder, f"rule=dtp loss=reconstruction {ADAM}", shape=(12,), bytes=False)
+    for rule in ("bp", "sdtp"):
+        yield Case(f"streamed {rule}", NETWORKS["local"], f"rule={rule} {ADAM}", streamed=True)
+
+
+def wide_cases():
+    for network, model in WIDE.items():
+        for rule in ("bp", "fa", "dtp"):
+            settings = f"rule={rule} {SGD}{of_targets(rule)}"
+            yield Case(f"{rule} {network}", model, settings, shape=(3, 16, 16), examples=300, batch=128, classes=10, runs=(6,))
+
+
+def data_of(case):
+    torch.manual_seed(7)
+    shape = (case.examples, *case.shape)
+    images = torch.randint(0, 256, shape, dtype=torch.uint8) if case.bytes else torch.randn(shape)
+    return images, torch.randint(0, case.classes, (case.examples,))
+
+
+@dataclass
+class Outcome:
+    sums: list
+    values: dict
+    outputs: torch.Tensor
+
+
+def where(precision):
+    """The settings of the place that is checked."""
+    if place.emulated:
+        return "device=cpu emulated_bf16=1" if precision == "bf16" else "device=cpu"
+    return f"device={place.device} precision={precision}"
+
+
+def go(case, training, graphs):
+    images, targets = data_of(case)
+    training.use_graphs(graphs)
+    sums = []
+    if case.streamed:
+        for steps in case.runs:
+            for i in range(steps):
+                part = slice(i % 3 * case.batch, (i % 3 + 1) * case.batch)
+                training.launch(images[part], targets[part])
+            sums.append(training.collect())
+    else:
+        training.set_data(images, targets, case.classes)
+        sums += [training.run(steps, case.batch) for steps in case.runs]
+    sums.append(training.evaluate(images, targets, 10))
+    failure = training.graph_failure()
+    failures.check(failure == "", f"{case.name}: steps are not recorded as a graph: {failure.strip().splitlines()[:1]}")
+    return Outcome(sums, {name: training.value(name) for name in training.names()}, training.predict(images[:7]))
+
+
+def on_cpu(case):
+    return go(case, torch.classes.cortorch.Training(case.model, case.settings), False)
+
+
+def here(case, precision, graphs, more=""):
+    with place.here():
+        # Of the emulated half, which has no device of its own to set it; a GPU's training sets it by itself.
+        if place.emulated:
+            use_precision(precision)
+        return go(case, torch.classes.cortorch.Training(case.model, f"{case.settings} {where(precision)} {more}"), graphs)
+
+
+def largest(t):
+    return t.abs().max().item() if t.numel() else 0.0
+
+
+def compare(case, start, cpu, gpu, what):
+    """In fp32. Returns the largest difference of a parameter, relative to its change."""
+    name = f"{case.name}, {what}"
+    failures.check(list(cpu.values) == list(gpu.values), f"{name}: the names differ")
+    worst = 0.0
+    for key, value in cpu.values.items():
+        moved, off = largest(value - start.values[key]), largest(value - gpu.values[key])
+        share = off / max(moved, 1e-3)
+        failures.check(share <= case.tolerance, f"{name}: {key} is off by {off:.3g} of {moved:.3g}")
+        worst = max(worst, share if math.isfinite(share) else math.inf)
+    off = largest(cpu.outputs - gpu.outputs)
+    failures.check(off <= case.tolerance * max(1, largest(cpu.outputs)), f"{name}: outputs are off by {off:.3g}")
+    for run, (a, b) in enumerate(zip(cpu.sums, gpu.sums)):
+        for k, (x, y) in enumerate(zip(a, b)):
+            # Examples and steps are exact, and so are labels but for a tie; squared errors of values are no counts.
+            allowed = 0 if k in (4, 5) else 1 if k in (1, 2) and x == int(x) else 50 * case.tolerance * max(1, abs(x))
+            failures.check(abs(x - y) <= allowed, f"{name}: sum {k} of run {run}: {x} and {y}")
+    return worst
+
+
+def check_fp32(case):
+    start, cpu = on_cpu(replace(case, runs=())), on_cpu(case)
+    moved = max(largest(cpu.values[key] - start.values[key]) for key in start.values)
+    failures.check(moved > 0, f"{case.name}: nothing was trained")
+    launched = compare(case, start, cpu, here(case, "fp32", False), "launched")
+    return max(launched, compare(case, start, cpu, here(case, "fp32", True), "as a graph"))
+
+
+def check_coarse(case, precision):
+    """One step from the same parameters: in fewer digits later ones are steps of other networks."""
+    one = replace(case, runs=(1,))
+    start, cpu, gpu = on_cpu(replace(case, runs=())), on_cpu(one), here(one, precision, True)
+    worst = 0.0
+    for key, value in cpu.values.items():
+        wanted, got = value - start.values[key], gpu.values[key] - start.values[key]
+        size = wanted.norm().item()
+        if size == 0:  # fixed: rounded to bfloat16, or the lowest layers that nothing reaches
+            continue
+        off = (wanted - got).norm().item() / size
+        failures.check(off <= COARSE[precision], f"{case.name} {precision}: {key} moved by what is off by {off:.3g}")
+        worst = max(worst, off if math.isfinite(off) else math.inf)
+    # And on, as a graph: the loss stays near.
+    cpu, gpu = on_cpu(case), here(case, precision, True)
+    for run, (a, b) in enumerate(zip(cpu.sums, gpu.sums)):
+        failures.check(a[4:] == b[4:], f"{case.name} {precision}: run {run} made {b[4:]} examples and steps, not {a[4:]}")
+        allowed = COARSE[precision] * max(1, abs(a[0]))
+        failures.check(abs(a[0] - b[0]) <= allowed, f"{case.name} {precision}: the loss of run {run} is {b[0]}, not {a[0]}")
+    return worst
+
+
+def check_moments(case):
+    """Moments in bfloat16, rounded at random: the first step is the same, and later ones are near."""
+    of = lambda steps, more: here(replace(case, runs=(steps,) if steps else ()), "bf16", True, "deterministic=1 " + more)
+    start, first, half = of(0, ""), of(1, ""), of(1, "moments=bf16")
+    for key, value in first.values.items():
+        moved = largest(value - start.values[key])
+        off = largest(value - half.values[key])
+        failures.check(off <= 0.02 * moved + 1e-6, f"{case.name}, moments in bf16: the first step of {key} is off by {off:.3g} of {moved:.3g}")
+    full, half = of(15, ""), of(15, "moments=bf16")
+    for key, value in full.values.items():
+        moved = (value - start.values[key]).norm().item()
+        off = (value - half.values[key]).norm().item()
+        failures.check(off <= 0.1 * moved + 1e-6, f"{case.name}, moments in bf16: {key} is off by {off:.3g} of {moved:.3g}")
+
+
+def check_bits(case, precision):
+    """Deterministic: twice to the bit, launched or as a graph."""
+    runs = {
+        "launched": here(case, precision, False, "deterministic=1"),
+        "as a graph": here(case, precision, True, "deterministic=1"),
+        "again": here(case, precision, True, "deterministic=1"),
+    }
+    first = runs.pop("launched")
+    for what, other in runs.items():
+        same = [key for key, value in first.values.items() if torch.equal(value, other.values[key])]
+        differ = [key for key in first.values if key not in same]
+        failures.check(not differ, f"{case.name} {precision}, deterministic, {what}: {differ} differ")
+        failures.check(first.sums == other.sums, f"{case.name} {precision}, deterministic, {what}: the sums differ")
+
+
+def check_manhattan():
+    """Of each gradient only the sign: on two places a tiny one may have two signs, so each step moves by lr or by nothing."""
+    case = Case("manhattan", NETWORKS["dense"], "rule=bp seed=3 optimizer=sgd lr=1e-3 manhattan=1")
+    start, cpu, gpu = (f(replace(case, runs=r)) for f, r in ((on_cpu, ()), (on_cpu, (1,)), (lambda c: here(c, "fp32", False), (1,))))
+    for key, value in start.values.items():
+        a, b = cpu.values[key] - value, gpu.values[key] - value
+        apart = ((a - b).abs() > 1e-6).double().mean().item()
+        failures.check(apart <= 0.01, f"manhattan: {apart:.1%} of {key} moved elsewhere")
+
+
+def check_not_finite():
+    """After a loss that is not finite nothing moves, and nothing is counted."""
+    case = Case("not finite", NETWORKS["dense"], "rule=bp seed=3 lr=1e-3", bytes=False, examples=24)
+    images, targets = data_of(case)
+    make = lambda: torch.classes.cortorch.Training(case.model, f"{case.settings} {where('fp32')}")
+    nan = torch.full((6, 3, 6, 5), math.nan)
+    for steps in (2, 6):  # launched, and replayed
+        with place.here():
+            training = make()
+            for i in range(steps):
+                part = slice(i % 4 * 6, i % 4 * 6 + 6)
+                training.launch(images[part], targets[part])
+            training.settle()
+            before = training.value("layers.0.weight")
+            training.launch(nan, targets[:6])
+            training.launch(images[:6], targets[:6])
+            sums = training.collect()
+            wanted = [6.0 * steps, steps, 1, 0]
+            failures.check(sums[4:] == wanted, f"streamed NaN: {sums[4:]} and not {wanted}")
+            failures.check(torch.equal(training.value("layers.0.weight"), before), "streamed NaN: something moved after it")
+            training.launch(images[:6], targets[:6])
+            failures.check(training.collect()[5] == 1, "streamed NaN: it does not go on after it was collected")
+    with place.here():
+        training = make()
+        training.set_data(torch.full_like(images, math.nan), targets, 4)
+        sums = training.run(4, 6)
+        failures.check(sums[4:] == [0, 0, 1, 0], f"a data set of NaNs: {sums}")
+        failures.check(math.isfinite(training.value("layers.0.weight").sum().item()), "a data set of NaNs: the weights moved")
+
+
+def train_a_little():
+    """Every kernel once, for a tool that watches memory. Without graphs: it cannot see into them."""
+    rules = ("bp", "dfa", "brsf", "sdtp")
+    names = {f"{rule} {network}" for rule in rules for network in NETWORKS} | {"batch norm bp", "augmented", "streamed bp"}
+    chosen = [case for case in cases() if case.name in names] + [case for case in wide_cases() if case.name == "dtp wide local"]
+    for precision in precisions:
+        for case in chosen:
+            with failures.case(f"{case.name} {precision}"):
+                outcome = here(replace(case, runs=(2,)), precision, False)
+                failures.check(all(math.isfinite(largest(v)) for v in outcome.values.values()), f"{case.name}: not finite")
+        print(f"{precision}: {len(chosen)} networks trained on {place.name}", flush=True)
+
+
+place, given = place_from(__doc__, "--small")
+failures = Failures()
+precisions = ("fp32", "tf32", "bf16") if place.on_gpu or place.emulated else ("fp32",)
+if given.small:
+    train_a_little()
+    failures.end()
+
+small, wide = list(cases()), [] if place.emulated else list(wide_cases())
+worst = {}
+for case in small + wide:
+    with failures.case(case.name):
+        worst[case.name] = check_fp32(case)
+if worst:
+    print(f"fp32: {len(worst)} networks, off by at most {max(worst.values()):.2g} of the change ({max(worst, key=worst.get)}); on {place.name}", flush=True)
+
+# The rules' networks again, by SGD, whose steps are as the gradients are. `small dtp`: g(h) − g(h − d) of so small a d would be
+# noise, if these were subtracted in bfloat16.
+coarse = [replace(case, settings=case.settings.replace(ADAM, SGD)) for case in small if case.name.split()[0] in RULES]
+coarse += [Case("small dtp", NETWORKS[n], f"rule=dtp {SGD}{of_targets('dtp')} target_step=0.003") for n in ("dense", "local")] + wide
+for precision in precisions[1:]:
+    worst = {}
+    for case in coarse:
+        with failures.case(f"{case.name} {precision}"):
+            worst[case.name] = check_coarse(case, precision)
+    print(f"{precision}: {len(worst)} networks, the first step off by at most {max(worst.values(), default=0):.2g} ({max(worst, key=worst.get, default='')})", flush=True)
+
+exact = [case for case in small if case.name.split()[0] in ("bp", "dfa", "brsf", "dtp", "augmented", "streamed") or case.name in ("batch norm bp",)]
+exact += [case for case in wide if case.name.startswith("bp")]
+for precision in precisions:
+    for case in exact:
+        with failures.case(f"{case.name} {precision}, deterministic"):
+            check_bits(case, precision)
+print(f"deterministic: {len(exact)} networks in {', '.join(precisions)}, twice to the bit, launched or as a graph", flush=True)
+
+if len(precisions) > 1:
+    for case in [c for c in small if c.name in ("bp dense", "bp local", "dtp local") or c.name.startswith("optimizer=sgd lr=0.05 m")]:
+        with failures.case(f"{case.name}, moments in bf16"):
+            check_moments(case)
+with failures.case("manhattan"):
+    check_manhattan()
+with failures.case("not finite"):
+    check_not_finite()
+failures.end()
