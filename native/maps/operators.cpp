@@ -25,8 +25,8 @@ void check_same(const char* op, const char* a_name, const at::Tensor& a, const c
 }
 
 void check_dense_operands(const char* op, const char* a_name, const at::Tensor& a, const char* b_name, const at::Tensor& b) {
-  check_floating(op, a_name, a);
-  check_floating(op, b_name, b);
+  check_floating(op, a_name, a, true);
+  check_floating(op, b_name, b, true);
   check_same(op, a_name, a, b_name, b);
 }
 

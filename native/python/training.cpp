@@ -99,7 +99,10 @@ std::vector<double> Training::run(int64_t steps, int64_t batch_size) {
   TORCH_CHECK(data_ != nullptr, "run: there is no data set yet");
   const OnStream guard(stream_);
   const std::atomic<bool> stop{false};
+  TORCH_CHECK(batch_size > 0, "run: the batch size is ", batch_size);
   const int64_t per_epoch = (data_->size() + batch_size - 1) / batch_size;
+  TORCH_CHECK(position_.first_step < per_epoch, "run: ", position_.first_step, " steps of this epoch were made with another batch size; "
+              "change it at the end of an epoch");
   PassResult total;
   while (steps > 0 && !total.not_finite && !total.inverse_not_finite) {
     const std::vector<double> factors(static_cast<std::size_t>(std::min(steps, per_epoch - position_.first_step)), lr_factor_);

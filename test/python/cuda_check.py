@@ -156,8 +156,7 @@ for precision, name in itertools.product(precisions, MAPS):
     if name == "conv2d" and precision == "bf16" and not place.on_gpu:
         continue  # libtorch's own, which is wrong for one output channel on some processors
     errors, of_layers = [], []
-    # The operators of dense take no bfloat16; its layers do, and are made of the same three operations.
-    sizes = [] if name == "dense" and precision == "bf16" else [False] * small + [True] * large[name]
+    sizes = [False] * small + [True] * large[name]
     for is_large in sizes:
         with failures.case(f"{name} {precision}"):
             errors.append(check_map(name, draw(name, is_large), precision))

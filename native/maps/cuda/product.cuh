@@ -11,7 +11,7 @@
 // pieces, 48 KB in flight for each block of 128×128. Patches come from the second-level cache, batch / tile.n bytes for
 // each byte of W; with about 5.5 TB/s of it, it and not HBM is the bound to expect at batch 128: 82 % of HBM's rate at
 // 128 columns, 45 % at 48. Blocks of several neighbouring locations, whose patches overlap, would lift that.
-// All of this is arithmetic on paper: bench/lc_cuda.py measures.
+// All of this is arithmetic on paper: bench/gpu.py measures.
 #pragma once
 
 #include "maps/cuda/geometry.cuh"
