@@ -122,7 +122,12 @@ const MUTATIONS: [name: string, file: string, from: string, to: string][] = [
     'row < rows && column < columns) {\n      to[',
     'row < rows && column <= columns) {\n      to[',
   ],
-  ['adjoint: the bias of another place', 'locally_connected2d_adjoint.cu', 'in_channels + column]);', 'in_channels]);'],
+  [
+    'adjoint: the bias of another place',
+    'locally_connected2d_adjoint.cu',
+    'in_channels + column]);',
+    'in_channels]);',
+  ],
   ['vectors though misaligned', 'product.cuh', 'reinterpret_cast<uintptr_t>(data) % 16 == 0', 'true'],
   ['vectors across channels', 'product.cuh', 'channels * sizeof(T) % 16 == 0', 'channels % 2 == 0'],
   ['last tap of an image edge', 'geometry.cuh', 'room / dilation)', '(room + 1) / dilation)'],

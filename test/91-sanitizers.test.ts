@@ -50,10 +50,11 @@ function build(name: string, settings: Record<string, string>, targets = ['maps_
 
 t.test('AddressSanitizer, UndefinedBehaviorSanitizer, LeakSanitizer', { timeout: 1_200_000 }, async (t) => {
   const start = performance.now();
-  const folder = build('sanitized', { CORTORCH_SANITIZE: 'address,undefined', CORTORCH_CUDA_EMULATED: 'ON' }, [
-    'maps_check',
-    'training_check',
-  ]);
+  const folder = build(
+    'sanitized',
+    { CORTORCH_SANITIZE: 'address,undefined', CORTORCH_CUDA_EMULATED: 'ON' },
+    ['maps_check', 'training_check'],
+  );
   t.comment(`built in ${((performance.now() - start) / 1000).toFixed(0)} s`);
   const { ended, stdout, output } = run(path.join(folder, 'maps_check'), ['--cases', '200'], {
     // New memory is filled with NaNs: what is read before it was written shows in the results.
