@@ -89,6 +89,7 @@ export interface NativeTensorFunctions {
   transpose(a: TensorHandle, dim0: number, dim1: number): TensorHandle;
   detach(a: TensorHandle): TensorHandle;
   to(a: TensorHandle, dtype: string): TensorHandle;
+  toDevice(a: TensorHandle, device: string): TensorHandle;
   dense(x: TensorHandle, weight: TensorHandle, bias: Optional): TensorHandle;
   denseAdjoint(v: TensorHandle, y: TensorHandle): TensorHandle;
   denseOuter(x: TensorHandle, delta: TensorHandle): TensorHandle;

@@ -24,6 +24,14 @@ t.test('typed arrays in and out, every dtype, with their shapes', async (t) => {
   t.equal(taken.item(), 1, 'from() copies');
 });
 
+t.test('on a device', async (t) => {
+  using a = Tensor.from([1, 2]);
+  using there = a.on('cpu');
+  t.strictSame([there.device, there.data()], ['cpu', Float32Array.of(1, 2)]);
+  t.throws(() => a.on('gpu'), { code: 'ERR_INVALID_ARGUMENT', message: /device/ });
+  t.throws(() => a.on('cuda:99'), { code: 'ERR_DEVICE_UNAVAILABLE', message: /cuda:99 is not available/ });
+});
+
 t.test('a view of a larger buffer, nested arrays, a scalar, nothing at all', async (t) => {
   using view = Tensor.from(new Float32Array([9, 1, 2, 9]).subarray(1, 3));
   t.strictSame(view.data(), Float32Array.of(1, 2));

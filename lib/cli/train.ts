@@ -133,7 +133,13 @@ export async function follow(
     const { epochs, maxSteps, diagnostics } = config;
     const { validation, test } = data;
     const fitting = { epochs, maxSteps, diagnostics, validation, test, signal };
+    let graphsFail = false;
     for await (const event of trainer.fit(data.train, fitting)) {
+      if (event.type === 'epoch' && isGpu(config.device) && !graphsFail) {
+        const why = await trainer.graphFailure();
+        graphsFail = why !== null;
+        if (graphsFail) report.note(`Steps are launched kernel by kernel, not as a CUDA graph: ${why}`);
+      }
       if (event.type === 'epoch') await requireFiniteLosses(event, trainer);
       report.event(event);
       if (event.type === 'diagnostics') {

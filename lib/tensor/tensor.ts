@@ -6,6 +6,7 @@
  */
 
 import { checkMemory, CortorchError, invalid, isInteger } from '../errors.js';
+import { resolvePlace } from '../model/device.js';
 import { call, native, type NativeTypedArray, type TensorHandle } from '../native.js';
 import { track } from './scope.js';
 
@@ -75,7 +76,7 @@ export class Tensor implements Disposable {
     return call((n) => n.tensor.dtype(this.#handle)) as TensorDType;
   }
 
-  /** Where the values are: `cpu`. */
+  /** Where the values are: `cpu`, or a GPU such as `cuda:0`. */
   get device(): string {
     return call((n) => n.tensor.device(this.#handle));
   }
@@ -190,6 +191,17 @@ export class Tensor implements Disposable {
   }
   to(dtype: TensorDType): Tensor {
     return new Tensor(call((n) => n.tensor.to(this.#handle, dtype)));
+  }
+  /**
+   * The same values on a device; gradients come back to where this tensor is. What is already there is not copied. float64 is
+   * computed on the CPU alone.
+   *
+   * @param device `cpu`, `cuda` or `cuda:i`
+   * @throws CortorchError ERR_INVALID_ARGUMENT; ERR_DEVICE_UNAVAILABLE: why there is no such GPU, and what helps
+   */
+  on(device: string): Tensor {
+    const { place } = resolvePlace({ device });
+    return new Tensor(call((n) => n.tensor.toDevice(this.#handle, place.device)));
   }
 
   /** Frees the memory now; using the tensor afterwards is ERR_DISPOSED. Doing it twice is harmless. */

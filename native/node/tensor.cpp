@@ -146,6 +146,8 @@ void define_tensor(Napi::Env env, Napi::Object exports) {
   set.tensor("detach", [](Info info) { return argument(info, 0, "tensor").detach(); });
   set.tensor("to", [](Info info) { return argument(info, 0, "tensor").to(dtype_of(info[1].As<Napi::String>().Utf8Value()), /*non_blocking=*/false, /*copy=*/true); });
 
+  set.tensor("toDevice", [](Info info) { return argument(info, 0, "tensor").to(at::Device(info[1].As<Napi::String>().Utf8Value()), /*dtype=*/argument(info, 0, "tensor").scalar_type()); });
+
   define_tensor_maps(env, ops);
 }
 
