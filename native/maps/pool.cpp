@@ -121,8 +121,8 @@ class PoolAllocator final : public c10::Allocator {
 }  // namespace
 
 void use_pool_everywhere() {
-  static PoolAllocator allocator;
-  c10::SetCPUAllocator(&allocator, /*priority=*/1);
+  static PoolAllocator* const allocator = new PoolAllocator;  // never destroyed, as the pool
+  c10::SetCPUAllocator(allocator, /*priority=*/1);
 }
 
 at::Tensor pooled_empty(at::IntArrayRef sizes, at::ScalarType dtype) {
