@@ -129,7 +129,7 @@ t.test('the shapes that do not fit are named', async (t) => {
     t.throws(() => dense(Tensor.full([2, 4], 1).to('float64'), w), {
       message: /x is Double but weight is Float/,
     });
-    t.throws(() => dense(Tensor.full([2, 4], 1).to('int32'), w), { message: /float32 or float64/ });
+    t.throws(() => dense(Tensor.full([2, 4], 1).to('int32'), w), { message: /float32, float64 or bfloat16/ });
     t.throws(() => denseAdjoint(w, x), { message: /last size of y to be 3/ });
     t.throws(() => denseOuter(x, Tensor.full([3, 4], 1)), { message: /equal leading sizes/ });
   });

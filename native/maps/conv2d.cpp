@@ -38,9 +38,9 @@ Conv2d::Conv2d(const Conv2dGeometry& geometry) : g_(geometry) { check(g_, "conv2
 at::Tensor Conv2d::apply(const at::Tensor& weight, const at::Tensor& x, const at::Tensor& bias,
                          Activation activation) const {
   const std::optional<at::Tensor> b = bias.defined() ? std::optional(bias) : std::nullopt;
-  at::Tensor y = at::convolution(channels_last(x), channels_last(weight), b, stride(g_), padding(g_), dilation(g_),
-                                 /*transposed=*/false, kNone, /*groups=*/1);
-  return activate(activation, y);
+  const at::Tensor y = at::convolution(channels_last(x), channels_last(weight), b, stride(g_), padding(g_), dilation(g_),
+                                       /*transposed=*/false, kNone, /*groups=*/1);
+  return activate(activation, channels_last(y));  // some of libtorch's kernels give another order than they were given
 }
 
 at::Tensor Conv2d::adjoint(const at::Tensor& v, const at::Tensor& y, const at::Tensor& c, Activation activation) const {
@@ -50,7 +50,7 @@ at::Tensor Conv2d::adjoint(const at::Tensor& v, const at::Tensor& y, const at::T
                   (g_.in_width + 2 * g_.padding_w - reach_w) % g_.stride_w};
   const at::Tensor x = at::convolution(channels_last(y), channels_last(v), std::nullopt, stride(g_), padding(g_), dilation(g_),
                                        /*transposed=*/true, rest, /*groups=*/1);
-  return activate(activation, c.defined() ? at::add(x, c) : x);
+  return activate(activation, channels_last(c.defined() ? at::add(x, c) : x));
 }
 
 at::Tensor Conv2d::outer(const at::Tensor& x, const at::Tensor& delta) const {

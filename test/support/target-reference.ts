@@ -75,8 +75,8 @@ interface Layer {
   /** Of one example. */
   readonly inputShape: readonly number[];
   readonly shape: readonly number[];
-  /** Does the input lie in memory as (H, W, batch, C)? */
-  readonly locationMajor: boolean;
+  /** How the input lies in memory, in which the noise is numbered: (H, W, batch, C), (batch, H, W, C) or as its shape. */
+  readonly memory: 'location-major' | 'channels-last' | 'plain';
   readonly at: (x: Numbers, weight: Numbers, bias: Numbers | null, delta: Numbers) => MapResults;
 }
 
@@ -105,7 +105,12 @@ function layersOf(spec: ResolvedSpec, batch: number): Layer[] {
       }
       layers.push({
         ...{ prefix, activation, inputShape, shape, at },
-        locationMajor: before === 'locally-connected2d',
+        memory:
+          before === 'locally-connected2d'
+            ? 'location-major'
+            : before === 'conv2d'
+              ? 'channels-last'
+              : 'plain',
       });
     } else if (layer.type === 'flatten') {
       shape = [count(shape)];
@@ -307,7 +312,7 @@ export function targetReference(spec: ResolvedSpec, batch: number, settings: Set
   /** ε of each inverse at a step, in the order (batch, C, H, W); `draw` gives numbers in the order of the memory. */
   function noiseOf(draw: (layer: number, many: number) => Numbers): Float64Array[] {
     return inverses.map((l) => {
-      const { inputShape, locationMajor } = layer(l);
+      const { inputShape, memory } = layer(l);
       const [channels, height, width] = [inputShape[0]!, inputShape[1] ?? 1, inputShape[2] ?? 1];
       const numbers = draw(l - 1, batch * count(inputShape));
       const result = zeros(inputShape);
@@ -315,8 +320,14 @@ export function targetReference(spec: ResolvedSpec, batch: number, settings: Set
       for (let b = 0; b < batch; b++)
         for (let c = 0; c < channels; c++)
           for (let i = 0; i < height; i++)
-            for (let j = 0; j < width; j++)
-              result[at++] = numbers[locationMajor ? ((i * width + j) * batch + b) * channels + c : at - 1]!;
+            for (let j = 0; j < width; j++) {
+              const place = {
+                'location-major': ((i * width + j) * batch + b) * channels + c,
+                'channels-last': ((b * height + i) * width + j) * channels + c,
+                plain: at,
+              }[memory];
+              result[at++] = numbers[place]!;
+            }
       return result;
     });
   }
