@@ -15,6 +15,12 @@ export function availableMemory(): number {
   return Math.min(free, process.availableMemory() + fileCache());
 }
 
+/** Bytes: the machine's memory, or what its control group may have, if that is less. */
+export function memoryLimit(): number {
+  const limit = process.constrainedMemory();
+  return limit === 0 ? totalmem() : Math.min(limit, totalmem());
+}
+
 /** Of this process's control group; 0 if it cannot be read. */
 function fileCache(): number {
   const groups = read('/proc/self/cgroup').split('\n');

@@ -5,6 +5,7 @@
 
 import { checkBuild, loadAddon } from '../scripts/build.mjs';
 import { CortorchError, type CortorchErrorCode } from './errors.js';
+import { memoryLimit } from './memory.js';
 
 /** A native tensor; only functions of {@link NativeTensorFunctions} can do something with it. */
 export interface TensorHandle {
@@ -360,7 +361,10 @@ export interface Native {
   /** Standard normal numbers: those that a layer's inverse is trained with at a step. */
   noise(seed: number, layer: number, step: number, count: number): Float32Array;
   /** Starts CUDA's driver: to be asked only where a GPU is wanted. */
-  gpus(): NativeGpus;
+  /** `closely`: the device of which the free memory is asked for, and on which kernels are tried; −1: all, −2: none. */
+  gpus(closely: number): NativeGpus;
+  /** How much memory may be kept unused, in bytes. */
+  limitPool(bytes: number): void;
   info(): { libtorch: string; cuda: boolean; threads: number; cpu: string };
   shutdown(): void;
 }
@@ -377,6 +381,8 @@ export function native(): Native {
     try {
       checkBuild();
       addon = loadAddon() as Native;
+      // A container may have less memory than the machine, which is all that the addon sees.
+      addon.limitPool(Math.floor(memoryLimit() / 4));
     } catch (error) {
       throw translate(error);
     }

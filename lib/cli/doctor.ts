@@ -5,7 +5,14 @@ import { describeSetup } from '../../scripts/doctor.mjs';
 import { embeddedMnistFolder, FASHION_MNIST_FOLDER } from '../data/mnist.js';
 import { CortorchError, isDefined } from '../errors.js';
 import { formatBytes } from '../memory.js';
-import { describeGpu, lookForGpus, whyNoGpu, whyUnsupported, type FoundGpus } from '../model/device.js';
+import {
+  describeGpu,
+  lookForGpus,
+  whyNoGpu,
+  whyUnsupported,
+  type FoundGpus,
+  type LookForGpus,
+} from '../model/device.js';
 import { native, type NativeGpu } from '../native.js';
 import { describeMemory, memoryTable, type Memory } from './memory.js';
 import type { Flags } from './options.js';
@@ -108,12 +115,12 @@ export interface Cuda {
  * @param build what is built
  * @param look the GPUs that there are; asked only if something is built for them
  */
-export function describeCuda(build: { built: boolean; reason: string }, look: () => FoundGpus): Cuda {
+export function describeCuda(build: { built: boolean; reason: string }, look: LookForGpus): Cuda {
   const none = { ...build, available: false, driver: null, runtime: null, devices: [] };
   if (!build.built) return none;
   let found: FoundGpus;
   try {
-    found = look();
+    found = look('all');
   } catch (error) {
     if (!(error instanceof CortorchError)) throw error;
     return { ...none, reason: error.message };

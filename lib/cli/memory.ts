@@ -14,7 +14,7 @@ import {
   isGpu,
   lookForGpus,
   parsePlace,
-  type FoundGpus,
+  type LookForGpus,
   type Precision,
 } from '../model/device.js';
 import type { ResolvedSpec } from '../model/spec.js';
@@ -61,7 +61,7 @@ export interface TrainingMemory extends MemoryBudget, RuleOptions {
  */
 export async function describeMemory(
   flags: Flags<'doctor'>,
-  look: () => FoundGpus = lookForGpus,
+  look: LookForGpus = lookForGpus,
 ): Promise<Memory> {
   const available = availableMemory();
   const { model, json: _, debug: __, ...ofModel } = flags;
@@ -94,7 +94,7 @@ export function describeTraining(
   model: string,
   spec: ResolvedSpec,
   settings: TrainingSettings,
-  look: () => FoundGpus = lookForGpus,
+  look: LookForGpus = lookForGpus,
 ): TrainingMemory {
   const { rule, optimizer, inverseOptimizer, batchSize, device, precision } = settings;
   let available: number | null = null;

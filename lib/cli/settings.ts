@@ -5,7 +5,7 @@ import { resolve, sep } from 'node:path';
 import { CortorchError } from '../errors.js';
 import { isPreset, preset } from '../model/presets.js';
 import type { TrainingSettings } from '../model/budget.js';
-import { lookForGpus, resolvePlace, type FoundGpus } from '../model/device.js';
+import { lookForGpus, resolvePlace, type LookForGpus } from '../model/device.js';
 import type { ResolvedSpec } from '../model/spec.js';
 import { native } from '../native.js';
 import { inverseShapes } from '../model/inverses.js';
@@ -122,7 +122,7 @@ export async function gatherSettings(
 export async function resolveSettings(
   given: Settings,
   saved?: ResolvedSpec,
-  look: () => FoundGpus = lookForGpus,
+  look: LookForGpus = lookForGpus,
 ): Promise<RunConfig> {
   const { dataset, model, rule = 'bp' } = given;
   if (dataset === undefined) throw missing('dataset', '--dataset mnist');

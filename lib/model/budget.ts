@@ -40,6 +40,8 @@ export interface MemoryBudget {
   readonly optimizerState: number;
   /** All that a batch needs: see {@link trainingBudget}. */
   readonly activations: number;
+  /** Gradients and activations once more, on a GPU: of a step that is not a replay of the recorded one. */
+  readonly unrecorded: number;
   /** Of cuDNN, on a GPU. */
   readonly workspace: number;
   /** Of CUDA's context, cuBLAS and the kernels, on a GPU. */
@@ -90,6 +92,8 @@ export type TrainingSettings = ParameterSettings & {
  *   conv2d has its input and output twice more, in the memory layouts that libtorch computes it in; under target
  *   propagation one layer's targets or its inverse's training come on top (3 · (in + out); under ao-sdtp also six times
  *   the auxiliary outputs)
+ * - on a GPU gradients and activations once more: the recorded step keeps its memory, and beside it are those steps that are no
+ *   replay of it, of an epoch's last, smaller batch
  * - on a GPU: cuDNN's workspace, 256 MiB if there is a conv2d, and 0.6 GB for CUDA's context, cuBLAS and the kernels
  *
  * It is an estimate of training steps, and asks no GPU; the data set and on the CPU libtorch itself (about 0.2 GB) come on
@@ -137,7 +141,10 @@ export function budgetOf(spec: ResolvedSpec, settings: TrainingSettings): Memory
   const activations = batchSize * bytesPerExample(spec, settings);
   const convolves = placeLayers(spec).some(({ layer }) => layer.type === 'conv2d');
   const workspace = isGpu(settings.device) && convolves ? CUDNN_WORKSPACE : 0;
-  const items = { ...parameters, gradients, optimizerState, activations, workspace, runtime };
+  const unrecorded = isGpu(settings.device)
+    ? bytesPerValue(settings) * (ofLayers + ofInverses) + activations
+    : 0;
+  const items = { ...parameters, gradients, optimizerState, activations, unrecorded, workspace, runtime };
   return { ...items, total: sum(Object.values(items)) };
 }
 
@@ -373,7 +380,8 @@ function fewest<T>(lists: readonly (readonly T[])[]): readonly (readonly T[])[] 
 /** Below 1 if none fits. */
 function largestBatch(spec: ResolvedSpec, settings: TrainingSettings, room: number): number {
   const { total, activations } = budgetOf(spec, settings);
-  return Math.floor((room - (total - activations)) / bytesPerExample(spec, settings));
+  const times = isGpu(settings.device) ? 2 : 1;
+  return Math.floor((room - (total - times * activations)) / (times * bytesPerExample(spec, settings)));
 }
 
 /** In the order in which they are told. */
@@ -387,6 +395,7 @@ const ITEM_NAMES = {
   gradients: 'gradients',
   optimizerState: 'optimizer state',
   activations: 'activations',
+  unrecorded: 'unrecorded steps',
   workspace: "cuDNN's workspace",
   runtime: 'CUDA itself',
 } as const satisfies Record<Exclude<keyof MemoryBudget, 'total'>, string>;

@@ -38,8 +38,19 @@ export interface FoundGpus extends NativeGpus {
 /** The oldest chips that the kernels run on: those of the A100. */
 const OLDEST = '8.0';
 
-/** Starts CUDA's driver. @throws CortorchError ERR_NATIVE_NOT_BUILT */
-export const lookForGpus = (): FoundGpus => ({ ...call((n) => n.gpus()), build: checkBuild().libtorch });
+/**
+ * What there is; starts CUDA's driver. A GPU that is looked at closely, for what is free and whether kernels run on it, has a
+ * context of this process from then on, which takes some of its memory.
+ */
+export type LookForGpus = (closely: GpuChoice) => FoundGpus;
+/** A device, all, or none. */
+export type GpuChoice = `cuda:${number}` | 'all' | 'none';
+
+/** @throws CortorchError ERR_NATIVE_NOT_BUILT */
+export const lookForGpus: LookForGpus = (closely) => {
+  const index = closely === 'all' ? -1 : closely === 'none' ? -2 : Number(closely.slice('cuda:'.length));
+  return { ...call((n) => n.gpus(index)), build: checkBuild().libtorch };
+};
 
 /** What `device` may be. */
 export const isDevice = (value: unknown): value is string =>
@@ -78,10 +89,13 @@ export function parsePlace({
  */
 export function resolvePlace(
   options: PlaceOptions,
-  look: () => FoundGpus = lookForGpus,
+  look: LookForGpus = lookForGpus,
 ): { readonly place: Place; readonly gpu: NativeGpu | null } {
   const place = parsePlace(options);
-  return { place, gpu: isGpu(place.device) ? chooseGpu(place.device, look()) : null };
+  return {
+    place,
+    gpu: isGpu(place.device) ? chooseGpu(place.device, look(place.device as GpuChoice)) : null,
+  };
 }
 
 /**
@@ -159,5 +173,5 @@ export const describeGpu = ({ name, capability, memory, free }: NativeGpu): stri
   `${name}, compute capability ${capability}, ${formatBytes(memory)} (${formatBytes(free)} free)`;
 
 /** Bytes that a device still has. @throws CortorchError ERR_DEVICE_UNAVAILABLE */
-export const availableOn = (device: string, look: () => FoundGpus = lookForGpus): number =>
-  isGpu(device) ? chooseGpu(device, look()).free : availableMemory();
+export const availableOn = (device: string, look: LookForGpus = lookForGpus): number =>
+  isGpu(device) ? chooseGpu(device, look(device as GpuChoice)).free : availableMemory();

@@ -474,15 +474,16 @@ export class Trainer {
       : source.epoch(this.#epoch, this.#stepInEpoch);
     const reader = new BatchReader(batches, this.#network.spec);
     const onGpu = this.#network.device !== 'cpu';
-    /** Given to the GPU, and not collected. */
+    /** Steps that were given, and not collected: how many; and of those that were surely given, their batches' numbers. */
     let launched = 0;
-    let launchedIndex: number | null = null;
+    const given: (number | null)[] = [];
     let since = performance.now();
     let waitedBefore = 0;
     let lastEvent = since;
     const collect = async (): Promise<void> => {
       if (launched === 0) return;
       launched = 0;
+      const indices = given.splice(0);
       const pass = await callAsync(() => this.#handle.collect());
       const sums = {
         loss: this.#sums.loss + pass.loss,
@@ -495,8 +496,7 @@ export class Trainer {
       const waited = reader.waited - waitedBefore;
       since = now;
       waitedBefore = reader.waited;
-      this.#take(pass, sums, seconds, waited);
-      if (launchedIndex !== null) this.#stepInEpoch = launchedIndex + 1;
+      this.#take(pass, sums, seconds, { waited, last: indices[pass.steps - 1] ?? null });
     };
     try {
       if (isFunction(source)) await reader.skip(this.#stepInEpoch, signal);
@@ -519,13 +519,14 @@ export class Trainer {
         const work = callAsync(() => this.#handle.launch(batch, factor, { ...this.#position(), step }));
         if (step + 1 < maxSteps) reader.lookAhead();
         launched++;
-        launchedIndex = batch.index;
         await work;
+        given.push(batch.index);
         const due = performance.now() - lastEvent > 200;
         if (!onGpu || due) await collect();
         if (due) {
-          lastEvent = performance.now();
           yield this.#progress(options, stepsPerEpoch ?? null);
+          // What whoever listens did in the meantime is no part of training.
+          lastEvent = since = performance.now();
         }
       }
       await collect();
@@ -565,12 +566,12 @@ export class Trainer {
     };
   }
 
-  /** `sums` are those of the epoch so far, `pass` included. */
+  /** `sums` are those of the epoch so far, `pass` included; `last`: the number of its last batch, where batches have one. */
   #take(
     pass: NativePass,
     { loss, error, inverse, examples }: Omit<EpochSums, 'seconds' | 'waited'>,
     seconds: number,
-    waited = 0,
+    { waited = 0, last = null }: { waited?: number; last?: number | null } = {},
   ): void {
     const before = this.#sums;
     this.#sums = {
@@ -578,7 +579,7 @@ export class Trainer {
       ...{ seconds: before.seconds + seconds, waited: before.waited + waited },
     };
     this.#step += pass.steps;
-    this.#stepInEpoch += pass.steps;
+    this.#stepInEpoch = last === null ? this.#stepInEpoch + pass.steps : last + 1;
     if (pass.notFinite || pass.inverseNotFinite) {
       const whose = pass.notFinite ? '' : ' of the inverses';
       throw new CortorchError(

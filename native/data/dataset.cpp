@@ -110,12 +110,6 @@ at::Tensor batch_like(const at::Tensor& images, int64_t count) {
   return pooled_empty(shape);
 }
 
-void check_images(const at::Tensor& images) {
-  TORCH_CHECK(images.scalar_type() == at::kByte || images.scalar_type() == at::kFloat,
-              "data set: expected images as uint8 or float32, but received ", images.scalar_type());
-  TORCH_CHECK(images.dim() >= 2, "data set: expected images [n, …], but their shape is ", images.sizes());
-}
-
 }  // namespace
 
 Scaling scaling_of(const at::Tensor& images, const Normalization& normalization) {
@@ -161,6 +155,12 @@ Dataset::Dataset(at::Tensor images, at::Tensor targets, int64_t classes)
                   " is not one of the ", classes, " classes 0 to ", classes - 1);
     }
   }
+}
+
+void check_images(const at::Tensor& images) {
+  TORCH_CHECK(images.scalar_type() == at::kByte || images.scalar_type() == at::kFloat,
+              "data set: expected images as uint8 or float32, but received ", images.scalar_type());
+  TORCH_CHECK(images.dim() >= 2, "data set: expected images [n, …], but their shape is ", images.sizes());
 }
 
 void check_augmentation(const at::Tensor& images, const Augmentation& augmentation) {

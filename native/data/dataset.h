@@ -81,6 +81,8 @@ struct Scaling {
 // Throws c10::Error for values that do not fit the images [n, shape].
 Scaling scaling_of(const at::Tensor& images, const Normalization& normalization);
 
+// Throws c10::Error unless images are uint8 or float32 [n, …].
+void check_images(const at::Tensor& images);
 // Throws c10::Error if images [n, …] cannot be augmented so.
 void check_augmentation(const at::Tensor& images, const Augmentation& augmentation);
 

@@ -48,13 +48,24 @@ class Pool {
         return block;
       }
     }
-    return allocate(bytes);
+    try {
+      return allocate(bytes);
+    } catch (const std::bad_alloc&) {
+      trim();  // what lies unused may be what is missing
+      return allocate(bytes);
+    }
+  }
+
+  void set_limit(std::size_t bytes) {
+    const std::lock_guard lock(mutex_);
+    limit_ = bytes;
   }
 
   void give(void* block, std::size_t bytes) {
     const std::lock_guard lock(mutex_);
     // Of sizes that are not asked for any more, perhaps: those that are come back.
     if (unused_ + bytes > limit_) empty();
+    if (bytes > limit_) return std::free(block);
     free_[bytes].push_back(block);
     unused_ += bytes;
   }
@@ -80,7 +91,7 @@ class Pool {
 
   std::mutex mutex_;
   std::size_t unused_ = 0;
-  const std::size_t limit_ = quarter_of_memory();
+  std::size_t limit_ = quarter_of_memory();
   std::unordered_map<std::size_t, std::vector<void*>> free_;
 };
 
@@ -133,6 +144,8 @@ at::Tensor pooled_empty(at::IntArrayRef sizes, at::ScalarType dtype) {
   void* block = pool().take(bytes);
   return at::from_blob(block, sizes, [bytes](void* memory) { pool().give(memory, bytes); }, dtype);
 }
+
+void set_pool_limit(std::size_t bytes) { pool().set_limit(bytes); }
 
 void trim_pool() { pool().trim(); }
 

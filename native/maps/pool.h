@@ -8,6 +8,7 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <cstddef>
 #include <cstdint>
 
 namespace cortorch {
@@ -21,6 +22,8 @@ at::Tensor pooled_empty(at::IntArrayRef sizes, at::ScalarType dtype = at::kFloat
 // allocator.
 void use_pool_everywhere();
 
+// How much may lie unused, in bytes; at first a quarter of the machine's memory.
+void set_pool_limit(std::size_t bytes);
 // Gives what is not in use back to the system.
 void trim_pool();
 

@@ -39,11 +39,15 @@ std::optional<c10::Stream> new_stream(const Place& place) {
 void settle(const Place& place) {
   if (place.on_gpu()) cuda::settle(place.device);
 }
+void trim_memory(const Place& place) {
+  if (place.on_gpu()) cuda::trim_memory();
+}
 #else
 void use_arithmetic(const Place&) {}
 void enter(const Place&) {}
 std::optional<c10::Stream> new_stream(const Place&) { return std::nullopt; }
 void settle(const Place&) {}
+void trim_memory(const Place&) {}
 #endif
 
 void move_to(Network& network, const Place& place) {

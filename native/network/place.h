@@ -34,6 +34,8 @@ void enter(const Place& place);
 std::optional<c10::Stream> new_stream(const Place& place);
 // Waits for what it has given to the place.
 void settle(const Place& place);
+// Gives what libtorch keeps of a GPU's memory and nobody uses back to it.
+void trim_memory(const Place& place);
 // A new network goes there.
 void move_to(Network& network, const Place& place);
 

@@ -32,7 +32,8 @@ Napi::Value info(const Napi::CallbackInfo& call) {
   return object;
 }
 
-// gpus(): { built, driver, runtime, problem, devices: [{ index, name, capability, memory, free, supported }] }; asks the driver.
+// gpus(closely): { built, driver, runtime, problem, devices: [{ index, name, capability, memory, free, supported }] }; asks the driver. `closely`: the
+// device of which the free memory is asked for, −1: of all.
 Napi::Value gpus(const Napi::CallbackInfo& call) {
   return guarded(call.Env(), [&]() -> Napi::Value {
     const Napi::Env env = call.Env();
@@ -40,7 +41,7 @@ Napi::Value gpus(const Napi::CallbackInfo& call) {
     Napi::Array devices = Napi::Array::New(env);
     const auto text_or_null = [&](const std::string& text) { return text.empty() ? env.Null() : Napi::Value(Napi::String::New(env, text)); };
 #ifdef CORTORCH_CUDA
-    const cuda::Gpus found = cuda::find_gpus();
+    const cuda::Gpus found = cuda::find_gpus(call[0].As<Napi::Number>().Int32Value());
     object.Set("built", true);
     object.Set("driver", text_or_null(found.driver));
     object.Set("runtime", text_or_null(found.runtime));
@@ -73,6 +74,12 @@ Napi::Value noise(const Napi::CallbackInfo& call) {
   });
 }
 
+// limitPool(bytes): how much memory may be kept unused; a container may have less than the machine.
+Napi::Value limit_pool(const Napi::CallbackInfo& call) {
+  set_pool_limit(static_cast<std::size_t>(call[0].As<Napi::Number>().Int64Value()));
+  return call.Env().Undefined();
+}
+
 Napi::Value shutdown(const Napi::CallbackInfo& call) {
   ComputeThread::end_all(call.Env());
   return call.Env().Undefined();
@@ -87,6 +94,7 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
     define_network(env, exports);
     define_trainer(env, exports);
     exports.Set("noise", Napi::Function::New(env, noise, "noise"));
+    exports.Set("limitPool", Napi::Function::New(env, limit_pool, "limitPool"));
     exports.Set("gpus", Napi::Function::New(env, gpus, "gpus"));
     exports.Set("info", Napi::Function::New(env, info, "info"));
     exports.Set("shutdown", Napi::Function::New(env, shutdown, "shutdown"));

@@ -51,12 +51,13 @@ struct ComputeThread::Channel {
   int pending = 0;  // jobs that somebody waits for; only JavaScript's thread looks at it
 };
 
-ComputeThread::ComputeThread(Napi::Env env, int threads, std::function<void()> enter) : channel_(std::make_shared<Channel>()), env_(env) {
+ComputeThread::ComputeThread(Napi::Env env, int threads, std::function<void()> enter, std::function<void()> leave)
+    : channel_(std::make_shared<Channel>()), env_(env) {
   channel_->function = Channel::Function::New(env, "cortorch", 0, 1);
   channel_->function.Unref(env);  // an idle model does not keep the process alive
   try {
     AddonData::of(env).threads.reserve(AddonData::of(env).threads.size() + 1);
-    thread_ = std::thread([this, threads, enter = std::move(enter)] { run(threads, enter); });
+    thread_ = std::thread([this, threads, enter = std::move(enter), leave = std::move(leave)] { run(threads, enter, leave); });
   } catch (...) {  // the system has no thread left: nothing may point here
     channel_->function.Release();
     throw;
@@ -125,7 +126,7 @@ Napi::Promise ComputeThread::enqueue(Napi::Env env, std::shared_ptr<void> keep, 
   return promise;
 }
 
-void ComputeThread::run(int threads, const std::function<void()>& enter) {
+void ComputeThread::run(int threads, const std::function<void()>& enter, const std::function<void()>& leave) {
   at::init_num_threads();
   at::set_num_threads(threads);  // OpenMP's setting is per calling thread, so it is made here
   std::optional<Failure> failed;
@@ -134,6 +135,14 @@ void ComputeThread::run(int threads, const std::function<void()>& enter) {
   } catch (...) {
     failed = current_failure();
   }
+  run_jobs(failed);
+  try {
+    leave();
+  } catch (...) {  // of a GPU that is lost: there is nobody left to tell
+  }
+}
+
+void ComputeThread::run_jobs(const std::optional<Failure>& failed) {
   for (;;) {
     std::unique_ptr<Job> job;
     {

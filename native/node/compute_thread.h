@@ -23,8 +23,8 @@ using StopFlag = std::shared_ptr<std::atomic<bool>>;
 
 class ComputeThread {
  public:
-  // `threads` is the size of the team; see ThreadClaim. `enter` runs first on the thread.
-  ComputeThread(Napi::Env env, int threads, std::function<void()> enter);
+  // `threads` is the size of the team; see ThreadClaim. `enter` runs first on the thread, and `leave` last.
+  ComputeThread(Napi::Env env, int threads, std::function<void()> enter, std::function<void()> leave);
   ComputeThread(const ComputeThread&) = delete;
   ComputeThread& operator=(const ComputeThread&) = delete;
   ~ComputeThread();
@@ -60,7 +60,8 @@ class ComputeThread {
   struct Channel;
 
   Napi::Promise enqueue(Napi::Env env, std::shared_ptr<void> keep, std::function<void()> work, std::function<Napi::Value(Napi::Env)> settle);
-  void run(int threads, const std::function<void()>& enter);
+  void run(int threads, const std::function<void()>& enter, const std::function<void()>& leave);
+  void run_jobs(const std::optional<Failure>& failed);
   static void end_with_environment(void* self);
 
   std::shared_ptr<Channel> channel_;

@@ -284,7 +284,8 @@ Examples examples_from(const Napi::Object& object) {
 }
 
 at::Tensor host_copy(const at::Tensor& tensor) {
-  return tensor.detach().to(at::kCPU, at::kFloat, /*non_blocking=*/false, /*copy=*/true);
+  // First the move: a GPU that is full has no room for the wider copy.
+  return tensor.detach().to(at::kCPU, tensor.scalar_type(), /*non_blocking=*/false, /*copy=*/true).to(at::kFloat);
 }
 
 Napi::Value typed_array_from(Napi::Env env, const at::Tensor& tensor) {

@@ -28,9 +28,11 @@ class Model {
         claim_(threads),
         arithmetic_(place),
         network_(std::make_unique<Network>(std::move(spec), seed)),
-        thread_(env, claim_.threads(), [place] { enter(place); }) {
+                // What is still at work on a GPU when the thread ends uses memory that others may have next.
+        thread_(env, claim_.threads(), [place] { enter(place); }, [place] { cortorch::settle(place); }) {
     move_to(*network_, place);
     settle();
+    if (place.on_gpu()) trim_pool();  // the CPU's weights have gone there
   }
   ~Model() { close(false); }
 
@@ -44,6 +46,7 @@ class Model {
     trainers_.clear();
     network_.reset();
     trim_pool();
+    trim_memory(place_);
     claim_.release();
     arithmetic_.release();
   }

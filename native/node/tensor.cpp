@@ -54,7 +54,7 @@ TensorHandle::~TensorHandle() { dispose(); }
 
 void TensorHandle::hold(Napi::Env env, at::Tensor tensor) {
   tensor_ = std::move(tensor);
-  memory_.report(env, static_cast<int64_t>(tensor_.nbytes()));
+  memory_.report(env, tensor_.is_cpu() ? static_cast<int64_t>(tensor_.nbytes()) : 0);
   ++live_handles;
 }
 

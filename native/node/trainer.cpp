@@ -104,7 +104,7 @@ Copies copies_from(const Napi::Object& object, const Optimizer& optimizer) {
 int64_t bytes_of(const Optimizer& optimizer) {
   int64_t bytes = 0;
   for (std::size_t i = 0; i < optimizer.size(); ++i) {
-    for (const auto& [name, tensor] : optimizer.state(i)) bytes += static_cast<int64_t>(tensor.nbytes());
+    for (const auto& [name, tensor] : optimizer.state(i)) bytes += tensor.is_cpu() ? static_cast<int64_t>(tensor.nbytes()) : 0;
   }
   return bytes;
 }

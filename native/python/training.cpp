@@ -5,6 +5,7 @@
 #include <torch/custom_class.h>
 
 #include <algorithm>
+#include <cmath>
 #include <sstream>
 
 #include "python/text.h"
@@ -136,6 +137,18 @@ void Training::settle() const {
   cortorch::settle(place_);
 }
 
+std::vector<std::vector<double>> Training::diagnose(int64_t batch_size) {
+  TORCH_CHECK(data_ != nullptr, "diagnose: there is no data set yet");
+  const OnStream guard(stream_);
+  std::vector<std::vector<double>> result;
+  const auto or_nan = [](const std::optional<double>& value) { return value.value_or(std::nan("")); };
+  for (const Diagnosis& d : trainer_->diagnose(*data_, batch_size, position_)) {
+    result.push_back({or_nan(d.gradient_angle), or_nan(d.feedback_angle), or_nan(d.feedback_norm_ratio), or_nan(d.target_angle),
+                      or_nan(d.reconstruction_error)});
+  }
+  return result;
+}
+
 std::vector<double> Training::evaluate(const at::Tensor& images, const at::Tensor& targets, int64_t batch_size) const {
   const OnStream guard(stream_);
   const Dataset data(images, targets, 0);
@@ -147,7 +160,7 @@ std::vector<double> Training::evaluate(const at::Tensor& images, const at::Tenso
 at::Tensor Training::predict(const at::Tensor& images) const {
   const OnStream guard(stream_);
   const at::NoGradGuard no_grad;
-  return network_->forward(prepare_for(*network_, images, normalization_)).to(at::kFloat).cpu();
+  return network_->forward(prepare_for(*network_, images, normalization_)).cpu().to(at::kFloat);
 }
 
 std::vector<std::string> Training::names() const {
@@ -177,7 +190,7 @@ void Training::set_value(const std::string& name, const at::Tensor& value) {
 
 at::Tensor Training::moment(int64_t parameter, int64_t which) const {
   settle();
-  return trainer_->optimizer().state(static_cast<std::size_t>(parameter)).at(static_cast<std::size_t>(which)).second.to(at::kFloat).cpu();
+  return trainer_->optimizer().state(static_cast<std::size_t>(parameter)).at(static_cast<std::size_t>(which)).second.cpu().to(at::kFloat);
 }
 
 }  // namespace cortorch
@@ -190,6 +203,7 @@ TORCH_LIBRARY_FRAGMENT(cortorch, m) {
       .def("run", &Training::run)
       .def("launch", &Training::launch)
       .def("collect", &Training::collect)
+      .def("diagnose", &Training::diagnose)
       .def("evaluate", &Training::evaluate)
       .def("predict", &Training::predict)
       .def("names", &Training::names)

@@ -35,6 +35,10 @@ class Training : public torch::CustomClassHolder {
   // Of the steps: loss, error, error5, inverse, examples (sums), steps made, whether the loss, the inverses' was not finite.
   static std::vector<double> result(const PassResult& pass);
 
+  // Of the step that run() would make next, for each map: gradient_angle, feedback_angle, feedback_norm_ratio, target_angle,
+  // reconstruction_error (training/diagnostics.h); NaN for what it does not have.
+  std::vector<std::vector<double>> diagnose(int64_t batch_size);
+
   std::vector<double> evaluate(const at::Tensor& images, const at::Tensor& targets, int64_t batch_size) const;
   at::Tensor predict(const at::Tensor& images) const;
 

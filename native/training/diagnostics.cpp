@@ -16,8 +16,10 @@ struct Products {
 
 // Sums in double precision: there are millions of terms.
 Products products(const at::Tensor& a, const at::Tensor& b) {
-  const at::Tensor x = a.detach().contiguous(), y = b.detach().contiguous();
-  TORCH_INTERNAL_ASSERT(x.sizes() == y.sizes() && x.scalar_type() == at::kFloat && y.scalar_type() == at::kFloat);
+  // Those of a GPU come here: that takes time, but no memory there.
+  const auto on_host = [](const at::Tensor& t) { return t.detach().cpu().to(at::kFloat).contiguous(); };
+  const at::Tensor x = on_host(a), y = on_host(b);
+  TORCH_INTERNAL_ASSERT(x.sizes() == y.sizes());
   const float *p = x.const_data_ptr<float>(), *q = y.const_data_ptr<float>();
   Products sums;
   for (int64_t i = 0; i < x.numel(); ++i) {

@@ -76,7 +76,18 @@ std::vector<Diagnosis> Trainer::diagnose(const Dataset& data, int64_t batch_size
   return diagnose_ready(batch.x, batch.targets, position);
 }
 
+// A step that is broken off leaves no gradient that would be added to the next ones.
 PassResult Trainer::step(const at::Tensor& x, const at::Tensor& targets, double lr_factor, const Position& position) {
+  try {
+    return step_unguarded(x, targets, lr_factor, position);
+  } catch (...) {
+    optimizer_.take_gradients();
+    if (inverse_optimizer_) inverse_optimizer_->take_gradients();
+    throw;
+  }
+}
+
+PassResult Trainer::step_unguarded(const at::Tensor& x, const at::Tensor& targets, double lr_factor, const Position& position) {
   PassResult result;
   TrainingPass pass = pass_at(position);
   Tally tally;

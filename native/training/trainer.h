@@ -78,6 +78,7 @@ class Trainer {
  private:
   TrainingPass pass_at(const Position& position) const;
   PassResult step(const at::Tensor& x, const at::Tensor& targets, double lr_factor, const Position& position);
+  PassResult step_unguarded(const at::Tensor& x, const at::Tensor& targets, double lr_factor, const Position& position);
   std::vector<Diagnosis> diagnose_ready(const at::Tensor& x, const at::Tensor& targets, const Position& position) const;
   const std::vector<int64_t>& order_of(const Dataset& data, const Position& position);
   Dataset::Batch batch_at(const Dataset& data, int64_t batch_size, const Position& position, int64_t step);

@@ -25,6 +25,7 @@ GatherWhich which_of(const at::Tensor& order, int64_t size, const BatchPlace& pl
 }  // namespace
 
 GpuScaling::GpuScaling(const at::Tensor& images, const Normalization& normalization, at::ScalarType type) : type_(type) {
+  check_images(images);
   const Scaling scaling = scaling_of(images, normalization);
   table_ = uploaded(scaling.table(), images);
   mean_ = uploaded(scaling.mean, images);
@@ -33,6 +34,7 @@ GpuScaling::GpuScaling(const at::Tensor& images, const Normalization& normalizat
 
 at::Tensor GpuScaling::gather(const at::Tensor& images, const at::Tensor& order, int64_t size, int64_t count,
                               const BatchPlace& place, const Augmentation& augmentation, uint64_t seed) const {
+  check_images(images);
   const Here here(images);
   Shape shape(images.sizes().begin(), images.sizes().end());
   shape[0] = count;

@@ -1,9 +1,16 @@
 #include "maps/cuda/devices.h"
 
 #include <ATen/Context.h>
+#include <ATen/core/Tensor.h>
+#include <ATen/ops/mul.h>
+#include <ATen/ops/ones.h>
+#include <c10/cuda/CUDACachingAllocator.h>
 #include <c10/cuda/CUDAFunctions.h>
+#include <c10/cuda/CUDAGuard.h>
 #include <c10/cuda/CUDAStream.h>
 #include <cuda_runtime.h>
+
+#include "maps/cuda/elementwise_tensors.h"
 
 namespace cortorch::cuda {
 namespace {
@@ -12,9 +19,33 @@ std::string version(int number) {
   return number == 0 ? "" : std::to_string(number / 1000) + "." + std::to_string(number % 1000 / 10);
 }
 
+// A chip may be too old for our code or too new for libtorch's: whether kernels run shows when they do.
+bool runs_kernels(int index) {
+  try {
+    const at::Tensor ones = at::ones({64}, at::TensorOptions(c10::Device(c10::kCUDA, static_cast<c10::DeviceIndex>(index))));
+    return difference(ones, at::mul(ones, 3)).cpu().sum().item<double>() == -128;
+  } catch (const c10::Error&) {
+    (void)cudaGetLastError();
+    return false;
+  }
+}
+
+void look_closely(Gpu& gpu) {
+  const c10::cuda::CUDAGuard guard(static_cast<c10::DeviceIndex>(gpu.index));
+  gpu.supported = gpu.supported && runs_kernels(gpu.index);
+  trim_memory();  // what libtorch has and nobody uses is free
+  std::size_t free = 0, total = 0;
+  if (cudaMemGetInfo(&free, &total) == cudaSuccess) {
+    gpu.free = static_cast<int64_t>(free);
+    gpu.memory = static_cast<int64_t>(total);
+  } else {
+    (void)cudaGetLastError();
+  }
+}
+
 }  // namespace
 
-Gpus find_gpus() {
+Gpus find_gpus(int closely) {
   Gpus result;
   int number = 0;
   if (cudaDriverGetVersion(&number) == cudaSuccess) result.driver = version(number);
@@ -26,22 +57,19 @@ Gpus find_gpus() {
     (void)cudaGetLastError();
     return result;
   }
-  int before = 0;
-  (void)cudaGetDevice(&before);
   for (int i = 0; i < count; ++i) {
     cudaDeviceProp properties{};
     if (cudaGetDeviceProperties(&properties, i) != cudaSuccess) continue;
-    std::size_t free = 0, total = 0;
-    if (cudaSetDevice(i) != cudaSuccess || cudaMemGetInfo(&free, &total) != cudaSuccess) {
-      (void)cudaGetLastError();
-      total = properties.totalGlobalMem;
-    }
-    // Code for 8.0 and 9.0, and PTX of 9.0 for what comes later.
-    result.devices.push_back({i, properties.name, properties.major, properties.minor, static_cast<int64_t>(total),
-                              static_cast<int64_t>(free), properties.major >= 8});
+    Gpu gpu{i, properties.name, properties.major, properties.minor, static_cast<int64_t>(properties.totalGlobalMem), 0,
+            properties.major >= 8};
+    if (closely == i || closely == -1) look_closely(gpu);
+    result.devices.push_back(std::move(gpu));
   }
-  (void)cudaSetDevice(before);
   return result;
+}
+
+void trim_memory() {
+  if (c10::cuda::CUDACachingAllocator::get()->initialized()) c10::cuda::CUDACachingAllocator::emptyCache();
 }
 
 void use_arithmetic(const Arithmetic& arithmetic) {

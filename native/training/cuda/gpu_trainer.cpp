@@ -111,7 +111,22 @@ PassResult GpuTrainer::end() {
   return result;
 }
 
+void GpuTrainer::drop_gradients() {
+  optimizer_.take_gradients();
+  if (inverse_optimizer_ != nullptr) inverse_optimizer_->take_gradients();
+}
+
+// A step that is broken off, for want of memory say, leaves no gradient that would be added to the next ones.
 void GpuTrainer::step(const at::Tensor& x, const at::Tensor& targets, Phase phase, uint64_t seed) {
+  try {
+    step_unguarded(x, targets, phase, seed);
+  } catch (...) {
+    drop_gradients();
+    throw;
+  }
+}
+
+void GpuTrainer::step_unguarded(const at::Tensor& x, const at::Tensor& targets, Phase phase, uint64_t seed) {
   TrainingPass pass;
   if (targets_) pass.targets = targets_->targets;
   pass.seed = seed;
@@ -143,14 +158,14 @@ void GpuTrainer::step(const at::Tensor& x, const at::Tensor& targets, Phase phas
   if (list.count > 0) flush();
 }
 
-void GpuTrainer::step_or_replay(Recorded& recorded, const std::function<void()>& work) {
-  if (recorded.graph.recorded()) return recorded.graph.replay();
-  if (use_graphs && graph_failure_.empty() && recorded.eager >= kWarmUp) {
-    if (recorded.graph.record(work)) return recorded.graph.replay();
+void GpuTrainer::step_or_replay(Recorded& recorded, int64_t examples, const std::function<void()>& work) {
+  if (use_graphs && recorded.graph.recorded()) return recorded.graph.replay();
+  most_ = std::max(most_, examples);
+  if (use_graphs && graph_failure_.empty() && recorded.eager >= kWarmUp && examples == most_) {
+    if (!graph_memory_) graph_memory_ = new_graph_memory();
+    if (recorded.graph.record(work, *graph_memory_)) return recorded.graph.replay();
     graph_failure_ = recorded.graph.failure();
-    // What the attempt left behind would be added to the next gradients.
-    optimizer_.take_gradients();
-    if (inverse_optimizer_ != nullptr) inverse_optimizer_->take_gradients();
+    drop_gradients();
   }
   ++recorded.eager;
   work();
@@ -158,7 +173,7 @@ void GpuTrainer::step_or_replay(Recorded& recorded, const std::function<void()>&
 
 GpuBatches& GpuTrainer::batches_of(const Dataset& data, const std::vector<int64_t>& order, const Position& position) {
   const auto on_gpu = data.on(network_.device());
-  if (batches_ == nullptr || batches_->data() != on_gpu) {
+  if (batches_ == nullptr || batches_->data() != on_gpu || std::get<0>(order_) != position.seed) {
     // What was recorded reads the batches of before.
     std::erase_if(recorded_, [](const auto& entry) { return std::get<0>(entry.first) != nullptr; });
     batches_ = std::make_unique<GpuBatches>(on_gpu, normalization_, augmentation_, network_.compute_type(), position.seed);
@@ -198,7 +213,7 @@ PassResult GpuTrainer::run(const Dataset& data, int64_t batch_size, const Positi
       }
       auto& recorded = recorded_[{batches.data().get(), batch_size, position.phase, position.seed}];
       if (recorded == nullptr) recorded = std::make_unique<Recorded>();
-      step_or_replay(*recorded, work);
+      step_or_replay(*recorded, size, work);
     }
     const PassResult one = end();
     total.counts = one.counts;
@@ -222,18 +237,30 @@ void GpuTrainer::launch(const at::Tensor& images, const at::Tensor& targets, dou
   const at::Tensor in_memory = channels_last ? images.permute({0, 2, 3, 1}) : images;
   const auto uploaded = uploader_->upload(in_memory.contiguous(), targets);
   const at::Tensor on_gpu = channels_last ? uploaded.images.permute({0, 3, 1, 2}) : uploaded.images;
-  const at::Tensor x = prepared(on_gpu.contiguous());
+  // Whatever comes of this step, the uploaded batch is used up to here.
+  const auto [x, labels] = [&] {
+    try {
+      std::pair ready{prepared(on_gpu.contiguous()), uploaded.targets.clone()};
+      uploader_->done();
+      return ready;
+    } catch (...) {
+      uploader_->done();
+      throw;
+    }
+  }();
   auto& recorded = recorded_[{nullptr, x.size(0), position.phase, position.seed}];
   if (recorded == nullptr) recorded = std::make_unique<Recorded>();
   if (!recorded->x.defined() || recorded->x.sizes() != x.sizes() || recorded->targets.sizes() != targets.sizes()) {
     recorded = std::make_unique<Recorded>();
     recorded->x = at::empty_like(x);
-    recorded->targets = at::empty_like(uploaded.targets);
+    recorded->targets = at::empty_like(labels);
   }
   recorded->x.copy_(x);
-  recorded->targets.copy_(uploaded.targets);
-  step_or_replay(*recorded, [&, r = recorded.get()] { step(r->x, r->targets, position.phase, position.seed); });
-  uploader_->done();
+  recorded->targets.copy_(labels);
+  // Of values alone: what is recorded outlives this call.
+  step_or_replay(*recorded, x.size(0), [this, r = recorded.get(), phase = position.phase, seed = position.seed] {
+    step(r->x, r->targets, phase, seed);
+  });
   ++launched_;
 }
 

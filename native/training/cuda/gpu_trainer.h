@@ -60,8 +60,10 @@ class GpuTrainer {
   PassResult end();
   // Gives one step to the stream.
   void step(const at::Tensor& x, const at::Tensor& targets, Phase phase, uint64_t seed);
+  void step_unguarded(const at::Tensor& x, const at::Tensor& targets, Phase phase, uint64_t seed);
   // The same, recorded as soon as that is possible.
-  void step_or_replay(Recorded& recorded, const std::function<void()>& work);
+  void step_or_replay(Recorded& recorded, int64_t examples, const std::function<void()>& work);
+  void drop_gradients();
   at::Tensor prepared(const at::Tensor& images);
   GpuBatches& batches_of(const Dataset& data, const std::vector<int64_t>& order, const Position& position);
 
@@ -83,6 +85,8 @@ class GpuTrainer {
   bool ordered_ = false;
   std::map<StepKey, std::unique_ptr<Recorded>> recorded_;
   std::unique_ptr<Uploader> uploader_;
+  std::optional<GraphMemory> graph_memory_;  // made with the first graph
+  int64_t most_ = 0;                   // examples in a batch so far: smaller ones are not recorded
   int64_t launched_ = 0;               // and not collected
   Phase launched_phase_ = Phase::forward;
   std::string graph_failure_;

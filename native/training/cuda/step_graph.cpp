@@ -17,7 +17,9 @@ StepGraph::~StepGraph() = default;
 
 bool StepGraph::recorded() const { return graph_ != nullptr; }
 
-bool StepGraph::record(const std::function<void()>& step) {
+GraphMemory new_graph_memory() { return at::cuda::graph_pool_handle(); }
+
+bool StepGraph::record(const std::function<void()>& step, const GraphMemory& memory) {
   c10::cuda::getCurrentCUDAStream().synchronize();
   // A graph keeps memory of its own; what the steps before left unused would lie beside it.
   c10::cuda::CUDACachingAllocator::emptyCache();
@@ -25,7 +27,7 @@ bool StepGraph::record(const std::function<void()>& step) {
   bool begun = false;
   try {
     // Only this thread and autograd's, which launch for it, are looked at: other models may go on.
-    graph->graph.capture_begin({0, 0}, cudaStreamCaptureModeThreadLocal);
+    graph->graph.capture_begin(memory, cudaStreamCaptureModeThreadLocal);
     begun = true;
     step();
     begun = false;

@@ -37,7 +37,10 @@ Uploader::~Uploader() {
 Uploader::Uploaded Uploader::upload(const at::Tensor& images, const at::Tensor& targets) {
   const cudaStream_t compute = c10::cuda::getCurrentCUDAStream(device_.index()).stream();
   Slot& slot = slots_[next_];
-  if (slot.in_use) C10_CUDA_CHECK(cudaEventSynchronize(slot.used));
+  if (slot.in_use) {
+    C10_CUDA_CHECK(cudaEventSynchronize(slot.copied));
+    C10_CUDA_CHECK(cudaEventSynchronize(slot.used));
+  }
   if (!fits(slot.pinned_images, images)) slot.pinned_images = pinned_empty(images.sizes(), images.scalar_type());
   if (!fits(slot.pinned_targets, targets)) slot.pinned_targets = pinned_empty(targets.sizes(), targets.scalar_type());
   slot.pinned_images.copy_(images);
