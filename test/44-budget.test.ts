@@ -49,6 +49,7 @@ t.test('the bytes of a small network, by hand', async (t) => {
     gradients: 4 * weights,
     optimizerState: 8 * weights,
     activations,
+    unrecorded: 0,
     workspace: 0,
     runtime: 0,
     total: 16 * weights + activations,
@@ -326,8 +327,11 @@ t.test('the error on a GPU says what would fit', async (t) => {
   const bf16 = total({ precision: 'bf16' });
   const shared = total({ dfaFeedback: 'shared' });
   t.ok(bf16 < shared);
-  refused(shared - 1, /; use precision bf16 or moments bf16$/);
-  refused(bf16 - 1, /; use moments bf16$/);
+  refused(shared - 1, /; use a batch size of at most 26 or precision bf16 or moments bf16$/);
+  refused(
+    bf16 - 1,
+    /; use dfaFeedback shared and precision bf16 or dfaFeedback shared and moments bf16 or precision bf16 and moments bf16$/,
+  );
   const optimizer = resolveOptimizer({ moments: 'bf16' });
   const both = total({ precision: 'bf16', optimizer: { moments: 'bf16' } });
   const sharedMoments = total({ dfaFeedback: 'shared', optimizer: { moments: 'bf16' } });

@@ -188,6 +188,23 @@ t.test('the share of waiting', async (t) => {
   net.dispose();
 });
 
+t.test('what a listener does between two events is no part of training', async (t) => {
+  using net = new Network(spec, { seed: 1, normalization });
+  const trainer = new Trainer(net, { optimizer, batchSize: BATCH });
+  let slept = 0;
+  // Nine batches of 60 ms: progress is told twice or so.
+  for await (const event of trainer.fit(stream({ delay: 60 }), { epochs: 1 })) {
+    if (event.type === 'progress') {
+      await sleep(1000);
+      slept++;
+    }
+    if (event.type !== 'epoch') continue;
+    t.ok(slept > 0, `${slept} events`);
+    t.ok(event.seconds < 1, `${event.seconds} s`);
+    t.ok(event.waiting! > 0.3 && event.waiting! <= 1, `${event.waiting} of it waiting`);
+  }
+});
+
 t.test('a schedule needs no stepsPerEpoch', async (t) => {
   using net = new Network(spec, { seed: 1 });
   const lrSchedule = { type: 'cosine' } as const;

@@ -94,7 +94,7 @@ t.test('the memory of a GPU that is not here', async (t) => {
   t.equal(code, 1, stderr);
   t.match(stdout, /^ imagenet-lc with fa, adam \(bf16 moments\), batches of 256, cuda:99 in bf16 +memory$/m);
   t.match(stdout, /^ bf16 copies +520 MB$/m);
-  t.match(stdout, /^ in all +4\.66 GB$/m);
+  t.match(stdout, /^ in all +5\.68 GB$/m);
   t.match(stdout, /^ available on cuda:99 +none$/m);
   t.match(stdout, /^\[ERR_DEVICE_UNAVAILABLE\] device cuda:99 is not available: /m);
   const json = JSON.parse((await cortorch([...asked, '--json'])).stdout);
