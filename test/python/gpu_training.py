@@ -122,6 +122,7 @@ class Outcome:
     sums: list
     values: dict
     outputs: torch.Tensor
+    diagnoses: list  # for each map what Training.diagnose says
 
 
 def where(precision):
@@ -145,9 +146,10 @@ def go(case, training, graphs):
         training.set_data(images, targets, case.classes)
         sums += [training.run(steps, case.batch) for steps in case.runs]
     sums.append(training.evaluate(images, targets, 10))
+    diagnoses = training.diagnose(case.batch) if case.runs and not case.streamed else []
     failure = training.graph_failure()
     failures.check(failure == "", f"{case.name}: steps are not recorded as a graph: {failure.strip().splitlines()[:1]}")
-    return Outcome(sums, {name: training.value(name) for name in training.names()}, training.predict(images[:7]))
+    return Outcome(sums, {name: training.value(name) for name in training.names()}, training.predict(images[:7]), diagnoses)
 
 
 def on_cpu(case):
@@ -178,6 +180,11 @@ def compare(case, start, cpu, gpu, what):
         worst = max(worst, share if math.isfinite(share) else math.inf)
     off = largest(cpu.outputs - gpu.outputs)
     failures.check(off <= case.tolerance * max(1, largest(cpu.outputs)), f"{name}: outputs are off by {off:.3g}")
+    failures.check(len(cpu.diagnoses) == len(gpu.diagnoses), f"{name}: {len(gpu.diagnoses)} maps were diagnosed, not {len(cpu.diagnoses)}")
+    for i, (a, b) in enumerate(zip(cpu.diagnoses, gpu.diagnoses)):
+        # Degrees, near 0 of the cosine of which nothing is left but rounding, and ratios.
+        near = all(math.isnan(x) == math.isnan(y) and not abs(x - y) > 0.2 for x, y in zip(a, b))
+        failures.check(near, f"{name}: the diagnosis of map {i} is {b}, not {a}")
     for run, (a, b) in enumerate(zip(cpu.sums, gpu.sums)):
         for k, (x, y) in enumerate(zip(a, b)):
             # Examples and steps are exact, and so are labels but for a tie; squared errors of values are no counts.
