@@ -41,6 +41,7 @@ export type CortorchErrorCode =
   | 'ERR_DEVICE_UNAVAILABLE'
   /** Two models of one process ask for different thread counts. */
   | 'ERR_THREADS_CONFLICT'
+  | 'ERR_PRECISION_CONFLICT'
   /** An error inside libtorch or the addon. */
   | 'ERR_NATIVE'
   /** There is not enough memory: for what was asked, by its budget, or for an allocation that failed. */

@@ -128,7 +128,7 @@ export class Network implements Disposable {
    * Draws all parameters from the seed. Networks that differ only in their rule start from equal weights.
    *
    * @throws CortorchError ERR_INVALID_SPEC, ERR_INVALID_ARGUMENT, ERR_UNKNOWN_OPTION, ERR_UNUSED_OPTION,
-   *   ERR_DEVICE_UNAVAILABLE, ERR_THREADS_CONFLICT, ERR_NATIVE_NOT_BUILT; ERR_OUT_OF_MEMORY, before anything is
+   *   ERR_DEVICE_UNAVAILABLE, ERR_THREADS_CONFLICT, ERR_PRECISION_CONFLICT, ERR_NATIVE_NOT_BUILT; ERR_OUT_OF_MEMORY, before anything is
    *   allocated, if the parameters do not fit
    */
   constructor(spec: NetworkSpec, options: NetworkOptions = {}) {
