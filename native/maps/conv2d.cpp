@@ -26,6 +26,12 @@ Pair padding(const Conv2dGeometry& g) { return {g.padding_h, g.padding_w}; }
 Pair dilation(const Conv2dGeometry& g) { return {g.dilation_h, g.dilation_w}; }
 constexpr Pair kNone{0, 0};
 
+// libtorch convolves it as it is. bfloat16 on the CPU goes by way of float32: on processors with AMX libtorch 2.13 and 2.14 give
+// wrong numbers for strides of 3.
+at::Tensor operand(const at::Tensor& t) {
+  return channels_last(t.scalar_type() == at::kBFloat16 && t.is_cpu() ? t.to(at::kFloat) : t);
+}
+
 at::Tensor delta_of_values(Activation activation, const at::Tensor& g, const at::Tensor& y, double scale) {
   CORTORCH_RETURN_ON_GPU(g, cuda::delta_of_values(activation, g, y, scale));
   return through_activation(activation, g, y, scale);
@@ -37,10 +43,12 @@ Conv2d::Conv2d(const Conv2dGeometry& geometry) : g_(geometry) { check(g_, "conv2
 
 at::Tensor Conv2d::apply(const at::Tensor& weight, const at::Tensor& x, const at::Tensor& bias,
                          Activation activation) const {
-  const std::optional<at::Tensor> b = bias.defined() ? std::optional(bias) : std::nullopt;
-  const at::Tensor y = at::convolution(channels_last(x), channels_last(weight), b, stride(g_), padding(g_), dilation(g_),
+  const at::Tensor from = operand(x);
+  const std::optional<at::Tensor> b = bias.defined() ? std::optional(bias.to(from.scalar_type())) : std::nullopt;
+  const at::Tensor y = at::convolution(from, operand(weight), b, stride(g_), padding(g_), dilation(g_),
                                        /*transposed=*/false, kNone, /*groups=*/1);
-  return activate(activation, channels_last(y));  // some of libtorch's kernels give another order than they were given
+  // Some of libtorch's kernels give another order than they were given.
+  return activate(activation, channels_last(y)).to(x.scalar_type());
 }
 
 at::Tensor Conv2d::adjoint(const at::Tensor& v, const at::Tensor& y, const at::Tensor& c, Activation activation) const {
@@ -48,16 +56,16 @@ at::Tensor Conv2d::adjoint(const at::Tensor& v, const at::Tensor& y, const at::T
   const int64_t reach_h = g_.dilation_h * (g_.kernel_h - 1) + 1, reach_w = g_.dilation_w * (g_.kernel_w - 1) + 1;
   const Pair rest{(g_.in_height + 2 * g_.padding_h - reach_h) % g_.stride_h,
                   (g_.in_width + 2 * g_.padding_w - reach_w) % g_.stride_w};
-  const at::Tensor x = at::convolution(channels_last(y), channels_last(v), std::nullopt, stride(g_), padding(g_), dilation(g_),
+  const at::Tensor x = at::convolution(operand(y), operand(v), std::nullopt, stride(g_), padding(g_), dilation(g_),
                                        /*transposed=*/true, rest, /*groups=*/1);
-  return activate(activation, channels_last(c.defined() ? at::add(x, c) : x));
+  return activate(activation, channels_last(c.defined() ? at::add(x, c.to(x.scalar_type())) : x)).to(y.scalar_type());
 }
 
 at::Tensor Conv2d::outer(const at::Tensor& x, const at::Tensor& delta) const {
-  const at::Tensor shape_only = at::empty(weight_shape(), x.options());
-  return std::get<1>(at::convolution_backward(channels_last(delta), channels_last(x), shape_only, std::nullopt,
-                                              stride(g_), padding(g_), dilation(g_), /*transposed=*/false, kNone,
-                                              /*groups=*/1, {false, true, false}));
+  const at::Tensor from = operand(x), shape_only = at::empty(weight_shape(), from.options());
+  const auto gradients = at::convolution_backward(operand(delta), from, shape_only, std::nullopt, stride(g_), padding(g_),
+                                                  dilation(g_), /*transposed=*/false, kNone, /*groups=*/1, {false, true, false});
+  return std::get<1>(gradients).to(x.scalar_type()).contiguous();  // as the weights lie
 }
 
 at::Tensor Conv2d::delta(Activation activation, const at::Tensor& g, const at::Tensor& y,

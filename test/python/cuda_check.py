@@ -153,8 +153,6 @@ large = {OURS: 20, "conv2d": 3, "dense": 10} if place.on_gpu else dict.fromkeys(
 small = 60 if place.on_gpu else 12
 for precision, name in itertools.product(precisions, MAPS):
     use_precision(precision)
-    if name == "conv2d" and precision == "bf16" and not place.on_gpu:
-        continue  # libtorch's own, which is wrong for one output channel on some processors
     errors, of_layers = [], []
     sizes = [False] * small + [True] * large[name]
     for is_large in sizes:
