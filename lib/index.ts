@@ -115,20 +115,21 @@ export {
   type TargetOptions,
   type TargetStepLoss,
 } from './training/targets.js';
+export { Trainer, type TrainerOptions } from './training/trainer.js';
+export { type FitOptions } from './training/fit-options.js';
 export {
-  Trainer,
   type DiagnosticsEvent,
   type EpochEvent,
-  type EpochSums,
-  type FitOptions,
-  type OptimizerState,
-  type ParameterState,
   type ProgressEvent,
   type Scores,
-  type TrainerOptions,
-  type TrainerState,
   type TrainEvent,
-} from './training/trainer.js';
+} from './training/events.js';
+export {
+  type EpochSums,
+  type OptimizerState,
+  type ParameterState,
+  type TrainerState,
+} from './training/trainer-state.js';
 
 export { type AugmentationOptions, type CropBorderName, type FlipName } from './data/augmentation.js';
 export { Dataset, type Batch, type BatchOptions, type DatasetArrays, type Labels } from './data/dataset.js';

@@ -4,7 +4,7 @@ import t from 'tap';
 import { duration, integer, percent, plural, significant } from '../lib/format.js';
 import { Progress } from '../lib/cli/progress.js';
 import { table } from '../lib/cli/table.js';
-import type { ProgressEvent } from '../lib/training/trainer.js';
+import type { ProgressEvent } from '../lib/training/events.js';
 import { packageRoot } from '../scripts/build.mjs';
 import { start } from './support/cli.js';
 

@@ -3,7 +3,7 @@
  * log file, a plain line now and then.
  */
 
-import type { ProgressEvent } from '../training/trainer.js';
+import type { ProgressEvent } from '../training/events.js';
 import { duration, integer, percent, significant } from '../format.js';
 
 /** Where nothing can be rewritten: seconds between two lines of progress. */

@@ -8,7 +8,7 @@ import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { CortorchError, isNumber } from '../errors.js';
 import { paper, type PaperErrors } from '../training/hyperparameters.js';
-import type { EpochEvent } from '../training/trainer.js';
+import type { EpochEvent } from '../training/events.js';
 import { didYouMean } from '../suggest.js';
 import { cellNames, cellsOf, modelOf, paperRuleOf, type ArchitectureName, type Cell } from './cells.js';
 import { percent, plural } from '../format.js';

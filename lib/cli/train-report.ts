@@ -2,7 +2,7 @@
 
 import type { Best, Checkpoint } from '../training/checkpoint.js';
 import type { RunDirectory } from '../training/run.js';
-import type { Scores, TrainEvent } from '../training/trainer.js';
+import type { Scores, TrainEvent } from '../training/events.js';
 import { countOutputs } from '../model/shapes.js';
 import type { Parts } from './data.js';
 import { duration, errorFormat, integer, percent, plural, significant } from '../format.js';

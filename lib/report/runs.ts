@@ -8,7 +8,7 @@ import { parseNetworkSpec } from '../model/spec.js';
 import type { RuleName } from '../rules/rules.js';
 import { publishedErrors } from '../training/hyperparameters.js';
 import type { ScheduleName } from '../training/targets.js';
-import type { DiagnosticsEvent, EpochEvent } from '../training/trainer.js';
+import type { DiagnosticsEvent, EpochEvent } from '../training/events.js';
 
 export interface ReportRun {
   /** Of its folder; longer where two folders have one name. */

@@ -12,7 +12,7 @@ import {
 import { isPlainObject, type CortorchError } from '../errors.js';
 import { same } from '../model/network.js';
 import { resolveOptimizer, type OptimizerName, type OptimizerOptions } from './optimizer.js';
-import type { OptimizerState, ParameterState } from './trainer.js';
+import type { OptimizerState, ParameterState } from './trainer-state.js';
 
 /** Parameters are numbered in the order of the trainable ones; `param_names` says which they are. */
 export function toTorchOptimizer(optimizer: OptimizerState): CheckpointObject {

@@ -46,7 +46,8 @@ import {
   unsupported,
   type FoundParameters,
 } from './find-parameters.js';
-import type { EpochEvent, EpochSums, OptimizerState, TrainerState } from './trainer.js';
+import type { EpochEvent } from './events.js';
+import type { EpochSums, OptimizerState, TrainerState } from './trainer-state.js';
 
 /** The key in the metadata of safetensors under which convert keeps `config`, as JSON. */
 const CONFIG_METADATA = 'cortorch.config';

@@ -11,7 +11,7 @@ import { CortorchError } from '../errors.js';
 import { LineFile, removeLeftovers, writeFailure, writeFileAtomic } from '../files.js';
 import { readCheckpoint, writeCheckpoint, type Checkpoint } from './checkpoint.js';
 import { EventFile } from './event-file.js';
-import type { DiagnosticsEvent, EpochEvent, ProgressEvent } from './trainer.js';
+import type { DiagnosticsEvent, EpochEvent, ProgressEvent } from './events.js';
 
 export class RunDirectory {
   /** As it was given, for messages. */

@@ -4,6 +4,7 @@
 #include <cuda_runtime.h>
 
 #include "maps/activation_kind.h"
+#include "maps/cuda/primitives.cuh"
 
 namespace cortorch::cuda {
 
@@ -15,6 +16,13 @@ __device__ __forceinline__ float activate(Activation activation, float a) {
     case Activation::sigmoid: return 1.0f / (1.0f + expf(-a));
   }
   return a;
+}
+
+// The same for a result that is rounded to T: tanh of bfloat16 by the one instruction there is for it.
+template <class T>
+__device__ __forceinline__ float activate_for(Activation activation, float a) {
+  if (sizeof(T) == 2 && activation == Activation::tanh) return tanh_for_bf16(a);
+  return activate(activation, a);
 }
 
 // g·σ'(a) as a function of y = σ(a).

@@ -11,7 +11,7 @@ __global__ void bias_activation_kernel(int64_t count, int64_t columns, Activatio
   const int64_t i = global_thread();
   if (i >= count) return;
   const float b = bias == nullptr ? 0.0f : to_float(bias[i % columns]);
-  y[i] = from_float<T>(activate(activation, to_float(y[i]) + b));
+  y[i] = from_float<T>(activate_for<T>(activation, to_float(y[i]) + b));
 }
 
 template <class T>

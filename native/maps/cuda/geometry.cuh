@@ -14,7 +14,7 @@ struct Divisor {
   uint32_t d = 1, magic = 1, shift = 0;
 
   Divisor() = default;
-  __host__ __device__ explicit Divisor(int divisor) : d(divisor < 1 ? 1 : divisor) {
+  explicit Divisor(int divisor) : d(divisor < 1 ? 1 : divisor) {
     while ((uint64_t{1} << shift) < d) ++shift;
     magic = static_cast<uint32_t>(((uint64_t{1} << 32) * ((uint64_t{1} << shift) - d)) / d + 1);
   }
@@ -31,14 +31,15 @@ struct Taps {
 
 struct Axis {
   int in, out, kernel, stride, padding, dilation;
-  int backward_step;  // stride / gcd(stride, dilation): an input meets every so-manieth tap
+  int backward_step, backward_place_step;  // an input meets every so-manieth tap, each at so many locations from the one before
+  Divisor by_dilation, by_stride, by_backward_step;
 
   // Of the output location `at`: the taps that fall inside of the image.
   __device__ Taps of_output(int at) const {
     const int start = at * stride - padding;
-    const int first = start >= 0 ? 0 : (-start + dilation - 1) / dilation;
+    const int first = start >= 0 ? 0 : by_dilation.quotient(-start + dilation - 1);
     const int room = in - 1 - start;  // from the first tap to the last input
-    const int last = room < 0 ? -1 : min(kernel - 1, room / dilation);
+    const int last = room < 0 ? -1 : min(kernel - 1, by_dilation.quotient(room));
     return {max(0, last - first + 1), first, 1, start + first * dilation, dilation};
   }
 
@@ -46,13 +47,15 @@ struct Axis {
   __device__ Taps of_input(int at) const {
     const int reach = at + padding;  // = place · stride + tap · dilation
     const int beyond = reach - (out - 1) * stride;
-    int first = beyond <= 0 ? 0 : (beyond + dilation - 1) / dilation;
-    const int last = min(kernel - 1, reach / dilation);
-    const int end = first + backward_step;
-    while (first < end && (reach - first * dilation) % stride != 0) ++first;
-    if (first == end || first > last) return {0, 0, 1, 0, 0};
-    return {(last - first) / backward_step + 1, first, backward_step, (reach - first * dilation) / stride,
-            -(dilation * backward_step / stride)};
+    int first = beyond <= 0 ? 0 : by_dilation.quotient(beyond + dilation - 1);
+    const int last = min(kernel - 1, by_dilation.quotient(reach));
+    for (const int end = first + backward_step; first < end && first <= last; ++first) {
+      const int rest = reach - first * dilation, place = by_stride.quotient(rest);
+      if (place * stride == rest) {
+        return {by_backward_step.quotient(last - first) + 1, first, backward_step, place, -backward_place_step};
+      }
+    }
+    return {0, 0, 1, 0, 0};
   }
 };
 
@@ -61,33 +64,6 @@ struct Geometry {
   int in_channels, out_channels, batch;
 
   __host__ __device__ int taps() const { return h.kernel * w.kernel; }
-};
-
-// A meeting of one location with another by a tap, and one channel of it.
-struct Meeting {
-  int place, tap, channel;
-};
-
-// All that one location meets, and the sum over (tap, channel) as one dense index: a patch with few channels
-// wastes no lanes, and taps that meet nothing cost nothing.
-class Window {
- public:
-  // `width`: places in a row at the other end.
-  __device__ Window(Taps h, Taps w, int width, int kernel_w)
-      : h_(h), w_(w), width_(width), kernel_w_(kernel_w), columns_(w.count) {}
-
-  __device__ int taps() const { return h_.count * w_.count; }
-  __device__ Meeting at(int index, Divisor channels) const {
-    const int meeting = channels.quotient(index), i = columns_.quotient(meeting), j = meeting - i * w_.count;
-    return {(h_.first_place + i * h_.place_step) * width_ + w_.first_place + j * w_.place_step,
-            (h_.first + i * h_.step) * kernel_w_ + w_.first + j * w_.step,
-            index - meeting * static_cast<int>(channels.d)};
-  }
-
- private:
-  Taps h_, w_;
-  int width_, kernel_w_;
-  Divisor columns_;
 };
 
 inline int gcd(int a, int b) { return b == 0 ? a : gcd(b, a % b); }
@@ -110,10 +86,23 @@ inline bool to_device(const Conv2dGeometry& from, int64_t batch, Geometry& to) {
       !fits(from.in_height, from.in_width) || !fits(from.out_height(), from.out_width()) || !fits(batch)) {
     return false;
   }
+  // What one location meets lies within 2³¹ elements of each operand, so that steps within it are 32 bits (walk.cuh). The first
+  // two factors reach from its first row to its last; 128 rows are a tile.
+  const auto reaches = [](int64_t rows, int64_t width, int64_t each, int64_t channels) {
+    const int64_t most = INT32_MAX;
+    return rows <= most / width && rows * width <= most / each && rows * width * each <= most / channels;
+  };
+  const auto some = [](int64_t n) { return n < 1 ? 1 : n; };
+  const int64_t rows = from.kernel_h * from.dilation_h, in = some(from.in_channels), out = some(from.out_channels);
+  if (!reaches(rows, some(from.in_width), some(batch), in) || !reaches(rows, some(from.out_width()), some(batch), out) ||
+      !reaches(rows, some(from.out_width()), from.kernel_h * from.kernel_w * in, out) || !fits(128, in) || !fits(128, out)) {
+    return false;
+  }
   const auto axis = [](int64_t in, int64_t out, int64_t kernel, int64_t stride, int64_t padding, int64_t dilation) {
     const int s = static_cast<int>(stride), d = static_cast<int>(dilation);
+    const int step = s / gcd(s, d);
     return Axis{static_cast<int>(in), static_cast<int>(out), static_cast<int>(kernel), s, static_cast<int>(padding), d,
-                s / gcd(s, d)};
+                step, d * step / s, Divisor(d), Divisor(s), Divisor(step)};
   };
   to.h = axis(from.in_height, from.out_height(), from.kernel_h, from.stride_h, from.padding_h, from.dilation_h);
   to.w = axis(from.in_width, from.out_width(), from.kernel_w, from.stride_w, from.padding_w, from.dilation_w);

@@ -1,4 +1,3 @@
-#include "maps/cuda/activation.cuh"
 #include "maps/cuda/product.cuh"
 
 namespace cortorch::cuda {
@@ -9,7 +8,7 @@ namespace {
 template <class T>
 struct Adjoint {
   using Element = T;
-  static constexpr bool a_k_contiguous = true, b_k_contiguous = true;
+  static constexpr bool a_k_contiguous = true, b_k_contiguous = true, finishes = true;
 
   struct Arguments {
     Geometry geometry;
@@ -20,41 +19,41 @@ struct Adjoint {
     bool a_vector, b_vector;
   };
 
-  __device__ Adjoint(const Arguments& arguments, int location)
+  __device__ Adjoint(const Arguments& arguments, int line, int column, int location)
       : arguments_(arguments),
-        window_(arguments.geometry.h.of_input(location / arguments.geometry.w.in),
-                arguments.geometry.w.of_input(location % arguments.geometry.w.in), arguments.geometry.w.out,
-                arguments.geometry.w.kernel),
         location_(location),
-        depth(window_.taps() * arguments.geometry.out_channels) {}
+        h_(arguments.geometry.h.of_input(line)),
+        w_(arguments.geometry.w.of_input(column)),
+        depth(h_.count * w_.count * arguments.geometry.out_channels) {}
 
-  __device__ const T* a_base() const { return arguments_.y; }
-  __device__ const T* b_base() const { return arguments_.v; }
-  __device__ const T* a(int row, int k) const {
+  __device__ PatchOperand<T> a() const {
     const Geometry& g = arguments_.geometry;
-    const Meeting at = window_.at(k, arguments_.out_channels);
-    return arguments_.y + (static_cast<int64_t>(at.place) * g.batch + row) * g.out_channels + at.channel;
+    const int image = g.batch * g.out_channels;  // what one place has
+    const int64_t first = static_cast<int64_t>(h_.first_place) * g.w.out + w_.first_place;
+    return {arguments_.y + first * image, g.out_channels, h_.count, w_.count, arguments_.out_channels,
+            {1, w_.place_step * image, h_.place_step * g.w.out * image}};
   }
-  __device__ const T* b(int column, int k) const {
+  __device__ PatchOperand<T> b() const {
     const Geometry& g = arguments_.geometry;
-    const Meeting at = window_.at(k, arguments_.out_channels);
-    const int64_t block = static_cast<int64_t>(at.place) * g.taps() + at.tap;
-    return arguments_.v + (block * g.in_channels + column) * g.out_channels + at.channel;
+    const int block = g.in_channels * g.out_channels;  // the weights of one tap
+    const int64_t place = static_cast<int64_t>(h_.first_place) * g.w.out + w_.first_place;
+    const int64_t first = place * g.taps() + h_.first * g.w.kernel + w_.first;
+    return {arguments_.v + first * block, g.out_channels, h_.count, w_.count, arguments_.out_channels,
+            {1, (w_.place_step * g.taps() + w_.step) * block,
+             (h_.place_step * g.w.out * g.taps() + h_.step * g.w.kernel) * block}};
   }
   __device__ T* c() const {
     return arguments_.x + static_cast<int64_t>(location_) * arguments_.geometry.batch * arguments_.geometry.in_channels;
   }
-  __device__ float finish(float sum, int column) const {
-    if (arguments_.c != nullptr) {
-      sum += to_float(arguments_.c[static_cast<int64_t>(location_) * arguments_.geometry.in_channels + column]);
-    }
-    return activate(arguments_.activation, sum);
+  __device__ const T* bias() const {
+    if (arguments_.c == nullptr) return nullptr;
+    return arguments_.c + static_cast<int64_t>(location_) * arguments_.geometry.in_channels;
   }
 
  private:
   const Arguments& arguments_;
-  Window window_;
   int location_;
+  Taps h_, w_;
 
  public:
   int depth;
@@ -67,8 +66,7 @@ cudaError_t locally_connected2d_adjoint(const Conv2dGeometry& geometry, int64_t 
                                         cudaStream_t stream) {
   Geometry g;
   if (!to_device(geometry, batch, g)) return cudaErrorInvalidValue;
-  const int64_t locations = int64_t{g.h.in} * g.w.in;
-  return launch_product<Adjoint>(precision, locations, g.batch, g.in_channels, stream, [&](auto element) {
+  return launch_product<Adjoint>(precision, {g.h.in, g.w.in}, g.batch, g.in_channels, stream, [&](auto element) {
     using T = decltype(element);
     const T *weight = static_cast<const T*>(v), *in = static_cast<const T*>(y);
     return typename Adjoint<T>::Arguments{g, Divisor(g.out_channels), weight, in, static_cast<const T*>(c),

@@ -1,4 +1,3 @@
-#include "maps/cuda/activation.cuh"
 #include "maps/cuda/product.cuh"
 
 namespace cortorch::cuda {
@@ -8,7 +7,7 @@ namespace {
 template <class T>
 struct Apply {
   using Element = T;
-  static constexpr bool a_k_contiguous = true, b_k_contiguous = false;
+  static constexpr bool a_k_contiguous = true, b_k_contiguous = false, finishes = true;
 
   struct Arguments {
     Geometry geometry;
@@ -19,41 +18,39 @@ struct Apply {
     bool a_vector, b_vector;
   };
 
-  __device__ Apply(const Arguments& arguments, int location)
+  __device__ Apply(const Arguments& arguments, int line, int column, int location)
       : arguments_(arguments),
-        window_(arguments.geometry.h.of_output(location / arguments.geometry.w.out),
-                arguments.geometry.w.of_output(location % arguments.geometry.w.out), arguments.geometry.w.in,
-                arguments.geometry.w.kernel),
         location_(location),
-        depth(window_.taps() * arguments.geometry.in_channels) {}
+        h_(arguments.geometry.h.of_output(line)),
+        w_(arguments.geometry.w.of_output(column)),
+        depth(h_.count * w_.count * arguments.geometry.in_channels) {}
 
-  __device__ const T* a_base() const { return arguments_.x; }
-  __device__ const T* b_base() const { return arguments_.weight; }
-  __device__ const T* a(int row, int k) const {
+  __device__ PatchOperand<T> a() const {
     const Geometry& g = arguments_.geometry;
-    const Meeting at = window_.at(k, arguments_.in_channels);
-    return arguments_.x + (static_cast<int64_t>(at.place) * g.batch + row) * g.in_channels + at.channel;
+    const int image = g.batch * g.in_channels;  // what one place has
+    const int64_t first = static_cast<int64_t>(h_.first_place) * g.w.in + w_.first_place;
+    return {arguments_.x + first * image, g.in_channels, h_.count, w_.count, arguments_.in_channels,
+            {1, w_.place_step * image, h_.place_step * g.w.in * image}};
   }
-  __device__ const T* b(int column, int k) const {
+  __device__ PatchOperand<T> b() const {
     const Geometry& g = arguments_.geometry;
-    const Meeting at = window_.at(k, arguments_.in_channels);
-    const int64_t block = static_cast<int64_t>(location_) * g.taps() + at.tap;
-    return arguments_.weight + (block * g.in_channels + at.channel) * g.out_channels + column;
+    const int block = g.in_channels * g.out_channels;  // the weights of one tap
+    const int64_t first = static_cast<int64_t>(location_) * g.taps() + h_.first * g.w.kernel + w_.first;
+    return {arguments_.weight + first * block, 1, h_.count, w_.count, arguments_.in_channels,
+            {g.out_channels, w_.step * block, h_.step * g.w.kernel * block}};
   }
   __device__ T* c() const {
     return arguments_.y + static_cast<int64_t>(location_) * arguments_.geometry.batch * arguments_.geometry.out_channels;
   }
-  __device__ float finish(float sum, int column) const {
-    if (arguments_.bias != nullptr) {
-      sum += to_float(arguments_.bias[static_cast<int64_t>(location_) * arguments_.geometry.out_channels + column]);
-    }
-    return activate(arguments_.activation, sum);
+  __device__ const T* bias() const {
+    if (arguments_.bias == nullptr) return nullptr;
+    return arguments_.bias + static_cast<int64_t>(location_) * arguments_.geometry.out_channels;
   }
 
  private:
   const Arguments& arguments_;
-  Window window_;
   int location_;
+  Taps h_, w_;
 
  public:
   int depth;
@@ -66,8 +63,7 @@ cudaError_t locally_connected2d_apply(const Conv2dGeometry& geometry, int64_t ba
                                       void* y, cudaStream_t stream) {
   Geometry g;
   if (!to_device(geometry, batch, g)) return cudaErrorInvalidValue;
-  const int64_t locations = int64_t{g.h.out} * g.w.out;
-  return launch_product<Apply>(precision, locations, g.batch, g.out_channels, stream, [&](auto element) {
+  return launch_product<Apply>(precision, {g.h.out, g.w.out}, g.batch, g.out_channels, stream, [&](auto element) {
     using T = decltype(element);
     const T *w = static_cast<const T*>(weight), *in = static_cast<const T*>(x);
     return typename Apply<T>::Arguments{g, Divisor(g.in_channels), w, in, static_cast<const T*>(bias),

@@ -3,12 +3,41 @@
 namespace cortorch::cuda {
 namespace {
 
+// The images as an operand whose rows are (tap, input channel) and whose steps are examples.
+template <class T>
+struct TapsOperand {
+  using Walk = LineWalk<T>;
+  const T* x;
+  const Geometry& geometry;
+  Divisor in_channels, kernel_w;
+  int top, left;                 // where the patch begins, maybe outside of the image
+  static constexpr int row = 1;  // within the channels of one tap
+  static constexpr bool rows_are_even = false;
+
+  struct Place {
+    int h, w, channel;
+  };
+  __device__ Place place(int at_row) const {
+    const int tap = in_channels.quotient(at_row), kh = kernel_w.quotient(tap), kw = tap - kh * geometry.w.kernel;
+    return {top + kh * geometry.h.dilation, left + kw * geometry.w.dilation, at_row - tap * geometry.in_channels};
+  }
+  __device__ bool has(int at_row) const {
+    const Place at = place(at_row);
+    return at.h >= 0 && at.h < geometry.h.in && at.w >= 0 && at.w < geometry.w.in;
+  }
+  __device__ Walk walk(int at_row, int k, int by) const {
+    const Place at = place(at_row);
+    const int64_t example = (static_cast<int64_t>(at.h) * geometry.w.in + at.w) * geometry.batch + k;
+    return {x + example * geometry.in_channels + at.channel, by * geometry.in_channels};
+  }
+};
+
 // Rows are (tap, input channel) of all taps, columns output channels, the sum runs over the batch, so the result
 // is G's block of the location as it lies. Rows of taps outside of the image are sums of zeros, and written.
 template <class T>
 struct Outer {
   using Element = T;
-  static constexpr bool a_k_contiguous = false, b_k_contiguous = false;
+  static constexpr bool a_k_contiguous = false, b_k_contiguous = false, finishes = false;
 
   struct Arguments {
     Geometry geometry;
@@ -18,32 +47,25 @@ struct Outer {
     bool a_vector, b_vector;
   };
 
-  __device__ Outer(const Arguments& arguments, int location)
+  __device__ Outer(const Arguments& arguments, int line, int column, int location)
       : arguments_(arguments),
         location_(location),
-        top_(location / arguments.geometry.w.out * arguments.geometry.h.stride - arguments.geometry.h.padding),
-        left_(location % arguments.geometry.w.out * arguments.geometry.w.stride - arguments.geometry.w.padding),
+        top_(line * arguments.geometry.h.stride - arguments.geometry.h.padding),
+        left_(column * arguments.geometry.w.stride - arguments.geometry.w.padding),
         depth(arguments.geometry.batch) {}
 
-  __device__ const T* a_base() const { return arguments_.x; }
-  __device__ const T* b_base() const { return arguments_.delta; }
-  __device__ const T* a(int row, int k) const {
-    const Geometry& g = arguments_.geometry;
-    const int tap = arguments_.in_channels.quotient(row), channel = row - tap * g.in_channels;
-    const int kh = arguments_.kernel_w.quotient(tap), kw = tap - kh * g.w.kernel;
-    const int ih = top_ + kh * g.h.dilation, iw = left_ + kw * g.w.dilation;
-    if (ih < 0 || ih >= g.h.in || iw < 0 || iw >= g.w.in) return nullptr;
-    return arguments_.x + (static_cast<int64_t>(ih * g.w.in + iw) * g.batch + k) * g.in_channels + channel;
+  __device__ TapsOperand<T> a() const {
+    return {arguments_.x, arguments_.geometry, arguments_.in_channels, arguments_.kernel_w, top_, left_};
   }
-  __device__ const T* b(int column, int k) const {
+  __device__ LineOperand<T> b() const {
     const Geometry& g = arguments_.geometry;
-    return arguments_.delta + (static_cast<int64_t>(location_) * g.batch + k) * g.out_channels + column;
+    return {arguments_.delta + static_cast<int64_t>(location_) * g.batch * g.out_channels, g.out_channels};
   }
   __device__ T* c() const {
     const Geometry& g = arguments_.geometry;
     return arguments_.gradient + static_cast<int64_t>(location_) * g.taps() * g.in_channels * g.out_channels;
   }
-  __device__ float finish(float sum, int) const { return sum; }
+  __device__ const T* bias() const { return nullptr; }
 
  private:
   const Arguments& arguments_;
@@ -59,9 +81,8 @@ cudaError_t locally_connected2d_outer(const Conv2dGeometry& geometry, int64_t ba
                                       const void* x, const void* delta, void* gradient, cudaStream_t stream) {
   Geometry g;
   if (!to_device(geometry, batch, g)) return cudaErrorInvalidValue;
-  const int64_t locations = int64_t{g.h.out} * g.w.out;
   const int rows = g.taps() * g.in_channels;
-  return launch_product<Outer>(precision, locations, rows, g.out_channels, stream, [&](auto element) {
+  return launch_product<Outer>(precision, {g.h.out, g.w.out}, rows, g.out_channels, stream, [&](auto element) {
     using T = decltype(element);
     const T *in = static_cast<const T*>(x), *d = static_cast<const T*>(delta);
     return typename Outer<T>::Arguments{g, Divisor(g.in_channels), Divisor(g.w.kernel), in, d, static_cast<T*>(gradient),

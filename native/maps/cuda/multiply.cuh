@@ -21,8 +21,9 @@ template <class TileShape, bool a_k_contiguous, bool b_k_contiguous>
 struct MultiplyFp32 {
   using Element = float;
   static constexpr int depth = 16;
-  using A = Panel<float, TileShape::m, depth, a_k_contiguous>;
-  using B = Panel<float, TileShape::n, depth, b_k_contiguous>;
+  // Lines 80 bytes apart: 16 bytes at one place of eight neighbouring ones are in different banks.
+  using A = Panel<float, TileShape::m, depth, a_k_contiguous, 4>;
+  using B = Panel<float, TileShape::n, depth, b_k_contiguous, 4>;
 
   __device__ __forceinline__ void add(const float* a, const float* b) {
 #pragma unroll
@@ -41,20 +42,20 @@ struct MultiplyFp32 {
     }
   }
 
+  // Column by column, since a store keeps something for each of them.
   template <class Visitor>
   __device__ __forceinline__ void visit(const Visitor& visitor) const {
 #pragma unroll
-    for (int i = 0; i < rows; ++i) {
-      const int row = place<a_k_contiguous, across_m>(thread_m(), i);
+    for (int j = 0; j < columns; j += b_k_contiguous ? 1 : 2) {
+      const int column = place<b_k_contiguous, across_n>(thread_n(), j);
+      if constexpr (b_k_contiguous) {
+        const auto store = visitor.single(column);
 #pragma unroll
-      for (int j = 0; j < columns; j += 2) {
-        const int column = place<b_k_contiguous, across_n>(thread_n(), j);
-        if constexpr (b_k_contiguous) {
-          visitor.one(row, column, sums_[i][j]);
-          visitor.one(row, place<b_k_contiguous, across_n>(thread_n(), j + 1), sums_[i][j + 1]);
-        } else {
-          visitor.two(row, column, sums_[i][j], sums_[i][j + 1]);
-        }
+        for (int i = 0; i < rows; ++i) store(place<a_k_contiguous, across_m>(thread_m(), i), sums_[i][j]);
+      } else {
+        const auto store = visitor.pair(column);
+#pragma unroll
+        for (int i = 0; i < rows; ++i) store(place<a_k_contiguous, across_m>(thread_m(), i), sums_[i][j], sums_[i][j + 1]);
       }
     }
   }
@@ -112,13 +113,13 @@ struct WarpSums {
   template <class Visitor>
   __device__ __forceinline__ void visit(const Visitor& visitor) const {
 #pragma unroll
-    for (int i = 0; i < fragments_m; ++i) {
-      const int row = first_row() + i * 16 + lane() / 4;
+    for (int j = 0; j < fragments_n; ++j) {
+      const auto store = visitor.pair(first_column() + j * 8 + lane() % 4 * 2);
 #pragma unroll
-      for (int j = 0; j < fragments_n; ++j) {
-        const int column = first_column() + j * 8 + lane() % 4 * 2;
-        visitor.two(row, column, sums[i][j][0], sums[i][j][1]);
-        visitor.two(row + 8, column, sums[i][j][2], sums[i][j][3]);
+      for (int i = 0; i < fragments_m; ++i) {
+        const int row = first_row() + i * 16 + lane() / 4;
+        store(row, sums[i][j][0], sums[i][j][1]);
+        store(row + 8, sums[i][j][2], sums[i][j][3]);
       }
     }
   }
@@ -130,37 +131,51 @@ template <class TileShape, bool a_k_contiguous, bool b_k_contiguous>
 struct MultiplyTf32 : WarpSums<TileShape> {
   using Element = float;
   static constexpr int depth = 16;
-  using A = Panel<float, TileShape::m, depth, a_k_contiguous>;
-  using B = Panel<float, TileShape::n, depth, b_k_contiguous>;
+  // Lines 80 bytes apart for whole matrices, 32 more than a multiple of 128 for single elements: no two in one bank.
+  using A = Panel<float, TileShape::m, depth, a_k_contiguous, a_k_contiguous ? 4 : 8>;
+  using B = Panel<float, TileShape::n, depth, b_k_contiguous, b_k_contiguous ? 4 : 8>;
   using Base = WarpSums<TileShape>;
+  static_assert(Base::fragments_n % 2 == 0);
 
   __device__ __forceinline__ void add(const float* a, const float* b) {
-    const int group = Base::lane() / 4, member = Base::lane() % 4;
 #pragma unroll
     for (int k = 0; k < depth; k += 8) {
-      uint32_t af[Base::fragments_m][4], bf[Base::fragments_n][2];
+      uint32_t af[Base::fragments_m][4], bf[Base::fragments_n / 2][4];
 #pragma unroll
-      for (int i = 0; i < Base::fragments_m; ++i) {
-        const int row = Base::first_row() + i * 16 + group;
+      for (int i = 0; i < Base::fragments_m; ++i) fetch<A, true>(af[i], a, Base::first_row() + i * 16, k);
 #pragma unroll
-        for (int e = 0; e < 4; ++e) {
-          af[i][e] = round_to_tf32(load_shared<float>(a + A::at(row + e % 2 * 8, k + member + e / 2 * 4)));
-        }
-      }
-#pragma unroll
-      for (int j = 0; j < Base::fragments_n; ++j) {
-        const int column = Base::first_column() + j * 8 + group;
-#pragma unroll
-        for (int e = 0; e < 2; ++e) {
-          bf[j][e] = round_to_tf32(load_shared<float>(b + B::at(column, k + member + e * 4)));
-        }
-      }
+      for (int j = 0; j < Base::fragments_n / 2; ++j) fetch<B, false>(bf[j], b, Base::first_column() + j * 16, k);
 #pragma unroll
       for (int i = 0; i < Base::fragments_m; ++i) {
 #pragma unroll
-        for (int j = 0; j < Base::fragments_n; ++j) multiply_tf32(this->sums[i][j], af[i], bf[j]);
+        for (int j = 0; j < Base::fragments_n; ++j) {
+          const uint32_t two[2] = {bf[j / 2][j % 2 * 2], bf[j / 2][j % 2 * 2 + 1]};
+          multiply_tf32(this->sums[i][j], af[i], two);
+        }
       }
     }
+  }
+
+ private:
+  // A 2×2 square of matrices of 8 rows by 4 steps of k, of which a lane gets row lane / 4 and step lane % 4: those of A one
+  // fragment, with the second matrix further along the rows; those of B two, with the second further along k. ldmatrix takes the
+  // four floats of a row for eight numbers of 16 bits, and hands them out just so.
+  template <class P, bool rows_first>
+  static __device__ __forceinline__ void fetch(uint32_t (&to)[4], const float* panel, int row, int k) {
+    if constexpr (P::k_contiguous) {
+      const int second = Base::lane() / 8 % 2, third = Base::lane() / 16;
+      row += Base::lane() % 8 + (rows_first ? second : third) * 8, k += (rows_first ? third : second) * 4;
+      load_matrices(to, panel + P::at(row, k));
+    } else {
+      row += Base::lane() / 4, k += Base::lane() % 4;
+#pragma unroll
+      for (int e = 0; e < 4; ++e) {
+        const int second = e % 2, third = e / 2;
+        to[e] = load_shared<uint32_t>(panel + P::at(row + (rows_first ? second : third) * 8, k + (rows_first ? third : second) * 4));
+      }
+    }
+#pragma unroll
+    for (int e = 0; e < 4; ++e) to[e] = round_to_tf32(to[e]);
   }
 };
 
@@ -168,8 +183,9 @@ template <class TileShape, bool a_k_contiguous, bool b_k_contiguous>
 struct MultiplyBf16 : WarpSums<TileShape> {
   using Element = bf16;
   static constexpr int depth = 32;
-  using A = Panel<bf16, TileShape::m, depth, a_k_contiguous>;
-  using B = Panel<bf16, TileShape::n, depth, b_k_contiguous>;
+  // Lines 80 bytes apart, or 16 more than a multiple of 128: the eight of a matrix are in different banks.
+  using A = Panel<bf16, TileShape::m, depth, a_k_contiguous, 8>;
+  using B = Panel<bf16, TileShape::n, depth, b_k_contiguous, 8>;
   using Base = WarpSums<TileShape>;
   static_assert(Base::fragments_n % 2 == 0);
 

@@ -55,6 +55,13 @@ __device__ __forceinline__ void store_global(T* to, const T (&from)[4]) {
   }
 }
 
+// To within 2⁻¹¹ of itself, a quarter of bfloat16's last place.
+__device__ __forceinline__ float tanh_for_bf16(float value) {
+  float result;
+  asm("tanh.approx.f32 %0, %1;" : "=f"(result) : "f"(value));
+  return result;
+}
+
 // To one of the two bfloat16 around the value: up if what is cut off is more than 16 random bits leave room for.
 __device__ __forceinline__ bf16 round_at_random(float value, uint32_t bits) {
   if (!isfinite(value)) return __float2bfloat16(value);
@@ -120,10 +127,10 @@ __device__ __forceinline__ void load_matrices_transposed(uint32_t (&out)[4], con
                : "memory");
 }
 
-// To the nearest tf32, ties away from zero; without it the tensor cores cut the low bits off, which is biased.
-__device__ __forceinline__ uint32_t round_to_tf32(float value) {
+// The bits of a float to the nearest tf32, ties away from zero; without it the tensor cores cut the low ones off, which is biased.
+__device__ __forceinline__ uint32_t round_to_tf32(uint32_t value) {
   uint32_t bits;
-  asm("cvt.rna.tf32.f32 %0, %1;" : "=r"(bits) : "f"(value));
+  asm("cvt.rna.tf32.f32 %0, %1;" : "=r"(bits) : "f"(__uint_as_float(value)));
   return bits;
 }
 

@@ -11,74 +11,126 @@
 // pieces, 48 KB in flight for each block of 128×128. Patches come from the second-level cache, batch / tile.n bytes for
 // each byte of W; with about 5.5 TB/s of it, it and not HBM is the bound to expect at batch 128: 82 % of HBM's rate at
 // 128 columns, 45 % at 48. Blocks of several neighbouring locations, whose patches overlap, would lift that.
+// And a warp issues one instruction a cycle: beside 32 HMMA, which keep a tensor core busy for about 206 cycles, there is room for
+// 170 others. bench/instructions.py counts them: in bf16 105 to 195 in all, in tf32, where every element is rounded, 230 to 300.
 // All of this is arithmetic on paper: bench/gpu.py measures.
 #pragma once
 
-#include "maps/cuda/geometry.cuh"
+#include <type_traits>
+
+#include "maps/cuda/activation.cuh"
 #include "maps/cuda/locally_connected2d.h"
 #include "maps/cuda/multiply.cuh"
+#include "maps/cuda/walk.cuh"
 
 namespace cortorch::cuda {
 
 constexpr int stages = 4;
 
-// Stores tiles of C, row-major, `columns` wide; the last word on each value is the problem's.
-template <class Problem>
+// Stores a tile of C, row-major, `columns` wide; if it `finishes` them, with the bias and the activation put on.
+template <class T, bool finishes, Activation activation>
 struct Store {
-  const Problem& problem;
-  typename Problem::Element* to;
+  T* to;
+  const T* bias;  // or null
   int first_row, first_column, rows, columns;
 
-  __device__ __forceinline__ void one(int row, int column, float value) const {
-    row += first_row, column += first_column;
-    if (row < rows && column < columns) {
-      to[static_cast<int64_t>(row) * columns + column] =
-          from_float<typename Problem::Element>(problem.finish(value, column));
-    }
+  __device__ __forceinline__ float bias_of(int column) const {
+    return finishes && bias != nullptr && column < columns ? to_float(bias[column]) : 0.0f;
   }
-  // `column` is even, so that where `columns` is, both lie inside or both outside.
-  __device__ __forceinline__ void two(int row, int column, float a, float b) const {
-    if (columns % 2 != 0) {
-      one(row, column, a), one(row, column + 1, b);
-      return;
-    }
-    row += first_row, column += first_column;
-    if (row < rows && column < columns) {
-      store_pair(to + static_cast<int64_t>(row) * columns + column, problem.finish(a, column),
-                 problem.finish(b, column + 1));
-    }
+  __device__ __forceinline__ float finish(float sum, float bias) const {
+    return finishes ? activate_for<T>(activation, sum + bias) : sum;
   }
+  // Within a place's result 32 bits are enough (to_device).
+  __device__ __forceinline__ T* at(int row, int column) const { return to + (row * columns + column); }
+
+  // Two neighbouring columns of the tile, of which the first is even.
+  struct Pair {
+    const Store& store;
+    int column;
+    float bias_a, bias_b;
+
+    __device__ __forceinline__ void operator()(int row, float a, float b) const {
+      row += store.first_row;
+      if (row >= store.rows || column >= store.columns) return;
+      T* const at = store.at(row, column);
+      a = store.finish(a, bias_a), b = store.finish(b, bias_b);
+      if (store.columns % 2 == 0) {
+        store_pair(at, a, b);
+      } else {
+        at[0] = from_float<T>(a);
+        if (column + 1 < store.columns) at[1] = from_float<T>(b);
+      }
+    }
+  };
+  struct Single {
+    const Store& store;
+    int column;
+    float bias;
+
+    __device__ __forceinline__ void operator()(int row, float value) const {
+      row += store.first_row;
+      if (row < store.rows && column < store.columns) *store.at(row, column) = from_float<T>(store.finish(value, bias));
+    }
+  };
+
+  __device__ __forceinline__ Pair pair(int column) const {
+    column += first_column;
+    return {*this, column, bias_of(column), bias_of(column + 1)};
+  }
+  __device__ __forceinline__ Single single(int column) const {
+    column += first_column;
+    return {*this, column, bias_of(column)};
+  }
+};
+
+// work(kind), where kind.value is a constant: the code for every sum of a tile then has one activation in it and not a switch.
+template <class Work>
+__device__ __forceinline__ void with_activation(Activation activation, const Work& work) {
+  switch (activation) {
+    case Activation::identity: return work(std::integral_constant<Activation, Activation::identity>{});
+    case Activation::tanh: return work(std::integral_constant<Activation, Activation::tanh>{});
+    case Activation::relu: return work(std::integral_constant<Activation, Activation::relu>{});
+    case Activation::sigmoid: return work(std::integral_constant<Activation, Activation::sigmoid>{});
+  }
+}
+
+// How many tiles a place's result has, and how many places a row of them.
+struct Tiles {
+  Divisor m, n, width;
 };
 
 template <class Problem, class TileShape, class Multiply>
 __global__ void __launch_bounds__(TileShape::threads, TileShape::blocks)
-    product(const typename Problem::Arguments arguments, int rows, int columns) {
+    product(const typename Problem::Arguments arguments, int rows, int columns, const Tiles tiles) {
   using T = typename Problem::Element;
   using A = typename Multiply::A;
   using B = typename Multiply::B;
-  const int tiles_m = (rows + TileShape::m - 1) / TileShape::m, tiles_n = (columns + TileShape::n - 1) / TileShape::n;
-  const int block = static_cast<int>(blockIdx.x), location = block / (tiles_m * tiles_n);
-  const int first_row = block % tiles_m * TileShape::m, first_column = block / tiles_m % tiles_n * TileShape::n;
-  const Problem problem(arguments, location);
+  // Of the places' blocks, in this order: tile along the rows, along the columns, place in the row, row.
+  const int block = static_cast<int>(blockIdx.x);
+  const int panel = tiles.m.quotient(block), location = tiles.n.quotient(panel), line = tiles.width.quotient(location);
+  const int first_row = (block - panel * static_cast<int>(tiles.m.d)) * TileShape::m;
+  const int first_column = (panel - location * static_cast<int>(tiles.n.d)) * TileShape::n;
+  const Problem problem(arguments, line, location - line * static_cast<int>(tiles.width.d), location);
 
   T* const memory = reinterpret_cast<T*>(dynamic_shared());
   const auto a_panel = [memory](int stage) { return memory + stage * (A::size + B::size); };
   const auto b_panel = [memory](int stage) { return memory + stage * (A::size + B::size) + A::size; };
   const int steps = (problem.depth + Multiply::depth - 1) / Multiply::depth;
+  Copies<A, TileShape::threads, decltype(problem.a())> a(problem.a(), first_row, rows, arguments.a_vector);
+  Copies<B, TileShape::threads, decltype(problem.b())> b(problem.b(), first_column, columns, arguments.b_vector);
   const auto load = [&](int step) {
     if (step < steps) {
-      const int stage = step % stages, k = step * Multiply::depth;
-      A::template load<TileShape::threads>(a_panel(stage), problem.a_base(), first_row, rows, k, problem.depth,
-                                           arguments.a_vector, [&](int row, int at) { return problem.a(row, at); });
-      B::template load<TileShape::threads>(b_panel(stage), problem.b_base(), first_column, columns, k, problem.depth,
-                                           arguments.b_vector,
-                                           [&](int column, int at) { return problem.b(column, at); });
+      const int stage = step % stages, k_left = problem.depth - step * Multiply::depth;
+      a.next(a_panel(stage), k_left);
+      b.next(b_panel(stage), k_left);
     }
     commit_copies();  // also with nothing in it, so that the count of groups is the count of steps
   };
 
+#pragma unroll 1
   for (int step = 0; step < stages - 1; ++step) load(step);
   Multiply multiply;
+#pragma unroll 1
   for (int step = 0; step < steps; ++step) {
     wait_copies<stages - 2>();  // this thread's part of the panels of this step is there
     __syncthreads();            // everybody's is, and everybody has done with the panels of the step before
@@ -87,14 +139,26 @@ __global__ void __launch_bounds__(TileShape::threads, TileShape::blocks)
   }
   wait_copies<0>();
 
-  multiply.visit(Store<Problem>{problem, problem.c(), first_row, first_column, rows, columns});
+  const auto store = [&](auto kind) {
+    multiply.visit(Store<T, Problem::finishes, kind.value>{problem.c(), problem.bias(), first_row, first_column, rows, columns});
+  };
+  if constexpr (Problem::finishes) {
+    with_activation(arguments.activation, store);
+  } else {
+    store(std::integral_constant<Activation, Activation::identity>{});
+  }
 }
 
+// Where results are: each has a product of its own.
+struct Places {
+  int height, width;
+};
+
 template <class Problem, class TileShape, class Multiply>
-cudaError_t launch_tile(const typename Problem::Arguments& arguments, int64_t locations, int rows, int columns,
+cudaError_t launch_tile(const typename Problem::Arguments& arguments, Places places, int rows, int columns,
                         cudaStream_t stream) {
-  const int64_t blocks = locations * ((rows + TileShape::m - 1) / TileShape::m) *
-                         ((columns + TileShape::n - 1) / TileShape::n);
+  const int tiles_m = (rows + TileShape::m - 1) / TileShape::m, tiles_n = (columns + TileShape::n - 1) / TileShape::n;
+  const int64_t blocks = int64_t{places.height} * places.width * tiles_m * tiles_n;
   if (blocks > INT32_MAX) return cudaErrorInvalidValue;
   cudaLaunchConfig_t config{};
   config.gridDim = dim3(static_cast<unsigned>(blocks));
@@ -108,17 +172,17 @@ cudaError_t launch_tile(const typename Problem::Arguments& arguments, int64_t lo
       cudaFuncSetAttribute(reinterpret_cast<const void*>(kernel), cudaFuncAttributeMaxDynamicSharedMemorySize,
                            static_cast<int>(config.dynamicSmemBytes));
   if (error != cudaSuccess) return error;
-  return cudaLaunchKernelEx(&config, kernel, arguments, rows, columns);
+  return cudaLaunchKernelEx(&config, kernel, arguments, rows, columns, Tiles{Divisor(tiles_m), Divisor(tiles_n), Divisor(places.width)});
 }
 
 // Chooses the tile: as many columns as leave least of the last tile empty, the wider if that is a tie.
 template <class Problem, template <class, bool, bool> class Multiply, bool with_96>
-cudaError_t launch_product(const typename Problem::Arguments& arguments, int64_t locations, int rows, int columns,
+cudaError_t launch_product(const typename Problem::Arguments& arguments, Places places, int rows, int columns,
                            cudaStream_t stream) {
   const auto launch = [&](auto tile) {
     using TileShape = decltype(tile);
     return launch_tile<Problem, TileShape, Multiply<TileShape, Problem::a_k_contiguous, Problem::b_k_contiguous>>(
-        arguments, locations, rows, columns, stream);
+        arguments, places, rows, columns, stream);
   };
   if (rows <= 64) return launch(Tile<64, 64, 32, 32>{});
   const auto padded = [columns](int n) { return (columns + n - 1) / n * n; };
@@ -132,17 +196,17 @@ cudaError_t launch_product(const typename Problem::Arguments& arguments, int64_t
 
 // `arguments_of(T{})` makes the problem's arguments for elements of type T.
 template <template <class> class Problem, class ArgumentsOf>
-cudaError_t launch_product(Precision precision, int64_t locations, int rows, int columns, cudaStream_t stream,
+cudaError_t launch_product(Precision precision, Places places, int rows, int columns, cudaStream_t stream,
                            const ArgumentsOf& arguments_of) {
   const auto of_float = arguments_of(float{});
   const auto of_bf16 = arguments_of(bf16{});
   switch (precision) {
     case Precision::fp32:
-      return launch_product<Problem<float>, MultiplyFp32, false>(of_float, locations, rows, columns, stream);
+      return launch_product<Problem<float>, MultiplyFp32, false>(of_float, places, rows, columns, stream);
     case Precision::tf32:
-      return launch_product<Problem<float>, MultiplyTf32, true>(of_float, locations, rows, columns, stream);
+      return launch_product<Problem<float>, MultiplyTf32, true>(of_float, places, rows, columns, stream);
     case Precision::bf16:
-      return launch_product<Problem<bf16>, MultiplyBf16, true>(of_bf16, locations, rows, columns, stream);
+      return launch_product<Problem<bf16>, MultiplyBf16, true>(of_bf16, places, rows, columns, stream);
   }
   return cudaErrorInvalidValue;
 }

@@ -8,7 +8,7 @@ namespace cortorch::cuda {
 namespace {
 
 constexpr int per_thread = 4;
-constexpr int rounds = 4;  // for each thread, all of whose loads can be on their way at once
+constexpr int rounds = 4;  // for each thread, so that what a block looks up first is looked up once for 4,096 values
 constexpr int64_t per_block = int64_t{block_threads} * per_thread * rounds;
 
 // 16 bytes of floats or 8 of bfloat16 as one access where the entry allows it.

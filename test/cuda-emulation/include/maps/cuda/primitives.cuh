@@ -66,6 +66,8 @@ void store_global(T* to, const T (&from)[4]) {
   std::memcpy(to, from, sizeof(from));
 }
 
+inline float tanh_for_bf16(float value) { return std::tanh(value); }
+
 inline bf16 round_at_random(float value, uint32_t bits) {
   if (!std::isfinite(value)) return from_float<bf16>(value);
   return {static_cast<uint16_t>((std::bit_cast<uint32_t>(value) + bits) >> 16)};
@@ -99,7 +101,7 @@ void wait_copies() {
 inline void load_matrices(uint32_t (&out)[4], const void* row) { emulation::load_matrices(out, row, false); }
 inline void load_matrices_transposed(uint32_t (&out)[4], const void* row) { emulation::load_matrices(out, row, true); }
 
-inline uint32_t round_to_tf32(float value) { return (std::bit_cast<uint32_t>(value) + 0x1000) & ~0x1fffu; }
+inline uint32_t round_to_tf32(uint32_t value) { return (value + 0x1000) & ~0x1fffu; }
 
 inline void multiply_tf32(float (&c)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]) {
   emulation::multiply_tf32(c, a, b);
