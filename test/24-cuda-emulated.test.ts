@@ -119,9 +119,9 @@ const MUTATIONS: [name: string, file: string, from: string, to: string][] = [
   ],
   [
     'adjoint: the bias of another place',
-    'locally_connected2d_adjoint.cu',
-    'arguments_.c + static_cast<int64_t>(location_) *',
-    'arguments_.c + 0 *',
+    'patch_product.cuh',
+    'arguments_.bias + static_cast<int64_t>(location_) *',
+    'arguments_.bias + 0 *',
   ],
   ['vectors though misaligned', 'product.cuh', 'reinterpret_cast<uintptr_t>(data) % 16 == 0', 'true'],
   ['vectors across channels', 'product.cuh', 'channels * sizeof(T) % 16 == 0', 'channels % 2 == 0'],
@@ -150,8 +150,8 @@ const MUTATIONS: [name: string, file: string, from: string, to: string][] = [
   [
     '32-bit offsets into W',
     'locally_connected2d_apply.cu',
-    'const int64_t first = static_cast<int64_t>(location_)',
-    'const int first = location_',
+    'const int64_t first = static_cast<int64_t>(this->location_)',
+    'const int first = this->location_',
   ],
   ['delta: no barrier', 'delta.cu', '  __syncthreads();', ''],
   ['delta: too few threads at once', 'delta.cu', 'b += at_once', 'b += at_once + 1'],
