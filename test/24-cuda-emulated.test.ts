@@ -1,8 +1,8 @@
 /**
  * The CUDA kernels of the maps without a GPU: compiled for the processor against test/cuda-emulation, run on random sizes, and
- * compared with loops in double. The emulation also finds races in shared memory, missing waits, misaligned accesses
- * and, with the sanitizers, accesses outside of any buffer. What it cannot find: what only a real GPU shows (speed,
- * bank conflicts, registers), and PTX that does not do what the function around it says.
+ * compared with loops in double. The emulation also finds races in shared memory, missing waits, misaligned accesses, reads that
+ * ask a bank of shared memory twice and, with the sanitizers, accesses outside of any buffer. What it cannot find: what only a real
+ * GPU shows (speed, registers), and PTX that does not do what the function around it says.
  *
  * CORTORCH_MUTATIONS=1 breaks the kernels on purpose, one line at a time, and wants each break to be found.
  */
@@ -81,6 +81,7 @@ t.test('the CUDA kernels, emulated, agree with the definition', { skip, timeout:
   for (const { code, output } of results) {
     t.equal(code, 0, code === 0 ? 'no difference' : output.slice(0, 4000));
     t.comment(/^far: .*/m.exec(output)?.[0]); // offsets beyond 2³¹
+    t.match(output, /^bank conflicts: 0 of [1-9]\d+$/m);
     for (const operation of ['apply', 'adjoint', 'outer', 'delta'])
       for (const precision of ['fp32', 'tf32', 'bf16'])
         t.match(output, `${operation} ${precision} small: `, `${operation} in ${precision} ran`);
@@ -146,6 +147,13 @@ const MUTATIONS: [name: string, file: string, from: string, to: string][] = [
   ['tf32: not rounded', 'multiply.cuh', 'to[e] = round_to_tf32(to[e])', 'to[e] = to[e]'],
   ['bf16 fragment of A: matrices swapped', 'multiply.cuh', 'first_row() + second', 'first_row() + third'],
   ['bf16 fragment of B: matrices swapped', 'multiply.cuh', 'const int b_k = second', 'const int b_k = third'],
+  [
+    'bf16: lines without padding',
+    'multiply.cuh',
+    'Panel<bf16, TileShape::m, depth, a_k_contiguous, 8>',
+    'Panel<bf16, TileShape::m, depth, a_k_contiguous, 0>',
+  ],
+  ['tf32: too much padding', 'multiply.cuh', 'b_k_contiguous ? 4 : 8>', 'b_k_contiguous ? 4 : 16>'],
   ['fp32: rows of a thread', 'multiply.cuh', 'i / 4 * (4 * across)', 'i / 4 * across'],
   [
     '32-bit offsets into W',
@@ -178,7 +186,9 @@ t.test('a broken kernel is found', { skip: skip || mutate, timeout: 3_600_000 },
       : `locally_connected2d_${name.startsWith('adjoint') ? 'adjoint' : 'apply'}.cu`;
     await compile(root, objects, [`${KERNELS}/${broken}`], '-w');
     const { code, output } = await run(await link(objects, 'check'), ['1', '20']);
-    const how = output.split('\n').find((line) => /EMULATION|DIFFERENCE|ERROR|runtime error/.test(line));
+    const how = output
+      .split('\n')
+      .find((line) => /EMULATION|DIFFERENCE|ERROR|runtime error|conflicts/.test(line));
     t.not(code, 0, `${name}: ${how?.slice(0, 140) ?? 'not found'}`);
   }
 });

@@ -19,6 +19,7 @@ namespace emulation {
 
 unsigned blocks_at_most = ~0u;
 std::vector<uint64_t>* launches = nullptr;
+BankReads bank_reads;
 
 namespace {
 
@@ -46,6 +47,12 @@ struct Warp {
   unsigned generation = 0;
   const void* in[3][warp_size];
   void* out[warp_size];
+  // Reads of shared memory since all lanes were last known to be at one place.
+  struct Read {
+    uintptr_t at;
+    std::size_t bytes;
+  };
+  std::vector<Read> reads[warp_size];
 };
 
 struct Cell {  // of two bytes
@@ -167,6 +174,32 @@ void end_write(Cell& cell) {
   cell.written = threads[current].barriers;
 }
 
+// Counts how the lanes' reads went to the 32 banks of four bytes, now that all are at one place. The n-th read of each lane is
+// taken for one instruction, if all have made as many. Such a read is done in passes of 128 bytes; in a pass, a bank that is asked
+// for two different words is asked twice.
+void count_bank_reads(Warp& warp) {
+  const std::size_t count = warp.reads[0].size();
+  const bool same = std::all_of(std::begin(warp.reads), std::end(warp.reads), [&](const auto& reads) { return reads.size() == count; });
+  for (std::size_t n = 0; same && n < count; ++n) {
+    const int words = std::max(1, static_cast<int>(warp.reads[0][n].bytes / 4)), lanes = warp_size / words;
+    bool conflict = false;
+    for (int first = 0; first < warp_size; first += lanes) {
+      uintptr_t asked[32] = {};
+      for (int lane = first; lane < first + lanes; ++lane) {
+        for (int word = 0; word < words; ++word) {
+          const uintptr_t at = warp.reads[lane][n].at / 4 + static_cast<uintptr_t>(word);
+          uintptr_t& bank = asked[at % 32];
+          conflict = conflict || (bank != 0 && bank != at);
+          bank = at;
+        }
+      }
+    }
+    ++bank_reads.all;
+    bank_reads.conflicting += conflict;
+  }
+  for (auto& reads : warp.reads) reads.clear();
+}
+
 // Waits for all lanes; the last to come does the work for all.
 template <class Work>
 void together(const char* instruction, const void* in0, const void* in1, const void* in2, void* out, const Work& work) {
@@ -177,6 +210,7 @@ void together(const char* instruction, const void* in0, const void* in1, const v
   warp.in[0][lane] = in0, warp.in[1][lane] = in1, warp.in[2][lane] = in2, warp.out[lane] = out;
   idle_switches = 0;
   if (++warp.arrived == warp_size) {
+    count_bank_reads(warp);
     work(warp);
     warp.arrived = 0;
     ++warp.generation;
@@ -208,6 +242,7 @@ void accumulate(Warp& warp, const float (&a)[16][depth], const float (&b)[depth]
 unsigned char* shared_memory() { return memory.get(); }
 
 void before_read(const void* at, std::size_t bytes) {
+  warps[current / warp_size].reads[current % warp_size].push_back({reinterpret_cast<uintptr_t>(at), bytes});
   each_cell(at, bytes, [](Cell& cell) {
     const unsigned now = threads[current].barriers;
     if (cell.in_flight >= 0) fail("a read of shared memory that a copy is on its way to");
@@ -322,6 +357,7 @@ void launch(const cudaLaunchConfig_t& config, const std::function<void()>& threa
     for (std::size_t i = 0; i < threads.size(); ++i) start(threads[i], stacks[i].get());
     running = count, at_barrier = 0, barrier_generation = 0, idle_switches = 0;
     go_to(0, &scheduler);
+    for (Warp& warp : warps) count_bank_reads(warp);
   }
 }
 
@@ -334,6 +370,7 @@ void __syncthreads() {
   if (++at_barrier == static_cast<int>(threads.size())) {
     at_barrier = 0;
     ++barrier_generation;
+    for (Warp& warp : warps) count_bank_reads(warp);
   } else {
     const unsigned generation = barrier_generation;
     while (barrier_generation == generation) yield();
