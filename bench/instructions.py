@@ -4,10 +4,17 @@
 Usage: bench/instructions.py [--arch sm_90]
 
 Compiles the products of the locally connected map by nvcc and reads what nvdisasm (NVDISASM, or beside nvcc, or on PATH) makes of
-them. For each kernel and tile: the instructions that a warp issues between two barriers, along the way that takes its operands in
-16-byte pieces and computes every address; what multiplies; what reads panels; what starts copies. A multiprocessor's quarter issues
-one instruction a cycle, and FFMA is one; so math / all is the share of the arithmetic that fp32 can reach at best. A tensor core
-of sm_90 is busy for about 6.5 cycles with one HMMA: while all is less than 6.5 · math, the tensor cores are the bound.
+them. For each kernel and tile, what a warp does between two barriers, along the longest of the ways that take the operands in
+16-byte pieces: its instructions that multiply, that read panels, that start copies. And in cycles of a quarter of a multiprocessor
+what it keeps busy:
+
+  issue   1 for each of all instructions
+  math    FFMA 1 each; HMMA 6.45 on sm_90, where mma.sync is known for 62 % of 4,096 bf16 or 2,048 tf32 multiply-adds a cycle
+  shared  shared memory, which the four quarters have together: 4 for each 128 bytes that a warp reads or that its copies write;
+          not told for fp32, where lanes read the same words and what that costs is not documented
+
+The largest is the bound, as far as the multiprocessor goes: caches and HBM are another matter (product.cuh). `spills`: bytes that a
+thread keeps in local memory for want of registers, of the whole kernel.
 """
 
 import argparse
@@ -24,11 +31,13 @@ KERNELS = ("apply", "adjoint", "outer")
 MATH = re.compile(r"\b(HMMA|FFMA)\b")
 BRANCH = re.compile(r"\bBRA\b.*\((\.L_x_\d+)\)")
 VECTOR_COPY = re.compile(r"\bLDGSTS\b.*\.128\b")
+PANEL_READ = re.compile(r"^(?!@!PT)(@\S+ )?(LDSM|LDS)\b")  # ptxas has fillers: @!PT LDS RZ
 SCALAR_COPY = re.compile(r"\b(LDG|STS)\b|\bLDGSTS\b(?!.*\.128)")
 
 
 def tool(name, *places):
-    found = next((place for place in (*places, shutil.which(name)) if place and os.access(place, os.X_OK)), None)
+    places = (shutil.which(place) for place in (*places, name) if place)
+    found = next((place for place in places if place), None)
     if found is None:
         sys.exit(f"there is no {name}: it comes with the CUDA toolkit; put it on PATH")
     return found
@@ -81,7 +90,22 @@ def longest_way(instructions, labels):
 
         return onward(first)
 
-    return [instructions[at] for at in max(way_through(*loop) for loop in inner_loops(instructions, labels))[2]]
+    ways = [way_through(*loop) for loop in inner_loops(instructions, labels)]
+    if not ways:
+        sys.exit("a kernel has no loop with a barrier and a multiplication: is this another kind of machine code?")
+    return [instructions[at] for at in max(ways)[2]]
+
+
+def passes(text):
+    """Of 128 bytes, through shared memory."""
+    if VECTOR_COPY.search(text) or "LDSM" in text:
+        return 4
+    return 0 if not PANEL_READ.search(text) else 4 if ".128" in text else 2 if ".64" in text else 1
+
+
+def spills(report):
+    """Bytes of spill stores, by function, of what ptxas says with -v."""
+    return dict(re.findall(r"Compiling entry function '(\S+)'.*\n(?:.*\n)??.*?(\d+) bytes spill stores", report))
 
 
 def main():
@@ -91,28 +115,34 @@ def main():
     sys.setrecursionlimit(100_000)
     home = os.environ.get("CUDA_HOME") or "/usr/local/cuda"
     nvcc = tool("nvcc", os.environ.get("CUDACXX"), os.path.join(home, "bin/nvcc"))
-    nvdisasm = tool("nvdisasm", os.environ.get("NVDISASM"), os.path.join(home, "bin/nvdisasm"))
+    nvdisasm = tool("nvdisasm", os.environ.get("NVDISASM"), os.path.join(os.path.dirname(nvcc), "nvdisasm"), os.path.join(home, "bin/nvdisasm"))
 
-    print(f"{arch}, {subprocess.run([nvcc, '--version'], capture_output=True, text=True, check=True).stdout.splitlines()[3]}\n")
-    print("| kernel  | precision | tile    |  all | math | panel reads | copies | math / all |")
-    print("| ------- | --------- | ------- | ---: | ---: | ----------: | -----: | ---------: |")
+    version = subprocess.run([nvcc, "--version"], capture_output=True, text=True, check=True).stdout
+    print(f"{arch}, nvcc {re.search(r'release ([0-9.]+)', version)[1]}\n")
+    print("| kernel  | precision | tile    | multiply | read | copy | issue | math | shared | spills |")
+    print("| ------- | --------- | ------- | -------: | ---: | ---: | ----: | ---: | -----: | -----: |")
     with tempfile.TemporaryDirectory() as folder:
         for kernel in KERNELS:
             cubin = os.path.join(folder, f"{kernel}.cubin")
             source = os.path.join(ROOT, f"native/maps/cuda/locally_connected2d_{kernel}.cu")
-            include = os.path.join(ROOT, "native")
-            subprocess.run([nvcc, "-std=c++20", "-O3", f"-arch={arch}", f"-I{include}", "-cubin", "-o", cubin, source], check=True)
+            flags = ["-std=c++20", "-O3", f"-arch={arch}", f"-I{os.path.join(ROOT, 'native')}", "-cubin", "-Xptxas", "-v"]
+            compiled = subprocess.run([nvcc, *flags, "-o", cubin, source], capture_output=True, text=True)
+            if compiled.returncode != 0:
+                sys.exit(compiled.stderr)
             listing = subprocess.run([nvdisasm, "-c", cubin], capture_output=True, text=True, check=True).stdout
+            spilled = spills(compiled.stderr)
             rows = []
             for name, (instructions, labels) in functions(listing).items():
                 tile = "{}×{}".format(*re.search(r"TileILi(\d+)ELi(\d+)", name).groups())
                 precision = re.search(r"Multiply(\w{4})", name)[1].lower()
                 way = longest_way(instructions, labels)
                 math = sum(bool(MATH.search(each)) for each in way)
-                reads = sum(bool(re.search(r"\b(LDSM|LDS)\b(?! RZ)", each)) for each in way)
+                reads = sum(bool(PANEL_READ.search(each)) for each in way)
                 copies = sum(bool(VECTOR_COPY.search(each)) for each in way)
-                share = f"{math / len(way):.2f}"
-                rows.append((precision, tile, f"| {kernel:7} | {precision:9} | {tile:7} | {len(way):4} | {math:4} | {reads:11} | {copies:6} | {share:>10} |"))
+                busy = math if precision == "fp32" else round(6.45 * math)
+                shared = "–" if precision == "fp32" else 4 * sum(passes(each) for each in way)
+                row = f"{math:8} | {reads:4} | {copies:4} | {len(way):5} | {busy:4} | {shared:>6} | {spilled[name]:>6}"
+                rows.append((precision, tile, f"| {kernel:7} | {precision:9} | {tile:7} | {row} |"))
             print("\n".join(row for *_, row in sorted(rows)), flush=True)
 
 

@@ -136,6 +136,21 @@ const MUTATIONS: [name: string, file: string, from: string, to: string][] = [
   ['walk: no carry into the taps', 'walk.cuh', '++column_, at_ += next_tap_', 'at_ += next_tap_'],
   ['walk: a carry without its address', 'walk.cuh', ', at_ += next_row_', ''],
   ['walk: a carry too late', 'walk.cuh', 'if (channel_ >= channels_)', 'if (channel_ > channels_)'],
+  ['walk: a carry of channels without its address', 'walk.cuh', ', at_ += next_tap_', ''],
+  ['outer: no walk along the examples', 'walk.cuh', 'at_ += stride_;', ''],
+  [
+    'outer: taps outside of the image',
+    'panel.cuh',
+    'if (!operand.has(first_row + row())) rows_left_ = 0;',
+    '',
+  ],
+  [
+    'adjoint: a column too many stored',
+    'product.cuh',
+    'column < store.columns) *store',
+    'column <= store.columns) *store',
+  ],
+  ['lines of one bank beside each other', 'panel.cuh', 'far_lines ? ', 'false ? '],
   ['the tiles of a place exchanged', 'product.cuh', 'tiles.m.quotient(block)', 'tiles.n.quotient(block)'],
   ['outer: the right edge', 'locally_connected2d_outer.cu', 'at.w < geometry.w.in', 'at.w <= geometry.w.in'],
   [
@@ -183,7 +198,7 @@ t.test('a broken kernel is found', { skip: skip || mutate, timeout: 3_600_000 },
     // One kernel is enough: what they share is broken in all of them.
     const broken = file.endsWith('.cu')
       ? file
-      : `locally_connected2d_${name.startsWith('adjoint') ? 'adjoint' : 'apply'}.cu`;
+      : `locally_connected2d_${/^(adjoint|outer):/.exec(name)?.[1] ?? 'apply'}.cu`;
     await compile(root, objects, [`${KERNELS}/${broken}`], '-w');
     const { code, output } = await run(await link(objects, 'check'), ['1', '20']);
     const how = output

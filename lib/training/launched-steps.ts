@@ -5,20 +5,20 @@
 
 import { callAsync, type TrainerHandle } from '../native.js';
 import type { BatchReader, PreparedBatch } from '../model/batches.js';
-import type { Progress } from './progress.js';
+import type { TrainingProgress } from './progress.js';
 
 export class LaunchedSteps {
   readonly #handle: TrainerHandle;
-  readonly #progress: Progress;
+  readonly #progress: TrainingProgress;
   readonly #reader: BatchReader;
   #count = 0;
-  /** Of the batches of steps that were surely given: their numbers. */
+  /** Numbers of the batches whose steps the addon has taken. */
   readonly #given: (number | null)[] = [];
   /** Of the steps that are not collected: since when, and what the reader had waited until then. */
   #since = performance.now();
   #waited: number;
 
-  constructor(handle: TrainerHandle, progress: Progress, reader: BatchReader) {
+  constructor(handle: TrainerHandle, progress: TrainingProgress, reader: BatchReader) {
     this.#handle = handle;
     this.#progress = progress;
     this.#reader = reader;
@@ -30,7 +30,7 @@ export class LaunchedSteps {
     return this.#progress.step + this.#count;
   }
 
-  /** Gives the step; the promise is for the batch, which may then be made anew. */
+  /** Gives the step; the promise is kept when the batch's memory may be used again. */
   async launch(batch: PreparedBatch, lrFactor: number): Promise<void> {
     const position = { ...this.#progress.position(), step: this.step };
     this.#count++;
@@ -38,7 +38,7 @@ export class LaunchedSteps {
     this.#given.push(batch.index);
   }
 
-  /** Waits for the steps, and adds what came of them to the progress. @throws as {@link Progress.take} */
+  /** Waits for the steps, and adds what came of them to the progress. @throws as {@link TrainingProgress.take} */
   async collect(): Promise<void> {
     if (this.#count === 0) return;
     this.#count = 0;

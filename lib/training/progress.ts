@@ -7,7 +7,7 @@ import type { FitOptions } from './fit-options.js';
 import { phaseOf, type Phase, type ResolvedTargets } from './targets.js';
 import { noSums, type EpochSums, type TrainerState } from './trainer-state.js';
 
-export class Progress {
+export class TrainingProgress {
   readonly #seed: number;
   readonly #targets: ResolvedTargets | null;
   #epoch = 0;

@@ -41,7 +41,7 @@ import {
   type OptimizerOptions,
   type ResolvedOptimizer,
 } from './optimizer.js';
-import { Progress } from './progress.js';
+import { TrainingProgress } from './progress.js';
 import { resolveTargets, targetOptionNames, type ResolvedTargets, type TargetOptions } from './targets.js';
 import {
   mismatch,
@@ -97,7 +97,7 @@ export class Trainer {
   readonly augmentation: ResolvedAugmentation;
   readonly batchSize: number;
   readonly seed: number;
-  readonly #progress: Progress;
+  readonly #progress: TrainingProgress;
   /** The step of the last diagnosis. */
   #diagnosed = -1;
   #fitting = false;
@@ -131,7 +131,7 @@ export class Trainer {
     this.augmentation = resolveAugmentation(augmentation, network.spec.input);
     this.batchSize = batchSize;
     this.seed = checkSeed(seed);
-    this.#progress = new Progress(this.seed, this.targets);
+    this.#progress = new TrainingProgress(this.seed, this.targets);
     const { spec, rule, dfaFeedback, feedbackScale, lastLayer, auxiliary, device, precision } = network;
     const inverseOptimizer = this.targets?.inverseOptimizer ?? null;
     requireMomentsFit(this.optimizer.moments, device);
@@ -327,6 +327,7 @@ export class Trainer {
         }
         const factor = learningRateFactor(this.lrSchedule, steps.step, stepsPerEpoch ?? 1, epochs);
         const launched = steps.launch(batch, factor);
+        launched.catch(() => undefined); // thrown below, unless lookAhead() does
         if (steps.step < maxSteps) reader.lookAhead();
         await launched;
         const due = performance.now() - lastEvent > 200;

@@ -339,7 +339,7 @@ int main(int, char** arguments) {
     ++counts[std::string(operations[operation]) + " " + precisions[i % 3] + (is_large ? " large" : " small")];
   }
   for (const auto& [name, count] : counts) std::printf("%s: %d\n", name.c_str(), count);
-  const auto [reads, conflicting] = emulation::bank_reads;
-  std::printf("bank conflicts: %ld of %ld\n", conflicting, reads);
+  const auto [accesses, conflicting] = emulation::bank_accesses;
+  std::printf("bank conflicts: %ld of %ld\n", conflicting, accesses);
   return conflicting == 0 ? 0 : 1;
 }

@@ -19,7 +19,7 @@ namespace emulation {
 
 unsigned blocks_at_most = ~0u;
 std::vector<uint64_t>* launches = nullptr;
-BankReads bank_reads;
+BankAccesses bank_accesses;
 
 namespace {
 
@@ -47,12 +47,12 @@ struct Warp {
   unsigned generation = 0;
   const void* in[3][warp_size];
   void* out[warp_size];
-  // Reads of shared memory since all lanes were last known to be at one place.
-  struct Read {
+  // Reads of shared memory and copies to it since all lanes were last known to be at one place.
+  struct Access {
     uintptr_t at;
     std::size_t bytes;
   };
-  std::vector<Read> reads[warp_size];
+  std::vector<Access> accesses[warp_size];
 };
 
 struct Cell {  // of two bytes
@@ -174,30 +174,35 @@ void end_write(Cell& cell) {
   cell.written = threads[current].barriers;
 }
 
-// Counts how the lanes' reads went to the 32 banks of four bytes, now that all are at one place. The n-th read of each lane is
-// taken for one instruction, if all have made as many. Such a read is done in passes of 128 bytes; in a pass, a bank that is asked
+// Counts how the lanes' accesses went to the 32 banks of four bytes, now that all are at one place. The n-th access of each lane is
+// taken for one instruction, if all have made as many. Such a one is done in passes of 128 bytes; in a pass, a bank that is asked
 // for two different words is asked twice.
-void count_bank_reads(Warp& warp) {
-  const std::size_t count = warp.reads[0].size();
-  const bool same = std::all_of(std::begin(warp.reads), std::end(warp.reads), [&](const auto& reads) { return reads.size() == count; });
+void count_bank_accesses(Warp& warp) {
+  auto& accesses = warp.accesses;
+  const std::size_t count = accesses[0].size();
+  const bool same = std::all_of(std::begin(accesses), std::end(accesses), [&](const auto& lane) { return lane.size() == count; });
   for (std::size_t n = 0; same && n < count; ++n) {
-    const int words = std::max(1, static_cast<int>(warp.reads[0][n].bytes / 4)), lanes = warp_size / words;
+    const int words = std::max(1, static_cast<int>(accesses[0][n].bytes / 4)), lanes = warp_size / words;
     bool conflict = false;
     for (int first = 0; first < warp_size; first += lanes) {
       uintptr_t asked[32] = {};
       for (int lane = first; lane < first + lanes; ++lane) {
         for (int word = 0; word < words; ++word) {
-          const uintptr_t at = warp.reads[lane][n].at / 4 + static_cast<uintptr_t>(word);
+          const uintptr_t at = accesses[lane][n].at / 4 + static_cast<uintptr_t>(word);
           uintptr_t& bank = asked[at % 32];
           conflict = conflict || (bank != 0 && bank != at);
           bank = at;
         }
       }
     }
-    ++bank_reads.all;
-    bank_reads.conflicting += conflict;
+    ++bank_accesses.all;
+    bank_accesses.conflicting += conflict;
   }
-  for (auto& reads : warp.reads) reads.clear();
+  for (auto& lane : accesses) lane.clear();
+}
+
+void note_access(const void* at, std::size_t bytes) {
+  warps[current / warp_size].accesses[current % warp_size].push_back({reinterpret_cast<uintptr_t>(at), bytes});
 }
 
 // Waits for all lanes; the last to come does the work for all.
@@ -210,7 +215,7 @@ void together(const char* instruction, const void* in0, const void* in1, const v
   warp.in[0][lane] = in0, warp.in[1][lane] = in1, warp.in[2][lane] = in2, warp.out[lane] = out;
   idle_switches = 0;
   if (++warp.arrived == warp_size) {
-    count_bank_reads(warp);
+    count_bank_accesses(warp);
     work(warp);
     warp.arrived = 0;
     ++warp.generation;
@@ -242,7 +247,7 @@ void accumulate(Warp& warp, const float (&a)[16][depth], const float (&b)[depth]
 unsigned char* shared_memory() { return memory.get(); }
 
 void before_read(const void* at, std::size_t bytes) {
-  warps[current / warp_size].reads[current % warp_size].push_back({reinterpret_cast<uintptr_t>(at), bytes});
+  note_access(at, bytes);
   each_cell(at, bytes, [](Cell& cell) {
     const unsigned now = threads[current].barriers;
     if (cell.in_flight >= 0) fail("a read of shared memory that a copy is on its way to");
@@ -262,6 +267,7 @@ void before_write(const void* at, std::size_t bytes) {
 
 void copy_async(void* to, const void* from, std::size_t bytes, bool inside) {
   if (reinterpret_cast<uintptr_t>(from) % bytes != 0 && inside) fail("a copy from a misaligned address");
+  if (bytes == 16) note_access(to, bytes);  // single elements are the slow way
   Copy copy{static_cast<unsigned char*>(to), bytes, {}};
   if (inside) std::memcpy(copy.data, from, bytes);
   each_cell(to, bytes, [](Cell& cell) {
@@ -357,7 +363,7 @@ void launch(const cudaLaunchConfig_t& config, const std::function<void()>& threa
     for (std::size_t i = 0; i < threads.size(); ++i) start(threads[i], stacks[i].get());
     running = count, at_barrier = 0, barrier_generation = 0, idle_switches = 0;
     go_to(0, &scheduler);
-    for (Warp& warp : warps) count_bank_reads(warp);
+    for (Warp& warp : warps) count_bank_accesses(warp);
   }
 }
 
@@ -370,7 +376,7 @@ void __syncthreads() {
   if (++at_barrier == static_cast<int>(threads.size())) {
     at_barrier = 0;
     ++barrier_generation;
-    for (Warp& warp : warps) count_bank_reads(warp);
+    for (Warp& warp : warps) count_bank_accesses(warp);
   } else {
     const unsigned generation = barrier_generation;
     while (barrier_generation == generation) yield();

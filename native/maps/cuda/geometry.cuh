@@ -3,7 +3,9 @@
 
 #include <cuda_runtime.h>
 
+#include <algorithm>
 #include <cstdint>
+#include <initializer_list>
 
 #include "maps/conv2d_geometry.h"
 
@@ -24,9 +26,13 @@ struct Divisor {
 };
 
 // The taps along one axis that connect one location with something at the other end, in ascending order:
-// tap first + i·step meets place first_place + i·place_step.
+// tap first + i·step meets place first_place + i·place_step. Where there is no second one, the steps are 0: what is made of
+// them would reach beyond the image, and need not fit anywhere.
 struct Taps {
   int count, first, step, first_place, place_step;
+
+  __device__ Taps(int taps, int first_tap, int tap_step, int place, int place_further)
+      : count(taps), first(first_tap), step(taps > 1 ? tap_step : 0), first_place(place), place_step(taps > 1 ? place_further : 0) {}
 };
 
 struct Axis {
@@ -86,16 +92,19 @@ inline bool to_device(const Conv2dGeometry& from, int64_t batch, Geometry& to) {
       !fits(from.in_height, from.in_width) || !fits(from.out_height(), from.out_width()) || !fits(batch)) {
     return false;
   }
-  // What one location meets lies within 2³¹ elements of each operand, so that steps within it are 32 bits (walk.cuh). The first
-  // two factors reach from its first row to its last; 128 rows are a tile.
-  const auto reaches = [](int64_t rows, int64_t width, int64_t each, int64_t channels) {
-    const int64_t most = INT32_MAX;
-    return rows <= most / width && rows * width <= most / each && rows * width * each <= most / channels;
+  // The rows of images and weights that one location meets are less than 2³¹ elements, so that steps within them are 32 bits
+  // (walk.cuh); and so are the rows of a tile.
+  const auto reaches = [&from](int64_t height, std::initializer_list<int64_t> factors) {
+    int64_t elements = std::min(from.kernel_h * from.dilation_h, height);
+    for (const int64_t factor : factors) {
+      if (elements > INT32_MAX / std::max<int64_t>(factor, 1)) return false;
+      elements *= factor;
+    }
+    return true;
   };
-  const auto some = [](int64_t n) { return n < 1 ? 1 : n; };
-  const int64_t rows = from.kernel_h * from.dilation_h, in = some(from.in_channels), out = some(from.out_channels);
-  if (!reaches(rows, some(from.in_width), some(batch), in) || !reaches(rows, some(from.out_width()), some(batch), out) ||
-      !reaches(rows, some(from.out_width()), from.kernel_h * from.kernel_w * in, out) || !fits(128, in) || !fits(128, out)) {
+  const int64_t in = from.in_channels, out = from.out_channels, taps = from.kernel_h * from.kernel_w;
+  if (!reaches(from.in_height, {from.in_width, batch, in}) || !reaches(from.out_height(), {from.out_width(), batch, out}) ||
+      !reaches(from.out_height(), {from.out_width(), taps, in, out}) || !fits(128, in) || !fits(128, out)) {
     return false;
   }
   const auto axis = [](int64_t in, int64_t out, int64_t kernel, int64_t stride, int64_t padding, int64_t dilation) {

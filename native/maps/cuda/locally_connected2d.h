@@ -19,8 +19,8 @@
 namespace cortorch::cuda {
 
 // Each returns the error of its launch; cudaErrorInvalidValue if a size does not fit the kernels' 32-bit indices
-// (elements in one location's product, locations, thread blocks; whole tensors may be larger). Sizes of zero
-// are the caller's business.
+// (elements in one location's product and in the rows of images and weights that it meets, locations, thread blocks; whole
+// tensors may be larger). Sizes of zero are the caller's business.
 
 // y[oh, ow] = σ(Σ_taps x[ih, iw] · W[oh, ow, kh, kw] + bias[oh, ow]); `bias` may be null.
 cudaError_t locally_connected2d_apply(const Conv2dGeometry& geometry, int64_t batch, Precision precision,

@@ -12,7 +12,7 @@ struct TapsOperand {
   Divisor in_channels, kernel_w;
   int top, left;                 // where the patch begins, maybe outside of the image
   static constexpr int row = 1;  // within the channels of one tap
-  static constexpr bool rows_are_even = false;
+  static constexpr bool rows_are_even = false;  // the next tap's channels are elsewhere
 
   struct Place {
     int h, w, channel;

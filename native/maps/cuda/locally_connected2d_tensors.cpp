@@ -16,7 +16,7 @@ at::Tensor empty_images(const at::Tensor& like, int64_t batch, int64_t channels,
 void check_launch(cudaError_t error, const Conv2dGeometry& g, int64_t batch) {
   TORCH_CHECK(error != cudaErrorInvalidValue, "locally_connected2d: a batch of ", batch, " images of ", g.in_channels,
               "×", g.in_height, "×", g.in_width, " with a kernel of ", g.kernel_h, "×", g.kernel_w, " to ",
-              g.out_channels, " channels is more than the CUDA kernels can index: take a smaller batch, or fewer channels");
+              g.out_channels, " channels is more than the CUDA kernels can index: take a smaller batch or kernel, or fewer channels");
   C10_CUDA_CHECK(error);
 }
 

@@ -12,8 +12,9 @@ template <int m_, int n_, int warp_m_, int warp_n_>
 struct Tile {
   static constexpr int m = m_, n = n_, warp_m = warp_m_, warp_n = warp_n_;
   static constexpr int threads = (m / warp_m) * (n / warp_n) * 32;
-  // That should fit on a multiprocessor at once: the compiler then keeps to 128 or 168 registers.
-  static constexpr int blocks = threads == 256 ? 2 : 3;
+  // That should fit on a multiprocessor at once: the compiler then keeps to 168 registers a thread, or to 128 or 255 where the
+  // tile is large.
+  static constexpr int blocks = m * n > 128 * 96 ? 2 : 3;
 };
 
 // Eight (or fewer) rows by eight columns for each thread. Four steps of k at a time, in 16-byte loads.
@@ -21,7 +22,8 @@ template <class TileShape, bool a_k_contiguous, bool b_k_contiguous>
 struct MultiplyFp32 {
   using Element = float;
   static constexpr int depth = 16;
-  // Lines 80 bytes apart: 16 bytes at one place of eight neighbouring ones are in different banks.
+  // Lines 80 bytes apart along k: 16 bytes at one place of eight neighbouring ones are in different banks. Across it, every
+  // read is along one line.
   using A = Panel<float, TileShape::m, depth, a_k_contiguous, 4>;
   using B = Panel<float, TileShape::n, depth, b_k_contiguous, 4>;
 
@@ -183,7 +185,7 @@ template <class TileShape, bool a_k_contiguous, bool b_k_contiguous>
 struct MultiplyBf16 : WarpSums<TileShape> {
   using Element = bf16;
   static constexpr int depth = 32;
-  // Lines 80 bytes apart, or 16 more than a multiple of 128: the eight of a matrix are in different banks.
+  // Lines 80 bytes apart, or 16 or 80 more than a multiple of 128: the eight of a matrix are in different banks.
   using A = Panel<bf16, TileShape::m, depth, a_k_contiguous, 8>;
   using B = Panel<bf16, TileShape::n, depth, b_k_contiguous, 8>;
   using Base = WarpSums<TileShape>;

@@ -36,7 +36,13 @@ struct Share {
   static_assert(per_line_at_once * lines_at_once == threads && passes * threads == per_line * P::lines);
   static_assert(one_step || !P::k_contiguous);
 
-  static __device__ __forceinline__ int line() { return static_cast<int>(threadIdx.x) / per_line_at_once; }
+  // Of 16-byte pieces eight threads write at a time, to two lines where a line takes four. The lines beside each other there are
+  // four apart, and so in different banks.
+  static constexpr bool far_lines = piece > 1 && per_line_at_once == 4 && lines_at_once % 8 == 0;
+  static __device__ __forceinline__ int line() {
+    const int line = static_cast<int>(threadIdx.x) / per_line_at_once;
+    return far_lines ? (line & ~5) | (line & 1) << 2 | (line >> 2 & 1) : line;
+  }
   static __device__ __forceinline__ int place() { return static_cast<int>(threadIdx.x) % per_line_at_once * piece; }
 };
 

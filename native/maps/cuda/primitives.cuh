@@ -55,7 +55,7 @@ __device__ __forceinline__ void store_global(T* to, const T (&from)[4]) {
   }
 }
 
-// To within 2⁻¹¹ of itself, a quarter of bfloat16's last place.
+// To within 2⁻¹¹ of itself, a quarter of what rounding to bfloat16 may be off by.
 __device__ __forceinline__ float tanh_for_bf16(float value) {
   float result;
   asm("tanh.approx.f32 %0, %1;" : "=f"(result) : "f"(value));
@@ -88,8 +88,8 @@ __device__ __forceinline__ uint32_t shared_address(const void* pointer) {
   return static_cast<uint32_t>(__cvta_generic_to_shared(pointer));
 }
 
-// Copies 4 or 16 aligned bytes to shared memory in the background, or zeros if not `inside`; `from` must be
-// a global address even then.
+// Copies 4 or 16 aligned bytes to shared memory in the background, or zeros if not `inside`: `from` is
+// not read then, and may be anywhere.
 template <int bytes>
 __device__ __forceinline__ void copy_async(void* to, const void* from, bool inside) {
   static_assert(bytes == 4 || bytes == 16);

@@ -11,8 +11,8 @@
 // pieces, 48 KB in flight for each block of 128×128. Patches come from the second-level cache, batch / tile.n bytes for
 // each byte of W; with about 5.5 TB/s of it, it and not HBM is the bound to expect at batch 128: 82 % of HBM's rate at
 // 128 columns, 45 % at 48. Blocks of several neighbouring locations, whose patches overlap, would lift that.
-// And a warp issues one instruction a cycle: beside 32 HMMA, which keep a tensor core busy for about 206 cycles, there is room for
-// 170 others. bench/instructions.py counts them: in bf16 105 to 195 in all, in tf32, where every element is rounded, 230 to 300.
+// Within a multiprocessor three things are to be in balance, the tensor cores, the issue of instructions and shared memory: what a
+// warp reads there for each HMMA falls with the size of its tile, and so do its other instructions. bench/instructions.py counts.
 // All of this is arithmetic on paper: bench/gpu.py measures.
 #pragma once
 
@@ -175,8 +175,9 @@ cudaError_t launch_tile(const typename Problem::Arguments& arguments, Places pla
   return cudaLaunchKernelEx(&config, kernel, arguments, rows, columns, Tiles{Divisor(tiles_m), Divisor(tiles_n), Divisor(places.width)});
 }
 
-// Chooses the tile: as many columns as leave least of the last tile empty, the wider if that is a tie.
-template <class Problem, template <class, bool, bool> class Multiply, bool with_96>
+// Chooses the tile: as many columns as leave least of the last tile empty, the wider if that is a tie. A warp of the tensor cores
+// takes 64×64 where it can: at 64×32 it would keep shared memory longer than them.
+template <class Problem, template <class, bool, bool> class Multiply, bool on_tensor_cores>
 cudaError_t launch_product(const typename Problem::Arguments& arguments, Places places, int rows, int columns,
                            cudaStream_t stream) {
   const auto launch = [&](auto tile) {
@@ -187,10 +188,10 @@ cudaError_t launch_product(const typename Problem::Arguments& arguments, Places 
   if (rows <= 64) return launch(Tile<64, 64, 32, 32>{});
   const auto padded = [columns](int n) { return (columns + n - 1) / n * n; };
   const int least = padded(64) < padded(128) ? padded(64) : padded(128);
-  if constexpr (with_96) {
+  if constexpr (on_tensor_cores) {
     if (padded(96) < least || (padded(96) == least && padded(128) != least)) return launch(Tile<128, 96, 64, 48>{});
   }
-  if (padded(128) == least) return launch(Tile<128, 128, 64, 32>{});
+  if (padded(128) == least) return launch(Tile<128, 128, 64, on_tensor_cores ? 64 : 32>{});
   return launch(Tile<128, 64, 64, 32>{});
 }
 

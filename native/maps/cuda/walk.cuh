@@ -27,7 +27,8 @@ struct LineOperand {
   const T* first;
   int step;                      // elements from one step to the next
   static constexpr int row = 1;  // … and from one row to the next
-  static constexpr bool rows_are_even = true;  // that this holds for all of them
+  // Every row is `row` elements after the one before; where that is not so, `walk` is asked for each row of a thread.
+  static constexpr bool rows_are_even = true;
 
   __device__ bool has(int) const { return true; }
   __device__ Walk walk(int at_row, int k, int by) const { return {first + static_cast<int64_t>(k) * step + at_row, by * step}; }
@@ -52,7 +53,7 @@ class PatchWalk {
     const int by_taps = channels.quotient(by), by_rows = by_taps / columns_;
     by_channel_ = by - by_taps * channels_, by_column_ = by_taps - by_rows * columns_;
     // Past the last row it does not matter where, only that it can be added.
-    by_elements_ = min(by_rows, rows) * strides.row + by_column_ * strides.tap + by_channel_ * strides.channel;
+    by_elements_ = by_rows < rows ? by_rows * strides.row + by_column_ * strides.tap + by_channel_ * strides.channel : 0;
     next_tap_ = strides.tap - channels_ * strides.channel, next_row_ = strides.row - columns_ * strides.tap;
   }
   __device__ __forceinline__ const T* at() const { return at_; }

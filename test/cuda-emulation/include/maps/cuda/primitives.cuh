@@ -17,11 +17,11 @@ unsigned char* shared_memory();
 void before_read(const void* at, std::size_t bytes);
 void before_write(const void* at, std::size_t bytes);
 
-// Reads of shared memory by whole warps so far, and those of them in which a bank was asked for two words at once.
-struct BankReads {
+// Accesses to shared memory by whole warps so far, and those of them in which a bank was asked for two words at once.
+struct BankAccesses {
   long all = 0, conflicting = 0;
 };
-extern BankReads bank_reads;
+extern BankAccesses bank_accesses;
 
 void copy_async(void* to, const void* from, std::size_t bytes, bool inside);
 void commit_copies();
