@@ -15,6 +15,7 @@ import { packageRoot } from '../scripts/build.mjs';
 import { findToolchain } from '../scripts/toolchain.mjs';
 
 const KERNELS = 'native/maps/cuda';
+const CHECK = 'test/cuda-emulation/check.cpp';
 const SANITIZERS = ['-fsanitize=address,undefined', '-fno-sanitize-recover=all'];
 const COMPILER = findToolchain().compiler.path;
 const probe = spawnSync(COMPILER, [...SANITIZERS, '-x', 'c++', '-', '-o', '/dev/null'], {
@@ -74,13 +75,13 @@ const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'cortorch-emulation-'));
 t.teardown(() => fs.rmSync(folder, { recursive: true, force: true }));
 
 t.test('the CUDA kernels, emulated, agree with the definition', { skip, timeout: 600_000 }, async (t) => {
-  const emulation = ['emulation', 'check'].map((name) => `test/cuda-emulation/${name}.cpp`);
-  await compile(packageRoot, folder, [...kernels, ...emulation]);
+  await compile(packageRoot, folder, [...kernels, 'test/cuda-emulation/emulation.cpp', CHECK]);
   const check = await link(folder, 'check');
   const results = await Promise.all(['1', '2'].map((seed) => run(check, [seed, '12'])));
   for (const { code, output } of results) {
     t.equal(code, 0, code === 0 ? 'no difference' : output.slice(0, 4000));
     t.comment(/^far: .*/m.exec(output)?.[0]); // offsets beyond 2³¹
+    t.match(output, /^walks: [1-9]\d{4,} steps/m);
     t.match(output, /^bank conflicts: 0 of [1-9]\d+$/m);
     for (const operation of ['apply', 'adjoint', 'outer', 'delta'])
       for (const precision of ['fp32', 'tf32', 'bf16'])
@@ -133,6 +134,12 @@ const MUTATIONS: [name: string, file: string, from: string, to: string][] = [
   ['adjoint: taps that no location meets', 'geometry.cuh', 'place * stride == rest', 'true'],
   ['adjoint: step of taps', 'geometry.cuh', 's / gcd(s, d)', 's'],
   ['adjoint: way back of places', 'geometry.cuh', 'step, d * step / s,', 'step, d,'],
+  [
+    'walk: steps where only one tap meets',
+    'geometry.cuh',
+    'place_step(taps > 1 ? place_further : 0)',
+    'place_step(place_further)',
+  ],
   ['walk: no carry into the taps', 'walk.cuh', '++column_, at_ += next_tap_', 'at_ += next_tap_'],
   ['walk: a carry without its address', 'walk.cuh', ', at_ += next_row_', ''],
   ['walk: a carry too late', 'walk.cuh', 'if (channel_ >= channels_)', 'if (channel_ > channels_)'],
@@ -151,7 +158,7 @@ const MUTATIONS: [name: string, file: string, from: string, to: string][] = [
     'column <= store.columns) *store',
   ],
   ['lines of one bank beside each other', 'panel.cuh', 'far_lines ? ', 'false ? '],
-  ['the tiles of a place exchanged', 'product.cuh', 'tiles.m.quotient(block)', 'tiles.n.quotient(block)'],
+  ['the tiles of a place exchanged', 'product.cuh', 'order.m.quotient(block)', 'order.n.quotient(block)'],
   ['outer: the right edge', 'locally_connected2d_outer.cu', 'at.w < geometry.w.in', 'at.w <= geometry.w.in'],
   [
     'tf32 fragment: rows and k swapped',
@@ -199,7 +206,12 @@ t.test('a broken kernel is found', { skip: skip || mutate, timeout: 3_600_000 },
     const broken = file.endsWith('.cu')
       ? file
       : `locally_connected2d_${/^(adjoint|outer):/.exec(name)?.[1] ?? 'apply'}.cu`;
-    await compile(root, objects, [`${KERNELS}/${broken}`], '-w');
+    const sources = [`${KERNELS}/${broken}`];
+    if (name.startsWith('walk:')) {
+      sources.push(CHECK);
+      fs.cpSync(path.join(packageRoot, CHECK), path.join(root, CHECK), { recursive: true });
+    }
+    await compile(root, objects, sources, '-w');
     const { code, output } = await run(await link(objects, 'check'), ['1', '20']);
     const how = output
       .split('\n')

@@ -4,6 +4,7 @@
 #include <sys/mman.h>
 
 #include <chrono>
+#include <cmath>
 #include <cstdio>
 #include <cstdlib>
 #include <functional>
@@ -16,6 +17,7 @@
 
 #include "maps/cuda/delta.h"
 #include "maps/cuda/locally_connected2d.h"
+#include "maps/cuda/patch_product.cuh"
 #include "maps/cuda/primitives.cuh"
 
 using namespace cortorch;
@@ -313,6 +315,48 @@ void far() {
   std::printf("far: checked\n");
 }
 
+// Walks along patches of images too large to be there: every address that a kernel would read, against 64 bits and divisions.
+struct Patches : PatchProduct<unsigned char> {
+  Patches(const Arguments& arguments, Taps h, Taps w) : PatchProduct(arguments, h, w, 0) {}
+  int64_t exact(int row, int k) const {
+    const Arguments& p = arguments_;
+    const int64_t channels = p.channels.d, tap = k / channels, i = tap / w_.count, j = tap % w_.count;
+    const int64_t line = h_.first_place + i * h_.place_step, column = w_.first_place + j * w_.place_step;
+    return ((line * p.width + column) * p.geometry.batch + row) * channels + k % channels;
+  }
+};
+
+void walks() {
+  long walked = 0, refused = 0;
+  const auto size = [](int most) { return static_cast<int64_t>(std::exp(std::uniform_real_distribution<>(0, std::log(most))(random_bits))); };
+  for (int i = 0; i < 20'000; ++i) {
+    const Conv2dGeometry from{size(600), size(1500), size(1500), size(600), pick(1, 3), pick(1, 3),
+                              size(1500), size(1500), size(50) - 1, size(50) - 1, size(1500), size(1500)};
+    if (from.out_height() < 1 || from.out_width() < 1) continue;
+    Geometry g;
+    if (!to_device(from, size(1'000'000), g)) {
+      ++refused;
+      continue;
+    }
+    const bool backward = pick(0, 1) == 1;
+    const Taps h = backward ? g.h.of_input(pick(0, g.h.in - 1)) : g.h.of_output(pick(0, g.h.out - 1));
+    const Taps w = backward ? g.w.of_input(pick(0, g.w.in - 1)) : g.w.of_output(pick(0, g.w.out - 1));
+    const int channels = backward ? g.out_channels : g.in_channels, width = backward ? g.w.out : g.w.in;
+    const unsigned char* const base = reinterpret_cast<unsigned char*>(uintptr_t{1} << 46);
+    const Patches::Arguments arguments{g, Divisor(channels), width, 0, base, nullptr, nullptr, nullptr, {}, {}, {}};
+    const Patches patches(arguments, h, w);
+    const int row = pick(0, g.batch - 1), by = one_of({16, 32}), first = pick(0, by - 1);
+    auto walk = patches.a().walk(row, first, by);
+    for (int k = first; k < patches.depth; k += by, walk.advance(), ++walked) {
+      if (walk.at() - base == patches.exact(row, k)) continue;
+      std::printf("DIFFERENCE: step %d is walked to at %ld, and lies at %ld: %s\n", k, walk.at() - base, patches.exact(row, k),
+                  describe({from, g.batch, {}, {}, {}, {}}, backward ? "adjoint" : "apply").c_str());
+      std::exit(1);
+    }
+  }
+  std::printf("walks: %ld steps, %ld geometries refused\n", walked, refused);
+}
+
 }  // namespace
 
 int main(int, char** arguments) {
@@ -322,6 +366,7 @@ int main(int, char** arguments) {
   const auto start = std::chrono::steady_clock::now();
   const auto elapsed = [&] { return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count(); };
   far();
+  walks();
   std::map<std::string, int> counts;
   const char* const operations[] = {"apply", "adjoint", "outer", "delta"};
   const char* const precisions[] = {"fp32", "tf32", "bf16"};

@@ -95,22 +95,22 @@ __device__ __forceinline__ void with_activation(Activation activation, const Wor
 }
 
 // How many tiles a place's result has, and how many places a row of them.
-struct Tiles {
+struct BlockOrder {
   Divisor m, n, width;
 };
 
 template <class Problem, class TileShape, class Multiply>
 __global__ void __launch_bounds__(TileShape::threads, TileShape::blocks)
-    product(const typename Problem::Arguments arguments, int rows, int columns, const Tiles tiles) {
+    product(const typename Problem::Arguments arguments, int rows, int columns, const BlockOrder order) {
   using T = typename Problem::Element;
   using A = typename Multiply::A;
   using B = typename Multiply::B;
   // Of the places' blocks, in this order: tile along the rows, along the columns, place in the row, row.
   const int block = static_cast<int>(blockIdx.x);
-  const int panel = tiles.m.quotient(block), location = tiles.n.quotient(panel), line = tiles.width.quotient(location);
-  const int first_row = (block - panel * static_cast<int>(tiles.m.d)) * TileShape::m;
-  const int first_column = (panel - location * static_cast<int>(tiles.n.d)) * TileShape::n;
-  const Problem problem(arguments, line, location - line * static_cast<int>(tiles.width.d), location);
+  const int panel = order.m.quotient(block), location = order.n.quotient(panel), line = order.width.quotient(location);
+  const int first_row = (block - panel * static_cast<int>(order.m.d)) * TileShape::m;
+  const int first_column = (panel - location * static_cast<int>(order.n.d)) * TileShape::n;
+  const Problem problem(arguments, line, location - line * static_cast<int>(order.width.d), location);
 
   T* const memory = reinterpret_cast<T*>(dynamic_shared());
   const auto a_panel = [memory](int stage) { return memory + stage * (A::size + B::size); };
@@ -172,7 +172,7 @@ cudaError_t launch_tile(const typename Problem::Arguments& arguments, Places pla
       cudaFuncSetAttribute(reinterpret_cast<const void*>(kernel), cudaFuncAttributeMaxDynamicSharedMemorySize,
                            static_cast<int>(config.dynamicSmemBytes));
   if (error != cudaSuccess) return error;
-  return cudaLaunchKernelEx(&config, kernel, arguments, rows, columns, Tiles{Divisor(tiles_m), Divisor(tiles_n), Divisor(places.width)});
+  return cudaLaunchKernelEx(&config, kernel, arguments, rows, columns, BlockOrder{Divisor(tiles_m), Divisor(tiles_n), Divisor(places.width)});
 }
 
 // Chooses the tile: as many columns as leave least of the last tile empty, the wider if that is a tie. A warp of the tensor cores

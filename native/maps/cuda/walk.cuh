@@ -54,7 +54,8 @@ class PatchWalk {
     by_channel_ = by - by_taps * channels_, by_column_ = by_taps - by_rows * columns_;
     // Past the last row it does not matter where, only that it can be added.
     by_elements_ = by_rows < rows ? by_rows * strides.row + by_column_ * strides.tap + by_channel_ * strides.channel : 0;
-    next_tap_ = strides.tap - channels_ * strides.channel, next_row_ = strides.row - columns_ * strides.tap;
+    next_tap_ = strides.tap - channels_ * strides.channel;
+    next_row_ = rows > 1 ? strides.row - columns_ * strides.tap : 0;
   }
   __device__ __forceinline__ const T* at() const { return at_; }
   __device__ __forceinline__ void advance() {
