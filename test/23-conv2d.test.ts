@@ -1,5 +1,7 @@
 /** The shared convolution against plain loops; test/python/gradcheck.py compares it with PyTorch's own functions. */
+import { spawnSync } from 'node:child_process';
 import t from 'tap';
+import { packageRoot } from '../scripts/build.mjs';
 import { conv2d, conv2dAdjoint, conv2dOuter, scope, Tensor } from '../lib/index.js';
 import { describeGeometry, mixed, naive, operands, randomGeometries } from './support/maps.js';
 import { relativeError } from './support/numbers.js';
@@ -138,4 +140,18 @@ t.test('what does not fit is named, with what would', async (t) => {
       message: /^conv2d: x is Float but weight is Double/,
     });
   });
+});
+
+t.test("libtorch's own warnings do not reach the terminal", async (t) => {
+  // NNPACK, which knows few processors, printed one at each small convolution.
+  const script = `
+    import { conv2d, Tensor } from './lib/index.ts';
+    for (const n of [1, 4, 16, 32])
+      for (const k of [1, 3, 5])
+        conv2d(Tensor.from(new Float32Array(n * 3 * 64), [n, 3, 8, 8]), Tensor.from(new Float32Array(12 * k * k), [4, 3, k, k]), null);`;
+  const child = spawnSync(process.execPath, ['--import=tsx', '--input-type=module', '-e', script], {
+    cwd: packageRoot,
+    encoding: 'utf8',
+  });
+  t.strictSame([child.status, child.stderr], [0, '']);
 });

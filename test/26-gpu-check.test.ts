@@ -23,8 +23,8 @@ function python(...args: string[]): { status: number | null; output: string } {
 t.test('the programs of gpu-check run on the CPU', { skip, timeout: 600_000 }, async (t) => {
   const { library } = checkBuild();
   const programs = [
-    ['test/python/cuda_check.py', [], / 0 failed\n$/],
-    ['test/python/gpu_training.py', ['--small'], / 0 failed\n$/],
+    ['test/python/cuda_check.py', [], / 0 failed$/m],
+    ['test/python/gpu_training.py', ['--small'], / 0 failed$/m],
     ['bench/gpu.py', ['--small'], /^ratios \[\{"what": "layers fp32, vs bmm"/m],
   ] as const;
   for (const [file, more, expected] of programs) {

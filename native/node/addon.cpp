@@ -88,6 +88,8 @@ Napi::Value shutdown(const Napi::CallbackInfo& call) {
 Napi::Object init(Napi::Env env, Napi::Object exports) {
   return guarded(env, [&] {
     use_pool_everywhere();
+    // NNPACK takes some small convolutions, where it knows the processor; where it does not, each of them prints a warning.
+    at::globalContext().setUserEnabledNNPACK(false);
     env.SetInstanceData(std::make_unique<AddonData>().release());
     define_tensor(env, exports);
     define_dataset(env, exports);
