@@ -176,6 +176,7 @@ export class Trainer {
       const { epochs, maxSteps = Infinity, signal } = options;
       let scores: Pick<EpochEvent, 'validation' | 'test'> | null = null;
       while (this.#progress.epoch < epochs && this.#progress.step < maxSteps) {
+        throwIfAborted(signal); // also where the fit() before was ended by the last step of its epoch, so that none is left
         const complete =
           data instanceof Dataset
             ? yield* this.#passOver(data, options)
