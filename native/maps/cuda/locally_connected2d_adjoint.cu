@@ -33,7 +33,7 @@ cudaError_t locally_connected2d_adjoint(const Conv2dGeometry& geometry, int64_t 
                                         cudaStream_t stream) {
   Geometry g;
   if (!to_device(geometry, batch, g)) return cudaErrorInvalidValue;
-  return launch_patches<Adjoint>(g, precision, g.w.out, g.out_channels, g.in_channels, {g.h.in, g.w.in}, g.out_channels, y, v, c,
+  return launch_patches<Adjoint>(g, precision, g.w.out, g.out_channels, g.in_channels, {g.h.in, g.w.in}, y, v, c,
                                  activation, x, stream);
 }
 

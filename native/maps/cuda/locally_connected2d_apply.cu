@@ -29,7 +29,7 @@ cudaError_t locally_connected2d_apply(const Conv2dGeometry& geometry, int64_t ba
                                       void* y, cudaStream_t stream) {
   Geometry g;
   if (!to_device(geometry, batch, g)) return cudaErrorInvalidValue;
-  return launch_patches<Apply>(g, precision, g.w.in, g.in_channels, g.out_channels, {g.h.out, g.w.out}, g.out_channels, x, weight,
+  return launch_patches<Apply>(g, precision, g.w.in, g.in_channels, g.out_channels, {g.h.out, g.w.out}, x, weight,
                                bias, activation, y, stream);
 }
 

@@ -56,17 +56,16 @@ class PatchProduct {
   int depth;
 };
 
-// `width`, `channels`: of the images; `results`, `places`: channels and places of the result; `weight_row`: what of the weights
-// lies contiguous.
+// `width`, `channels`: of the images; `results`, `places`: channels and places of the result.
 template <template <class> class Problem>
 cudaError_t launch_patches(const Geometry& g, Precision precision, int width, int channels, int results, Places places,
-                           int weight_row, const void* images, const void* weights, const void* bias, Activation activation,
+                           const void* images, const void* weights, const void* bias, Activation activation,
                            void* result, cudaStream_t stream) {
   return launch_product<Problem>(precision, places, g.batch, results, stream, [&](auto element) {
     using T = decltype(element);
     const T *in = static_cast<const T*>(images), *w = static_cast<const T*>(weights);
     return typename PatchProduct<T>::Arguments{g, Divisor(channels), width, results, in, w, static_cast<const T*>(bias),
-                                               static_cast<T*>(result), activation, in_vectors(in, channels), in_vectors(w, weight_row)};
+                                               static_cast<T*>(result), activation, in_vectors(in, channels), in_vectors(w, g.out_channels)};
   });
 }
 
