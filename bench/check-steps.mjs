@@ -1,8 +1,9 @@
 /**
- * A few steps in cortorch, and everything that another implementation needs to make the same ones: parameters before and
- * after, in a folder, as float32.
+ * A few steps in cortorch, and everything that another implementation needs to make the same ones: parameters before
+ * and after, in a folder, as float32.
  *
- *     node check-steps.mjs '{"preset":"mnist-fc","rule":"dtp","threads":2,"batch":100,"trainer":{"noise":0,…},"folder":"…"}'
+ *     node check-steps.mjs \
+ *       '{"preset":"mnist-fc","rule":"dtp","threads":2,"batch":100,"trainer":{"noise":0,…},"folder":"…"}'
  *
  * `trainer` has the trainer's options but for the size of a batch.
  *

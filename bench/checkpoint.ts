@@ -1,7 +1,8 @@
 /**
  * `npm run bench -- checkpoint`: opening a checkpoint of a gibibyte and reading one tensor of 4 MiB, beside
- * `torch.load(path, mmap=True, weights_only=True)`: time, and by how much the resident memory's peak grows. Every measurement is a
- * process of its own, which has opened a small checkpoint before; the file lies in the system's cache for both sides.
+ * `torch.load(path, mmap=True, weights_only=True)`: time, and by how much the resident memory's peak grows. Every
+ * measurement is a process of its own, which has opened a small checkpoint before; the file lies in the system's cache
+ * for both sides.
  */
 import { execFileSync } from 'node:child_process';
 import fs from 'node:fs';
@@ -64,8 +65,7 @@ async function main(): Promise<void> {
     const at = (name: string): string => path.join(folder, name);
     await convert({}, at('large.pt'), at('large.safetensors'));
     const name = `layers.${CHOSEN}.weight`;
-    const own = (file: string) => () =>
-      run(process.execPath, [besideThis('checkpoint-read.mjs'), at(file), name]);
+    const own = (file: string) => () => run(process.execPath, [besideThis('checkpoint-read.mjs'), at(file), name]);
     const sides = new Map<string, () => Reading>([
       ['torch.load(mmap=True), .pt', () => run(python, [script, 'read', at('large.pt'), name])],
       ['cortorch, .pt', own('large.pt')],

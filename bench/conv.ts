@@ -30,15 +30,7 @@ import {
   times,
   wordOf,
 } from './harness.js';
-import {
-  compareSteps,
-  measureRounds,
-  memoryOf,
-  ourSteps,
-  secondsOfStep,
-  startSteps,
-  type StepSide,
-} from './steps.js';
+import { compareSteps, measureRounds, memoryOf, ourSteps, secondsOfStep, startSteps, type StepSide } from './steps.js';
 
 const PRESET = 'resnet20';
 const BATCH = 128;
@@ -69,7 +61,10 @@ const GOALS_OF_BP: Partial<Record<Rule, number>> = { usf: 1.15, frsf: 1.15 };
  * momentum, rate, shortcut or epsilon of batch norm 1e-1 and more.
  */
 const AGREE = 3e-2;
-/** Of those steps. Rounding counts for more with a larger rate, and with a much smaller one: updates get lost in weights. */
+/**
+ * Of those steps. Rounding counts for more with a larger rate, and with a much smaller one: updates get lost in
+ * weights.
+ */
 const CHECKED = { ...OPTIMIZER, lr: 1e-3 };
 
 interface Contestant extends StepSide {
@@ -119,12 +114,7 @@ async function main(): Promise<void> {
   const contestants = await startAll(setting);
   const sides = contestants.map(({ side }) => side);
   const work = new Map(contestants.map((each) => [each.name, () => secondsOfStep(each)]));
-  const { results, disturbance } = await measureRounds(
-    PRESET,
-    { warmUp: WARM_UP_ROUNDS, rounds },
-    work,
-    sides,
-  );
+  const { results, disturbance } = await measureRounds(PRESET, { warmUp: WARM_UP_ROUNDS, rounds }, work, sides);
   const measured: Measured[] = [];
   for (const { name, form, rule, side } of contestants) {
     measured.push({ name, form, rule, seconds: results.get(name)!, peakBytes: await memoryOf(side) });
@@ -138,7 +128,9 @@ async function main(): Promise<void> {
 /** PyTorch's side in a memory format, but for the program. */
 const theirs = (format: string, threads: number) => ({ format, threads, batch: BATCH });
 
-/** Do both compute the same? @returns for each memory format the largest relative difference of a parameter's updates */
+/**
+ * Do both compute the same? @returns for each memory format the largest relative difference of a parameter's updates
+ */
 async function check({ threads, python }: Setting): Promise<Record<string, number>> {
   const apart: Record<string, number> = {};
   if (python === null) return apart;
@@ -179,11 +171,7 @@ async function startAll({ threads, seconds, rules, python, versions }: Setting):
 }
 
 /** Prints the table and whether the goals are met. */
-function report(
-  measured: readonly Measured[],
-  apart: Readonly<Record<string, number>>,
-  disturbance: number,
-): void {
+function report(measured: readonly Measured[], apart: Readonly<Record<string, number>>, disturbance: number): void {
   const bp = measured.find(({ form, rule }) => form === 'cortorch' && rule === 'bp')!;
   const eager = measured
     .filter(({ form }) => form !== 'cortorch')

@@ -78,9 +78,7 @@ function flopOfStep(rule: Rule): number {
   const sum = (values: number[]) => values.reduce((a, b) => a + b, 0);
   // The error goes down through every layer but the first; under dfa from the output to each hidden layer.
   const down =
-    rule === 'dfa'
-      ? sum(SIZES.slice(1, -1).map((units) => 2 * BATCH * units * SIZES.at(-1)!))
-      : sum(layers.slice(1));
+    rule === 'dfa' ? sum(SIZES.slice(1, -1).map((units) => 2 * BATCH * units * SIZES.at(-1)!)) : sum(layers.slice(1));
   return 2 * sum(layers) + down; // apply and outer of each layer
 }
 
@@ -94,9 +92,7 @@ async function main(): Promise<void> {
   const peak = startGauge('fma-peak.cpp', 'the multiply-add peak', threads);
   const contestants = await startAll(threads, python, versions);
   const work = (piece: (contestant: Contestant) => Promise<number>) => {
-    const all = new Map(
-      contestants.map((contestant) => [nameOf(contestant), () => piece(contestant)] as const),
-    );
+    const all = new Map(contestants.map((contestant) => [nameOf(contestant), () => piece(contestant)] as const));
     if (peak) all.set('peak', async () => Number((await peak.ask('')).gflops));
     return all;
   };
@@ -104,9 +100,7 @@ async function main(): Promise<void> {
 
   for (const what of ['step', 'epoch'] as const) {
     if (only !== undefined && only !== what) continue;
-    const counts = new Map(
-      contestants.map((contestant) => [nameOf(contestant), what === 'step' ? STEP_UNIT : 1]),
-    );
+    const counts = new Map(contestants.map((contestant) => [nameOf(contestant), what === 'step' ? STEP_UNIT : 1]));
     const measure = async (contestant: Contestant) => {
       const name = nameOf(contestant);
       const count = counts.get(name)!;
@@ -243,9 +237,7 @@ function report(
       );
     }
     if (ofPeak !== undefined) {
-      print(
-        `${rule}: ${ofPeak.toFixed(3)} of the FMA peak (${judged(ofPeak >= GOAL_OF_PEAK, String(GOAL_OF_PEAK))})`,
-      );
+      print(`${rule}: ${ofPeak.toFixed(3)} of the FMA peak (${judged(ofPeak >= GOAL_OF_PEAK, String(GOAL_OF_PEAK))})`);
     }
   }
   return { sides: summaries, gflops };

@@ -70,7 +70,8 @@ int main(int, char** argv) {
   for (int c = std::getchar(); c != EOF; c = std::getchar()) {
     if (c != '\n') continue;
     const double seconds = measure(threads, iterations);
-    std::printf("{\"seconds\":%.6f,\"gflops\":%.3f}\n", seconds, flop * static_cast<double>(iterations) / seconds * 1e-9);
+    std::printf("{\"seconds\":%.6f,\"gflops\":%.3f}\n", seconds,
+                flop * static_cast<double>(iterations) / seconds * 1e-9);
     std::fflush(stdout);
   }
 }

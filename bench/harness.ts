@@ -41,11 +41,7 @@ export function numberOf(name: string, text: string, { whole = true } = {}): num
 }
 
 /** An option that is one of a few words, or absent. */
-export function wordOf<T extends string>(
-  name: string,
-  text: string | undefined,
-  words: readonly T[],
-): T | undefined {
+export function wordOf<T extends string>(name: string, text: string | undefined, words: readonly T[]): T | undefined {
   const found = words.find((word) => word === text);
   if (text === undefined || found !== undefined) return found;
   return wrongUsage(`expected ${words.join(' or ')} for --${name} but received ${text}`);
@@ -214,8 +210,7 @@ export const describeOthers = (disturbance: number) =>
 export const judged = (met: boolean, goal: string) => `goal ${goal}: ${met ? 'met' : 'MISSED'}`;
 
 export const times = (ratio: number | undefined) => (ratio === undefined ? '' : `${ratio.toFixed(2)} ×`);
-export const percent = (share: number | undefined) =>
-  share === undefined ? '' : `${(share * 100).toFixed(1)} %`;
+export const percent = (share: number | undefined) => (share === undefined ? '' : `${(share * 100).toFixed(1)} %`);
 export const mebibytes = (bytes: number | undefined) =>
   bytes === undefined ? '' : `${Math.round(bytes / 2 ** 20)} MiB`;
 

@@ -244,9 +244,7 @@ async function startLayer(setting: Setting, forms: readonly string[], layer: Lay
     versions.torch = said.version;
     norms ??= said.norms;
     if (!said.norms.every((norm, i) => Math.abs(norm / norms![i]! - 1) < AGREE)) {
-      throw new Error(
-        `${form} gives other norms of y, dx and dW (${said.norms}) than ${forms[0]} (${norms})`,
-      );
+      throw new Error(`${form} gives other norms of y, dx and dW (${said.norms}) than ${forms[0]} (${norms})`);
     }
     const { forward, backward, baseline } = said;
     contestants.push({ form, side, baseline, norms: said.norms, first: { forward, backward } });
@@ -296,12 +294,10 @@ async function measureLayer(
   }
   const { peak } = setting;
   if (peak) pieces.set('peak', async () => Number((await peak.ask('')).gflops));
-  const { results, disturbance } = await measureRounds(
-    `${network} ${index + 1}`,
-    { warmUp: 1, rounds },
-    pieces,
-    [...contestants.map(({ side }) => side), ...(peak ? [peak] : [])],
-  );
+  const { results, disturbance } = await measureRounds(`${network} ${index + 1}`, { warmUp: 1, rounds }, pieces, [
+    ...contestants.map(({ side }) => side),
+    ...(peak ? [peak] : []),
+  ]);
   setting.gflops.push(...(results.get('peak') ?? []));
   const measured: Measured[] = [];
   for (const { form, side, baseline } of contestants) {
@@ -320,12 +316,7 @@ async function measureLayer(
 }
 
 /** The best formulation of a layer that this run has not measured: two rounds tell. */
-async function choose(
-  setting: Setting,
-  network: NetworkName,
-  index: number,
-  layer: Layer,
-): Promise<Formulation> {
+async function choose(setting: Setting, network: NetworkName, index: number, layer: Layer): Promise<Formulation> {
   return bestOf((await measureLayer(setting, network, index, layer, FORMULATIONS, 2)).measured)!;
 }
 
@@ -344,17 +335,7 @@ const peakOf = ({ gflops }: Setting) => (gflops.length > 0 ? Math.max(...gflops)
 
 function reportLayers(layers: readonly LayerResult[], setting: Setting): void {
   const peak = peakOf(setting);
-  const head = [
-    '',
-    '',
-    'ms forward',
-    'backward',
-    'total',
-    'vs best',
-    'of FMA peak',
-    'peak RSS',
-    'after import',
-  ];
+  const head = ['', '', 'ms forward', 'backward', 'total', 'vs best', 'of FMA peak', 'peak RSS', 'after import'];
   const verdicts: string[] = [];
   const ratios: number[] = [];
   for (const network of NETWORKS) {
@@ -392,9 +373,7 @@ function reportLayers(layers: readonly LayerResult[], setting: Setting): void {
       if (ours) verdicts.push(judgeLayer(`${network} ${index + 1}`, ours, measured, share(ours), ratios));
     }
     const { batch } = results[0]!.layer;
-    print(
-      `\n## lc, layers of ${network} (Table 3), batch ${batch}: forward, and backward with both gradients\n`,
-    );
+    print(`\n## lc, layers of ${network} (Table 3), batch ${batch}: forward, and backward with both gradients\n`);
     print(table(head, rows));
     const flop = results.map(({ layer }) => flopOf(layer));
     const giga = (which: 'inside' | 'nominal') => (flop.reduce((a, f) => a + f[which], 0) / 1e9).toFixed(2);
@@ -480,11 +459,7 @@ async function measureSteps(
     const command =
       form === OURS
         ? ourSteps({ preset: `${network}-lc`, rule, threads, batch, unit })
-        : ([
-            python,
-            besideThis('lc_steps.py'),
-            JSON.stringify({ form, rule, threads, local, dense }),
-          ] as const);
+        : ([python, besideThis('lc_steps.py'), JSON.stringify({ form, rule, threads, local, dense })] as const);
     try {
       const { side, ready, count } = await startSteps(`${STEP_FORMS[form]}, ${rule}`, command, {
         threads,
@@ -541,9 +516,7 @@ function reportSteps(steps: readonly StepResult[], setting: Setting, batch: numb
   for (const { network, rule, sides, formulations } of steps) {
     const floor = floors.get(network);
     const ours = sides.find(({ form }) => form === OURS);
-    const best = sides
-      .filter(({ form }) => form !== OURS)
-      .sort((a, b) => median(a.seconds) - median(b.seconds))[0]!;
+    const best = sides.filter(({ form }) => form !== OURS).sort((a, b) => median(a.seconds) - median(b.seconds))[0]!;
     for (const { form, seconds, peakBytes } of sides) {
       rows.push([
         `${network}-lc, ${rule}`,

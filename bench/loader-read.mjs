@@ -4,8 +4,8 @@
  *
  *     node loader-read.mjs folder|shards|sharp DIR BATCH
  *
- * `sharp` is what sharp does with the same crops in a bare loop, four images in work for each core: no order, no batches,
- * no labels, and the sizes of the images known beforehand.
+ * `sharp` is what sharp does with the same crops in a bare loop, four images in work for each core: no order, no
+ * batches, no labels, and the sizes of the images known beforehand.
  */
 import { availableParallelism } from 'node:os';
 import sharp from 'sharp';

@@ -1,8 +1,8 @@
 /**
- * `npm run bench -- loader`: images a second from JPEG files to batches of 224×224 random crops, from class folders and from
- * tar shards, beside torchvision's ImageFolder with a DataLoader (Pillow, and libjpeg-turbo through torchvision.io), and
- * beside sharp alone. On one core and on all. Every measurement is a process of its own, which has read all images once
- * before; the files lie in the system's cache for all sides.
+ * `npm run bench -- loader`: images a second from JPEG files to batches of 224×224 random crops, from class folders and
+ * from tar shards, beside torchvision's ImageFolder with a DataLoader (Pillow, and libjpeg-turbo through
+ * torchvision.io), and beside sharp alone. On one core and on all. Every measurement is a process of its own, which has
+ * read all images once before; the files lie in the system's cache for all sides.
  */
 import { execFileSync, spawnSync } from 'node:child_process';
 import fs from 'node:fs';
@@ -83,8 +83,7 @@ function run(cores: number, command: string, args: readonly string[]): Reading {
 async function measure(dir: string, shards: string, rounds: number, batch: string): Promise<void> {
   const python = findPython();
   const hasVision = python !== null && spawnSync(python, ['-c', 'import torchvision']).status === 0;
-  if (!hasVision)
-    note('No torchvision: name a python that has it with CORTORCH_PYTHON. Its sides are left out.');
+  if (!hasVision) note('No torchvision: name a python that has it with CORTORCH_PYTHON. Its sides are left out.');
   const own = (side: string, at: string) => (cores: number) =>
     run(cores, process.execPath, [besideThis('loader-read.mjs'), side, at, batch]);
   const vision = (side: string, cores: number, workers: number): Reading =>

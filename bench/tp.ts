@@ -42,8 +42,8 @@ const WARM_UP_ROUNDS = 2;
 const GOAL_OVER_BP = 2.5;
 const GOAL_OVER_PYTORCH = 5;
 /**
- * Relative difference that updates may have after the steps of check-steps.mjs. Rounding in another order gives 1e-4 and
- * less; a wrong factor anywhere gives 0.1 and more.
+ * Relative difference that updates may have after the steps of check-steps.mjs. Rounding in another order gives 1e-4
+ * and less; a wrong factor anywhere gives 0.1 and more.
  */
 const AGREE = 1e-3;
 /** Of those steps. With so large an ε an update hardly depends on how a gradient near zero was rounded. */
@@ -160,11 +160,7 @@ async function main(): Promise<void> {
   const rounds = numberOf('rounds', options.rounds ?? (smoke ? '2' : '9'));
   const seconds = numberOf('seconds', options.seconds ?? (smoke ? '0.02' : '0.4'), { whole: false });
   const only = wordOf('only', options.only, NETWORKS);
-  const formulation = wordOf('formulation', options.formulation, [
-    'bmm im2col',
-    'bmm views',
-    'bmm channels-last',
-  ])!;
+  const formulation = wordOf('formulation', options.formulation, ['bmm im2col', 'bmm views', 'bmm channels-last'])!;
   const python = findPython();
   if (python === null) note(NO_PYTHON);
   const peak = startGauge('fma-peak.cpp', 'the multiply-add peak', threads);
@@ -183,11 +179,7 @@ async function main(): Promise<void> {
   finish('tp', options, versions, threads, { rounds, results });
 }
 
-async function measure(
-  setting: Setting,
-  network: NetworkName,
-  architecture: Architecture,
-): Promise<NetworkResult> {
+async function measure(setting: Setting, network: NetworkName, architecture: Architecture): Promise<NetworkResult> {
   const apart = await check(setting, network, architecture);
   const contestants = await startAll(setting, network, architecture);
   const pieces = new Map<string, () => Promise<number>>();
@@ -214,9 +206,7 @@ async function measure(
   const measured: Measured[] = [];
   for (const { name, form, rule, phase, side } of contestants) {
     const seconds =
-      phase === 'inverse'
-        ? inverse.get(name.replace('inverse', 'forward'))!.slice(WARM_UP_ROUNDS)
-        : results.get(name)!;
+      phase === 'inverse' ? inverse.get(name.replace('inverse', 'forward'))!.slice(WARM_UP_ROUNDS) : results.get(name)!;
     measured.push({ name, form, rule, phase, seconds, peakBytes: await memoryOf(side) });
   }
   await Promise.all(sides.map((side) => side.close()));
@@ -305,8 +295,7 @@ function report({ network, measured, flop, gflops, apart, disturbance }: Network
   // The best round: a peak that something else was eating into would flatter everyone who is compared with it.
   const best = gflops.length > 0 ? Math.max(...gflops) * 1e9 : undefined;
   const bp = measured.find(({ rule }) => rule === 'bp')!;
-  const of = (form: Form, rule: Rule) =>
-    measured.find((m) => m.form === form && m.rule === rule && m.phase === 'both');
+  const of = (form: Form, rule: Rule) => measured.find((m) => m.form === form && m.rule === rule && m.phase === 'both');
   const fastest = (rule: Rule) =>
     [of('eager', rule), of('compile', rule)]
       .filter((m) => m !== undefined)

@@ -22,9 +22,7 @@ async function run([command]) {
   const main = path.join(root, 'dist/cli/main.js');
   if (command === 'doctor' && !fs.existsSync(main)) return bareDoctor();
   if (command !== 'doctor' && isCheckout() && !(fs.existsSync(main) && readRecord())) {
-    console.error(
-      'This checkout of cortorch is not built yet: setting it up first, as npx cortorch setup does.',
-    );
+    console.error('This checkout of cortorch is not built yet: setting it up first, as npx cortorch setup does.');
     await setUp();
   }
   return (await import(main)).main(args);

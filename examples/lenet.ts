@@ -1,6 +1,6 @@
 /**
- * LeNet-5 as PyTorch's nn.Sequential has it: layers are called by their places in it, those without parameters counted, so
- * that the checkpoint of such a model loads. Evaluates one on MNIST and trains it on by feedback alignment.
+ * LeNet-5 as PyTorch's nn.Sequential has it: layers are called by their places in it, those without parameters counted,
+ * so that the checkpoint of such a model loads. Evaluates one on MNIST and trains it on by feedback alignment.
  *
  *   npx tsx examples/lenet.ts FILE.pth             evaluates a checkpoint, then trains it for an epoch
  *   npx tsx examples/lenet.ts > lenet.json         the network as a spec, for cortorch's --model

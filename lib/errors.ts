@@ -96,8 +96,7 @@ export const isPlainObject = (value: unknown): value is Record<string, unknown> 
 
 export const isString = (value: unknown): value is string => typeof value === 'string' && value.length > 0;
 export const isBoolean = (value: unknown): value is boolean => typeof value === 'boolean';
-export const isFunction = (value: unknown): value is (...args: never[]) => unknown =>
-  typeof value === 'function';
+export const isFunction = (value: unknown): value is (...args: never[]) => unknown => typeof value === 'function';
 
 /** A finite number: not NaN, not an infinity. */
 export const isNumber = (value: unknown): value is number => Number.isFinite(value);
@@ -106,15 +105,16 @@ export const isNumber = (value: unknown): value is number => Number.isFinite(val
 export const isInteger = (value: unknown): value is number => Number.isSafeInteger(value);
 
 /** A count such as a batch size: an integer of at least 1. */
-export const isCount = (value: unknown): value is number =>
-  Number.isSafeInteger(value) && (value as number) >= 1;
+export const isCount = (value: unknown): value is number => Number.isSafeInteger(value) && (value as number) >= 1;
 
 /** Both ends included. */
 export const inRange = (value: number, min: number, max: number): boolean => value >= min && value <= max;
 
 export const isOneOf = <T>(value: unknown, list: readonly T[]): value is T => list.includes(value as T);
 
-/** The error for an argument: *expected X for `name` but received Y of type Z*. Returned, so that the caller throws it. */
+/**
+ * The error for an argument: *expected X for `name` but received Y of type Z*. Returned, so that the caller throws it.
+ */
 export function invalid(name: string, expected: string, received: unknown): CortorchError {
   const message = `expected ${expected} for \`${name}\` but received ${show(received)} of type ${typeName(received)}`;
   return new CortorchError('ERR_INVALID_ARGUMENT', message);
@@ -129,8 +129,7 @@ export function checkMemory(array: ArrayBufferView, name: string): void {
 
 /** A value in a few words, for an error message: never more than about 60 characters. */
 export function show(value: unknown): string {
-  if (typeof value === 'string')
-    return JSON.stringify(value.length > 60 ? `${value.slice(0, 57)}...` : value);
+  if (typeof value === 'string') return JSON.stringify(value.length > 60 ? `${value.slice(0, 57)}...` : value);
   if (typeof value === 'bigint') return `${value}n`;
   if (typeof value === 'function') return value.name === '' ? 'a function' : `the function ${value.name}`;
   if (typeof value !== 'object' || value === null) return String(value);

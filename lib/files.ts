@@ -54,8 +54,7 @@ export async function removeLeftovers(path: string): Promise<void> {
   const folder = dirname(resolve(path));
   const pattern = new RegExp(`^\\.${escapeRegExp(basename(path))}\\.[0-9a-f]{16}\\.tmp$`);
   try {
-    for (const name of await readdir(folder))
-      if (pattern.test(name)) await rm(join(folder, name), { force: true });
+    for (const name of await readdir(folder)) if (pattern.test(name)) await rm(join(folder, name), { force: true });
   } catch (error) {
     throw writeFailure(path, error);
   }
@@ -95,8 +94,7 @@ export class LineFile {
         start: 0,
         autoClose: false,
       }) as AsyncIterable<Buffer>) {
-        for (let at = chunk.indexOf(10); at >= 0; at = chunk.indexOf(10, at + 1))
-          ends.push(position + at + 1);
+        for (let at = chunk.indexOf(10); at >= 0; at = chunk.indexOf(10, at + 1)) ends.push(position + at + 1);
         position += chunk.length;
       }
       const end = ends.at(-1) ?? 0;

@@ -24,13 +24,10 @@ export function duration(seconds: number): string {
 
 /** A number with four significant digits: a loss. */
 export const significant = (value: number): string =>
-  value !== 0 && (Math.abs(value) >= 1e4 || Math.abs(value) < 1e-3)
-    ? value.toExponential(3)
-    : value.toPrecision(4);
+  value !== 0 && (Math.abs(value) >= 1e4 || Math.abs(value) < 1e-3) ? value.toExponential(3) : value.toPrecision(4);
 
 /** `1 image`, `5,000 images`. */
-export const plural = (count: number, noun: string): string =>
-  `${integer(count)} ${noun}${count === 1 ? '' : 's'}`;
+export const plural = (count: number, noun: string): string => `${integer(count)} ${noun}${count === 1 ? '' : 's'}`;
 
 /** An error as a network's loss counts it: wrong answers in percent, or for an autoencoder a mean square. */
 export const errorFormat = ({ loss }: Pick<ResolvedSpec, 'loss'>): ((error: number) => string) =>

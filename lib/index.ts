@@ -101,11 +101,7 @@ export {
   type ResolvedOptimizer,
 } from './training/optimizer.js';
 export { trainerDefaults, type Hyperparameters } from './training/hyperparameters.js';
-export {
-  type LrScheduleName,
-  type LrScheduleOptions,
-  type ResolvedLrSchedule,
-} from './training/lr-schedule.js';
+export { type LrScheduleName, type LrScheduleOptions, type ResolvedLrSchedule } from './training/lr-schedule.js';
 export {
   type InverseLoss,
   type LossReduction,
@@ -138,14 +134,7 @@ export { listShards } from './data/images/shards.js';
 export { ImageStream, type ImageBatch, type ImageStreamOptions } from './data/images/loader.js';
 export { listImagenet, listImages, type ImageList } from './data/images/folders.js';
 export { CIFAR10_NORMALIZATION } from './data/cifar10.js';
-export {
-  cifar10,
-  fashionMnist,
-  idxFolder,
-  mnist,
-  type LoadOptions,
-  type TrainAndTest,
-} from './data/index.js';
+export { cifar10, fashionMnist, idxFolder, mnist, type LoadOptions, type TrainAndTest } from './data/index.js';
 
 export { type LayerDiagnosis } from './native.js';
 

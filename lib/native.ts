@@ -230,11 +230,7 @@ export interface NetworkHandle {
     batchSize: number,
     job: number,
   ): Promise<NativeCounts>;
-  evaluateBatch(
-    batch: NativeBatch,
-    loss: string,
-    normalization: NativeNormalization | null,
-  ): Promise<NativeCounts>;
+  evaluateBatch(batch: NativeBatch, loss: string, normalization: NativeNormalization | null): Promise<NativeCounts>;
   /** Ends a job early, between two steps; jobs have numbers of the caller's own. */
   stop(job: number): void;
   settled(job: number): void;
@@ -262,8 +258,8 @@ export interface NativePosition {
 }
 
 /**
- * How a rule's step differs from backpropagation's on the same batch, at one layer with weights. Angles in degrees, of all
- * weights or all values of the batch as one vector; what the rule or the layer does not have is left out.
+ * How a rule's step differs from backpropagation's on the same batch, at one layer with weights. Angles in degrees, of
+ * all weights or all values of the batch as one vector; what the rule or the layer does not have is left out.
  */
 export interface LayerDiagnosis {
   /** Prefix of its parameters' names. */
@@ -288,7 +284,9 @@ export interface TrainerHandle {
     sums: NativeCounts,
     job: number,
   ): Promise<NativePass>;
-  /** Gives a step to the network's thread; on a GPU nobody waits for it. After a loss that was not finite none is made. */
+  /**
+   * Gives a step to the network's thread; on a GPU nobody waits for it. After a loss that was not finite none is made.
+   */
   launch(batch: NativeBatch, lrFactor: number, position: NativePosition): Promise<void>;
   /** Of the steps that were launched since the last time; waits for them. */
   collect(): Promise<NativePass>;
@@ -344,12 +342,7 @@ export interface Native {
     outputs: number,
     classes: number,
   ) => DatasetHandle;
-  readonly NetworkHandle: new (
-    spec: object,
-    seed: number,
-    threads: number,
-    place: NativePlace,
-  ) => NetworkHandle;
+  readonly NetworkHandle: new (spec: object, seed: number, threads: number, place: NativePlace) => NetworkHandle;
   readonly TrainerHandle: new (
     network: NetworkHandle,
     loss: string,

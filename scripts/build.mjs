@@ -76,12 +76,7 @@ export function isCheckout(root = packageRoot) {
  *   `resolve`: ask again which libtorch it should be, even if the one built on is still there
  * @returns {Promise<{ changed: boolean, record: BuildRecord }>}
  */
-export async function buildNative({
-  root = packageRoot,
-  env = process.env,
-  log = logToStderr,
-  resolve = false,
-} = {}) {
+export async function buildNative({ root = packageRoot, env = process.env, log = logToStderr, resolve = false } = {}) {
   const inputs = digestOfSources(root);
   const last = readRecord(root);
   if (!resolve && last && isFresh(root, last, inputs, env)) return { changed: false, record: last };
@@ -103,9 +98,7 @@ export async function buildNative({
     if (!same) emptyFolder(folder, lock);
     fs.writeFileSync(setupFile, setup);
     fs.rmSync(recordFile, { force: true });
-    log(
-      `Building the native part on libtorch ${libtorch.version} (${libtorch.path}), ${tools.compiler.path}`,
-    );
+    log(`Building the native part on libtorch ${libtorch.version} (${libtorch.path}), ${tools.compiler.path}`);
     await runCmakeJs(root, libtorch, tools, env, log);
 
     /** @type {BuildRecord} */
@@ -240,16 +233,10 @@ function makeFolder(folder) {
     fs.mkdirSync(folder, { recursive: true });
     fs.accessSync(folder, fs.constants.W_OK);
   } catch (error) {
-    throw new SetupError(
-      'ERR_BUILD_FOLDER',
-      `${folder} cannot be written: ${/** @type {Error} */ (error).message}.`,
-      {
-        needed: 'write access to the folder that cortorch is installed in',
-        remedies: [
-          'install cortorch in a project of your own, or run npx cortorch setup as the owner of that folder',
-        ],
-      },
-    );
+    throw new SetupError('ERR_BUILD_FOLDER', `${folder} cannot be written: ${/** @type {Error} */ (error).message}.`, {
+      needed: 'write access to the folder that cortorch is installed in',
+      remedies: ['install cortorch in a project of your own, or run npx cortorch setup as the owner of that folder'],
+    });
   }
 }
 
@@ -360,22 +347,17 @@ export function checkBuild({ root = packageRoot } = {}) {
     checkPlatform();
     throw new SetupError('ERR_NATIVE_NOT_BUILT', "cortorch's native part is not built.", {
       found: `no ${record ? addon : buildFolder(root).record}`,
-      needed:
-        'a build: installing with --ignore-scripts, or with a package manager that runs no scripts, skips it',
+      needed: 'a build: installing with --ignore-scripts, or with a package manager that runs no scripts, skips it',
       remedies: [SET_UP],
     });
   }
   const moved = movedLibtorch(record);
   if (moved) {
-    throw new SetupError(
-      'ERR_LIBTORCH_MOVED',
-      'The libtorch that cortorch was built on is not there any more.',
-      {
-        tried: [{ source: record.source, path: record.path, outcome: moved }],
-        needed: `libtorch ${record.version} at ${record.path}, or a new build on another one`,
-        remedies: [SET_UP],
-      },
-    );
+    throw new SetupError('ERR_LIBTORCH_MOVED', 'The libtorch that cortorch was built on is not there any more.', {
+      tried: [{ source: record.source, path: record.path, outcome: moved }],
+      needed: `libtorch ${record.version} at ${record.path}, or a new build on another one`,
+      remedies: [SET_UP],
+    });
   }
   return { addon, library, libtorch: record };
 }
@@ -397,9 +379,7 @@ export function loadAddon({ root = packageRoot } = {}) {
         SET_UP,
         'npx cortorch doctor   # what was found on this machine',
         // PyTorch's archives for CUDA 13 come without CUDA's libraries.
-        ...(libtorch.cuda
-          ? [`ldd ${libtorch.path}/lib/libtorch_cuda.so | grep 'not found'   # docs/gpu.md`]
-          : []),
+        ...(libtorch.cuda ? [`ldd ${libtorch.path}/lib/libtorch_cuda.so | grep 'not found'   # docs/gpu.md`] : []),
       ],
     });
   }

@@ -34,7 +34,4 @@ export interface Setup {
   problems: { code: string; message: string }[];
 }
 
-export declare function describeSetup(options?: {
-  root?: string;
-  env?: Record<string, string | undefined>;
-}): Setup;
+export declare function describeSetup(options?: { root?: string; env?: Record<string, string | undefined> }): Setup;

@@ -158,9 +158,7 @@ export function isSupported(version) {
 function readVersion(folder) {
   const python = readIfThere(path.join(folder, 'version.py'));
   const version =
-    /^__version__\s*=\s*'([^']+)'/m.exec(python)?.[1] ??
-    readIfThere(path.join(folder, 'build-version')).trim() ??
-    null;
+    /^__version__\s*=\s*'([^']+)'/m.exec(python)?.[1] ?? readIfThere(path.join(folder, 'build-version')).trim() ?? null;
   const stated = /^cuda\b[^=\n]*=\s*'([^']+)'/m.exec(python)?.[1];
   if (stated || !version) return { version: version || null, cuda: stated ?? null };
 
@@ -306,9 +304,7 @@ export async function fetchLibtorch({
 /** @param {Env} env Node's fetch goes past the proxy variables unless it is told to use them */
 function proxyRemedy(env) {
   const proxied = env.HTTPS_PROXY || env.https_proxy || env.HTTP_PROXY || env.http_proxy;
-  return proxied && !env.NODE_USE_ENV_PROXY
-    ? ['export NODE_USE_ENV_PROXY=1   # Node 24: use your proxy']
-    : [];
+  return proxied && !env.NODE_USE_ENV_PROXY ? ['export NODE_USE_ENV_PROXY=1   # Node 24: use your proxy'] : [];
 }
 
 /**
@@ -365,16 +361,7 @@ function makeWorkFolder(cacheDir) {
 async function pipDownload(options, work, env) {
   const wheels = path.join(work, 'wheels');
   // Few retries: on a blocked network each one is waited out, and there are other ways to try.
-  const args = [
-    '-m',
-    'pip',
-    'download',
-    PIP_REQUIREMENT,
-    '--no-deps',
-    '--only-binary=:all:',
-    '--dest',
-    wheels,
-  ]
+  const args = ['-m', 'pip', 'download', PIP_REQUIREMENT, '--no-deps', '--only-binary=:all:', '--dest', wheels]
     .concat(['--retries', '1', '--timeout', '15', '--no-input', '--disable-pip-version-check'])
     .concat(options);
   await new Promise((resolve, reject) => {

@@ -6,7 +6,8 @@ export class SetupError extends Error {
   /**
    * @param {string} code such as ERR_LIBTORCH_DOWNLOAD
    * @param {string} summary one sentence
-   * @param {{ tried?: { source: string, path?: string | undefined, outcome: string }[], found?: string, needed?: string,
+   * @param {{ tried?: { source: string, path?: string | undefined, outcome: string }[], found?: string, needed?:
+   *   string,
    *           remedies?: string[] }} [details]
    */
   constructor(code, summary, { tried = [], found, needed, remedies = [] } = {}) {

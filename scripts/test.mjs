@@ -53,9 +53,7 @@ async function runTap(args) {
     : await check('Tests', 'tap', ['--reporter=tap', ...args], RAW_TAP);
   const totals = readTotals();
   if (!totals) return false;
-  console.log(
-    `\n${totals.pass} passed, ${totals.fail} failed${totals.skip ? `, ${totals.skip} skipped` : ''}`,
-  );
+  console.log(`\n${totals.pass} passed, ${totals.fail} failed${totals.skip ? `, ${totals.skip} skipped` : ''}`);
   return passed && totals.pass > 0;
 }
 
@@ -64,8 +62,7 @@ function readTotals() {
   if (!fs.existsSync(RAW_TAP)) return null;
   const summary = /^# \{ total: \d+.*\}$/m.exec(fs.readFileSync(RAW_TAP, 'utf8'))?.[0];
   if (!summary) return null;
-  const count = (/** @type {string} */ what) =>
-    Number(new RegExp(`\\b${what}: (\\d+)`).exec(summary)?.[1] ?? 0);
+  const count = (/** @type {string} */ what) => Number(new RegExp(`\\b${what}: (\\d+)`).exec(summary)?.[1] ?? 0);
   return { pass: count('pass'), fail: count('fail'), skip: count('skip') };
 }
 

@@ -47,8 +47,7 @@ function glibcVersion() {
 export function checkPlatform({ platform, arch, glibc } = thisPlatform()) {
   const runs = platform === 'linux' && arch === 'x64' && glibc !== null && compareVersions(glibc, GLIBC) >= 0;
   if (runs) return;
-  const libc =
-    platform === 'linux' ? `, ${glibc ? `glibc ${glibc}` : 'a C library other than glibc (musl?)'}` : '';
+  const libc = platform === 'linux' ? `, ${glibc ? `glibc ${glibc}` : 'a C library other than glibc (musl?)'}` : '';
   throw new SetupError('ERR_PLATFORM_UNSUPPORTED', 'cortorch does not run on this system.', {
     found: `${platform} on ${arch}${libc}`,
     needed: `Linux on x64 with glibc ${GLIBC} or newer (Debian 10, Ubuntu 20.04, RHEL 8 and later)`,

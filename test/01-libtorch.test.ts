@@ -2,13 +2,7 @@
 import { execFileSync } from 'node:child_process';
 import path from 'node:path';
 import t from 'tap';
-import {
-  cacheRoot,
-  inspectLibtorch,
-  isSupported,
-  resolveLibtorch,
-  SetupError,
-} from '../scripts/libtorch.mjs';
+import { cacheRoot, inspectLibtorch, isSupported, resolveLibtorch, SetupError } from '../scripts/libtorch.mjs';
 import { fakeLibtorch, fakePrograms, fakePython, writeFiles } from './support/setup.js';
 
 /** What a resolution throws; a test fails if it throws nothing. */
@@ -87,21 +81,17 @@ function realPython(): string | null {
 
 const python = realPython() ?? '';
 const skip = python ? false : 'no python3 here';
-t.test(
-  'a real Python finds torch without importing it, and not in the current folder',
-  { skip },
-  async (t) => {
-    const dir = t.testdir();
-    const torch = fakeLibtorch(path.join(dir, 'site/torch'), '2.11.0+cpu');
-    writeFiles(torch, { '__init__.py': 'raise RuntimeError("torch was imported")' });
-    const env = { CORTORCH_CACHE: dir, PATH: python, PYTHONPATH: path.join(dir, 'site') };
-    t.match(resolveLibtorch({ env }).found, { source: 'python', path: torch, version: '2.11.0+cpu' });
+t.test('a real Python finds torch without importing it, and not in the current folder', { skip }, async (t) => {
+  const dir = t.testdir();
+  const torch = fakeLibtorch(path.join(dir, 'site/torch'), '2.11.0+cpu');
+  writeFiles(torch, { '__init__.py': 'raise RuntimeError("torch was imported")' });
+  const env = { CORTORCH_CACHE: dir, PATH: python, PYTHONPATH: path.join(dir, 'site') };
+  t.match(resolveLibtorch({ env }).found, { source: 'python', path: torch, version: '2.11.0+cpu' });
 
-    t.chdir(path.join(dir, 'site'));
-    const { tried } = resolveLibtorch({ env: { CORTORCH_CACHE: dir, PATH: python } });
-    t.notMatch(tried[1], { path: torch });
-  },
-);
+  t.chdir(path.join(dir, 'site'));
+  const { tried } = resolveLibtorch({ env: { CORTORCH_CACHE: dir, PATH: python } });
+  t.notMatch(tried[1], { path: torch });
+});
 
 t.test('a Python torch outside the supported range is passed over, and said', async (t) => {
   const dir = t.testdir();
@@ -152,10 +142,8 @@ t.test('the version of an unpacked archive stands in build-version, its CUDA in 
 });
 
 t.test('the supported range counts minor versions, ends included', async (t) => {
-  for (const version of ['2.11.0', '2.12.1+cu126', '2.14.3', '2.14.0a0+git1234'])
-    t.ok(isSupported(version), version);
-  for (const version of ['2.10.9', '2.15.0', '2.2.0', '3.0.0', '1.14.0'])
-    t.notOk(isSupported(version), version);
+  for (const version of ['2.11.0', '2.12.1+cu126', '2.14.3', '2.14.0a0+git1234']) t.ok(isSupported(version), version);
+  for (const version of ['2.10.9', '2.15.0', '2.2.0', '3.0.0', '1.14.0']) t.notOk(isSupported(version), version);
 });
 
 t.test("the cache is the user's, and can be put elsewhere", async (t) => {

@@ -43,17 +43,10 @@ t.test('pip, as it is configured, is asked for the CPU build alone', async (t) =
     version: '2.13.0+cpu',
     path: path.join(dir, 'cache/libtorch-2.13.0+cpu/torch'),
   });
-  t.match(
-    fs.readFileSync(path.join(dir, 'asked'), 'utf8'),
-    /^-m pip download torch==2\.13\.0\+cpu --no-deps/,
-  );
+  t.match(fs.readFileSync(path.join(dir, 'asked'), 'utf8'), /^-m pip download torch==2\.13\.0\+cpu --no-deps/);
   t.ok(fs.existsSync(path.join(found.path, 'nn')), 'with the Python sources');
   t.notOk(fs.existsSync(path.join(found.path, 'test')), 'without test programs');
-  t.same(
-    fs.readdirSync(path.join(dir, 'cache')),
-    ['libtorch-2.13.0+cpu'],
-    'nothing else is left in the cache',
-  );
+  t.same(fs.readdirSync(path.join(dir, 'cache')), ['libtorch-2.13.0+cpu'], 'nothing else is left in the cache');
   t.match(resolveLibtorch({ env }).found, { source: 'cache', path: found.path }, 'and it is found again');
 });
 
@@ -123,20 +116,19 @@ t.test('a download that cannot be trusted is thrown away', async (t) => {
   const damaged = Buffer.from(archive);
   damaged[58]! ^= 1; // in the packed bytes of the first entry
   const other = libtorchArchive('2.9.0+cpu');
-  const cases: Record<string, { body: Buffer; status?: number; cut?: boolean; sha?: Buffer; says: RegExp }> =
-    {
-      'another checksum': {
-        body: damaged,
-        sha: archive,
-        says: /SHA-256 is [0-9a-f]{64}, expected [0-9a-f]{64}/,
-      },
-      'a truncated download': { body: archive, cut: true, says: /terminated|aborted|closed|ECONNRESET/ },
-      'an error page': { body: Buffer.from('gone'), status: 404, says: /the server answered 404/ },
-      'no zip file': { body: Buffer.from('<html>proxy login</html>'), says: /is not a zip file/ },
-      'a damaged entry': { body: damaged, says: /is damaged|invalid/ },
-      'another version': { body: other, says: /is libtorch 2\.9\.0\+cpu, outside the supported 2\.11–2\.14/ },
-      'something else': { body: zip({ 'readme.txt': 'hello' }), says: /holds no libtorch/ },
-    };
+  const cases: Record<string, { body: Buffer; status?: number; cut?: boolean; sha?: Buffer; says: RegExp }> = {
+    'another checksum': {
+      body: damaged,
+      sha: archive,
+      says: /SHA-256 is [0-9a-f]{64}, expected [0-9a-f]{64}/,
+    },
+    'a truncated download': { body: archive, cut: true, says: /terminated|aborted|closed|ECONNRESET/ },
+    'an error page': { body: Buffer.from('gone'), status: 404, says: /the server answered 404/ },
+    'no zip file': { body: Buffer.from('<html>proxy login</html>'), says: /is not a zip file/ },
+    'a damaged entry': { body: damaged, says: /is damaged|invalid/ },
+    'another version': { body: other, says: /is libtorch 2\.9\.0\+cpu, outside the supported 2\.11–2\.14/ },
+    'something else': { body: zip({ 'readme.txt': 'hello' }), says: /holds no libtorch/ },
+  };
   for (const [name, { body, status = 200, cut, sha = body, says }] of Object.entries(cases)) {
     await t.test(name, async (t) => {
       const dir = t.testdir();

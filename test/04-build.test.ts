@@ -141,10 +141,7 @@ t.test('`cortorch setup` says in one message what is wrong, without a stack', as
   });
   t.equal(status, 1);
   t.equal(stdout, '');
-  t.match(
-    stderr,
-    /^cortorch: \[ERR_LIBTORCH_INVALID\] LIBTORCH is set to \/nowhere, which does not exist\.\nNeeded: /,
-  );
+  t.match(stderr, /^cortorch: \[ERR_LIBTORCH_INVALID\] LIBTORCH is set to \/nowhere, which does not exist\.\nNeeded: /);
   t.notMatch(stderr, /\n {4}at /);
 });
 

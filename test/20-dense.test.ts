@@ -8,9 +8,7 @@ import { readFileSync } from 'node:fs';
 /** The three operations as plain loops in float64. */
 const naive = {
   apply: (x: number[][], w: number[][], b: ArrayLike<number>): number[] =>
-    x.flatMap((row) =>
-      w.map((weights, i) => weights.reduce((sum, value, j) => sum + value * row[j]!, b[i]!)),
-    ),
+    x.flatMap((row) => w.map((weights, i) => weights.reduce((sum, value, j) => sum + value * row[j]!, b[i]!))),
   adjoint: (v: number[][], y: number[][], inputs: number): number[] =>
     y.flatMap((row) =>
       Array.from({ length: inputs }, (_, j) => row.reduce((sum, value, i) => sum + value * v[i]![j]!, 0)),
@@ -56,10 +54,7 @@ t.test('apply, adjoint and outer against plain loops in float64', async (t) => {
           t.ok(error < limit, `${name} ${what}: ${error}`);
         };
         check('apply', dense(x, w, b), naive.apply(x_, w_, bs), [batch, outputs]);
-        check('apply without bias', dense(x, w), naive.apply(x_, w_, new Float32Array(outputs)), [
-          batch,
-          outputs,
-        ]);
+        check('apply without bias', dense(x, w), naive.apply(x_, w_, new Float32Array(outputs)), [batch, outputs]);
         check('adjoint', denseAdjoint(w, d), naive.adjoint(w_, d_, inputs), [batch, inputs]);
         check('outer', denseOuter(x, d), naive.outer(x_, d_, inputs, outputs), [outputs, inputs]);
       });
@@ -158,11 +153,7 @@ t.test('the results do not depend on the number of threads, beyond rounding', as
   t.ok(relativeError(results[2]!, results[0]!) < 1e-6);
 });
 
-t.test(
-  'PyTorch: gradcheck and gradgradcheck through the loaded library',
-  { skip: whyNoTorchPython() },
-  async (t) => {
-    const script = readFileSync(new URL('python/gradcheck.py', import.meta.url), 'utf8');
-    t.equal(runTorchPython(script, buildFolder().library).trim().split('\n').at(-1), 'all passed');
-  },
-);
+t.test('PyTorch: gradcheck and gradgradcheck through the loaded library', { skip: whyNoTorchPython() }, async (t) => {
+  const script = readFileSync(new URL('python/gradcheck.py', import.meta.url), 'utf8');
+  t.equal(runTorchPython(script, buildFolder().library).trim().split('\n').at(-1), 'all passed');
+});

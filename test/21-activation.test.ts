@@ -4,9 +4,9 @@ import { layer, scope, Tensor } from '../lib/index.js';
 /** Values where the parts of the approximations meet, and where they end. */
 const points = Float32Array.from([
   ...Array.from({ length: 20_001 }, (_, i) => (i - 10_000) / 1000),
-  ...[
-    0.624, 0.6249999, 0.625, 0.6250001, 8.9, 9.01, 9.02, 10, 50, 87, 88, 100, 1e10, 1e-10, 1e-20, 1e-40, 0,
-  ].flatMap((x) => [x, -x]),
+  ...[0.624, 0.6249999, 0.625, 0.6250001, 8.9, 9.01, 9.02, 10, 50, 87, 88, 100, 1e10, 1e-10, 1e-20, 1e-40, 0].flatMap(
+    (x) => [x, -x],
+  ),
   Infinity,
   -Infinity,
 ]);

@@ -49,12 +49,7 @@ t.test('apply, adjoint and outer against plain loops in float64', async (t) => {
           t.ok(error < limits[dtype], `${name}: ${error}`);
         };
         check('apply', locallyConnected2d(x, weight, bias, g), want.apply, shapes.y);
-        check(
-          'adjoint',
-          locallyConnected2dAdjoint(weight, delta, { ...g, inputSize: g.size }),
-          want.adjoint,
-          shapes.x,
-        );
+        check('adjoint', locallyConnected2dAdjoint(weight, delta, { ...g, inputSize: g.size }), want.adjoint, shapes.x);
         check('outer', locallyConnected2dOuter(x, delta, g), want.outer, shapes.weight);
         const { apply } = naive(g, 'locally-connected2d', { ...values, bias: null });
         check('apply without bias', locallyConnected2d(x, weight, null, g), apply, shapes.y);
@@ -75,21 +70,14 @@ t.test('with the same weights everywhere it is a convolution', async (t) => {
       for (let i = 0; i < places; i++) everywhere.set(kernels, i * kernels.length);
       const weight = Tensor.from(everywhere, shapesOf(g, 'locally-connected2d').weight);
       // [k_h, k_w, in, out] → [out, in, k_h, k_w]
-      const shared = Tensor.from(kernels, [kh, kw, inputs, outputs])
-        .transpose(0, 3)
-        .transpose(1, 2)
-        .transpose(2, 3);
+      const shared = Tensor.from(kernels, [kh, kw, inputs, outputs]).transpose(0, 3).transpose(1, 2).transpose(2, 3);
       const close = (what: string, a: Tensor, b: Tensor): void => {
         const error = relativeError(a.data() as Float32Array, b.data() as Float32Array);
         t.ok(error < 3e-6, `${describeGeometry(g)}: ${what}: ${error}`);
       };
       close('apply', locallyConnected2d(x, weight, null, g), conv2d(x, shared, null, g));
       const options = { ...g, inputSize: g.size };
-      close(
-        'adjoint',
-        locallyConnected2dAdjoint(weight, delta, options),
-        conv2dAdjoint(shared, delta, options),
-      );
+      close('adjoint', locallyConnected2dAdjoint(weight, delta, options), conv2dAdjoint(shared, delta, options));
       // The gradient of what is shared is the sum over the places.
       const summed = locallyConnected2dOuter(x, delta, g)
         .reshape([places, kh * kw, inputs, outputs])
@@ -147,26 +135,14 @@ t.test('operands that lie in memory in any order', async (t) => {
       for (const [name, swaps] of Object.entries(orders)) {
         const [x_, delta_] = [laidOut(x, swaps), laidOut(delta, swaps)];
         t.strictSame(x_.shape, shapes.x);
-        same(
-          locallyConnected2d(x_, weight, bias, g),
-          locallyConnected2d(x, weight, bias, g),
-          `apply, ${name}`,
-        );
+        same(locallyConnected2d(x_, weight, bias, g), locallyConnected2d(x, weight, bias, g), `apply, ${name}`);
         same(
           locallyConnected2dAdjoint(weight, delta_, { ...g, inputSize }),
           locallyConnected2dAdjoint(weight, delta, { ...g, inputSize }),
           `adjoint, ${name}`,
         );
-        same(
-          locallyConnected2dOuter(x_, delta, g),
-          locallyConnected2dOuter(x, delta, g),
-          `outer of x, ${name}`,
-        );
-        same(
-          locallyConnected2dOuter(x, delta_, g),
-          locallyConnected2dOuter(x, delta, g),
-          `outer of δ, ${name}`,
-        );
+        same(locallyConnected2dOuter(x_, delta, g), locallyConnected2dOuter(x, delta, g), `outer of x, ${name}`);
+        same(locallyConnected2dOuter(x, delta_, g), locallyConnected2dOuter(x, delta, g), `outer of δ, ${name}`);
       }
       const swaps = [
         [0, 5],
@@ -267,8 +243,7 @@ t.test('what does not fit is named, with what would', async (t) => {
     const native = { code: 'ERR_NATIVE' };
     t.throws(() => locallyConnected2d(x, weight, bias), {
       ...native,
-      message:
-        /^locally_connected2d: .*weight of shape \[7, 7, 3, 2, 3, 4\], but its shape is \[3, 3, 3, 2, 3, 4\]/,
+      message: /^locally_connected2d: .*weight of shape \[7, 7, 3, 2, 3, 4\], but its shape is \[3, 3, 3, 2, 3, 4\]/,
     });
     t.throws(() => locallyConnected2d(delta, weight, bias, mixed), {
       ...native,
@@ -341,12 +316,8 @@ t.test('the bits do not depend on the number of threads', async (t) => {
 
 t.test('a second time, the same bits', async (t) => {
   scope(() => {
-    const { x, weight, bias, delta } = operands(
-      { ...mixed, batch: 64, channels: [17, 33] },
-      'locally-connected2d',
-    );
-    const twice = (f: () => Tensor): boolean =>
-      sameBits(f().data() as Float32Array, f().data() as Float32Array);
+    const { x, weight, bias, delta } = operands({ ...mixed, batch: 64, channels: [17, 33] }, 'locally-connected2d');
+    const twice = (f: () => Tensor): boolean => sameBits(f().data() as Float32Array, f().data() as Float32Array);
     t.ok(twice(() => locallyConnected2d(x, weight, bias, mixed)));
     t.ok(twice(() => locallyConnected2dAdjoint(weight, delta, { ...mixed, inputSize: mixed.size })));
     t.ok(twice(() => locallyConnected2dOuter(x, delta, mixed)));

@@ -71,11 +71,7 @@ t.test('an empty batch, and operands that are not contiguous', async (t) => {
     close(conv2d(moved(x), moved(weight), null, mixed), conv2d(x, weight, null, mixed), 'apply');
     close(conv2dOuter(moved(x), moved(delta), mixed), conv2dOuter(x, delta, mixed), 'outer');
     const options = { ...mixed, inputSize: mixed.size };
-    close(
-      conv2dAdjoint(moved(weight), moved(delta), options),
-      conv2dAdjoint(weight, delta, options),
-      'adjoint',
-    );
+    close(conv2dAdjoint(moved(weight), moved(delta), options), conv2dAdjoint(weight, delta, options), 'adjoint');
   });
 });
 

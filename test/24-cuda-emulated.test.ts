@@ -1,8 +1,9 @@
 /**
- * The CUDA kernels of the maps without a GPU: compiled for the processor against test/cuda-emulation, run on random sizes, and
- * compared with loops in double. The emulation also finds races in shared memory, missing waits, misaligned accesses, reads that
- * ask a bank of shared memory twice and, with the sanitizers, accesses outside of any buffer. What it cannot find: what only a real
- * GPU shows (speed, registers), and PTX that does not do what the function around it says.
+ * The CUDA kernels of the maps without a GPU: compiled for the processor against test/cuda-emulation, run on random
+ * sizes, and compared with loops in double. The emulation also finds races in shared memory, missing waits, misaligned
+ * accesses, reads that ask a bank of shared memory twice and, with the sanitizers, accesses outside of any buffer. What
+ * it cannot find: what only a real GPU shows (speed, registers), and PTX that does not do what the function around it
+ * says.
  *
  * CORTORCH_MUTATIONS=1 breaks the kernels on purpose, one line at a time, and wants each break to be found.
  */
@@ -22,8 +23,7 @@ const probe = spawnSync(COMPILER, [...SANITIZERS, '-x', 'c++', '-', '-o', '/dev/
   input: 'int main() {}',
   encoding: 'utf8',
 });
-const skip =
-  probe.status !== 0 && `the compiler has no sanitizers: ${probe.stderr.trim().split('\n').at(-1)}`;
+const skip = probe.status !== 0 && `the compiler has no sanitizers: ${probe.stderr.trim().split('\n').at(-1)}`;
 
 function run(command: string, args: string[]): Promise<{ code: number | null; output: string }> {
   return new Promise((resolve, reject) => {
@@ -94,12 +94,7 @@ const MUTATIONS: [name: string, file: string, from: string, to: string][] = [
   ['no barrier in the pipeline', 'product.cuh', '    __syncthreads();', '    '],
   ['a wait for one group too few', 'product.cuh', 'wait_copies<stages - 2>()', 'wait_copies<stages - 1>()'],
   ['no wait', 'product.cuh', '    wait_copies<stages - 2>();', ''],
-  [
-    'the barrier before the wait',
-    'product.cuh',
-    /( +wait_copies<stages - 2>.*\n)( +__syncthreads.*\n)/.source,
-    '$2$1',
-  ],
+  ['the barrier before the wait', 'product.cuh', /( +wait_copies<stages - 2>.*\n)( +__syncthreads.*\n)/.source, '$2$1'],
   [
     'the next load before the barrier',
     'product.cuh',
@@ -113,12 +108,7 @@ const MUTATIONS: [name: string, file: string, from: string, to: string][] = [
   ['a row too many loaded', 'panel.cuh', 'S::rows < rows_left_', 'S::rows <= rows_left_'],
   ['a step of k too many loaded', 'panel.cuh', 'S::steps < k_left', 'S::steps <= k_left'],
   ['a row too many stored', 'product.cuh', 'if (row >= store.rows ||', 'if (row > store.rows ||'],
-  [
-    'a column too many stored',
-    'product.cuh',
-    'if (column + 1 < store.columns)',
-    'if (column + 1 <= store.columns)',
-  ],
+  ['a column too many stored', 'product.cuh', 'if (column + 1 < store.columns)', 'if (column + 1 <= store.columns)'],
   [
     'adjoint: the bias of another place',
     'patch_product.cuh',
@@ -145,12 +135,7 @@ const MUTATIONS: [name: string, file: string, from: string, to: string][] = [
   ['walk: a carry too late', 'walk.cuh', 'if (channel_ >= channels_)', 'if (channel_ > channels_)'],
   ['walk: a carry of channels without its address', 'walk.cuh', ', at_ += next_tap_', ''],
   ['outer: no walk along the examples', 'walk.cuh', 'at_ += stride_;', ''],
-  [
-    'outer: taps outside of the image',
-    'panel.cuh',
-    'if (!operand.has(first_row + row())) rows_left_ = 0;',
-    '',
-  ],
+  ['outer: taps outside of the image', 'panel.cuh', 'if (!operand.has(first_row + row())) rows_left_ = 0;', ''],
   [
     'adjoint: a column too many stored',
     'product.cuh',
@@ -214,9 +199,7 @@ t.test('a broken kernel is found', { skip: skip || mutate, timeout: 3_600_000 },
     }
     await compile(root, objects, sources, '-w');
     const { code, output } = await run(await link(objects, 'check'), ['1', '20']);
-    const how = output
-      .split('\n')
-      .find((line) => /EMULATION|DIFFERENCE|ERROR|runtime error|conflicts/.test(line));
+    const how = output.split('\n').find((line) => /EMULATION|DIFFERENCE|ERROR|runtime error|conflicts/.test(line));
     t.not(code, 0, `${name}: ${how?.slice(0, 140) ?? 'not found'}`);
   }
 });

@@ -42,8 +42,7 @@ const build = path.join(folder, 'build');
 
 function run(command: string, args: string[], env: NodeJS.ProcessEnv = process.env): string {
   const { status, stdout, stderr, error } = spawnSync(command, args, { env, encoding: 'utf8' });
-  if (status !== 0)
-    throw error ?? new Error(`${command} ${args.join(' ')}\n${stdout}${stderr}`.slice(0, 8000));
+  if (status !== 0) throw error ?? new Error(`${command} ${args.join(' ')}\n${stdout}${stderr}`.slice(0, 8000));
   return stdout;
 }
 

@@ -121,27 +121,20 @@ t.test('FA with B = W gives BP’s gradients bit for bit', async (t) => {
   });
 });
 
-t.test(
-  'the hidden gradients of FA and DFA are neither BP’s nor zero; the last layer’s are BP’s',
-  async (t) => {
-    const bp = nativeGradients(layersOf('bp', true), 'bp', x, labels, 'softmax-cross-entropy');
-    for (const rule of ['fa', 'dfa'] as const) {
-      const other = nativeGradients(layersOf(rule, true), rule, x, labels, 'softmax-cross-entropy');
-      t.ok(sameBits(other.weight[2]!, bp.weight[2]!), `${rule}: last layer`);
-      for (const l of [0, 1]) {
-        t.ok(relativeError(other.weight[l]!, bp.weight[l]!) > 0.01, `${rule}: layer ${l} differs`);
-        t.ok(Math.max(...other.weight[l]!.map(Math.abs)) > 1e-3, `${rule}: layer ${l} is not zero`);
-      }
+t.test('the hidden gradients of FA and DFA are neither BP’s nor zero; the last layer’s are BP’s', async (t) => {
+  const bp = nativeGradients(layersOf('bp', true), 'bp', x, labels, 'softmax-cross-entropy');
+  for (const rule of ['fa', 'dfa'] as const) {
+    const other = nativeGradients(layersOf(rule, true), rule, x, labels, 'softmax-cross-entropy');
+    t.ok(sameBits(other.weight[2]!, bp.weight[2]!), `${rule}: last layer`);
+    for (const l of [0, 1]) {
+      t.ok(relativeError(other.weight[l]!, bp.weight[l]!) > 0.01, `${rule}: layer ${l} differs`);
+      t.ok(Math.max(...other.weight[l]!.map(Math.abs)) > 1e-3, `${rule}: layer ${l} is not zero`);
     }
-  },
-);
+  }
+});
 
 /** One step of plain SGD on one batch with a network, from given parameters. */
-async function stepped(
-  spec: NetworkSpec,
-  rule: GradientRuleName,
-  state: StateDict | null,
-): Promise<StateDict> {
+async function stepped(spec: NetworkSpec, rule: GradientRuleName, state: StateDict | null): Promise<StateDict> {
   using network = new Network(spec, { rule, seed: 5 });
   if (state !== null) await network.loadStateDict(state);
   const trainer = new Trainer(network, { optimizer: { type: 'sgd', lr: 0.5 }, batchSize: batch });
@@ -194,10 +187,7 @@ t.test('networks: FA with B = W is BP; DFA with one hidden layer is FA with the 
     t.ok(sameBits(one.get(name)!.data, other.get(name)!.data), `fa, dfa: ${name}`);
   }
   t.ok(
-    sameBits(
-      other.get('layers.0.weight_backward')!.data,
-      dfaParameters.get('layers.0.weight_backward')!.data,
-    ),
+    sameBits(other.get('layers.0.weight_backward')!.data, dfaParameters.get('layers.0.weight_backward')!.data),
     'feedback is fixed',
   );
 });

@@ -79,29 +79,26 @@ async function passThrough(classes: number): Promise<Network> {
   return network;
 }
 
-t.test(
-  'error and error5: ties go to the lower class, and the denominator is the number of examples',
-  async (t) => {
-    using network = await passThrough(7);
-    const rows = [
-      { logits: [0, 9, 0, 0, 0, 0, 0], label: 1 }, // right
-      { logits: [5, 5, 0, 0, 0, 0, 0], label: 0 }, // tie: the lower class wins
-      { logits: [5, 5, 0, 0, 0, 0, 0], label: 1 }, // tie lost: second
-      { logits: [7, 6, 5, 4, 3, 2, 1], label: 4 }, // fifth
-      { logits: [7, 6, 5, 4, 3, 2, 1], label: 5 }, // sixth
-    ];
-    using data = Dataset.fromArrays({
-      images: Float32Array.from(rows.flatMap((row) => row.logits)),
-      labels: rows.map((row) => row.label),
-      shape: [7],
-      classes: 7,
-    });
-    for (const batchSize of [1, 2, 5, 100]) {
-      const { error, error5, examples } = await network.evaluate(data, { batchSize });
-      t.strictSame([error, error5, examples], [3 / 5, 1 / 5, 5]);
-    }
-    using few = await passThrough(3);
-    using small = Dataset.fromArrays({ images: new Float32Array(3), labels: [0], shape: [3], classes: 3 });
-    t.equal((await few.evaluate(small)).error5, null, 'five best of three');
-  },
-);
+t.test('error and error5: ties go to the lower class, and the denominator is the number of examples', async (t) => {
+  using network = await passThrough(7);
+  const rows = [
+    { logits: [0, 9, 0, 0, 0, 0, 0], label: 1 }, // right
+    { logits: [5, 5, 0, 0, 0, 0, 0], label: 0 }, // tie: the lower class wins
+    { logits: [5, 5, 0, 0, 0, 0, 0], label: 1 }, // tie lost: second
+    { logits: [7, 6, 5, 4, 3, 2, 1], label: 4 }, // fifth
+    { logits: [7, 6, 5, 4, 3, 2, 1], label: 5 }, // sixth
+  ];
+  using data = Dataset.fromArrays({
+    images: Float32Array.from(rows.flatMap((row) => row.logits)),
+    labels: rows.map((row) => row.label),
+    shape: [7],
+    classes: 7,
+  });
+  for (const batchSize of [1, 2, 5, 100]) {
+    const { error, error5, examples } = await network.evaluate(data, { batchSize });
+    t.strictSame([error, error5, examples], [3 / 5, 1 / 5, 5]);
+  }
+  using few = await passThrough(3);
+  using small = Dataset.fromArrays({ images: new Float32Array(3), labels: [0], shape: [3], classes: 3 });
+  t.equal((await few.evaluate(small)).error5, null, 'five best of three');
+});

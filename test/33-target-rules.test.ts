@@ -94,8 +94,7 @@ function parametersOf(spec: ResolvedSpec, rule: Settings['rule']): Map<string, S
 const valuesOf = (p: ReadonlyMap<string, Shaped>): Map<string, Float64Array> =>
   new Map([...p].map(([name, { data }]) => [name, data]));
 
-const imagesOf = (spec: ResolvedSpec): Float64Array =>
-  Float64Array.from(randomArray(batch * count(spec.input), 7));
+const imagesOf = (spec: ResolvedSpec): Float64Array => Float64Array.from(randomArray(batch * count(spec.input), 7));
 
 /** The largest |a − b| over the largest |b|. */
 function misfit(a: Numbers, b: Numbers): number {
@@ -298,9 +297,7 @@ t.test('each layer alone, in float64: its gradients and the d that it hands down
             (_, i) => want.o[i]! - (labels[Math.floor(i / classes)] === i % classes ? 1 : 0),
           );
           const d = (l: number): Numbers =>
-            l === L
-              ? topDifference
-              : Float64Array.from(want.h[l]!, (value, i) => value - want.targets[l]![i]!);
+            l === L ? topDifference : Float64Array.from(want.h[l]!, (value, i) => value - want.targets[l]![i]!);
           for (let l = 1; l <= L; l++) {
             const what = `${name}, ${loss}, ${rule}, ${settings.lossReduction}, layer ${l}`;
             scope(() => {
@@ -361,11 +358,7 @@ t.test('whole networks in one sweep, from the loss down', async (t) => {
       for (const rule of targetRules) {
         for (const settings of settingsOf.map((one, i) => ({ ...one, targetStep: [2, 20][i]! }))) {
           const p = parametersOf(spec, rule);
-          const want = targetReference(spec, batch, { ...settings, rule }).forward(
-            valuesOf(p),
-            imagesOf(spec),
-            labels,
-          );
+          const want = targetReference(spec, batch, { ...settings, rule }).forward(valuesOf(p), imagesOf(spec), labels);
           const got = sweep(spec, rule, p, settings);
           t.ok(Math.abs(got.loss - want.loss) < 1e-6 * want.loss, `${name}, ${loss}, ${rule}: loss`);
           t.equal(got.gradients.size, want.gradients.size);
@@ -414,7 +407,8 @@ t.test('A.5.6: with transposed Jacobians for inverses the local step is backprop
     );
     t.ok(error < 1e-12, `${name}, what reaches the input: ${error}`);
 
-    // And a whole network, α = 1, from the loss: hidden layers have twice the gradient, as the local loss is not halved.
+    // And a whole network, α = 1, from the loss: hidden layers have twice the gradient, as the local loss is not
+    // halved.
     for (const loss of ['softmax-cross-entropy', 'squared-error'] as const) {
       const whole = specOf(name, loss);
       const want = sweep(whole, 'bp', p, {}).gradients;
@@ -503,10 +497,7 @@ t.test('what target propagation cannot do is refused', async (t) => {
         rule,
       } as const;
       const x = Tensor.from(randomArray(batch * 8, 5), [batch, 8]);
-      t.doesNotThrow(
-        () => targetLayer(x, options).sum().backward(),
-        'nothing below is trained: no inverse is needed',
-      );
+      t.doesNotThrow(() => targetLayer(x, options).sum().backward(), 'nothing below is trained: no inverse is needed');
       x.requiresGrad = true;
       t.throws(() => targetLayer(x, options).sum().backward(), { message: /inverse/ }, `${rule}: no inverse`);
       t.throws(

@@ -1,6 +1,6 @@
 /**
- * Batch norm and residual blocks: training and evaluation against PyTorch's modules, their parameter names, what rules can
- * go through them, and what a spec with mistakes is told.
+ * Batch norm and residual blocks: training and evaluation against PyTorch's modules, their parameter names, what rules
+ * can go through them, and what a spec with mistakes is told.
  */
 import fs from 'node:fs';
 import path from 'node:path';
@@ -26,7 +26,10 @@ const skip = whyNoTorchPython();
 const COUNT = 12;
 const STEPS = 4;
 
-/** All of it at once: each kind of shortcut, batch norm on images and on vectors, odd sizes and an odd number of channels. */
+/**
+ * All of it at once: each kind of shortcut, batch norm on images and on vectors, odd sizes and an odd number of
+ * channels.
+ */
 const spec = network({ channels: 2, height: 7, width: 9 })
   .conv2d(4, { kernel: 3, padding: 1, bias: false, name: 'stem' })
   .batchNorm({ activation: 'relu', name: 'stem_norm' })
@@ -109,8 +112,7 @@ async function stir(net: Network): Promise<StateDict> {
 async function fit(net: Network, epochs: number): Promise<number[]> {
   const trainer = new Trainer(net, { optimizer: sgd, batchSize: COUNT });
   const losses: number[] = [];
-  for await (const event of trainer.fit(data, { epochs }))
-    if (event.type === 'epoch') losses.push(event.train.loss);
+  for await (const event of trainer.fit(data, { epochs })) if (event.type === 'epoch') losses.push(event.train.loss);
   return losses;
 }
 
@@ -241,16 +243,11 @@ t.test('a step whose loss is not finite leaves the running statistics as they ar
     },
     { code: 'ERR_LOSS_NOT_FINITE' },
   );
-  for (const [name, { data: values }] of await net.stateDict())
-    t.equal(worst(values, start.get(name)!.data), 0, name);
+  for (const [name, { data: values }] of await net.stateDict()) t.equal(worst(values, start.get(name)!.data), 0, name);
 });
 
 t.test('rules that cannot go through them are refused, with the layer', async (t) => {
-  const norm = network({ features: 4 })
-    .dense(4, { activation: 'tanh' })
-    .batchNorm({ name: 'bn' })
-    .dense(4)
-    .dense(2);
+  const norm = network({ features: 4 }).dense(4, { activation: 'tanh' }).batchNorm({ name: 'bn' }).dense(4).dense(2);
   const block = network({ features: 4 })
     .dense(4)
     .residual((x) => x.dense(4))
@@ -291,26 +288,11 @@ t.test('mistakes in a spec are named', async (t) => {
     [within({ type: 'residual', layers: [] }), /layers\[0\]\.layers.*at least one/],
     [within({ type: 'residual', layers: [{ ...conv, channels: 0 }] }), /layers\[0\]\.layers\[0\]\.channels/],
     [within({ type: 'residual', layers: [conv], shortcut: 'none' }), /layers\[0\]\.shortcut/],
-    [
-      within({ type: 'residual', layers: [conv] }),
-      /layers\[0\]: its layers give 3×4×4, but its shortcut gives 2×4×4/,
-    ],
-    [
-      within({ type: 'residual', layers: [{ ...conv, channels: 1 }], shortcut: 'pad' }),
-      /as many channels or more/,
-    ],
-    [
-      within({ type: 'residual', layers: [conv], shortcut: 'pad', stride: [2, 2] }),
-      /layers\[0\]\.stride.*\[1,1\]/,
-    ],
-    [
-      within({ type: 'residual', layers: [conv], shortcut: [{ ...conv, stride: 2 }] }),
-      /its shortcut gives 3×2×2/,
-    ],
-    [
-      within({ type: 'residual', layers: [{ type: 'dense', units: 4 }] }),
-      /layers\[0\]\.layers\[0\]: a dense layer/,
-    ],
+    [within({ type: 'residual', layers: [conv] }), /layers\[0\]: its layers give 3×4×4, but its shortcut gives 2×4×4/],
+    [within({ type: 'residual', layers: [{ ...conv, channels: 1 }], shortcut: 'pad' }), /as many channels or more/],
+    [within({ type: 'residual', layers: [conv], shortcut: 'pad', stride: [2, 2] }), /layers\[0\]\.stride.*\[1,1\]/],
+    [within({ type: 'residual', layers: [conv], shortcut: [{ ...conv, stride: 2 }] }), /its shortcut gives 3×2×2/],
+    [within({ type: 'residual', layers: [{ type: 'dense', units: 4 }] }), /layers\[0\]\.layers\[0\]: a dense layer/],
     [
       within({ type: 'residual', layers: [{ ...conv, name: 'a' }], shortcut: [{ ...conv, name: 'a' }] }),
       /layers\[0\]\.shortcut\[0\]\.name: another layer is called "a"/,

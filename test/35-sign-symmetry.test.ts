@@ -1,6 +1,6 @@
 /**
- * Sign-symmetry, the settings of feedback, and dfa through batch norm and residual blocks, against plain loops in float64;
- * the control that sends W itself; batch manhattan.
+ * Sign-symmetry, the settings of feedback, and dfa through batch norm and residual blocks, against plain loops in
+ * float64; the control that sends W itself; batch manhattan.
  */
 import t from 'tap';
 import {
@@ -254,9 +254,7 @@ t.test('dfa through a residual block and batch norm', async (t) => {
     const { before, gradients: found } = await gradientsOf(spec, { rule: 'dfa', dfaFeedback, seed: 2 }, set);
     const names = [...before.keys()].filter((name) => name.endsWith('weight_backward'));
     const expectedNames =
-      dfaFeedback === 'shared'
-        ? ['weight_backward']
-        : ['a.weight_backward', 'b.weight_backward', 'c.weight_backward'];
+      dfaFeedback === 'shared' ? ['weight_backward'] : ['a.weight_backward', 'b.weight_backward', 'c.weight_backward'];
     t.strictSame(names, expectedNames);
     const feedback = (name: string, units: number): number[][] =>
       matrix(before, dfaFeedback === 'shared' ? 'weight_backward' : `${name}.weight_backward`).map((row) =>
@@ -287,9 +285,7 @@ t.test('dfa through a residual block and batch norm', async (t) => {
       const total = exps.reduce((a, b) => a + b, 0);
       return exps.map((value, j) => (value / total - (deepLabels[i] === j ? 1 : 0)) / COUNT);
     });
-    const atSum = e.map((row, i) =>
-      back(feedback('c', wide), row).map((value, j) => value * (1 - block[i]![j]! ** 2)),
-    );
+    const atSum = e.map((row, i) => back(feedback('c', wide), row).map((value, j) => value * (1 - block[i]![j]! ** 2)));
     const deltaA = e.map((row, i) =>
       back(feedback('a', wide), row).map((value, j) => (value + atSum[i]![j]!) * (1 - ha[i]![j]! ** 2)),
     );
@@ -303,9 +299,7 @@ t.test('dfa through a residual block and batch norm', async (t) => {
       }),
     );
     const outer = (delta: number[][], h: number[][]): number[] =>
-      delta[0]!.flatMap((_, o) =>
-        h[0]!.map((__, j) => delta.reduce((sum, row, i) => sum + row[o]! * h[i]![j]!, 0)),
-      );
+      delta[0]!.flatMap((_, o) => h[0]!.map((__, j) => delta.reduce((sum, row, i) => sum + row[o]! * h[i]![j]!, 0)));
     const expected: Record<string, number[]> = {
       'a.weight': outer(deltaA, x),
       'b.weight': outer(deltaB, ha),
@@ -359,17 +353,13 @@ t.test('dfa: a block whose weights are in its shortcut alone', async (t) => {
     const ha = x.map((row) => times(W('a'), row).map(Math.tanh));
     const block = ha.map((row) => times(W('p'), row).map((value, j) => Math.tanh(value + row[j]!)));
     const e = outputErrors(block.map((row) => times(W('out'), row)));
-    const atSum = e.map((row, i) =>
-      back(feedback('p'), row, 5).map((value, j) => value * (1 - block[i]![j]! ** 2)),
-    );
+    const atSum = e.map((row, i) => back(feedback('p'), row, 5).map((value, j) => value * (1 - block[i]![j]! ** 2)));
     // The block's layers pass on what arrives at the sum.
     const deltaA = e.map((row, i) =>
       back(feedback('a'), row, 5).map((value, j) => (value + atSum[i]![j]!) * (1 - ha[i]![j]! ** 2)),
     );
     const outer = (delta: number[][], h: number[][]): number[] =>
-      delta[0]!.flatMap((_, o) =>
-        h[0]!.map((__, j) => delta.reduce((sum, row, i) => sum + row[o]! * h[i]![j]!, 0)),
-      );
+      delta[0]!.flatMap((_, o) => h[0]!.map((__, j) => delta.reduce((sum, row, i) => sum + row[o]! * h[i]![j]!, 0)));
     for (const [name, values] of Object.entries({
       a: outer(deltaA, x),
       p: outer(atSum, ha),
@@ -426,18 +416,14 @@ t.test('dfa: a block that pools behind its last layer with weights', async (t) =
     });
     const flat = block.map((one) => Array.from({ length: pooled }, (_, j) => one[j % 2]![j >> 1]!));
     const e = outputErrors(flat.map((row) => times(W('out'), row)));
-    const atSum = e.map((row, i) =>
-      back(B('c'), row, pooled).map((value, j) => value * (1 - flat[i]![j]! ** 2)),
-    );
+    const atSum = e.map((row, i) => back(B('c'), row, pooled).map((value, j) => value * (1 - flat[i]![j]! ** 2)));
     // Each mean hands its half to both places, in the block's layers and in its shortcut.
     const atPlaces = atSum.map((row) =>
       places.map((w) => Array.from({ length: CHANNELS }, (_, o) => row[2 * o + (w >> 1)]! / 2)),
     );
     const deltaA = e.map((row, i) => {
       const sent = back(B('a'), row, CHANNELS * WIDTH);
-      return places.map((w) =>
-        ha[i]![w]!.map((h, o) => (sent[o * WIDTH + w]! + atPlaces[i]![w]![o]!) * (1 - h ** 2)),
-      );
+      return places.map((w) => ha[i]![w]!.map((h, o) => (sent[o * WIDTH + w]! + atPlaces[i]![w]![o]!) * (1 - h ** 2)));
     });
     const outer = (delta: number[][][], h: number[][][]): number[] =>
       delta[0]![0]!.flatMap((_, o) =>
@@ -637,11 +623,8 @@ t.test('batch manhattan', async (t) => {
       t.ok(relativeError(after, expected) < 1e-6, name);
     }
   }
-  t.throws(
-    () => new Trainer(new Network(dense), { optimizer: { batchManhattan: 1 as unknown as boolean } }),
-    {
-      code: 'ERR_INVALID_ARGUMENT',
-      message: /optimizer\.batchManhattan/,
-    },
-  );
+  t.throws(() => new Trainer(new Network(dense), { optimizer: { batchManhattan: 1 as unknown as boolean } }), {
+    code: 'ERR_INVALID_ARGUMENT',
+    message: /optimizer\.batchManhattan/,
+  });
 });

@@ -44,17 +44,10 @@ t.test('the presets have the paper’s numbers of weights', async (t) => {
     t.equal(weights(`${data}-lc` as PresetName).dense, weights(`${data}-conv` as PresetName).dense);
     t.ok(countParameters(lc) > countParameters(conv));
   }
-  t.strictSame(
-    weights('mnist-conv').images,
-    9 * 32 + 9 * 32 * 64,
-    'a convolution has the weights of one place',
-  );
+  t.strictSame(weights('mnist-conv').images, 9 * 32 + 9 * 32 * 64, 'a convolution has the weights of one place');
   t.strictSame(
     placeLayers(preset('imagenet-lc')).map(({ output }) => output.join('×')),
-    [
-      ...['48×56×56', '48×28×28', '96×28×28', '96×14×14', '192×14×14', '192×7×7', '384×7×7'],
-      ...['18816', '1000'],
-    ],
+    [...['48×56×56', '48×28×28', '96×28×28', '96×14×14', '192×14×14', '192×7×7', '384×7×7'], ...['18816', '1000']],
   );
   // One matrix [1000, units] for each hidden layer.
   const { feedback } = trainingBudget(preset('imagenet-lc'), { rule: 'dfa' });
@@ -98,19 +91,13 @@ t.test('a mistake is named by its key, with what would be right', async (t) => {
     [{ ...good, layers: [{ type: 'dense', units: 1.5 }] }, /layers\[0\]\.units: expected a positive integer/],
     [{ ...good, layers: [{ type: 'dense', unit: 1 }] }, /layers\[0\]\.unit: .*did you mean units\?/],
     [{ ...good, layers: [{ type: 'dense', units: 3, activation: 'tahn' }] }, /layers\[0\]\.activation/],
-    [
-      { ...good, layers: [{ type: 'dense', units: 3, bias: 1 }] },
-      /layers\[0\]\.bias: expected true or false/,
-    ],
+    [{ ...good, layers: [{ type: 'dense', units: 3, bias: 1 }] }, /layers\[0\]\.bias: expected true or false/],
     [{ ...good, layers: [{ type: 'dense', units: 3, initializer: 'xavier' }] }, /layers\[0\]\.initializer/],
     [
       { ...good, layers: [1, 2].map((units) => ({ type: 'dense', units, name: 'a' })) },
       /layers\[1\]\.name: another layer is called "a"/,
     ],
-    [
-      { ...good, input: [1, 2, 2] },
-      /layers\[0\]: a dense layer takes a vector.*1×2×2; put a flatten before it/,
-    ],
+    [{ ...good, input: [1, 2, 2] }, /layers\[0\]: a dense layer takes a vector.*1×2×2; put a flatten before it/],
   ];
   for (const [spec, message] of cases) {
     t.throws(() => parseNetworkSpec(spec), { code: 'ERR_INVALID_SPEC', message }, String(message));

@@ -50,10 +50,7 @@ t.test('one seed, one start: forward weights do not depend on the rule', async (
   ]);
   for (const [name, { data }] of bp!) {
     t.ok(sameBits(again!.get(name)!.data, data), `${name} again`);
-    t.ok(
-      sameBits(fa!.get(name)!.data, data) && sameBits(dfa!.get(name)!.data, data),
-      `${name} under fa, dfa`,
-    );
+    t.ok(sameBits(fa!.get(name)!.data, data) && sameBits(dfa!.get(name)!.data, data), `${name} under fa, dfa`);
     if (name.endsWith('bias'))
       t.ok(
         data.every((value) => value === 0),
@@ -62,24 +59,19 @@ t.test('one seed, one start: forward weights do not depend on the rule', async (
     else t.notOk(sameBits(other!.get(name)!.data, data), `${name} of another seed`);
   }
   const forward = fa!.get('layers.1.weight')!.data;
-  t.notOk(
-    sameBits(fa!.get('layers.1.weight_backward')!.data, forward),
-    'feedback is not the forward weights',
-  );
+  t.notOk(sameBits(fa!.get('layers.1.weight_backward')!.data, forward), 'feedback is not the forward weights');
   using large = new Network(network({ features: 3 }).dense(2).softmaxCrossEntropy(), { seed: 2 ** 53 - 1 });
   using small = new Network(network({ features: 3 }).dense(2).softmaxCrossEntropy(), { seed: 2 ** 32 - 1 });
-  const weight = async (net: Network): Promise<Float32Array> =>
-    (await net.stateDict()).get('layers.0.weight')!.data;
+  const weight = async (net: Network): Promise<Float32Array> => (await net.stateDict()).get('layers.0.weight')!.data;
   t.notOk(sameBits(await weight(large), await weight(small)), 'all bits of a seed count');
 });
 
 t.test('initialisers have the mean and the spread that they are named for', async (t) => {
   const [inputs, units] = [400, 600];
   const weights = async (initializer: InitializerName): Promise<Float32Array> => {
-    using net = new Network(
-      network({ features: inputs }).dense(units, { initializer }).softmaxCrossEntropy(),
-      { seed: 3 },
-    );
+    using net = new Network(network({ features: inputs }).dense(units, { initializer }).softmaxCrossEntropy(), {
+      seed: 3,
+    });
     return (await net.stateDict()).get('layers.0.weight')!.data;
   };
   const want = {
@@ -96,10 +88,7 @@ t.test('initialisers have the mean and the spread that they are named for', asyn
     t.ok(Math.abs(mean) < (5 * Math.sqrt(variance)) / Math.sqrt(data.length), `${name}: mean ${mean}`);
     t.ok(Math.abs(spread / variance - 1) < 0.015, `${name}: variance ${spread}, wanted ${variance}`);
     const largest = data.reduce((max, value) => Math.max(max, Math.abs(value)), 0);
-    t.ok(
-      largest <= limit && largest > 0.999 * Math.min(limit, 3 * Math.sqrt(variance)),
-      `${name}: largest ${largest}`,
-    );
+    t.ok(largest <= limit && largest > 0.999 * Math.min(limit, 3 * Math.sqrt(variance)), `${name}: largest ${largest}`);
     const kurtosis = data.reduce((sum, value) => sum + value ** 4, 0) / data.length / spread ** 2;
     t.ok(Math.abs(kurtosis - (name.endsWith('normal') ? 3 : 1.8)) < 0.05, `${name}: kurtosis ${kurtosis}`);
   }
@@ -123,11 +112,7 @@ t.test('initialisers have the mean and the spread that they are named for', asyn
 t.test('predict and evaluate against the reference, bytes and floats, normalised', async (t) => {
   const spec: NetworkSpec = {
     input: [2, 2, 3],
-    layers: [
-      { type: 'flatten' },
-      { type: 'dense', units: 6, activation: 'tanh' },
-      { type: 'dense', units: 4 },
-    ],
+    layers: [{ type: 'flatten' }, { type: 'dense', units: 6, activation: 'tanh' }, { type: 'dense', units: 4 }],
     loss: 'softmax-cross-entropy',
   };
   const normalization = { mean: [0.2, 0.7], std: [0.5, 2] };

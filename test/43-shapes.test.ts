@@ -75,12 +75,9 @@ t.test('defaults are written out as [height, width]', async (t) => {
     ...{ type: 'conv2d', channels: 3, kernel: [3, 3], stride: [1, 1], padding: [0, 0], dilation: [1, 1] },
     ...{ activation: 'identity', bias: true, initializer: 'glorot-uniform' },
   });
-  t.match(
-    resolve({ type: 'locally-connected2d', channels: 3, kernel: [3, 5], padding: 'same', dilation: [1, 2] }),
-    {
-      padding: [1, 4],
-    },
-  );
+  t.match(resolve({ type: 'locally-connected2d', channels: 3, kernel: [3, 5], padding: 'same', dilation: [1, 2] }), {
+    padding: [1, 4],
+  });
   t.match(resolve({ type: 'conv2d', channels: 3, kernel: 3, padding: 'same', stride: 2 }), {
     padding: [1, 1],
   });
@@ -89,11 +86,7 @@ t.test('defaults are written out as [height, width]', async (t) => {
     ...{ type: 'max-pool2d', kernel: [2, 3], stride: [2, 3], padding: [0, 0] },
   });
   const spec = parseNetworkSpec(specOf([2, 9, 9], { type: 'avg-pool2d', kernel: 3, padding: 1 }));
-  t.strictSame(
-    parseNetworkSpec(JSON.parse(JSON.stringify(spec))),
-    spec,
-    'a resolved spec resolves to itself',
-  );
+  t.strictSame(parseNetworkSpec(JSON.parse(JSON.stringify(spec))), spec, 'a resolved spec resolves to itself');
 });
 
 t.test('shapes of weights and biases, and their number', async (t) => {
@@ -163,10 +156,7 @@ t.test('a mistake names the layer, and says what would fit', async (t) => {
       image({ type: 'flatten' }, [conv]),
       /^layers\[1\]: a conv2d layer takes an image, but its input is a vector of 144; put it before the flatten/,
     ],
-    [
-      image({ type: 'dense', units: 3 }),
-      /^layers\[0\]: a dense layer takes a vector.*3×8×6; put a flatten before it/,
-    ],
+    [image({ type: 'dense', units: 3 }), /^layers\[0\]: a dense layer takes a vector.*3×8×6; put a flatten before it/],
     [image(conv), /ends in an image 4×6×4.*end with a flatten and a dense layer/],
     [
       image({ ...conv, kernel: 0 }),
@@ -175,10 +165,7 @@ t.test('a mistake names the layer, and says what would fit', async (t) => {
     [image({ ...conv, kernel: [3] }), /^layers\[0\]\.kernel: .*\[height, width\]/],
     [image({ ...conv, stride: '2' }), /^layers\[0\]\.stride: .*received "2"/],
     [image({ ...conv, dilation: [1, 0] }), /^layers\[0\]\.dilation/],
-    [
-      image({ ...conv, padding: -1 }),
-      /^layers\[0\]\.padding: expected 'same', 'valid', an integer of at least 0/,
-    ],
+    [image({ ...conv, padding: -1 }), /^layers\[0\]\.padding: expected 'same', 'valid', an integer of at least 0/],
     [image({ ...conv, padding: 'full' }), /^layers\[0\]\.padding: .*received "full"/],
     [
       image({ ...conv, kernel: 4, padding: 'same' }),

@@ -60,8 +60,7 @@ t.test('the bytes of a small network, by hand', async (t) => {
   t.equal(feedback({ rule: 'dfa' }), 4 * (48 + 5));
   t.equal(feedback({ rule: 'dfa', dfaFeedback: 'shared' }), 4 * 48);
   const states = (type: 'adam' | 'sgd' | 'rmsprop', momentum?: number): number =>
-    trainingBudget(small, { optimizer: { type, ...(momentum !== undefined && { momentum }) } })
-      .optimizerState /
+    trainingBudget(small, { optimizer: { type, ...(momentum !== undefined && { momentum }) } }).optimizerState /
     (4 * weights);
   t.strictSame(
     [states('adam'), states('sgd'), states('sgd', 0.9), states('rmsprop'), states('rmsprop', 0.9)],
@@ -204,8 +203,8 @@ t.test('the error says what would fit', async (t) => {
 });
 
 /**
- * imagenet-lc on a GPU. Values, counted by hand from Table 3: of the inverses, the feedback, the random features, and of
- * one example (for bp the input, 150,528, the outputs, 367,912 with the flatten's copy, and the errors of the lowest
+ * imagenet-lc on a GPU. Values, counted by hand from Table 3: of the inverses, the feedback, the random features, and
+ * of one example (for bp the input, 150,528, the outputs, 367,912 with the flatten's copy, and the errors of the lowest
  * layer, 3 · 150,528); then the bytes of a step, batches of 128 and 256: in fp32, in bf16, in bf16 with bf16 moments.
  */
 // prettier-ignore
@@ -358,8 +357,7 @@ t.test('the error on a GPU says what would fit', async (t) => {
   );
   t.throws(() => requireMemoryForTraining(lc, settings, { available: total({}) - held - 1, built: true }));
   t.throws(() => requireMemoryForParameters(lc, settings, held - 1), {
-    message:
-      /^the network's parameters need 3\.03 GB .*CUDA itself.*; use dfaFeedback shared or precision bf16$/,
+    message: /^the network's parameters need 3\.03 GB .*CUDA itself.*; use dfaFeedback shared or precision bf16$/,
   });
   t.doesNotThrow(() => requireMemoryForParameters(lc, settings, held));
 });

@@ -58,11 +58,7 @@ t.test("numbers, pairs, 'same' and 'valid'", async (t) => {
     t.strictSame(avgPool2d(x, { kernel: [3, 2], stride: 1, padding: [1, 0] }).shape, [2, 3, 8, 5]);
     const corner = avgPool2d(Tensor.full([1, 1, 4, 4], 1), { kernel: 2, stride: 2, padding: 1 });
     t.equal(corner.data()[0], 0.25, 'padding counts, as in PyTorch by default');
-    t.equal(
-      maxPool2d(Tensor.full([1, 1, 4, 4], -1), { kernel: 2, padding: 1 }).data()[0],
-      -1,
-      'or is no maximum',
-    );
+    t.equal(maxPool2d(Tensor.full([1, 1, 4, 4], -1), { kernel: 2, padding: 1 }).data()[0], -1, 'or is no maximum');
   });
 });
 

@@ -1,4 +1,7 @@
-/** Which device, in which numbers, and why not: every answer is of a description of the GPUs, so that none has to be there. */
+/**
+ * Which device, in which numbers, and why not: every answer is of a description of the GPUs, so that none has to be
+ * there.
+ */
 import t from 'tap';
 import { cudaLines, describeCuda } from '../lib/cli/doctor.js';
 import { describeMemory, memoryTable } from '../lib/cli/memory.js';
@@ -39,11 +42,7 @@ const never = (): FoundGpus => {
 t.test('device, precision and deterministic', async (t) => {
   const plain = { device: 'cpu', precision: 'fp32', deterministic: false };
   t.strictSame(parsePlace({}), plain);
-  t.strictSame(
-    parsePlace({ deterministic: true }),
-    { ...plain, deterministic: true },
-    'as the CPU always is',
-  );
+  t.strictSame(parsePlace({ deterministic: true }), { ...plain, deterministic: true }, 'as the CPU always is');
   t.equal(parsePlace({ device: 'cuda' }).device, 'cuda:0');
   t.equal(parsePlace({ device: 'cuda:12' }).device, 'cuda:12');
   t.strictSame(resolvePlace({}, never), { place: plain, gpu: null });
@@ -212,8 +211,7 @@ t.test('moments in bf16 are a setting of the optimizers that keep some, on a GPU
   t.throws(() => resolveOptimizer({ moments: 'fp16' as 'bf16' }), { code: 'ERR_INVALID_ARGUMENT' });
   t.throws(() => resolveOptimizer({ type: 'sgd', moments: 'bf16' }), {
     code: 'ERR_UNUSED_OPTION',
-    message:
-      /optimizer\.moments is not used by sgd without momentum.*set optimizer\.momentum, or leave it out/,
+    message: /optimizer\.moments is not used by sgd without momentum.*set optimizer\.momentum, or leave it out/,
   });
   using network = new Network(preset('mnist-fc'), { rule: 'dtp' });
   t.match(network, { device: 'cpu', precision: 'fp32', deterministic: false });

@@ -200,10 +200,7 @@ function reference(spec: ResolvedSpec, rule: RuleName, state: StateDict, images:
       g = sent;
     }
     const arriving: Numbers = g!;
-    const delta: Numbers = Float64Array.from(
-      { length: y.length },
-      (_, j) => arriving[j]! * layer.slope(y[j]!),
-    );
+    const delta: Numbers = Float64Array.from({ length: y.length }, (_, j) => arriving[j]! * layer.slope(y[j]!));
     const own = layer.at(delta);
     gradients.set(`${prefix}.weight`, own.outer);
     if (state.has(`${prefix}.bias`)) gradients.set(`${prefix}.bias`, own.biasSums);
@@ -310,23 +307,17 @@ for (const [name, spec] of Object.entries(specs)) {
       }
       const [rows, units] = shape as [number, number];
       const data = new Float32Array(rows * units);
-      for (let k = 0; k < rows; k++)
-        data.set(matrix.data.subarray(k * columns, k * columns + units), k * units);
+      for (let k = 0; k < rows; k++) data.set(matrix.data.subarray(k * columns, k * columns + units), k * units);
       apart.set(name, { shape, data });
     }
-    const widths = [...apart]
-      .filter(([name]) => name.endsWith('.weight_backward'))
-      .map(([, p]) => p.shape[1]!);
+    const widths = [...apart].filter(([name]) => name.endsWith('.weight_backward')).map(([, p]) => p.shape[1]!);
     t.equal(columns, Math.max(...widths), 'as wide as the widest layer');
     t.ok(Math.min(...widths) < columns, 'and some are narrower');
 
     const one = await compare(t, spec, { rule: 'dfa', dfaFeedback: 'shared' }, state);
     const each = await compare(t, spec, { rule: 'dfa' }, apart);
     for (const name of trainable) {
-      t.ok(
-        sameBits(one.after.get(name)!.data, each.after.get(name)!.data),
-        `${name} after a step: same bits`,
-      );
+      t.ok(sameBits(one.after.get(name)!.data, each.after.get(name)!.data), `${name} after a step: same bits`);
     }
   });
 }

@@ -43,7 +43,9 @@ function glorot(
 }
 
 const classes = 90;
-/** Layers of every kind, each with thousands of weights; kernels are rectangles. Images are 13×10, 5×10, 3×4, 2×4, 2×2. */
+/**
+ * Layers of every kind, each with thousands of weights; kernels are rectangles. Images are 13×10, 5×10, 3×4, 2×4, 2×2.
+ */
 const spec = (initializer: InitializerName = 'glorot-uniform'): ResolvedSpec =>
   network({ channels: 20, height: 13, width: 10 })
     .conv2d(50, {

@@ -67,15 +67,14 @@ t.test('what is likely is suggested, by shape and order', async (t) => {
 });
 
 t.test('loadStateDict: strict, and what fits', async (t) => {
-  using net = new Network(
-    network({ features: 3 }).dense(4, { activation: 'tanh' }).dense(2).softmaxCrossEntropy(),
-    { seed: 1, threads: 1 },
-  );
+  using net = new Network(network({ features: 3 }).dense(4, { activation: 'tanh' }).dense(2).softmaxCrossEntropy(), {
+    seed: 1,
+    threads: 1,
+  });
   const before = await net.stateDict();
   await t.rejects(net.loadStateDict(dict(torch)), {
     code: 'ERR_CHECKPOINT_MISMATCH',
-    message:
-      /missing: layers\.0\.weight.*unexpected: fc1.*likely --map fc1=layers\.0,fc2=layers\.1; use the model/,
+    message: /missing: layers\.0\.weight.*unexpected: fc1.*likely --map fc1=layers\.0,fc2=layers\.1; use the model/,
   });
   await t.rejects(net.loadStateDict(dict({ a: [1] }), { partial: true }), { message: /missing: / });
   t.strictSame(await net.stateDict(), before);
@@ -154,8 +153,7 @@ t.test('--init, --map and --partial; eval of a file without config', async (t) =
   t.match(whole, { code: 0, stderr: /its parameters are those of model/ });
   const { parameters } = await readCheckpoint(path.join(out, 'last.pt'));
   // Biases start at zero, from where the smallest step is seen.
-  const weights = (state: StateDict) =>
-    digests(new Map([...state].filter(([name]) => name.endsWith('weight'))));
+  const weights = (state: StateDict) => digests(new Map([...state].filter(([name]) => name.endsWith('weight'))));
   t.strictSame(weights(parameters), weights(await net.stateDict()));
   const part = await train('--init', foreign, '--map', 'fc1=layers.0', '--partial');
   t.match(part, { code: 0, stderr: /not everything fits, missing: layers\.1\.weight.*unexpected: fc2/ });

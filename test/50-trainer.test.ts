@@ -35,72 +35,64 @@ function sameState(a: StateDict, b: StateDict): boolean {
   return [...a].every(([name, { data }]) => sameBits(data, b.get(name)!.data));
 }
 
-t.test(
-  'twenty steps of every rule and optimizer against the float64 reference, parameter by parameter',
-  async (t) => {
-    const optimizers: [OptimizerOptions, () => Update][] = [
-      [{ type: 'adam', lr: 0.01, beta1: 0.9, beta2: 0.95, eps: 1e-4 }, () => adam(0.01, 0.9, 0.95, 1e-4)],
-      [{ type: 'adam', lr: 0.01, eps: 1e-3, weightDecay: 0.1 }, () => adam(0.01, 0.9, 0.999, 1e-3, 0.1)],
-      [{ type: 'sgd', lr: 0.1 }, () => sgd(0.1)],
-      [{ type: 'sgd', lr: 0.1, momentum: 0.9, weightDecay: 0.01 }, () => sgd(0.1, 0.9, 0.01)],
-      [{ type: 'rmsprop', lr: 0.01, eps: 1e-3 }, () => rmsprop(0.01, 0.99, 1e-3)],
-      [
-        { type: 'rmsprop', lr: 0.01, beta2: 0.9, eps: 1e-3, momentum: 0.5 },
-        () => rmsprop(0.01, 0.9, 1e-3, 0.5),
-      ],
-    ];
-    for (const rule of ['bp', 'fa', 'dfa'] as const) {
-      for (const [optimizer, update] of optimizers) {
-        using net = new Network(spec, { rule, seed: 4 });
-        using data = dataset();
-        const start = await net.stateDict();
-        const sizes = [9, 7, 5];
-        const layers = sizes.map((inputs, l): ReferenceLayer => {
-          const feedback = start.get(`layers.${l}.weight_backward`);
-          return {
-            weight: rows(start.get(`layers.${l}.weight`)!.data, inputs),
-            bias: [...start.get(`layers.${l}.bias`)!.data],
-            feedback: feedback === undefined ? null : rows(feedback.data, feedback.shape[1]!),
-            activation: l === 2 ? 'identity' : 'tanh',
-          };
-        });
-        const updates = layers.map(() => ({ weight: update(), bias: update() }));
-        // The whole set is one batch, so its order does not matter.
-        const trainer = new Trainer(net, { optimizer, batchSize: count });
-        const losses: number[] = [];
-        for (const steps of [1, 20]) {
-          const events = await drain(trainer.fit(data, { epochs: steps }));
-          losses.push(...epochsOf(events).map((event) => event.train.loss));
-          for (let step = steps === 1 ? 0 : 1; step < steps; step++) {
-            const result = gradients(layers, rule, rows(images, 9), labels);
-            const loss = losses[step]!;
-            if (Math.abs(loss - result.loss) > 1e-4 * result.loss)
-              t.fail(`loss ${loss} instead of ${result.loss}`);
-            layers.forEach((layer, l) => {
-              const flat = layer.weight.flat();
-              updates[l]!.weight(flat, result.gradients[l]!.weight.flat());
-              layer.weight = rows(flat, sizes[l]!);
-              updates[l]!.bias(layer.bias!, result.gradients[l]!.bias);
-            });
-          }
-          const state = await net.stateDict();
+t.test('twenty steps of every rule and optimizer against the float64 reference, parameter by parameter', async (t) => {
+  const optimizers: [OptimizerOptions, () => Update][] = [
+    [{ type: 'adam', lr: 0.01, beta1: 0.9, beta2: 0.95, eps: 1e-4 }, () => adam(0.01, 0.9, 0.95, 1e-4)],
+    [{ type: 'adam', lr: 0.01, eps: 1e-3, weightDecay: 0.1 }, () => adam(0.01, 0.9, 0.999, 1e-3, 0.1)],
+    [{ type: 'sgd', lr: 0.1 }, () => sgd(0.1)],
+    [{ type: 'sgd', lr: 0.1, momentum: 0.9, weightDecay: 0.01 }, () => sgd(0.1, 0.9, 0.01)],
+    [{ type: 'rmsprop', lr: 0.01, eps: 1e-3 }, () => rmsprop(0.01, 0.99, 1e-3)],
+    [{ type: 'rmsprop', lr: 0.01, beta2: 0.9, eps: 1e-3, momentum: 0.5 }, () => rmsprop(0.01, 0.9, 1e-3, 0.5)],
+  ];
+  for (const rule of ['bp', 'fa', 'dfa'] as const) {
+    for (const [optimizer, update] of optimizers) {
+      using net = new Network(spec, { rule, seed: 4 });
+      using data = dataset();
+      const start = await net.stateDict();
+      const sizes = [9, 7, 5];
+      const layers = sizes.map((inputs, l): ReferenceLayer => {
+        const feedback = start.get(`layers.${l}.weight_backward`);
+        return {
+          weight: rows(start.get(`layers.${l}.weight`)!.data, inputs),
+          bias: [...start.get(`layers.${l}.bias`)!.data],
+          feedback: feedback === undefined ? null : rows(feedback.data, feedback.shape[1]!),
+          activation: l === 2 ? 'identity' : 'tanh',
+        };
+      });
+      const updates = layers.map(() => ({ weight: update(), bias: update() }));
+      // The whole set is one batch, so its order does not matter.
+      const trainer = new Trainer(net, { optimizer, batchSize: count });
+      const losses: number[] = [];
+      for (const steps of [1, 20]) {
+        const events = await drain(trainer.fit(data, { epochs: steps }));
+        losses.push(...epochsOf(events).map((event) => event.train.loss));
+        for (let step = steps === 1 ? 0 : 1; step < steps; step++) {
+          const result = gradients(layers, rule, rows(images, 9), labels);
+          const loss = losses[step]!;
+          if (Math.abs(loss - result.loss) > 1e-4 * result.loss) t.fail(`loss ${loss} instead of ${result.loss}`);
           layers.forEach((layer, l) => {
-            const name = `${rule}, ${optimizer.type}, ${steps} steps, layer ${l}`;
-            const weight = relativeError(state.get(`layers.${l}.weight`)!.data, layer.weight.flat());
-            const bias = relativeError(state.get(`layers.${l}.bias`)!.data, layer.bias!);
-            t.ok(weight < 2e-5 && bias < 2e-5, `${name}: ${weight}, ${bias}`);
+            const flat = layer.weight.flat();
+            updates[l]!.weight(flat, result.gradients[l]!.weight.flat());
+            layer.weight = rows(flat, sizes[l]!);
+            updates[l]!.bias(layer.bias!, result.gradients[l]!.bias);
           });
         }
+        const state = await net.stateDict();
+        layers.forEach((layer, l) => {
+          const name = `${rule}, ${optimizer.type}, ${steps} steps, layer ${l}`;
+          const weight = relativeError(state.get(`layers.${l}.weight`)!.data, layer.weight.flat());
+          const bias = relativeError(state.get(`layers.${l}.bias`)!.data, layer.bias!);
+          t.ok(weight < 2e-5 && bias < 2e-5, `${name}: ${weight}, ${bias}`);
+        });
       }
     }
-  },
-);
+  }
+});
 
 t.test('squared error with real-valued targets learns them', async (t) => {
-  using net = new Network(
-    network({ features: 9 }).dense(20, { activation: 'tanh' }).dense(2).squaredError(),
-    { seed: 1 },
-  );
+  using net = new Network(network({ features: 9 }).dense(20, { activation: 'tanh' }).dense(2).squaredError(), {
+    seed: 1,
+  });
   const targets = Float32Array.from({ length: count * 2 }, (_, i) => Math.sin(i));
   using data = Dataset.fromArrays({ images, targets, shape: [9] });
   const trainer = new Trainer(net, { optimizer: { lr: 0.01 }, batchSize: 10 });
@@ -147,9 +139,7 @@ t.test('the same seed gives the same bits; another seed does not', async (t) => 
 
 t.test('every example once an epoch, in another order each time', async (t) => {
   // Each example switches on one weight alone, and SGD on one example moves it: so weights count visits.
-  using net = new Network(
-    network({ features: count }).dense(1, { bias: false, initializer: 'zeros' }).squaredError(),
-  );
+  using net = new Network(network({ features: count }).dense(1, { bias: false, initializer: 'zeros' }).squaredError());
   const eye = Float32Array.from({ length: count * count }, (_, i) => (i % (count + 1) === 0 ? 1 : 0));
   using data = Dataset.fromArrays({ images: eye, targets: new Float32Array(count).fill(1), shape: [count] });
   const trainer = new Trainer(net, { batchSize: 1, optimizer: { type: 'sgd', lr: 0.25 }, seed: 3 });
@@ -217,10 +207,7 @@ t.test('state() and loadState(): another process’s trainer goes on bit for bit
     await other.loadStateDict(await one.stateDict());
     const b = new Trainer(other, { batchSize: 7, optimizer, seed: 9 });
     await b.loadState(await a.state());
-    const [left, right] = await Promise.all([
-      drain(a.fit(data, { epochs: 4 })),
-      drain(b.fit(data, { epochs: 4 })),
-    ]);
+    const [left, right] = await Promise.all([drain(a.fit(data, { epochs: 4 })), drain(b.fit(data, { epochs: 4 }))]);
     t.ok(sameState(await one.stateDict(), await other.stateDict()), type);
     t.strictSame(
       epochsOf(right!).map((event) => event.train),
@@ -246,10 +233,7 @@ t.test('learning-rate schedules', async (t) => {
   const factors = (options: object, steps: number[], perEpoch = 10, epochs = 4): number[] =>
     steps.map((step) => learningRateFactor(resolveLrSchedule(options), step, perEpoch, epochs));
   t.strictSame(factors({}, [0, 5, 39]), [1, 1, 1]);
-  t.strictSame(
-    factors({ type: 'step', steps: [1, 3], decay: 0.5 }, [0, 9, 10, 29, 30]),
-    [1, 1, 0.5, 0.5, 0.25],
-  );
+  t.strictSame(factors({ type: 'step', steps: [1, 3], decay: 0.5 }, [0, 9, 10, 29, 30]), [1, 1, 0.5, 0.5, 0.25]);
   const cosine = factors({ type: 'cosine' }, [0, 20, 40]);
   t.ok(cosine[0] === 1 && Math.abs(cosine[1]! - 0.5) < 1e-12 && cosine[2] === 0);
   t.strictSame(factors({ warmupEpochs: 0.5 }, [0, 1, 4, 5, 30]), [0.2, 0.4, 1, 1, 1]);
@@ -267,9 +251,7 @@ t.test('learning-rate schedules', async (t) => {
     t.throws(() => resolveLrSchedule(options), { message }, String(message));
   }
   // And that the factor arrives: SGD on a linear network with a constant gradient.
-  using net = new Network(
-    network({ features: 1 }).dense(1, { bias: false, initializer: 'zeros' }).squaredError(),
-  );
+  using net = new Network(network({ features: 1 }).dense(1, { bias: false, initializer: 'zeros' }).squaredError());
   using data = Dataset.fromArrays({
     images: Float32Array.of(0, 0),
     targets: new Float32Array(2),
@@ -306,12 +288,9 @@ t.test('a loss that becomes NaN or infinite: which step, and that it was not mad
   t.equal((await trainer.state()).optimizer.steps, step, 'the optimizer did not step');
   using wild = new Network(network({ features: 9 }).dense(4).squaredError(), { seed: 1 });
   using fine = dataset();
-  await t.rejects(
-    drain(new Trainer(wild, { optimizer: { type: 'sgd', lr: 1e10 } }).fit(fine, { epochs: 9 })),
-    {
-      code: 'ERR_LOSS_NOT_FINITE',
-    },
-  );
+  await t.rejects(drain(new Trainer(wild, { optimizer: { type: 'sgd', lr: 1e10 } }).fit(fine, { epochs: 9 })), {
+    code: 'ERR_LOSS_NOT_FINITE',
+  });
 });
 
 t.test('batches of the caller’s own', async (t) => {
@@ -379,12 +358,9 @@ t.test('batches of the caller’s own', async (t) => {
   };
   await t.rejects(drain(new Trainer(third).fit(failing, { epochs: 3 })), { message: 'the disk is gone' });
   await t.rejects(drain(new Trainer(third).fit(() => [], { epochs: 9 })), { message: /at least one batch/ });
-  await t.rejects(
-    drain(new Trainer(third).fit(() => [{ images: new Float32Array(9), labels: [4] }], { epochs: 9 })),
-    {
-      message: /labels\[0\] is 4/,
-    },
-  );
+  await t.rejects(drain(new Trainer(third).fit(() => [{ images: new Float32Array(9), labels: [4] }], { epochs: 9 })), {
+    message: /labels\[0\] is 4/,
+  });
 });
 
 t.test('bad arguments', async (t) => {

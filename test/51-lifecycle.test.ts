@@ -29,9 +29,7 @@ function heavy(): { net: Network; data: Dataset } {
 }
 
 function light(): { net: Network; data: Dataset } {
-  const net = new Network(
-    network({ features: 20 }).dense(16, { activation: 'tanh' }).dense(10).softmaxCrossEntropy(),
-  );
+  const net = new Network(network({ features: 20 }).dense(16, { activation: 'tanh' }).dense(10).softmaxCrossEntropy());
   const images = randomArray(1000 * 20, 1);
   const labels = Uint8Array.from({ length: 1000 }, (_, i) => i % 10);
   return { net, data: Dataset.fromArrays({ images, labels, shape: [20], classes: 10 }) };
@@ -192,10 +190,7 @@ t.test('the process ends cleanly in the middle of training', async (t) => {
       'setTimeout(() => { throw new Error("expected"); }, 50); for await (const event of events) void event;',
       1,
     ],
-    'the end, with an idle network that nobody disposed of': [
-      'await events.next(); await events.return();',
-      0,
-    ],
+    'the end, with an idle network that nobody disposed of': ['await events.next(); await events.return();', 0],
     'exit from inside an event': ['for await (const event of events) process.exit(5);', 5],
   };
   for (const [name, [body, code]] of Object.entries(ways)) {

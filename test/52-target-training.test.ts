@@ -81,9 +81,7 @@ type Options = TrainerOptions & { readonly noise?: readonly number[] };
 function misfit(a: Numbers, b: Numbers): number {
   const largest = (values: Numbers): number =>
     Array.from(values).reduce((most, value) => Math.max(most, Math.abs(value)), 0);
-  return a.length === b.length
-    ? largest(Array.from(b).map((value, i) => a[i]! - value)) / largest(b)
-    : Infinity;
+  return a.length === b.length ? largest(Array.from(b).map((value, i) => a[i]! - value)) / largest(b) : Infinity;
 }
 
 async function epochsOf(events: AsyncIterable<{ type: string }>): Promise<EpochEvent[]> {
@@ -95,10 +93,7 @@ async function epochsOf(events: AsyncIterable<{ type: string }>): Promise<EpochE
 /** Everything at random, biases and fixed ones too. */
 const randomState = (net: Network, scale = 0.6): StateDict =>
   new Map(
-    net.parameters.map(({ name, shape }, i) => [
-      name,
-      { shape, data: randomArray(count(shape), 100 + i, scale) },
-    ]),
+    net.parameters.map(({ name, shape }, i) => [name, { shape, data: randomArray(count(shape), 100 + i, scale) }]),
   );
 
 interface Optimizers {
@@ -192,8 +187,7 @@ async function compare(
     const events = await epochsOf(trainer.fit(() => [{ images, labels }], { epochs: steps }));
     const previous = new Map([...reference.values].map(([name, value]) => [name, [...value]]));
     for (const { phase, train } of events) {
-      const [first, second] =
-        options.firstPhase === 'forward' ? ['forward', 'inverse'] : ['inverse', 'forward'];
+      const [first, second] = options.firstPhase === 'forward' ? ['forward', 'inverse'] : ['inverse', 'forward'];
       const expected =
         rule === 'bp' ? 'forward' : options.schedule !== 'alternating' ? 'both' : done % 2 ? second : first;
       if (phase !== expected) t.fail(`${what}: phase ${phase} in epoch ${done + 1}`);
@@ -243,8 +237,7 @@ function* combinations(rule: Settings['rule']): Generator<Omit<Options, 'noise'>
       for (const inverseLoss of ['noise-preserving', 'de-noising'] as const)
         for (const targetStepLoss of ['example', 'batch-mean'] as const) {
           const base = { schedule, lossReduction, inverseLoss };
-          if (rule === 'dtp')
-            yield { ...base, targetStepLoss, targetStep: targetStepLoss === 'example' ? 0.7 : 6 };
+          if (rule === 'dtp') yield { ...base, targetStepLoss, targetStep: targetStepLoss === 'example' ? 0.7 : 6 };
           else if (targetStepLoss === 'example') yield base;
         }
 }
@@ -273,10 +266,7 @@ t.test('reconstruction: what is compared is the scaled input', async (t) => {
     using data = Dataset.fromArrays({ images: bytes, labels: labelsOf(11), shape: [8], classes });
     const outputs = await net.predict(bytes);
     const { mean, std } = normalization ?? { mean: [0], std: [1] };
-    const loss = outputs.reduce(
-      (sum, o, i) => sum + (o - (bytes[i]! / 255 - mean[0]!) / std[0]!) ** 2 / 11,
-      0,
-    );
+    const loss = outputs.reduce((sum, o, i) => sum + (o - (bytes[i]! / 255 - mean[0]!) / std[0]!) ** 2 / 11, 0);
     const found = await net.evaluate(data, { batchSize: 4 });
     t.ok(Math.abs(found.loss - loss) < 1e-5 * loss, `${found.loss}, ${loss}`);
     t.ok(Math.abs(found.error - loss / 8) < 1e-5 * loss, 'error is the mean per value');
@@ -433,26 +423,23 @@ t.test('the inverses that a rule has', async (t) => {
   t.strictSame(names('bp'), []);
 });
 
-t.test(
-  'networks that differ in their rule begin with equal weights; biases of inverses are zero',
-  async (t) => {
-    using bp = new Network(specs.conv2d, optionsOf('bp'));
-    const want = await bp.stateDict();
-    for (const rule of targetRules) {
-      using net = new Network(specs.conv2d, optionsOf(rule));
-      const state = await net.stateDict();
-      for (const [name, { data }] of want) t.ok(sameBits(state.get(name)!.data, data), `${rule}, ${name}`);
-      for (const { name, role } of net.parameters) {
-        if (role === 'forward') continue;
-        const { data } = state.get(name)!;
-        t.ok(
-          data.every((value) => (value === 0) === name.endsWith('bias')),
-          `${rule}, ${name}`,
-        );
-      }
+t.test('networks that differ in their rule begin with equal weights; biases of inverses are zero', async (t) => {
+  using bp = new Network(specs.conv2d, optionsOf('bp'));
+  const want = await bp.stateDict();
+  for (const rule of targetRules) {
+    using net = new Network(specs.conv2d, optionsOf(rule));
+    const state = await net.stateDict();
+    for (const [name, { data }] of want) t.ok(sameBits(state.get(name)!.data, data), `${rule}, ${name}`);
+    for (const { name, role } of net.parameters) {
+      if (role === 'forward') continue;
+      const { data } = state.get(name)!;
+      t.ok(
+        data.every((value) => (value === 0) === name.endsWith('bias')),
+        `${rule}, ${name}`,
+      );
     }
-  },
-);
+  }
+});
 
 t.test('a network of two layers has one inverse, that of the output', async (t) => {
   const spec = network({ features: 7 }).dense(6, { activation: 'tanh' }).dense(classes).softmaxCrossEntropy();
@@ -518,52 +505,47 @@ t.test('the two inverse losses: the same without noise, and with it apart by wha
   }
 });
 
-t.test(
-  'sdtp hands no loss gradient down: what W_L is beside its outputs, no hidden layer feels',
-  async (t) => {
-    const spec = network({ features: 7 })
-      .dense(9, { activation: 'tanh' })
-      .dense(12, { activation: 'tanh' }) // more units than examples
-      .dense(classes)
-      .softmaxCrossEntropy();
-    const batches = { images: imagesOf(spec), labels };
-    for (const rule of targetRules) {
-      const one = await stepped(spec, rule, null, batches);
-      // Something orthogonal to all of the batch's h_{L−1}: Gram and Schmidt, twice.
-      const values = new Map([...one.start].map(([name, { data }]) => [name, data]));
-      const h = targetReference(spec, batch, { rule }).forward(values, batches.images, labels).h[2]!;
-      const basis: number[][] = [];
-      const orthogonal = (vector: number[]): number[] => {
-        for (let again = 0; again < 2; again++)
-          for (const unit of basis) {
-            const along = vector.reduce((sum, value, j) => sum + value * unit[j]!, 0);
-            vector = vector.map((value, j) => value - along * unit[j]!);
-          }
-        return vector;
-      };
-      for (let b = 0; b < batch; b++) {
-        const rest = orthogonal(Array.from({ length: 12 }, (_, j) => h[b * 12 + j]!));
-        const length = Math.hypot(...rest);
-        basis.push(rest.map((value) => value / length));
-      }
-      const state = new Map(one.start);
-      const weight = state.get('layers.2.weight')!;
-      const extra = Array.from({ length: classes }, (_, k) =>
-        orthogonal([...randomArray(12, 60 + k, 1)]),
-      ).flat();
-      state.set('layers.2.weight', { ...weight, data: weight.data.map((value, i) => value + extra[i]!) });
-      t.ok(misfit(state.get('layers.2.weight')!.data, weight.data) > 0.5, 'other weights');
-      const other = await stepped(spec, rule, state, batches);
-      t.ok(misfit(other.outputs, one.outputs) < 1e-6, 'the same outputs');
-      for (const [name, moved] of one.moved) {
-        if (!/layers\.[01]/.test(name)) continue;
-        const difference = misfit(other.moved.get(name)!, moved);
-        if (rule === 'dtp') t.ok(difference > 0.1, `dtp, ${name}: ${difference}`);
-        else t.ok(difference < 2e-5, `${rule}, ${name}: ${difference}`);
-      }
+t.test('sdtp hands no loss gradient down: what W_L is beside its outputs, no hidden layer feels', async (t) => {
+  const spec = network({ features: 7 })
+    .dense(9, { activation: 'tanh' })
+    .dense(12, { activation: 'tanh' }) // more units than examples
+    .dense(classes)
+    .softmaxCrossEntropy();
+  const batches = { images: imagesOf(spec), labels };
+  for (const rule of targetRules) {
+    const one = await stepped(spec, rule, null, batches);
+    // Something orthogonal to all of the batch's h_{L−1}: Gram and Schmidt, twice.
+    const values = new Map([...one.start].map(([name, { data }]) => [name, data]));
+    const h = targetReference(spec, batch, { rule }).forward(values, batches.images, labels).h[2]!;
+    const basis: number[][] = [];
+    const orthogonal = (vector: number[]): number[] => {
+      for (let again = 0; again < 2; again++)
+        for (const unit of basis) {
+          const along = vector.reduce((sum, value, j) => sum + value * unit[j]!, 0);
+          vector = vector.map((value, j) => value - along * unit[j]!);
+        }
+      return vector;
+    };
+    for (let b = 0; b < batch; b++) {
+      const rest = orthogonal(Array.from({ length: 12 }, (_, j) => h[b * 12 + j]!));
+      const length = Math.hypot(...rest);
+      basis.push(rest.map((value) => value / length));
     }
-  },
-);
+    const state = new Map(one.start);
+    const weight = state.get('layers.2.weight')!;
+    const extra = Array.from({ length: classes }, (_, k) => orthogonal([...randomArray(12, 60 + k, 1)])).flat();
+    state.set('layers.2.weight', { ...weight, data: weight.data.map((value, i) => value + extra[i]!) });
+    t.ok(misfit(state.get('layers.2.weight')!.data, weight.data) > 0.5, 'other weights');
+    const other = await stepped(spec, rule, state, batches);
+    t.ok(misfit(other.outputs, one.outputs) < 1e-6, 'the same outputs');
+    for (const [name, moved] of one.moved) {
+      if (!/layers\.[01]/.test(name)) continue;
+      const difference = misfit(other.moved.get(name)!, moved);
+      if (rule === 'dtp') t.ok(difference > 0.1, `dtp, ${name}: ${difference}`);
+      else t.ok(difference < 2e-5, `${rule}, ${name}: ${difference}`);
+    }
+  }
+});
 
 t.test('state() and loadState() inside an inverse epoch: it goes on bit for bit', async (t) => {
   const spec = specs['conv2d, locally connected, conv2d'];

@@ -24,25 +24,15 @@ const dense = (...units: number[]): NetworkSpec =>
 t.test('networks that have no inverse', async (t) => {
   const image = network({ channels: 2, height: 6, width: 6 });
   const build = (spec: NetworkSpec, rule: RuleName) => () => new Network(spec, { rule }).dispose();
-  const pooled = image
-    .conv2d(3, { kernel: 3, name: 'c1' })
-    .maxPool2d({ kernel: 2 })
-    .flatten()
-    .dense(4)
-    .dense(2);
+  const pooled = image.conv2d(3, { kernel: 3, name: 'c1' }).maxPool2d({ kernel: 2 }).flatten().dense(4).dense(2);
   for (const rule of ['tp', 'dtp', 'sdtp', 'ao-sdtp'] as const) {
     t.throws(build(pooled.softmaxCrossEntropy(), rule), {
       code: 'ERR_INVALID_SPEC',
-      message: new RegExp(
-        `^layers\\[1\\]: a max-pool2d layer has no inverse, and rule ${rule} needs one.*stride`,
-      ),
+      message: new RegExp(`^layers\\[1\\]: a max-pool2d layer has no inverse, and rule ${rule} needs one.*stride`),
     });
   }
   const below = image.avgPool2d({ kernel: 2 }).conv2d(3, { kernel: 2 }).flatten().dense(4).dense(2);
-  t.doesNotThrow(
-    build(below.softmaxCrossEntropy(), 'dtp'),
-    'no target goes down to the lowest layer’s input',
-  );
+  t.doesNotThrow(build(below.softmaxCrossEntropy(), 'dtp'), 'no target goes down to the lowest layer’s input');
   t.doesNotThrow(build(pooled.softmaxCrossEntropy(), 'fa'));
   t.throws(build(dense(2), 'sdtp'), {
     message: /needs 2 layers with parameters or more.*there is 1.*hidden layer/,
@@ -78,8 +68,7 @@ t.test('settings of a trainer', async (t) => {
     t.throws(() => new Trainer(net, options as TrainerOptions), { code, message }, JSON.stringify(options));
   };
   const wrong = 'ERR_INVALID_ARGUMENT';
-  for (const noise of [-0.1, NaN, '0.1', [0.1, -0.1], [0.1, 0.1, 0.1], []])
-    refused(dtp, { noise }, wrong, /`noise`/);
+  for (const noise of [-0.1, NaN, '0.1', [0.1, -0.1], [0.1, 0.1, 0.1], []]) refused(dtp, { noise }, wrong, /`noise`/);
   refused(dtp, { noise: [0.1] }, wrong, /one number, or 2: one for each inverse from below/);
   for (const targetStep of [0, -1, '1', Infinity]) refused(dtp, { targetStep }, wrong, /`targetStep`/);
   refused(dtp, { targetStepLoss: 'batch' }, wrong, /`targetStepLoss`/);
@@ -92,12 +81,7 @@ t.test('settings of a trainer', async (t) => {
   const unused = 'ERR_UNUSED_OPTION';
   refused(sdtp, { targetStep: 0.1 }, unused, /targetStep is not used by rule sdtp.*choose rule dtp/);
   refused(sdtp, { targetStepLoss: 'example' }, unused, /targetStepLoss is not used by rule sdtp/);
-  refused(
-    dtp,
-    { firstPhase: 'forward' },
-    unused,
-    /firstPhase is not used by the parallel schedule; choose the alt/,
-  );
+  refused(dtp, { firstPhase: 'forward' }, unused, /firstPhase is not used by the parallel schedule; choose the alt/);
   for (const options of [
     { noise: 0.1 },
     { schedule: 'parallel' },
@@ -168,8 +152,7 @@ t.test('inverses that diverge are told from a network that does', async (t) => {
     },
     {
       code: 'ERR_LOSS_NOT_FINITE',
-      message:
-        /^the loss of the inverses became NaN.*A smaller learning rate of the inverses is the usual remedy$/,
+      message: /^the loss of the inverses became NaN.*A smaller learning rate of the inverses is the usual remedy$/,
     },
   );
   const after = await net.stateDict();
@@ -194,11 +177,7 @@ t.test('layers as functions', async (t) => {
   refused({ rule: 'ao-sdtp' }, 'ERR_INVALID_ARGUMENT', /`auxiliary`/);
   refused({ auxiliary: { weight } }, 'ERR_UNUSED_OPTION', /choose rule ao-sdtp/);
   const short = { weight: Tensor.from([[1, 2]]), bias: Tensor.from([1, 2]) };
-  refused(
-    { rule: 'ao-sdtp', auxiliary: short },
-    'ERR_NATIVE',
-    /expected auxiliary bias \[1\], but its shape is \[2\]/,
-  );
+  refused({ rule: 'ao-sdtp', auxiliary: short }, 'ERR_NATIVE', /expected auxiliary bias \[1\], but its shape is \[2\]/);
   const labels = Tensor.from(BigInt64Array.of(1n));
   t.throws(() => softmaxCrossEntropy(output({}), labels), {
     message: /has to hand down differences: pass \{ deliver/,

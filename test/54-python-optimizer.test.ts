@@ -64,19 +64,11 @@ for (const [name, wrapped, settings] of cases) {
   const title = `${name} ${JSON.stringify(settings)}${wrapped ? ', DataParallel' : ''}: the next steps are torch's`;
   t.test(title, { skip }, async (t) => {
     const file = path.join(t.testdir(), 'python.pth');
-    const printed = runTorchPython(
-      SCRIPT,
-      name,
-      wrapped ? 'wrapped' : 'plain',
-      JSON.stringify(settings),
-      file,
-    );
+    const printed = runTorchPython(SCRIPT, name, wrapped ? 'wrapped' : 'plain', JSON.stringify(settings), file);
     const [x, expected] = JSON.parse(printed) as [number[], Record<string, number[]>];
     using net = new Network(spec, { seed: 9 });
     const parameters = await readParameters(file);
-    await net.loadStateDict(
-      new Map([...parameters].map(([key, value]) => [key.replace(/^module\./, ''), value])),
-    );
+    await net.loadStateDict(new Map([...parameters].map(([key, value]) => [key.replace(/^module\./, ''), value])));
     const { options, state } = await readOptimizer(file, net);
     t.equal(state.steps, name === 'SGD' ? 0 : 5, 'steps made; SGD does not count them');
     const trainer = new Trainer(net, { optimizer: options, batchSize: 12 });
@@ -128,9 +120,7 @@ print(optimizer.state_dict()['param_groups'][0].get('batch_manhattan', False))`,
 });
 
 t.test('what cannot be gone on with is refused', async (t) => {
-  using net = new Network(
-    network({ features: 2 }).dense(2, { bias: false, name: 'a' }).softmaxCrossEntropy(),
-  );
+  using net = new Network(network({ features: 2 }).dense(2, { bias: false, name: 'a' }).softmaxCrossEntropy());
   const file = path.join(t.testdir(), 'file.pth');
   const weight = (): CheckpointValue => tensorDataFrom(new Float32Array(4), [2, 2]);
   const common = { lr: new PyFloat(0.1), weight_decay: new PyFloat(0), params: [0] };
@@ -144,10 +134,7 @@ t.test('what cannot be gone on with is refused', async (t) => {
     await t.rejects(readOptimizer(file, net), { code, message });
   };
   await save({ state: {}, param_groups: [{ ...group, nesterov: true }] });
-  await refused(
-    'ERR_CHECKPOINT_UNSUPPORTED',
-    /nesterov = true, which is not in cortorch; load its parameters alone/,
-  );
+  await refused('ERR_CHECKPOINT_UNSUPPORTED', /nesterov = true, which is not in cortorch; load its parameters alone/);
   // RAdam's and NAdam's groups, Adamax's, ASGD's and Rprop's: some of Adam's and SGD's keys, but other optimizers.
   const betas = Tuple.of<CheckpointValue>(0.9, 0.999) as Tuple;
   for (const other of [
@@ -173,10 +160,7 @@ t.test('what cannot be gone on with is refused', async (t) => {
     state: new Map([[0, { momentum_buffer: tensorDataFrom(new Float32Array(3)) }]]),
     param_groups: [group],
   });
-  await refused(
-    'ERR_CHECKPOINT_UNSUPPORTED',
-    /momentum_buffer of a\.weight is no float32 tensor of its shape/,
-  );
+  await refused('ERR_CHECKPOINT_UNSUPPORTED', /momentum_buffer of a\.weight is no float32 tensor of its shape/);
   await saveTorchFile(file, { state_dict: new OrderedDict([['a.weight', weight()]]) });
   await refused('ERR_CHECKPOINT_UNSUPPORTED', /it has no optimizer, optimizer_state_dict/);
   await save({ state: {}, param_groups: [group] });

@@ -143,16 +143,11 @@ t.test('scalars and histograms', async (t) => {
   let below = 0;
   for (const [i, limit] of limits.entries()) {
     below += counts[i]!;
-    const [least, most] = [1e-9, -1e-9].map(
-      (slack) => numbers.filter((value) => value <= limit - slack).length,
-    );
+    const [least, most] = [1e-9, -1e-9].map((slack) => numbers.filter((value) => value <= limit - slack).length);
     t.ok(below >= least! && below <= most!, `${below} values up to ${limit}`);
   }
   const odd = points[2]!.histogram!;
-  t.strictSame(
-    [odd.get(1), odd.get(2), odd.get(3), doubles(odd.get(6)), doubles(odd.get(7))],
-    [2, 2, 2, [2], [2]],
-  );
+  t.strictSame([odd.get(1), odd.get(2), odd.get(3), doubles(odd.get(6)), doubles(odd.get(7))], [2, 2, 2, [2], [2]]);
 });
 
 t.test('a folder that is not there', async (t) => {
@@ -219,8 +214,7 @@ events = EventAccumulator(sys.argv[1]).Reload()
 print(json.dumps([[e.step, e.value] for e in events.Scalars('error/test')]))`,
     out,
   ]);
-  if (python.status !== 0)
-    t.comment('TensorBoard is not installed here: only the reader above has read the files');
+  if (python.status !== 0) t.comment('TensorBoard is not installed here: only the reader above has read the files');
   else {
     const test = epochs.map((line, i) => [10 * (i + 1), Math.fround(line['test'].error as number)]);
     t.strictSame(JSON.parse(String(python.stdout)), test);

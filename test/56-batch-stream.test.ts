@@ -1,4 +1,7 @@
-/** Training and evaluation over streams of batches: as over a data set in memory, from any batch, and with the waiting told. */
+/**
+ * Training and evaluation over streams of batches: as over a data set in memory, from any batch, and with the waiting
+ * told.
+ */
 import { setTimeout as sleep } from 'node:timers/promises';
 import t from 'tap';
 import {
@@ -16,10 +19,7 @@ const SIZE = C * H * W;
 const COUNT = 60;
 const BATCH = 7;
 const CLASSES = 8;
-const images = Uint8Array.from(
-  { length: COUNT * SIZE },
-  (_, i) => (Math.imul(i + 1, 2654435761) >>> 24) % 251,
-);
+const images = Uint8Array.from({ length: COUNT * SIZE }, (_, i) => (Math.imul(i + 1, 2654435761) >>> 24) % 251);
 const labels = Int32Array.from({ length: COUNT }, (_, i) => i % CLASSES);
 const spec = network({ channels: C, height: H, width: W })
   .conv2d(4, { kernel: 3, activation: 'tanh' })
@@ -62,9 +62,7 @@ function stream({ layout, delay = 0, missing = [], asked }: Options = {}): Batch
         const members = [];
         for (let i = index * BATCH; i < Math.min(COUNT, (index + 1) * BATCH); i++)
           members.push((i * 7 + epoch * 11) % COUNT);
-        const chosen = Uint8Array.from(
-          members.flatMap((i) => [...images.subarray(i * SIZE, (i + 1) * SIZE)]),
-        );
+        const chosen = Uint8Array.from(members.flatMap((i) => [...images.subarray(i * SIZE, (i + 1) * SIZE)]));
         yield {
           images: layout === 'channels-last' ? interleaved(chosen) : chosen,
           labels: members.map((i) => labels[i]!),
@@ -86,12 +84,7 @@ async function weights(net: Network): Promise<string> {
   return Buffer.concat(all).toString('base64');
 }
 
-async function fit(
-  trainer: Trainer,
-  data: BatchStream,
-  epochs: number,
-  maxSteps?: number,
-): Promise<EpochEvent[]> {
+async function fit(trainer: Trainer, data: BatchStream, epochs: number, maxSteps?: number): Promise<EpochEvent[]> {
   const events: EpochEvent[] = [];
   for await (const event of trainer.fit(data, { epochs, maxSteps })) {
     if (event.type === 'epoch') events.push(event);

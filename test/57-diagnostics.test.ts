@@ -43,7 +43,9 @@ const dataOf = (count: number): Dataset =>
 const data = dataOf(COUNT);
 t.teardown(() => data.dispose());
 
-/** The first diagnosis, the parameters before and after one step, and what the step's updates divided by the rate are. */
+/**
+ * The first diagnosis, the parameters before and after one step, and what the step's updates divided by the rate are.
+ */
 async function oneStep(
   spec: NetworkSpec,
   options: NetworkOptions,
@@ -61,8 +63,7 @@ async function oneStep(
   return { layers: found[0]!.layers, before, gradient };
 }
 
-const dot = (a: readonly number[], b: readonly number[]): number =>
-  a.reduce((sum, value, i) => sum + value * b[i]!, 0);
+const dot = (a: readonly number[], b: readonly number[]): number => a.reduce((sum, value, i) => sum + value * b[i]!, 0);
 const norm = (a: readonly number[]): number => Math.sqrt(dot(a, a));
 const degrees = (a: readonly number[], b: readonly number[]): number =>
   (Math.acos(Math.min(1, dot(a, b) / norm(a) / norm(b))) * 180) / Math.PI;
@@ -119,10 +120,7 @@ t.test('the angle and the norm of the feedback', async (t) => {
         const s = 1 / Math.sqrt([6, 7, 8, 9][l]!);
         const sent = W.map((w, i) => (rule === 'fa' ? B![i]! : Math.sign(w) * (rule === 'usf' ? s : B![i]!)));
         const expected = degrees(sent, W);
-        t.ok(
-          close(feedbackAngle, expected, 1e-3),
-          `${rule}, ${name}: ${feedbackAngle}, expected ${expected}`,
-        );
+        t.ok(close(feedbackAngle, expected, 1e-3), `${rule}, ${name}: ${feedbackAngle}, expected ${expected}`);
         t.ok(close(feedbackNormRatio, norm(sent) / norm(W), 1e-5), `${rule}, ${name}: the norms`);
         // The mistake of other people's code: the angle to the magnitudes without the signs of W.
         if (rule === 'frsf') t.ok(Math.abs(degrees([...B!], W) - feedbackAngle!) > 20);
@@ -148,8 +146,7 @@ t.test('targets and inverses', async (t) => {
       else {
         const expected = degrees(gradient(`${name}.bias`), bp.gradient(`${name}.bias`));
         t.ok(close(targetAngle, expected, 0.1), `${rule}, ${name}: ${targetAngle}, expected ${expected}`);
-        if (rule === 'dtp' && l === 2)
-          t.ok(targetAngle! < 0.1, 'the penultimate target of dtp is on the gradient');
+        if (rule === 'dtp' && l === 2) t.ok(targetAngle! < 0.1, 'the penultimate target of dtp is on the gradient');
       }
       const values = (key: string): number[] => [...before.get(key)!.data];
       const [W, b] = [values(`${name}.weight`), values(`${name}.bias`)];
@@ -165,9 +162,7 @@ t.test('targets and inverses', async (t) => {
             top = [...top, ...bz.map((z, i) => Math.tanh(z + dot(Wz.slice(i * 9, (i + 1) * 9), h)))];
           }
         }
-        const back = c.map(
-          (bias, j) => bias + top.reduce((sum, value, i) => sum + V[i * h.length + j]! * value, 0),
-        );
+        const back = c.map((bias, j) => bias + top.reduce((sum, value, i) => sum + V[i * h.length + j]! * value, 0));
         const expected = norm(back.map((value, j) => value - h[j]!)) ** 2 / norm(h) ** 2;
         t.ok(close(reconstructionError! / expected, 1, 1e-4), `${rule}, ${name}: ${reconstructionError}`);
       } else t.equal(reconstructionError, undefined, `${rule}, ${name}: no inverse`);
@@ -204,11 +199,7 @@ t.test('asking changes nothing', async (t) => {
     const without = await run();
     const diagnosed = await run(3);
     t.strictSame(without.steps, []);
-    t.strictSame(
-      diagnosed.steps,
-      isTarget(rule) ? [0, 3, 6] : [0, 3, 6, 9, 12, 15, 18, 21, 24, 27, 30, 33],
-      rule,
-    );
+    t.strictSame(diagnosed.steps, isTarget(rule) ? [0, 3, 6] : [0, 3, 6, 9, 12, 15, 18, 21, 24, 27, 30, 33], rule);
     t.strictSame(diagnosed.parameters, without.parameters, `${rule}: the parameters`);
     t.strictSame(diagnosed.state, without.state, `${rule}: the optimizer`);
   }
@@ -260,10 +251,7 @@ t.test('without targets nothing is kept of the activities but what the backward 
   });
   t.equal(child.status, 0, child.stderr);
   const [step, diagnosed] = JSON.parse(child.stdout) as [number, number];
-  t.ok(
-    diagnosed - step < 150,
-    `${Math.round(step)} MiB at most in a step, ${Math.round(diagnosed)} in a diagnosis`,
-  );
+  t.ok(diagnosed - step < 150, `${Math.round(step)} MiB at most in a step, ${Math.round(diagnosed)} in a diagnosis`);
   t.end();
 });
 
@@ -290,17 +278,7 @@ t.test('on the command line', async (t) => {
   const whole = await cortorch(['train', ...common, ...settings, '--epochs', '2', '--out', `${out}-whole`]);
   t.equal(whole.code, 0, whole.stderr);
   t.match(whole.stderr, /step 4 {2}angles to backpropagation's gradients, from below: \d+°/);
-  const first = await cortorch([
-    'train',
-    ...common,
-    ...settings,
-    '--epochs',
-    '2',
-    '--max-steps',
-    '7',
-    '--out',
-    out,
-  ]);
+  const first = await cortorch(['train', ...common, ...settings, '--epochs', '2', '--max-steps', '7', '--out', out]);
   t.equal(first.code, 0, first.stderr);
   const second = await cortorch(['train', '--resume', out, '--json']);
   t.equal(second.code, 0, second.stderr);

@@ -1,6 +1,7 @@
 /**
- * PyTorch's residual networks and AlexNet under their own names: logits and running statistics in both modes, the gradients of bp, and
- * the way back. A small network's numbers are committed; torchvision's own networks are compared where it is installed.
+ * PyTorch's residual networks and AlexNet under their own names: logits and running statistics in both modes, the
+ * gradients of bp, and the way back. A small network's numbers are committed; torchvision's own networks are compared
+ * where it is installed.
  */
 import fs from 'node:fs';
 import path from 'node:path';
@@ -87,8 +88,7 @@ async function compare(
     t.ok(error < tolerance, `gradient of ${name}: ${error}`);
   }
   t.equal(expected.gradients.size, net.parameters.filter(({ trainable }) => trainable).length);
-  for (const [name, statistics] of expected.moved)
-    t.ok(relativeError(after.get(name)!.data, statistics) < 1e-5, name);
+  for (const [name, statistics] of expected.moved) t.ok(relativeError(after.get(name)!.data, statistics) < 1e-5, name);
   t.equal(expected.moved.size, net.parameters.filter(({ trainable }) => !trainable).length);
   return { state: after, logits: await net.predict(expected.x) };
 }
@@ -170,9 +170,7 @@ torch.save(dict(x=x, y=y, logits=logits, loss=loss.item(), moved=moved, gradient
       name,
       folder,
     );
-    const expected = expectedIn(
-      (await loadTorchFile(path.join(folder, 'expected.pt'))) as Map<string, unknown>,
-    );
+    const expected = expectedIn((await loadTorchFile(path.join(folder, 'expected.pt'))) as Map<string, unknown>);
     const state = await readParameters(path.join(folder, 'state.pth'));
     const { state: after, logits } = await compare(t, preset(model), state, expected, 1e-3);
     const entries = [...after].map(([key, { data, shape }]) => [key, tensorDataFrom(data, shape)] as const);

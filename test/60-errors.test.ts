@@ -17,8 +17,7 @@ t.test('invalid says what was expected and what came', async (t) => {
   const error = invalid('batchSize', 'a count of at least 1', 0);
   t.equal(error.code, 'ERR_INVALID_ARGUMENT');
   t.equal(error.message, 'expected a count of at least 1 for `batchSize` but received 0 of type number');
-  const message = (value: unknown): string =>
-    invalid('x', 'y', value).message.slice('expected y for `x` '.length);
+  const message = (value: unknown): string => invalid('x', 'y', value).message.slice('expected y for `x` '.length);
   t.equal(message('ten'), 'but received "ten" of type string');
   t.equal(message(undefined), 'but received undefined of type undefined');
   t.equal(message(null), 'but received null of type null');

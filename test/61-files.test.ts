@@ -61,9 +61,7 @@ t.test('an error of the content passes through, and the old file stays', async (
 
 t.test('many writers of one file: it is always the whole of one', async (t) => {
   const path = join(t.testdir(), 'file');
-  await Promise.all(
-    Array.from({ length: 20 }, (_, i) => writeFileAtomic(path, bytes(String(i % 10).repeat(1000)))),
-  );
+  await Promise.all(Array.from({ length: 20 }, (_, i) => writeFileAtomic(path, bytes(String(i % 10).repeat(1000)))));
   t.match(readFileSync(path, 'utf8'), /^(\d)\1{999}$/);
   t.equal(readdirSync(join(path, '..')).length, 1);
 });
@@ -194,11 +192,7 @@ t.test('LineFile', async (t) => {
   const file = await LineFile.open(path);
   t.equal(file.lines, 0);
   await Promise.all([file.append('{"a":1}'), file.append('zwei ✓'), file.append('')]);
-  t.equal(
-    readFileSync(path, 'utf8'),
-    '{"a":1}\nzwei ✓\n\n',
-    'in the order of the calls, there as they are written',
-  );
+  t.equal(readFileSync(path, 'utf8'), '{"a":1}\nzwei ✓\n\n', 'in the order of the calls, there as they are written');
   t.strictSame(await file.readLines(), ['{"a":1}', 'zwei ✓', '']);
   t.throws(() => file.append('two\nlines'), { code: 'ERR_INVALID_ARGUMENT' });
   t.throws(() => file.truncateToLines(4), { code: 'ERR_INVALID_ARGUMENT', message: /from 0 to 3/ });

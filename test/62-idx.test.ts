@@ -70,12 +70,8 @@ t.test('damaged files: the file, what is wrong, what to do', async (t) => {
   for (let length = 0; length < good.length; length++) {
     await rejects(good.subarray(0, length), length < 4 + 12 ? /ends within the header/ : /ends too early/);
   }
-  for (let length = 2; length < packed.length; length++)
-    await rejects(packed.subarray(0, length), /too early/);
-  await rejects(
-    Buffer.concat([good, Buffer.from([0])]),
-    /it is too long: uint8 of shape \[2, 2, 2\] takes 24 bytes/,
-  );
+  for (let length = 2; length < packed.length; length++) await rejects(packed.subarray(0, length), /too early/);
+  await rejects(Buffer.concat([good, Buffer.from([0])]), /it is too long: uint8 of shape \[2, 2, 2\] takes 24 bytes/);
   await rejects(gzipSync(Buffer.concat([good, Buffer.from([0])])), /it is too long/);
   await rejects(Buffer.from('PK\x03\x04....'), /not an IDX file: it starts with the bytes 50 4b 03 04/);
   await rejects(idx(0x0a, [1], [1]), /not an IDX file/);

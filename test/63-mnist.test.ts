@@ -38,25 +38,7 @@ t.test('the embedded MNIST is the real one', async (t) => {
 
 /** A tiny data set: 3 training and 2 test images of 2 × 1. */
 const images = (count: number, width = 1): Buffer =>
-  Buffer.from([
-    0,
-    0,
-    8,
-    3,
-    0,
-    0,
-    0,
-    count,
-    0,
-    0,
-    0,
-    2,
-    0,
-    0,
-    0,
-    width,
-    ...Array<number>(2 * count * width).fill(9),
-  ]);
+  Buffer.from([0, 0, 8, 3, 0, 0, 0, count, 0, 0, 0, 2, 0, 0, 0, width, ...Array<number>(2 * count * width).fill(9)]);
 const labels = (...values: number[]): Buffer => Buffer.from([0, 0, 8, 1, 0, 0, 0, values.length, ...values]);
 
 t.test('an IDX folder, in every spelling', async (t) => {

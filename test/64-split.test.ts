@@ -5,9 +5,7 @@ import { Random } from '../lib/random.js';
 
 /** Labels with so many images of each class, mixed. */
 function labelsOf(sizes: number[], seed = 1): Uint8Array {
-  return new Random(seed).shuffle(
-    Uint8Array.from(sizes.flatMap((size, label) => Array<number>(size).fill(label))),
-  );
+  return new Random(seed).shuffle(Uint8Array.from(sizes.flatMap((size, label) => Array<number>(size).fill(label))));
 }
 function counts(labels: ArrayLike<number>, indices: Uint32Array, classes: number): number[] {
   const result = Array<number>(classes).fill(0);
@@ -96,9 +94,7 @@ t.test('Random: seeds and ranges', async (t) => {
   const chi2 = histogram.reduce((sum, n) => sum + (n - 10_000) ** 2 / 10_000, 0);
   t.ok(chi2 < 20.5, `chi-squared ${chi2}`);
   // A plain remainder by 3 · 2^30 would give the lowest third half of the draws.
-  const low = Array.from({ length: 3000 }, () => random.nextBelow(3 * 2 ** 30)).filter(
-    (n) => n < 2 ** 30,
-  ).length;
+  const low = Array.from({ length: 3000 }, () => random.nextBelow(3 * 2 ** 30)).filter((n) => n < 2 ** 30).length;
   t.ok(low > 880 && low < 1120, `${low} of 3000 in the lowest third`);
   t.equal(random.nextBelow(1), 0);
   t.ok(random.nextBelow(2 ** 32) < 2 ** 32);

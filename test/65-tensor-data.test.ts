@@ -40,16 +40,9 @@ t.test('a part of an array, and bytes that are not aligned', async (t) => {
   t.strictSame(typedArrayOf(tensorDataFrom(part)), Float32Array.of(2, 3));
   const bytes = new Uint8Array(9);
   bytes.set(tensorDataFrom(Float32Array.of(5, 6)).data, 1);
-  t.strictSame(
-    typedArrayOf({ dtype: 'float32', shape: [2], data: bytes.subarray(1) }),
-    Float32Array.of(5, 6),
-  );
+  t.strictSame(typedArrayOf({ dtype: 'float32', shape: [2], data: bytes.subarray(1) }), Float32Array.of(5, 6));
   const buffer = Buffer.from(bytes.buffer, 1, 8);
-  t.strictSame(
-    typedArrayOf({ dtype: 'float32', shape: [2], data: buffer }),
-    Float32Array.of(5, 6),
-    'a Buffer too',
-  );
+  t.strictSame(typedArrayOf({ dtype: 'float32', shape: [2], data: buffer }), Float32Array.of(5, 6), 'a Buffer too');
   t.strictSame(typedArrayOf({ dtype: 'bool', shape: [2], data: Uint8Array.of(1, 0) }), Uint8Array.of(1, 0));
 });
 

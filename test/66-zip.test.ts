@@ -55,10 +55,7 @@ t.test('data lies at multiples of 64', async (t) => {
 
 t.test("Python's zipfile finds no fault", async (t) => {
   const path = join(folder, 'python.zip');
-  const many = Array.from({ length: 66_000 }, (_, i): [string, Buffer] => [
-    `a/data/${i}`,
-    Buffer.from(`${i}`),
-  ]);
+  const many = Array.from({ length: 66_000 }, (_, i): [string, Buffer] => [`a/data/${i}`, Buffer.from(`${i}`)]);
   const script =
     'import sys, zipfile; z = zipfile.ZipFile(sys.argv[1]); print(z.testzip(), len(z.namelist()), z.read(z.namelist()[-1]))';
   try {

@@ -173,12 +173,7 @@ refuses(
   /os\.system.*no code/,
 );
 refuses('and so is everything else', pickle('c__builtin__\neval\n)R'), 'unsupported', /__builtin__\.eval/);
-refuses(
-  'also a name that an object has',
-  pickle('ctoString\nconstructor\n)R'),
-  'unsupported',
-  /toString\.constructor/,
-);
+refuses('also a name that an object has', pickle('ctoString\nconstructor\n)R'), 'unsupported', /toString\.constructor/);
 refuses(
   'a class by a name with a dot',
   pickle('ctorch\n_utils._rebuild_tensor_v2.__globals__\n)R'),
@@ -187,12 +182,7 @@ refuses(
 );
 refuses('calling what is no function', pickle('K\x01)R'), 'corrupt', /calls what cannot be called/);
 refuses('calling a dtype', pickle('ctorch\nfloat32\n)R'), 'unsupported', /calls .* torch\.float32/);
-refuses(
-  'calling without a tuple',
-  pickle('ccollections\nOrderedDict\n]R'),
-  'corrupt',
-  /calls what cannot be called/,
-);
+refuses('calling without a tuple', pickle('ccollections\nOrderedDict\n]R'), 'corrupt', /calls what cannot be called/);
 refuses(
   'a storage as a value',
   pickle('(X\x07\0\0\0storagectorch\nFloatStorage\nX\x01\0\0\x000X\x03\0\0\0cpuK\x01tQ'),
@@ -220,12 +210,7 @@ refuses('a mark that is not there', pickle('t'), 'corrupt', /mark that is not th
 refuses('a memo that is not there', pickle('h\x05'), 'corrupt', /value 5/);
 refuses('two values', pickle('K\x01K\x02'), 'corrupt', /does not end where/);
 refuses('an open mark', pickle('(K\x02'), 'corrupt', /does not end where/);
-refuses(
-  'bytes behind the end',
-  Buffer.concat([pickle('N'), Buffer.from('x')]),
-  'corrupt',
-  /does not end where/,
-);
+refuses('bytes behind the end', Buffer.concat([pickle('N'), Buffer.from('x')]), 'corrupt', /does not end where/);
 refuses('a string of 4 GB', pickle('X\xff\xff\xff\xffabc'), 'corrupt', /ends too early/);
 refuses('text that is not UTF-8', pickle('X\x01\0\0\0\xff'), 'corrupt', /not UTF-8/);
 refuses('a name without end', pickle('c', 'x'.repeat(5000)), 'corrupt', /without end/);

@@ -127,17 +127,9 @@ t.test('files that are no checkpoint: which, why and what to do', async (t) => {
   await refuses('PK', 'ERR_CHECKPOINT_CORRUPT', /no zip archive/);
   await refuses('hello, world', 'ERR_CHECKPOINT_CORRUPT', /no zip archive/);
   await refuses('<!DOCTYPE html><html>404', 'ERR_CHECKPOINT_CORRUPT', /web page.*download it again/);
-  await refuses(
-    'version https://git-lfs.github.com/spec/v1\noid',
-    'ERR_CHECKPOINT_CORRUPT',
-    /Git LFS.*git lfs pull/,
-  );
+  await refuses('version https://git-lfs.github.com/spec/v1\noid', 'ERR_CHECKPOINT_CORRUPT', /Git LFS.*git lfs pull/);
   await refuses(Buffer.from('1f8b0800', 'hex'), 'ERR_CHECKPOINT_UNSUPPORTED', /gunzip/);
-  await refuses(
-    Buffer.from('80028a0a6cfc9c46f9206aa850192e', 'hex'),
-    'ERR_CHECKPOINT_CORRUPT',
-    /ends too early/,
-  );
+  await refuses(Buffer.from('80028a0a6cfc9c46f9206aa850192e', 'hex'), 'ERR_CHECKPOINT_CORRUPT', /ends too early/);
   await refuses(Buffer.from('80027d2e', 'hex'), 'ERR_CHECKPOINT_UNSUPPORTED', /plain pickle/);
   const header = Buffer.from('\0\0\0\0\0\0\0\0{"w":{}}');
   header.writeBigUInt64LE(8n);

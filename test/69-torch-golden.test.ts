@@ -5,13 +5,7 @@ import t from 'tap';
 import { readAll } from './support/read-all.js';
 import { openCheckpoint } from '../lib/checkpoint/checkpoint-file.js';
 import { loadTorchFile, saveTorchFile } from '../lib/checkpoint/torch-file.js';
-import {
-  DTYPES,
-  isTensorData,
-  tensorDataFrom,
-  type DType,
-  type TensorData,
-} from '../lib/checkpoint/tensor-data.js';
+import { DTYPES, isTensorData, tensorDataFrom, type DType, type TensorData } from '../lib/checkpoint/tensor-data.js';
 import { OpaqueObject, OrderedDict, PyFloat, Tuple, type CheckpointValue } from '../lib/checkpoint/value.js';
 import { runTorchPython, whyNoTorchPython } from './python.js';
 
@@ -44,10 +38,7 @@ function describe(value: CheckpointValue): string {
   if (value === null) return 'None';
   if (typeof value === 'boolean') return value ? 'True' : 'False';
   if (typeof value === 'string')
-    return JSON.stringify(value).replace(
-      /[^\0-~]/g,
-      (c) => `\\u${c.charCodeAt(0).toString(16).padStart(4, '0')}`,
-    );
+    return JSON.stringify(value).replace(/[^\0-~]/g, (c) => `\\u${c.charCodeAt(0).toString(16).padStart(4, '0')}`);
   if (typeof value === 'bigint') return `number ${value}`;
   if (typeof value === 'number') return `number ${Number.isSafeInteger(value) ? value : hexFloat(value)}`;
   if (isTensorData(value))
@@ -149,11 +140,7 @@ t.test('files of torch.save are read here', { skip }, async (t) => {
     }
     t.equal(describe(await loadTorchFile(join(folder, `${name}.pt`))), description, name);
     if (name === 'nocrc') continue;
-    t.equal(
-      describe(await loadTorchFile(join(folder, `${name}.proto4`))),
-      description,
-      `${name}, protocol 4`,
-    );
+    t.equal(describe(await loadTorchFile(join(folder, `${name}.proto4`))), description, `${name}, protocol 4`);
     if (name === 'dtypes') continue;
     t.equal(describe(await loadTorchFile(join(folder, `${name}.old`))), description, `${name}, before 1.6`);
     for (const ending of ['pt', 'old']) {
@@ -196,11 +183,7 @@ t.test('and refused with a reason where they hold more', { skip }, async (t) => 
   const refused = async (name: string, message: RegExp): Promise<void> => {
     const file = join(folder, name);
     await t.rejects(loadTorchFile(file), { code: 'ERR_CHECKPOINT_UNSUPPORTED', message }, name);
-    await t.rejects(
-      loadTorchFile(file),
-      { message: new RegExp(`^cannot read the checkpoint ${file}: .*; .`) },
-      name,
-    );
+    await t.rejects(loadTorchFile(file), { message: new RegExp(`^cannot read the checkpoint ${file}: .*; .`) }, name);
   };
   await refused('model.pth', /whole pickled model.*container\.Sequential.*state_dict\(\), OUT\)/);
   await refused('conj.pth', /resolve_conj/);
@@ -262,9 +245,7 @@ t.test('files written here are read by torch.load(weights_only=True), also mappe
       [null, 'c'],
       [0.5, 'd'],
     ]),
-    many: Object.fromEntries(
-      Array.from({ length: 300 }, (_, i) => [`k${i}`, tensorDataFrom(Float32Array.of(i))]),
-    ),
+    many: Object.fromEntries(Array.from({ length: 300 }, (_, i) => [`k${i}`, tensorDataFrom(Float32Array.of(i))])),
     shared: [tensorDataFrom(shared), tensorDataFrom(shared, [2, 2]), tensorDataFrom(new Float32Array(4))],
   });
   const hex = (array: Uint8Array): string => Buffer.from(array).toString('hex');
@@ -312,11 +293,7 @@ torch.save(c, sys.argv[2])`;
     output,
     "<All keys matched successfully> [-1.5, -2.5] {'rule': 'fa', 'lr': 0.001, 'layers': [{'units': 2}]}\n",
   );
-  t.equal(
-    describe(await loadTorchFile(again)),
-    describe(await loadTorchFile(file)),
-    'and saved there, it comes back',
-  );
+  t.equal(describe(await loadTorchFile(again)), describe(await loadTorchFile(file)), 'and saved there, it comes back');
 });
 
 t.test('pickled in Python, a command is refused and not run', async (t) => {

@@ -34,18 +34,13 @@ await saveTorchFile(path, {
 const good = readFileSync(path);
 
 /** @returns the error's code, or 'read' */
-async function outcome(
-  t: { fail(message: string): unknown },
-  bytes: Uint8Array,
-  what: string,
-): Promise<string> {
+async function outcome(t: { fail(message: string): unknown }, bytes: Uint8Array, what: string): Promise<string> {
   writeFileSync(path, bytes);
   try {
     await loadTorchFile(path);
     return 'read';
   } catch (error) {
-    if (!(error instanceof CortorchError) || !error.message.includes(path))
-      t.fail(`${what}: ${String(error)}`);
+    if (!(error instanceof CortorchError) || !error.message.includes(path)) t.fail(`${what}: ${String(error)}`);
     return (error as CortorchError).code;
   }
 }
@@ -117,10 +112,7 @@ t.test('random flips of bits in the pickle', async (t) => {
     const code = await outcome(t, withPickle(bytes, ...storages), `flip ${i}`);
     counts[code] = (counts[code] ?? 0) + 1;
   }
-  t.ok(
-    counts.ERR_CHECKPOINT_CORRUPT! > 1000 && counts.ERR_CHECKPOINT_UNSUPPORTED! > 50,
-    JSON.stringify(counts),
-  );
+  t.ok(counts.ERR_CHECKPOINT_CORRUPT! > 1000 && counts.ERR_CHECKPOINT_UNSUPPORTED! > 50, JSON.stringify(counts));
   t.strictSame(Object.keys(counts).sort(), ['ERR_CHECKPOINT_CORRUPT', 'ERR_CHECKPOINT_UNSUPPORTED', 'read']);
 });
 
@@ -202,8 +194,7 @@ t.test('views that copy far more than the file holds', async (t) => {
     'ctorch._utils\n_rebuild_tensor_v2\n((X\x07\0\0\0storagectorch\nFloatStorage\nX\x01\0\0\x000X\x03\0\0\0cpuK\x04tQK\0' +
     `${shape}${strides}\x89ccollections\nOrderedDict\n)RtR`;
   const million = 'J\x40\x42\x0f\0';
-  const file = (body: string): Buffer =>
-    withPickle(Buffer.from(`\x80\x02${body}.`, 'latin1'), Buffer.alloc(16));
+  const file = (body: string): Buffer => withPickle(Buffer.from(`\x80\x02${body}.`, 'latin1'), Buffer.alloc(16));
   const before = process.memoryUsage.rss();
   for (const body of [
     tensor(`${million}${million}\x86`, 'K\0K\0\x86'),

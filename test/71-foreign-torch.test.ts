@@ -1,4 +1,6 @@
-/** Checkpoints by other writers, made here by hand: byte orders, numpy, old Pythons; and the format before 1.6, damaged. */
+/**
+ * Checkpoints by other writers, made here by hand: byte orders, numpy, old Pythons; and the format before 1.6, damaged.
+ */
 import { readFileSync, writeFileSync } from 'node:fs';
 import { open } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -261,8 +263,7 @@ t.test('a file cut off at any byte, or with bits flipped, is read or refused by 
     t.equal(await attempt(good), true, name);
     const step = name === 'zip' ? 7 : 1;
     for (let length = 0; length < good.length; length += step)
-      if (await attempt(good.subarray(0, length)))
-        t.fail(`${name}: read with ${length} of ${good.length} bytes`);
+      if (await attempt(good.subarray(0, length))) t.fail(`${name}: read with ${length} of ${good.length} bytes`);
     let refused = 0;
     for (let i = 0; i < 5000; i++) {
       const bytes = Buffer.from(good);

@@ -14,9 +14,7 @@ const IMAGE = 3 * 32 * 32;
 /** A batch of records; byte p of image i is (p + i + first) mod 251. */
 const batch = (labels: readonly number[], first = 0): Buffer =>
   Buffer.concat(
-    labels.map((label, i) =>
-      Buffer.from([label, ...Array.from({ length: IMAGE }, (_, p) => (p + i + first) % 251)]),
-    ),
+    labels.map((label, i) => Buffer.from([label, ...Array.from({ length: IMAGE }, (_, p) => (p + i + first) % 251)])),
   );
 
 const folder = t.testdir({ empty: {}, python: { data_batch_1: 'pickled' }, file: 'text' });
@@ -78,10 +76,7 @@ t.test('what is wrong is said of the file', async (t) => {
       /holds no files of CIFAR-10 \(data_batch_1\.bin or data_batch_1\), no folder .*, and no .*tar\.gz/,
     );
   }
-  await missing(
-    path.join(folder, 'python'),
-    /holds no test_batch; unpack or download the Python version again/,
-  );
+  await missing(path.join(folder, 'python'), /holds no test_batch; unpack or download the Python version again/);
   await missing(undefined, /download its binary or its Python version, https:.*--data-dir/);
   await t.rejects(readCifar10(path.join(folder, 'file')), {
     code: 'ERR_DATASET_CORRUPT',
@@ -99,8 +94,7 @@ function pythonBatch(labels: readonly number[], images: Buffer, shape = [labels.
     bytes.writeInt32LE(value);
     return bytes;
   };
-  const text = (value: string): Buffer =>
-    Buffer.from(`U${String.fromCharCode(value.length)}${value}`, 'latin1');
+  const text = (value: string): Buffer => Buffer.from(`U${String.fromCharCode(value.length)}${value}`, 'latin1');
   const latin = (value: string): Buffer => Buffer.from(value, 'latin1');
   const array = [
     latin('cnumpy.core.multiarray\n_reconstruct\n(cnumpy\nndarray\nK\0\x85U\x01bt\x52'),
@@ -145,10 +139,7 @@ t.test('the Python version', async (t) => {
   const good = { data_batch_1: pythonBatch([1], imagesOf([1])), test_batch: pythonBatch([7], imagesOf([7])) };
   for (const [bytes, message] of [
     [pythonBatch([10], imagesOf([1])), /data_batch_1: label 0 is 10/],
-    [
-      pythonBatch([1, 2], imagesOf([1]), [1, IMAGE]),
-      /data_batch_1: .*'labels' is a list of a label for each of its 1/,
-    ],
+    [pythonBatch([1, 2], imagesOf([1]), [1, IMAGE]), /data_batch_1: .*'labels' is a list of a label for each of its 1/],
     [pythonBatch([1], imagesOf([1]), [2, IMAGE]), /data_batch_1: .*bytes are too many or too few/],
     [pythonBatch([1], imagesOf([1]), [IMAGE, 1]), /data_batch_1: .*images × 3072/],
     [good.data_batch_1.subarray(0, 2000), /data_batch_1: its pickle ends too early/],

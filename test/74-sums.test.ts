@@ -36,10 +36,7 @@ const names = Object.keys(DTYPES).filter((name) => !name.startsWith('q') && !nam
 
 t.test('sums of every element type', { skip }, async (t) => {
   const file = join(folder, 'all.pt');
-  const expected = JSON.parse(runTorchPython(SCRIPT, file, names.join(','))) as Record<
-    string,
-    number | number[]
-  >;
+  const expected = JSON.parse(runTorchPython(SCRIPT, file, names.join(','))) as Record<string, number | number[]>;
   const opened = await openCheckpoint(file);
   const found = new Map(tensorsOf(opened.value));
   t.equal(found.size, names.length);
@@ -48,10 +45,7 @@ t.test('sums of every element type', { skip }, async (t) => {
     t.equal(tensor.dtype, name);
     const sum = [tensorSum(await tensor.read())].flat().map(Number);
     for (const [i, value] of [expected[name]!].flat().entries())
-      t.ok(
-        Math.abs(sum[i]! - value) <= 1e-9 * Math.max(1, Math.abs(value)),
-        `${name}: ${sum[i]} and ${value}`,
-      );
+      t.ok(Math.abs(sum[i]! - value) <= 1e-9 * Math.max(1, Math.abs(value)), `${name}: ${sum[i]} and ${value}`);
   }
   await opened.close();
 });

@@ -9,7 +9,9 @@ import { ZipWriter } from '../lib/checkpoint/zip.js';
 const folder = t.testdir({});
 const MIB = 2 ** 20;
 
-/** Reads a good file and then another one, by all ways there are, and says by how much that raised the peak of memory. */
+/**
+ * Reads a good file and then another one, by all ways there are, and says by how much that raised the peak of memory.
+ */
 const READER = `
 import fs from 'node:fs';
 import { openCheckpoint, tensorsOf } from ${JSON.stringify(path.join(packageRoot, 'lib/index.ts'))};
@@ -118,9 +120,7 @@ const files: Record<string, Buffer> = {
     ),
   ),
   'zip, one list made a dict 500 times': zip(
-    latin(
-      `\x80\x02](${'K\0K\0\x86'.repeat(20_000)}eq\0](${'ccollections\nOrderedDict\nh\0\x85R'.repeat(500)}e.`,
-    ),
+    latin(`\x80\x02](${'K\0K\0\x86'.repeat(20_000)}eq\0](${'ccollections\nOrderedDict\nh\0\x85R'.repeat(500)}e.`),
   ),
   'zip, one tuple given to 1000 calls': zip(
     latin(`\x80\x02(${'K\0'.repeat(100_000)}tq\x000](${'ctorch\ndevice\nh\0R'.repeat(1000)}e.`),
@@ -145,11 +145,7 @@ const files: Record<string, Buffer> = {
     keys,
     le(2n ** 60n),
   ),
-  'legacy, 2^40 claimed by the record': legacy(
-    tensor('K\x04', 'K\x04\x85', 'K\x01\x85'),
-    keys,
-    le(2n ** 40n),
-  ),
+  'legacy, 2^40 claimed by the record': legacy(tensor('K\x04', 'K\x04\x85', 'K\x01\x85'), keys, le(2n ** 40n)),
   'legacy, expanded': legacy(
     tensor('K\x04', 'J\0\0\0\x40J\0\0\0\x40\x86', 'K\0K\0\x86'),
     keys,
@@ -179,10 +175,7 @@ const files: Record<string, Buffer> = {
 
 t.test('no file costs more than 64 MiB beyond its size', (t) => {
   const good = path.join(folder, 'good');
-  fs.writeFileSync(
-    good,
-    zip(latin(`\x80\x02${tensor('K\x04', 'K\x04\x85', 'K\x01\x85')}.`), Buffer.alloc(16)),
-  );
+  fs.writeFileSync(good, zip(latin(`\x80\x02${tensor('K\x04', 'K\x04\x85', 'K\x01\x85')}.`), Buffer.alloc(16)));
   const paths = Object.entries(files).map(([name, bytes]) => {
     const file = path.join(folder, name.replaceAll(/[ ,^]+/g, '-'));
     fs.writeFileSync(file, bytes);

@@ -52,15 +52,7 @@ const difference = (a: Uint8Array, b: Uint8Array): number => {
 };
 
 t.test('folders in the order of ImageFolder', async (t) => {
-  for (const name of [
-    'b/2.JPG',
-    'b/10.png',
-    'b/notes.txt',
-    'B/x.webp',
-    'a/z.jpeg',
-    'a/s/1.jpg',
-    'a/s-1/1.jpg',
-  ]) {
+  for (const name of ['b/2.JPG', 'b/10.png', 'b/notes.txt', 'B/x.webp', 'a/z.jpeg', 'a/s/1.jpg', 'a/s-1/1.jpg']) {
     write(`order/${name}`);
   }
   write('order/\u{1f600}/1.jpg'); // beyond U+FFFF: after U+FFxx, unlike in JavaScript's own order
@@ -70,16 +62,7 @@ t.test('folders in the order of ImageFolder', async (t) => {
   t.same(classes, ['B', 'a', 'b', '\uff21', '\u{1f600}']);
   t.same(
     files.map((file) => path.relative(path.join(folder, 'order'), file)),
-    [
-      'B/x.webp',
-      'a/z.jpeg',
-      'a/s/1.jpg',
-      'a/s-1/1.jpg',
-      'b/10.png',
-      'b/2.JPG',
-      '\uff21/1.jpg',
-      '\u{1f600}/1.jpg',
-    ],
+    ['B/x.webp', 'a/z.jpeg', 'a/s/1.jpg', 'a/s-1/1.jpg', 'b/10.png', 'b/2.JPG', '\uff21/1.jpg', '\u{1f600}/1.jpg'],
   );
   t.same([...labels], [0, 1, 1, 1, 2, 2, 3, 4]);
 });
@@ -144,18 +127,13 @@ t.test('every kind of image becomes RGB, upright', async (t) => {
   await near(await base.clone().toColourspace('rgb16').png().toBuffer(), 1, '16-bit PNG');
   const upright = await base.clone().rotate(270).png().toBuffer();
   await near(
-    await sharp(upright)
-      .withMetadata({ orientation: 6 })
-      .jpeg({ quality: 100, chromaSubsampling: '4:4:4' })
-      .toBuffer(),
+    await sharp(upright).withMetadata({ orientation: 6 }).jpeg({ quality: 100, chromaSubsampling: '4:4:4' }).toBuffer(),
     6,
     'EXIF orientation 6',
   );
   const cmyk = await base.clone().toColourspace('cmyk').jpeg({ quality: 100 }).toBuffer();
   t.equal((await sharp(cmyk).metadata()).channels, 4);
-  const own = await planes(
-    sharp(cmyk).toColourspace('srgb').resize(32, 32, { fit: 'fill', kernel: 'linear' }),
-  );
+  const own = await planes(sharp(cmyk).toColourspace('srgb').resize(32, 32, { fit: 'fill', kernel: 'linear' }));
   t.ok(difference(await decode(cmyk, NONE), own) <= 8, 'CMYK');
   const grey = await decode(await base.clone().toColourspace('b-w').jpeg().toBuffer(), NONE);
   t.same(grey.subarray(0, 1024), grey.subarray(1024, 2048), 'grey: three equal planes');
@@ -166,10 +144,7 @@ t.test('every kind of image becomes RGB, upright', async (t) => {
 t.test('crops', async (t) => {
   const png = await picture(97, 61).png().toBuffer();
   const jpeg = (width: number, height: number, orientation = 1): Promise<Buffer> =>
-    picture(width, height)
-      .withMetadata({ orientation })
-      .jpeg({ quality: 100, chromaSubsampling: '4:4:4' })
-      .toBuffer();
+    picture(width, height).withMetadata({ orientation }).jpeg({ quality: 100, chromaSubsampling: '4:4:4' }).toBuffer();
   const large = await jpeg(900, 700);
   const turned = await jpeg(700, 900, 6);
   const centre = await decode(png, { ...NONE, crop: 'center' });
@@ -221,30 +196,27 @@ t.test('crops', async (t) => {
 const python = process.env['CORTORCH_PYTHON'] ?? 'python3';
 const has = (module: string): boolean => spawnSync(python, ['-c', `import ${module}`]).status === 0;
 
-t.test(
-  'decoded and resized as Pillow does it',
-  { skip: !has('PIL') && `no Pillow for ${python}` },
-  async (t) => {
-    // Detail at every scale, so that another filter or another place would show.
-    const [width, height] = [300, 220];
-    const pixels = new Uint8Array(3 * width * height);
-    for (let y = 0; y < height; y++) {
-      for (let x = 0; x < width; x++) {
-        const wave = (a: number, b: number): number => 127 + 60 * Math.sin(x / a) + 60 * Math.cos(y / b);
-        pixels.set([wave(3, 9), wave(20, 5), wave(7, 40)], 3 * (y * width + x));
-      }
+t.test('decoded and resized as Pillow does it', { skip: !has('PIL') && `no Pillow for ${python}` }, async (t) => {
+  // Detail at every scale, so that another filter or another place would show.
+  const [width, height] = [300, 220];
+  const pixels = new Uint8Array(3 * width * height);
+  for (let y = 0; y < height; y++) {
+    for (let x = 0; x < width; x++) {
+      const wave = (a: number, b: number): number => 127 + 60 * Math.sin(x / a) + 60 * Math.cos(y / b);
+      pixels.set([wave(3, 9), wave(20, 5), wave(7, 40)], 3 * (y * width + x));
     }
-    const base = sharp(pixels, { raw: { width, height, channels: 3 } });
-    const files: Record<string, Buffer> = {
-      'full.jpg': await base.clone().jpeg({ quality: 95, chromaSubsampling: '4:4:4' }).toBuffer(),
-      'halved.jpg': await base.clone().jpeg({ quality: 90, chromaSubsampling: '4:2:0' }).toBuffer(),
-      'progressive.jpg': await base.clone().jpeg({ quality: 95, progressive: true }).toBuffer(),
-      'grey.jpg': await base.clone().toColourspace('b-w').jpeg({ quality: 95 }).toBuffer(),
-      'turned.jpg': await base.clone().withMetadata({ orientation: 8 }).jpeg({ quality: 95 }).toBuffer(),
-      'profile.jpg': await base.clone().withIccProfile('p3').jpeg({ quality: 95 }).toBuffer(),
-      'plain.png': await base.clone().png().toBuffer(),
-    };
-    const code = `
+  }
+  const base = sharp(pixels, { raw: { width, height, channels: 3 } });
+  const files: Record<string, Buffer> = {
+    'full.jpg': await base.clone().jpeg({ quality: 95, chromaSubsampling: '4:4:4' }).toBuffer(),
+    'halved.jpg': await base.clone().jpeg({ quality: 90, chromaSubsampling: '4:2:0' }).toBuffer(),
+    'progressive.jpg': await base.clone().jpeg({ quality: 95, progressive: true }).toBuffer(),
+    'grey.jpg': await base.clone().toColourspace('b-w').jpeg({ quality: 95 }).toBuffer(),
+    'turned.jpg': await base.clone().withMetadata({ orientation: 8 }).jpeg({ quality: 95 }).toBuffer(),
+    'profile.jpg': await base.clone().withIccProfile('p3').jpeg({ quality: 95 }).toBuffer(),
+    'plain.png': await base.clone().png().toBuffer(),
+  };
+  const code = `
 import io, json, sys
 from PIL import Image, ImageOps
 def squares(path):
@@ -256,21 +228,20 @@ def squares(path):
     middle = image.resize((width, height), Image.BILINEAR).crop((left, top, left + 32, top + 32))
     return [list(square.tobytes()) for square in (stretched, middle)]
 print(json.dumps({path: squares(path) for path in sys.argv[1:]}))`;
-    const paths = Object.entries(files).map(([name, bytes]) => write(`pillow/${name}`, bytes));
-    const out = execFileSync(python, ['-c', code, ...paths], { encoding: 'utf8', maxBuffer: 2 ** 26 });
-    const theirs = JSON.parse(out) as Record<string, [number[], number[]]>;
-    for (const [i, [name, bytes]] of Object.entries(files).entries()) {
-      for (const [s, crop] of (['none', 'center'] as const).entries()) {
-        const target = new Uint8Array(3 * 32 * 32);
-        await decodeImage(sharp, bytes, { ...NONE, crop }, randomFor(0, 0, 0), target);
-        const differences = theirs[paths[i]!]![s]!.map((value, j) => Math.abs(value - target[j]!));
-        const mean = differences.reduce((a, b) => a + b) / differences.length;
-        t.ok(mean < 2, `${name}, ${crop}: ${mean} on average`);
-        t.ok(Math.max(...differences) <= 16, `${name}, ${crop}: ${Math.max(...differences)} at most`);
-      }
+  const paths = Object.entries(files).map(([name, bytes]) => write(`pillow/${name}`, bytes));
+  const out = execFileSync(python, ['-c', code, ...paths], { encoding: 'utf8', maxBuffer: 2 ** 26 });
+  const theirs = JSON.parse(out) as Record<string, [number[], number[]]>;
+  for (const [i, [name, bytes]] of Object.entries(files).entries()) {
+    for (const [s, crop] of (['none', 'center'] as const).entries()) {
+      const target = new Uint8Array(3 * 32 * 32);
+      await decodeImage(sharp, bytes, { ...NONE, crop }, randomFor(0, 0, 0), target);
+      const differences = theirs[paths[i]!]![s]!.map((value, j) => Math.abs(value - target[j]!));
+      const mean = differences.reduce((a, b) => a + b) / differences.length;
+      t.ok(mean < 2, `${name}, ${crop}: ${mean} on average`);
+      t.ok(Math.max(...differences) <= 16, `${name}, ${crop}: ${Math.max(...differences)} at most`);
     }
-  },
-);
+  }
+});
 
 t.test(
   "labels and order of torchvision's ImageFolder",
@@ -293,10 +264,7 @@ import json, sys
 from torchvision.datasets import ImageFolder
 print(json.dumps(ImageFolder(sys.argv[1]).samples))`;
     const dir = path.join(folder, 'vision');
-    const theirs = JSON.parse(execFileSync(python, ['-c', code, dir], { encoding: 'utf8' })) as [
-      string,
-      number,
-    ][];
+    const theirs = JSON.parse(execFileSync(python, ['-c', code, dir], { encoding: 'utf8' })) as [string, number][];
     const { files, labels } = await listImages(dir);
     t.same(
       files.map((file, i) => [file, labels[i]]),
@@ -318,11 +286,7 @@ t.test('epochs', async (t) => {
     );
   const list = { files, labels: Int32Array.from(files, (_, i) => i), classes: files };
   const options: ImageStreamOptions = { size: 16, batchSize: 4, crop: 'random', flip: 'both', seed: 5 };
-  const read = async (
-    stream: ImageStream,
-    epoch: number,
-    start = 0,
-  ): Promise<[number, number[], string][]> => {
+  const read = async (stream: ImageStream, epoch: number, start = 0): Promise<[number, number[], string][]> => {
     const all: [number, number[], string][] = [];
     for await (const { index, labels, images } of stream.epoch(epoch, start)) {
       t.equal(images.length, labels.length * 3 * 16 * 16);
@@ -365,10 +329,7 @@ t.test('what is not an image is reported, skipped and counted', async (t) => {
     write('corrupt/c/huge.png', await huge.png({ compressionLevel: 1 }).toBuffer()),
     path.join(folder, 'corrupt/c/removed.jpg'),
   ];
-  const good = [
-    write('corrupt/c/good.jpg', jpeg),
-    write('corrupt/c/png.jpg', await picture(9, 9).png().toBuffer()),
-  ];
+  const good = [write('corrupt/c/good.jpg', jpeg), write('corrupt/c/png.jpg', await picture(9, 9).png().toBuffer())];
   const files = [...bad, ...good];
   const list = { files, labels: Int32Array.from(files, (_, i) => i), classes: files };
   const reported: string[] = [];
@@ -389,14 +350,7 @@ t.test('what is not an image is reported, skipped and counted', async (t) => {
   }
   t.same([...stream.corrupt], bad);
   t.equal(reported.length, 6, 'once each');
-  for (const [i, reason] of [
-    /file is empty/,
-    /ends before/,
-    /./,
-    /unsupported/,
-    /pixel limit/,
-    /ENOENT/,
-  ].entries()) {
+  for (const [i, reason] of [/file is empty/, /ends before/, /./, /unsupported/, /pixel limit/, /ENOENT/].entries()) {
     t.match(reported[i], reason);
   }
   const strict = new ImageStream(list, { ...options, maxCorrupt: 3 });

@@ -1,4 +1,7 @@
-/** ImageNet's validation images without class folders: labels from the devkit's MATLAB file and ground truth, and from Kaggle's table. */
+/**
+ * ImageNet's validation images without class folders: labels from the devkit's MATLAB file and ground truth, and from
+ * Kaggle's table.
+ */
 import { execFileSync, spawnSync } from 'node:child_process';
 import fs from 'node:fs';
 import path from 'node:path';
@@ -31,10 +34,7 @@ function tag(type: number, data: Buffer): Buffer {
 }
 const int32 = (...values: number[]): Buffer => Buffer.from(Int32Array.from(values).buffer);
 const matrix = (kind: number, size: number[], name: string, ...parts: Buffer[]): Buffer =>
-  tag(
-    14,
-    Buffer.concat([tag(6, int32(kind, 0)), tag(5, int32(...size)), tag(1, Buffer.from(name)), ...parts]),
-  );
+  tag(14, Buffer.concat([tag(6, int32(kind, 0)), tag(5, int32(...size)), tag(1, Buffer.from(name)), ...parts]));
 const char = (text: string): Buffer => matrix(4, [1, text.length], '', tag(4, Buffer.from(text, 'utf16le')));
 const number = (value: number): Buffer => {
   const stored: [number, Buffer] =
@@ -144,9 +144,7 @@ const truth = `${TRUTH.join('\n')}\n`;
 
 t.test('labels', async (t) => {
   const kit = 'ILSVRC2012_devkit_t12/data';
-  const lines = TRUTH.map(
-    (n, i) => `ILSVRC2012_val_0000000${i + 1},${ids[n - 1]} 85 1 499 272 n01440764 1 2 3 4\n`,
-  );
+  const lines = TRUTH.map((n, i) => `ILSVRC2012_val_0000000${i + 1},${ids[n - 1]} 85 1 499 272 n01440764 1 2 3 4\n`);
   const csv = `ImageId,PredictionString\n${lines.reverse().join('')}`;
   const mapping = sorted.map((id) => `${id} thing\n`).join('');
   for (const [name, files] of Object.entries({
@@ -172,16 +170,8 @@ t.test('what is missing or wrong', async (t) => {
   await refused({}, missing, /ground_truth.*LOC_val_solution\.csv/);
   await refused({ [name]: truth }, missing, /meta\.mat beside it/);
   await refused({ [name]: '1\n2\n', 'meta.mat': META }, corrupt, /says nothing of ILSVRC2012_val_00000003/);
-  await refused(
-    { [name]: '1\n2\n3\n1001\n', 'meta.mat': META },
-    corrupt,
-    /says 1001 of ILSVRC2012_val_00000004/,
-  );
-  await refused(
-    { [name]: truth, 'meta.mat': META.subarray(0, 9000) },
-    corrupt,
-    /meta\.mat: it ends in the middle/,
-  );
+  await refused({ [name]: '1\n2\n3\n1001\n', 'meta.mat': META }, corrupt, /says 1001 of ILSVRC2012_val_00000004/);
+  await refused({ [name]: truth, 'meta.mat': META.subarray(0, 9000) }, corrupt, /meta\.mat: it ends in the middle/);
   const few = matFile(structs('synsets', ['ILSVRC2012_ID', 'WNID'], [[number(1), char('n00000001')]]));
   await refused({ [name]: truth, 'meta.mat': few }, corrupt, /names 1 classes.*instead of 1,000/);
   const mapping = sorted.map((id) => `${id} thing\n`).join('');

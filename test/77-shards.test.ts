@@ -1,4 +1,7 @@
-/** Tar shards: what is packed comes back bit for bit, Python and GNU tar read it, theirs are read here, and what is wrong is said. */
+/**
+ * Tar shards: what is packed comes back bit for bit, Python and GNU tar read it, theirs are read here, and what is
+ * wrong is said.
+ */
 import { execFileSync, spawnSync } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import fs from 'node:fs';
@@ -262,8 +265,7 @@ t.test('interrupted, and again', async (t) => {
   for (const signal of ['SIGKILL', 'SIGINT'] as const) {
     const dir = at(`noise-${signal}`);
     const run = start(flags(dir));
-    while (!fs.existsSync(path.join(dir, 'train-000002.tar')) && run.process.exitCode === null)
-      await setTimeout(1);
+    while (!fs.existsSync(path.join(dir, 'train-000002.tar')) && run.process.exitCode === null) await setTimeout(1);
     run.process.kill(signal);
     const { code, stderr } = await run.finished;
     t.equal(code, signal === 'SIGINT' ? 130 : null, signal);
@@ -351,16 +353,10 @@ t.test('keys', async (t) => {
   const [shard] = await packImages(images, at('keys'), { part: 'train' });
   t.same(
     shard!.members,
-    ['_.jpg', 'a_b.jpg', 'a_b-2.png', 'a_b-3.jpg', 'a_b-2-2.jpg', 'a_b-4.jpg', '_-2.jpg'].map(
-      (name) => `v1_0/${name}`,
-    ),
+    ['_.jpg', 'a_b.jpg', 'a_b-2.png', 'a_b-3.jpg', 'a_b-2-2.jpg', 'a_b-4.jpg', '_-2.jpg'].map((name) => `v1_0/${name}`),
   );
   const code = 'ERR_INVALID_ARGUMENT';
-  for (const wrong of [
-    { files: ['x/a'] },
-    { files: ['x/a.txt'] },
-    { files: [], labels: new Int32Array(0) },
-  ]) {
+  for (const wrong of [{ files: ['x/a'] }, { files: ['x/a.txt'] }, { files: [], labels: new Int32Array(0) }]) {
     await t.rejects(packImages({ ...images, ...wrong }, at('no-keys'), { part: 'train' }), { code });
   }
   // Videos: the same names in every folder.
@@ -373,21 +369,11 @@ t.test('keys', async (t) => {
 t.test('samples of other programs', async (t) => {
   let count = 0;
   /** A folder with a shard of these files, in this order. */
-  const shard = (
-    files: readonly (readonly [name: string, content: string])[],
-    name = 'train-0.tar',
-  ): string => {
+  const shard = (files: readonly (readonly [name: string, content: string])[], name = 'train-0.tar'): string => {
     const dir = at(`samples-${count++}`);
     fs.mkdirSync(dir);
-    const parts = files.flatMap(([name, text]) => [
-      tarHeader(name, text.length),
-      text,
-      tarPadding(text.length),
-    ]);
-    fs.writeFileSync(
-      path.join(dir, name),
-      Buffer.concat([...parts.map((part) => Buffer.from(part)), tarEnd()]),
-    );
+    const parts = files.flatMap(([name, text]) => [tarHeader(name, text.length), text, tarPadding(text.length)]);
+    fs.writeFileSync(path.join(dir, name), Buffer.concat([...parts.map((part) => Buffer.from(part)), tarEnd()]));
     return dir;
   };
   const apart = shard([
@@ -463,8 +449,7 @@ t.test('samples of other programs', async (t) => {
     await t.rejects(listShards(shard(files), 'train'), { code, message });
   }
   const numbered = shard(label('1'), 'train-8.tar');
-  const copy = (name: string): void =>
-    fs.copyFileSync(path.join(numbered, 'train-8.tar'), path.join(numbered, name));
+  const copy = (name: string): void => fs.copyFileSync(path.join(numbered, 'train-8.tar'), path.join(numbered, name));
   for (const name of ['train-10.tar', 'train-small-9.tar', 'xtrain-9.tar', 'train-9.tar.part']) copy(name);
   await t.rejects(listShards(numbered, 'train'), {
     code,
@@ -519,16 +504,7 @@ t.test('on the command line', async (t) => {
 
   const valOnly = at('val-only');
   fs.cpSync(path.join(source, 'val'), path.join(valOnly, 'val'), { recursive: true });
-  const val = await cortorch([
-    'data',
-    'pack',
-    '--dataset',
-    'folder',
-    '--data-dir',
-    valOnly,
-    '--out',
-    at('val-shards'),
-  ]);
+  const val = await cortorch(['data', 'pack', '--dataset', 'folder', '--data-dir', valOnly, '--out', at('val-shards')]);
   t.equal(val.code, 0, val.stderr);
   t.ok(readAll(at('val-shards')).equals(fs.readFileSync(path.join(packed, 'val-000000.tar'))));
 
@@ -537,18 +513,7 @@ t.test('on the command line', async (t) => {
   fs.writeFileSync(model, JSON.stringify({ input: [3, 8, 8], layers, loss: 'softmax-cross-entropy' }));
   const losses = [];
   for (const dir of [source, packed]) {
-    const run = [
-      'train',
-      '--dataset',
-      'folder',
-      '--data-dir',
-      dir,
-      '--model',
-      model,
-      '--epochs',
-      '1',
-      '--json',
-    ];
+    const run = ['train', '--dataset', 'folder', '--data-dir', dir, '--model', model, '--epochs', '1', '--json'];
     const { code, lines, stderr } = await cortorch(run);
     t.equal(code, 0, stderr);
     losses.push([lines[1]!.train, lines[1]!.validation]);

@@ -1,4 +1,7 @@
-/** Random crops and flips: the images against a loop over pixels, how often each comes, and that nothing but seed, epoch and index counts. */
+/**
+ * Random crops and flips: the images against a loop over pixels, how often each comes, and that nothing but seed, epoch
+ * and index counts.
+ */
 import path from 'node:path';
 import t from 'tap';
 import { Dataset, network, Network, Trainer, type AugmentationOptions } from '../lib/index.js';
@@ -51,43 +54,38 @@ for (const [augmentation, crops, mirrors, upsideDowns] of [
   [{ flip: 'vertical' }, [0], [false], [false, true]],
   [{ cropPadding: 1, flip: 'both' }, [-1, 0, 1], [false, true], [false, true]],
 ] as const) {
-  t.test(
-    `${JSON.stringify(augmentation)}: each image is one of those there can be, all about as often`,
-    (t) => {
-      using data = Dataset.fromArrays({ images, labels, shape: [C, H, W], classes: 2 });
-      const batch = data.batch(all, { augmentation, normalization, seed: 3, epoch: 2 });
-      const counts = new Map<string, number>();
-      for (const i of all) {
-        const found = bytes(batch.slice(i * SIZE, (i + 1) * SIZE));
-        for (const top of crops) {
-          for (const left of crops) {
-            for (const mirrored of mirrors) {
-              for (const upsideDown of upsideDowns) {
-                if (
-                  bytes(naive(i, [top, left], [mirrored, upsideDown], 'cropBorder' in augmentation)) !== found
-                )
-                  continue;
-                const key = `${top} ${left} ${mirrored} ${upsideDown}`;
-                counts.set(key, (counts.get(key) ?? 0) + 1);
-              }
+  t.test(`${JSON.stringify(augmentation)}: each image is one of those there can be, all about as often`, (t) => {
+    using data = Dataset.fromArrays({ images, labels, shape: [C, H, W], classes: 2 });
+    const batch = data.batch(all, { augmentation, normalization, seed: 3, epoch: 2 });
+    const counts = new Map<string, number>();
+    for (const i of all) {
+      const found = bytes(batch.slice(i * SIZE, (i + 1) * SIZE));
+      for (const top of crops) {
+        for (const left of crops) {
+          for (const mirrored of mirrors) {
+            for (const upsideDown of upsideDowns) {
+              if (bytes(naive(i, [top, left], [mirrored, upsideDown], 'cropBorder' in augmentation)) !== found)
+                continue;
+              const key = `${top} ${left} ${mirrored} ${upsideDown}`;
+              counts.set(key, (counts.get(key) ?? 0) + 1);
             }
           }
         }
       }
-      t.equal(
-        [...counts.values()].reduce((a, b) => a + b, 0),
-        COUNT,
-        'every image is found, and once',
-      );
-      const kinds = crops.length ** 2 * mirrors.length * upsideDowns.length;
-      const expected = COUNT / kinds;
-      t.equal(counts.size, kinds, 'all kinds come');
-      // χ² of kinds − 1 degrees of freedom: mean kinds − 1, variance twice that; six deviations.
-      const chi2 = [...counts.values()].reduce((sum, n) => sum + (n - expected) ** 2 / expected, 0);
-      t.ok(chi2 < kinds - 1 + 6 * Math.sqrt(2 * (kinds - 1)), `χ² ${chi2}`);
-      t.end();
-    },
-  );
+    }
+    t.equal(
+      [...counts.values()].reduce((a, b) => a + b, 0),
+      COUNT,
+      'every image is found, and once',
+    );
+    const kinds = crops.length ** 2 * mirrors.length * upsideDowns.length;
+    const expected = COUNT / kinds;
+    t.equal(counts.size, kinds, 'all kinds come');
+    // χ² of kinds − 1 degrees of freedom: mean kinds − 1, variance twice that; six deviations.
+    const chi2 = [...counts.values()].reduce((sum, n) => sum + (n - expected) ** 2 / expected, 0);
+    t.ok(chi2 < kinds - 1 + 6 * Math.sqrt(2 * (kinds - 1)), `χ² ${chi2}`);
+    t.end();
+  });
 }
 
 t.test('only seed, epoch and index count', (t) => {
@@ -139,9 +137,7 @@ t.test('training sees these images, evaluation the plain ones', async (t) => {
     if (event.type === 'epoch') scores.push(event.test!.loss);
   }
   // The same batches, made beforehand; a batch is a whole epoch, so its order matters only to rounding.
-  const batches = (epoch: number) => [
-    { images: data.batch(all, { augmentation, seed: 9, epoch: epoch - 1 }), labels },
-  ];
+  const batches = (epoch: number) => [{ images: data.batch(all, { augmentation, seed: 9, epoch: epoch - 1 }), labels }];
   for await (const event of other.fit(batches, { epochs: 3, test: data })) {
     if (event.type !== 'epoch') continue;
     const difference = Math.abs(event.test!.loss - scores[event.epoch - 1]!);
@@ -151,8 +147,7 @@ t.test('training sees these images, evaluation the plain ones', async (t) => {
 
 t.test('refused', async (t) => {
   using net = new Network(spec, {});
-  const make = (augmentation: unknown) => () =>
-    new Trainer(net, { augmentation: augmentation as AugmentationOptions });
+  const make = (augmentation: unknown) => () => new Trainer(net, { augmentation: augmentation as AugmentationOptions });
   t.throws(make({ cropPadding: -1 }), { code: 'ERR_INVALID_ARGUMENT', message: /augmentation\.cropPadding/ });
   t.throws(make({ cropPadding: 6 }), { code: 'ERR_INVALID_ARGUMENT', message: /at most 5/ });
   t.throws(make({ flip: 'diagonal' }), { code: 'ERR_INVALID_ARGUMENT', message: /horizontal/ });
@@ -169,8 +164,7 @@ t.test('refused', async (t) => {
 });
 
 t.test('on the command line: CIFAR-10 has its own, others none', async (t) => {
-  const record = (i: number): Buffer =>
-    Buffer.concat([Buffer.of(i % 10), Buffer.alloc(3072, (i * 37) % 256)]);
+  const record = (i: number): Buffer => Buffer.concat([Buffer.of(i % 10), Buffer.alloc(3072, (i * 37) % 256)]);
   const batch = Buffer.concat(Array.from({ length: 40 }, (_, i) => record(i)));
   const folder = t.testdir({
     'data_batch_1.bin': batch,

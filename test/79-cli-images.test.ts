@@ -1,4 +1,7 @@
-/** The command line over image files: class folders, ImageNet's labels, corrupt files, resuming, and memory that stays flat. */
+/**
+ * The command line over image files: class folders, ImageNet's labels, corrupt files, resuming, and memory that stays
+ * flat.
+ */
 import { spawnSync } from 'node:child_process';
 import fs from 'node:fs';
 import path from 'node:path';
@@ -33,11 +36,7 @@ async function write(file: string, label: number, i: number): Promise<void> {
 }
 
 /** Class folders. @returns the folder that train and val are in */
-async function dataset(
-  name: string,
-  classes: readonly string[],
-  counts: Record<string, number>,
-): Promise<string> {
+async function dataset(name: string, classes: readonly string[], counts: Record<string, number>): Promise<string> {
   for (const [part, count] of Object.entries(counts)) {
     for (let i = 0; i < count; i++) {
       const label = i % classes.length;
@@ -162,10 +161,7 @@ t.test('ImageNet: the official labels, and top-5', async (t) => {
         .extract({ left, top, width: SIDE, height: SIDE })
         .raw()
         .toBuffer();
-      const planes = Uint8Array.from(
-        pixels,
-        (_, i) => pixels[3 * (i % SIDE ** 2) + Math.floor(i / SIDE ** 2)]!,
-      );
+      const planes = Uint8Array.from(pixels, (_, i) => pixels[3 * (i % SIDE ** 2) + Math.floor(i / SIDE ** 2)]!);
       const outputs = await net.predict(planes);
       const right = outputs[ids.indexOf(id)]!;
       const larger = outputs.filter((value) => value > right).length;
@@ -184,67 +180,9 @@ t.test('ImageNet: the official labels, and top-5', async (t) => {
   t.match(people.stdout, /^imagenet val: error .* %, top-5 error .* %, loss .* \(9 images/);
 });
 
-t.test(
-  'stopped in the middle of an epoch, by each signal, then resumed: as an undisturbed run',
-  async (t) => {
-    const data = await dataset('stopped', FOUR, { train: 400, val: 12 });
-    fs.writeFileSync(path.join(data, 'train', 'bee', '9.jpg'), 'not an image');
-    const flags = [
-      'train',
-      '--dataset',
-      'folder',
-      '--data-dir',
-      data,
-      ...MODEL,
-      '--batch-size',
-      '2',
-      '--seed',
-      '3',
-      '--json',
-    ];
-    for (const signal of ['SIGTERM', 'SIGKILL'] as const) {
-      const out = at('runs', signal);
-      const run = start([...flags, '--epochs', '100000', '--save-every', '7', '--out', out]);
-      await run.seen(/"epoch":1,/);
-      // Some way into the second epoch: SIGKILL has something newer than its start to go on from.
-      const deadline = Date.now() + 20_000;
-      const where = async () => {
-        const { epoch, training } = await readCheckpoint(path.join(out, 'last.pt'));
-        return { epoch, stepInEpoch: training!.state.stepInEpoch };
-      };
-      for (let now = await where(); now.epoch === 0 || now.stepInEpoch === 0; now = await where()) {
-        if (Date.now() > deadline) break;
-      }
-      run.process.kill(signal);
-      const { code, stderr } = await run.finished;
-      t.equal(code, signal === 'SIGTERM' ? 130 : null);
-      t.match(stderr, /9\.jpg cannot be read .*1 of at most 10/);
-      const { epoch, stepInEpoch } = await where();
-      t.ok(stepInEpoch > 0, `${signal} after ${stepInEpoch} of 200 batches`);
-      const epochs = ['--epochs', String(epoch + 2)];
-      const resumed = await cortorch(['train', '--resume', out, ...epochs]);
-      t.equal(resumed.code, 0, resumed.stderr);
-      t.same(runFiles(out), ['best.pt', 'config.json', 'last.pt', 'metrics.jsonl']);
-      const alone = `${out}-alone`;
-      t.match(await cortorch([...flags, ...epochs, '--out', alone]), { code: 0 });
-      t.strictSame(await result(out), await result(alone));
-    }
-
-    const out = at('runs', 'SIGTERM');
-    await write(path.join(data, 'train', 'ant', 'new.jpg'), 0, 5);
-    const changed = await cortorch(['train', '--resume', out, '--epochs', '90000']);
-    t.equal(changed.code, 1);
-    t.match(changed.stderr, /ERR_CHECKPOINT_MISMATCH.*not those that the run began with/s);
-    fs.rmSync(path.join(data, 'train', 'ant', 'new.jpg'));
-    fs.cpSync(data, `${data}-moved`, { recursive: true });
-    const { epoch } = await readCheckpoint(path.join(out, 'last.pt'));
-    const moved = ['--resume', out, '--data-dir', `${data}-moved`, '--epochs', String(epoch + 1)];
-    t.match(await cortorch(['train', ...moved]), { code: 0 }, 'the same images in another place');
-  },
-);
-
-t.test('images that vanish in the middle of a run', async (t) => {
-  const data = await dataset('vanishing', FOUR, { train: 200 });
+t.test('stopped in the middle of an epoch, by each signal, then resumed: as an undisturbed run', async (t) => {
+  const data = await dataset('stopped', FOUR, { train: 400, val: 12 });
+  fs.writeFileSync(path.join(data, 'train', 'bee', '9.jpg'), 'not an image');
   const flags = [
     'train',
     '--dataset',
@@ -252,10 +190,55 @@ t.test('images that vanish in the middle of a run', async (t) => {
     '--data-dir',
     data,
     ...MODEL,
-    ...SHORT,
-    '--epochs',
-    '100000',
+    '--batch-size',
+    '2',
+    '--seed',
+    '3',
+    '--json',
   ];
+  for (const signal of ['SIGTERM', 'SIGKILL'] as const) {
+    const out = at('runs', signal);
+    const run = start([...flags, '--epochs', '100000', '--save-every', '7', '--out', out]);
+    await run.seen(/"epoch":1,/);
+    // Some way into the second epoch: SIGKILL has something newer than its start to go on from.
+    const deadline = Date.now() + 20_000;
+    const where = async () => {
+      const { epoch, training } = await readCheckpoint(path.join(out, 'last.pt'));
+      return { epoch, stepInEpoch: training!.state.stepInEpoch };
+    };
+    for (let now = await where(); now.epoch === 0 || now.stepInEpoch === 0; now = await where()) {
+      if (Date.now() > deadline) break;
+    }
+    run.process.kill(signal);
+    const { code, stderr } = await run.finished;
+    t.equal(code, signal === 'SIGTERM' ? 130 : null);
+    t.match(stderr, /9\.jpg cannot be read .*1 of at most 10/);
+    const { epoch, stepInEpoch } = await where();
+    t.ok(stepInEpoch > 0, `${signal} after ${stepInEpoch} of 200 batches`);
+    const epochs = ['--epochs', String(epoch + 2)];
+    const resumed = await cortorch(['train', '--resume', out, ...epochs]);
+    t.equal(resumed.code, 0, resumed.stderr);
+    t.same(runFiles(out), ['best.pt', 'config.json', 'last.pt', 'metrics.jsonl']);
+    const alone = `${out}-alone`;
+    t.match(await cortorch([...flags, ...epochs, '--out', alone]), { code: 0 });
+    t.strictSame(await result(out), await result(alone));
+  }
+
+  const out = at('runs', 'SIGTERM');
+  await write(path.join(data, 'train', 'ant', 'new.jpg'), 0, 5);
+  const changed = await cortorch(['train', '--resume', out, '--epochs', '90000']);
+  t.equal(changed.code, 1);
+  t.match(changed.stderr, /ERR_CHECKPOINT_MISMATCH.*not those that the run began with/s);
+  fs.rmSync(path.join(data, 'train', 'ant', 'new.jpg'));
+  fs.cpSync(data, `${data}-moved`, { recursive: true });
+  const { epoch } = await readCheckpoint(path.join(out, 'last.pt'));
+  const moved = ['--resume', out, '--data-dir', `${data}-moved`, '--epochs', String(epoch + 1)];
+  t.match(await cortorch(['train', ...moved]), { code: 0 }, 'the same images in another place');
+});
+
+t.test('images that vanish in the middle of a run', async (t) => {
+  const data = await dataset('vanishing', FOUR, { train: 200 });
+  const flags = ['train', '--dataset', 'folder', '--data-dir', data, ...MODEL, ...SHORT, '--epochs', '100000'];
   const run = start([...flags, '--max-corrupt', '3', '--out', at('runs', 'vanishing')]);
   await run.seen(/"epoch":1,/);
   fs.rmSync(path.join(data, 'train', 'cat'), { recursive: true });
@@ -277,11 +260,7 @@ t.test('refused', async (t) => {
     [2, [...folderFlags, '--resize', '15'], /--resize: expected at least 16/],
     [2, [...folderFlags, '--crop', 'left'], /--crop: expected.*random/],
     [2, ['--dataset', 'folder', '--data-dir', data, '--model', 'mnist-fc'], /--model: .*colour squares/],
-    [
-      2,
-      ['--dataset', 'mnist', '--model', 'mnist-fc', '--max-corrupt', '1'],
-      /--max-corrupt is not used by mnist/,
-    ],
+    [2, ['--dataset', 'mnist', '--model', 'mnist-fc', '--max-corrupt', '1'], /--max-corrupt is not used by mnist/],
     [1, ['--dataset', 'folder', '--data-dir', at('nowhere'), ...MODEL], /nowhere is not a folder/],
     [1, ['--dataset', 'imagenet', '--data-dir', data, ...MODEL], /1,000 class folders/],
   ] as const) {

@@ -63,8 +63,7 @@ t.test('help and version', async (t) => {
 t.test('commands', async (t) => {
   t.match(await call(), {
     code: 2,
-    stderr:
-      /a command is missing.*train, eval, reproduce, init, inspect, convert, report, data, doctor, setup/,
+    stderr: /a command is missing.*train, eval, reproduce, init, inspect, convert, report, data, doctor, setup/,
   });
   t.match(await call('trian'), { code: 2, stderr: /no command trian; did you mean train\?/ });
   t.match(await call('convert', 'a', 'b.pt', 'c'), { code: 2, stderr: /takes one IN, one OUT and flags/ });
@@ -102,18 +101,8 @@ t.test('values', async (t) => {
 t.test('what a rule, an optimizer or a schedule does not use', async (t) => {
   const unused = (message: RegExp, ...flags: string[]) =>
     refused(t, [...MNIST, ...flags], 'ERR_UNUSED_OPTION', message);
-  await unused(
-    /--momentum is not used by optimizer adam; choose --optimizer sgd or rmsprop/,
-    '--momentum',
-    '0.9',
-  );
-  await unused(
-    /--beta1 is not used by optimizer sgd; choose --optimizer adam/,
-    '--optimizer',
-    'sgd',
-    '--beta1',
-    '0.5',
-  );
+  await unused(/--momentum is not used by optimizer adam; choose --optimizer sgd or rmsprop/, '--momentum', '0.9');
+  await unused(/--beta1 is not used by optimizer sgd; choose --optimizer adam/, '--optimizer', 'sgd', '--beta1', '0.5');
   await unused(/--beta1/, '--optimizer', 'rmsprop', '--beta1', '0.5');
   await unused(/--lr-steps is not used by the cosine schedule/, '--lr-schedule', 'cosine', '--lr-steps', '3');
   await unused(/--lr-decay is not used by the constant schedule/, '--lr-decay', '0.5');
@@ -131,14 +120,8 @@ t.test('settings of target propagation', async (t) => {
     await refused(t, used('fa', `--${flag}`, value), 'ERR_UNUSED_OPTION', message);
   }
   const unused = (message: RegExp, ...flags: string[]) => refused(t, flags, 'ERR_UNUSED_OPTION', message);
-  await unused(
-    /--target-step is not used by rule sdtp.*choose rule dtp/,
-    ...used('sdtp', '--target-step', '0.1'),
-  );
-  await unused(
-    /--auxiliary is not used by rule sdtp; choose rule ao-sdtp/,
-    ...used('sdtp', '--auxiliary', '9'),
-  );
+  await unused(/--target-step is not used by rule sdtp.*choose rule dtp/, ...used('sdtp', '--target-step', '0.1'));
+  await unused(/--auxiliary is not used by rule sdtp; choose rule ao-sdtp/, ...used('sdtp', '--auxiliary', '9'));
   await unused(
     /--first-phase is not used by the parallel schedule/,
     ...used('dtp', '--schedule', 'parallel', '--first-phase', 'forward'),
@@ -147,20 +130,14 @@ t.test('settings of target propagation', async (t) => {
     /--inverse-momentum is not used by inverse optimizer adam; choose --inverse-optimizer sgd or rmsprop/,
     ...used('dtp', '--inverse-momentum', '0.9'),
   );
-  await unused(
-    /--hyperparameters is not used by mnist-fc with tp/,
-    ...used('tp', '--hyperparameters', 'paper'),
-  );
+  await unused(/--hyperparameters is not used by mnist-fc with tp/, ...used('tp', '--hyperparameters', 'paper'));
   await unused(
     /--hyperparameters is not used by optimizer sgd: the paper's are Adam's/,
     ...used('bp', '--hyperparameters', 'paper', '--optimizer', 'sgd'),
   );
   const usage = (message: RegExp, ...flags: string[]) => refused(t, flags, 'ERR_USAGE', message);
   await usage(/--noise: expected σ, a number of at least 0.*"-1"/, ...used('dtp', '--noise=-1'));
-  await usage(
-    /--auxiliary: expected a whole number.*the rule is sdtp/,
-    ...used('ao-sdtp', '--auxiliary', '0'),
-  );
+  await usage(/--auxiliary: expected a whole number.*the rule is sdtp/, ...used('ao-sdtp', '--auxiliary', '0'));
   await usage(/--target-step: expected a number above 0/, ...used('dtp', '--target-step', '0'));
   await usage(/--schedule: expected one of parallel, alternating/, ...used('dtp', '--schedule', 'turns'));
   await refused(
@@ -180,12 +157,7 @@ t.test('the feedback of dfa', async (t) => {
     /--dfa-feedback is not used by rule bp; choose rule dfa, or leave it out/,
   );
   await refused(t, [...MNIST, '--rule', 'fa', '--dfa-feedback', 'per-layer'], 'ERR_UNUSED_OPTION', /rule fa/);
-  await refused(
-    t,
-    [...dfa, '--dfa-feedback', 'share'],
-    'ERR_USAGE',
-    /--dfa-feedback: .*did you mean shared\?/,
-  );
+  await refused(t, [...dfa, '--dfa-feedback', 'share'], 'ERR_USAGE', /--dfa-feedback: .*did you mean shared\?/);
   t.match(await call('init', '--model', 'mnist-fc', '--dfa-feedback', 'shared', '--out', 'x.pt'), {
     code: 2,
     stderr: /ERR_UNUSED_OPTION.*--dfa-feedback/,
@@ -213,12 +185,7 @@ t.test('unknown rules and presets, and those of later versions', async (t) => {
     'ERR_UNUSED_OPTION',
     /--last-layer is not used by rule bp; choose/,
   );
-  await refused(
-    t,
-    [...MNIST, '--feedback-scale', 'xiao'],
-    'ERR_UNUSED_OPTION',
-    /--feedback-scale is not used/,
-  );
+  await refused(t, [...MNIST, '--feedback-scale', 'xiao'], 'ERR_UNUSED_OPTION', /--feedback-scale is not used/);
   await refused(t, ['--dataset', 'imagenett'], 'ERR_USAGE', /mean imagenet\?/);
 });
 
@@ -229,18 +196,14 @@ t.test('devices and precisions', async (t) => {
   await unavailable(/device cuda:99 is not available: .*;/, '--device', 'cuda:99');
   await unavailable(/precision bf16 needs a GPU; use fp32 on the CPU/, '--precision', 'bf16');
   await unavailable(/precision tf32 needs a GPU/, '--device', 'cpu', '--precision', 'tf32');
-  const usage = (message: RegExp, ...flags: string[]) =>
-    refused(t, [...MNIST, ...flags], 'ERR_USAGE', message);
+  const usage = (message: RegExp, ...flags: string[]) => refused(t, [...MNIST, ...flags], 'ERR_USAGE', message);
   await usage(/--device: expected cpu, cuda or cuda:i.*but received "tpu"/, '--device', 'tpu');
   await usage(/--device: .* it has no value/, '--device');
   await usage(/--precision: expected one of fp32, tf32, bf16.*mean bf16\?/, '--precision', 'bf-16');
   const unused = (message: RegExp, ...flags: string[]) =>
     refused(t, [...MNIST, ...flags], 'ERR_UNUSED_OPTION', message);
   await unused(/--moments bf16 is not used by device cpu; choose device cuda/, '--moments', 'bf16');
-  await unused(
-    /--inverse-moments bf16 is not used by device cpu/,
-    ...['--rule', 'dtp', '--inverse-moments', 'bf16'],
-  );
+  await unused(/--inverse-moments bf16 is not used by device cpu/, ...['--rule', 'dtp', '--inverse-moments', 'bf16']);
   await unused(/--inverse-moments is not used by rule bp/, '--inverse-moments', 'bf16');
   await unused(
     /--moments is not used by optimizer sgd without momentum.*; add --momentum/,
@@ -260,12 +223,7 @@ t.test("a spec of one's own: the key is named", async (t) => {
     'broken.json': '{"input": [',
   });
   const file = (name: string) => ['--dataset', 'mnist', '--model', path.join(folder, name)];
-  await refused(
-    t,
-    file('units.json'),
-    'ERR_INVALID_SPEC',
-    /units\.json: layers\[1\]\.unit.*did you mean units\?/,
-  );
+  await refused(t, file('units.json'), 'ERR_INVALID_SPEC', /units\.json: layers\[1\]\.unit.*did you mean units\?/);
   await refused(t, file('broken.json'), 'ERR_INVALID_SPEC', /broken\.json is not JSON/);
   await refused(t, file('none.json'), 'ERR_USAGE', /none\.json: there is no such file/);
 });
@@ -343,13 +301,7 @@ t.test('what does not fit into the memory is refused before anything is done', a
   const start = performance.now();
   // There is no such data set either, but that is never looked at.
   const data = ['--dataset', 'mnist', '--data-dir', path.join(folder, 'none')];
-  await refused(
-    t,
-    [...data, ...huge, '--out', out],
-    'ERR_OUT_OF_MEMORY',
-    /needs .* PB .*weights .*use a smaller/,
-    1,
-  );
+  await refused(t, [...data, ...huge, '--out', out], 'ERR_OUT_OF_MEMORY', /needs .* PB .*weights .*use a smaller/, 1);
   t.notOk(fs.existsSync(out), 'no folder was made');
   const batch = [...data, '--model', 'mnist-fc', '--batch-size', '1000000000000', '--out', out];
   await refused(t, batch, 'ERR_OUT_OF_MEMORY', /activations .*use a batch size of at most \d+$/, 1);

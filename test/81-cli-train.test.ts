@@ -3,15 +3,7 @@ import fs from 'node:fs';
 import path from 'node:path';
 import t, { type Test } from 'tap';
 import { readCheckpoint } from '../lib/training/checkpoint.js';
-import {
-  cortorch,
-  digests,
-  metricsOf,
-  smallSpec,
-  timeless,
-  writeTinyData,
-  type Line,
-} from './support/cli.js';
+import { cortorch, digests, metricsOf, smallSpec, timeless, writeTinyData, type Line } from './support/cli.js';
 
 const folder = t.testdir({ 'small.json': JSON.stringify(smallSpec) });
 const data = writeTinyData(path.join(folder, 'data'));
@@ -66,27 +58,13 @@ function checkLines(t: Test, lines: readonly Line[], epochs: number, checkpoint:
 
 t.test('a run with --out: lines, files, eval', async (t) => {
   const out = at('run');
-  const { code, stdout, stderr, lines } = await cortorch([
-    'train',
-    ...SMALL,
-    '--epochs',
-    '3',
-    '--json',
-    '--out',
-    out,
-  ]);
+  const { code, stdout, stderr, lines } = await cortorch(['train', ...SMALL, '--epochs', '3', '--json', '--out', out]);
   t.equal(code, 0, stderr);
   checkLines(t, lines, 3, path.join(out, 'best.pt'));
   t.equal(stdout.trim().split('\n').length, lines.length, 'nothing but JSON on stdout');
   t.match(stderr, /epoch 3\/3 .*test .* %/);
   t.notMatch(stderr, '\r', 'nothing is rewritten where there is no terminal');
-  t.match(fs.readdirSync(out).sort(), [
-    'best.pt',
-    'config.json',
-    /^events\.out\.tfevents/,
-    'last.pt',
-    'metrics.jsonl',
-  ]);
+  t.match(fs.readdirSync(out).sort(), ['best.pt', 'config.json', /^events\.out\.tfevents/, 'last.pt', 'metrics.jsonl']);
   t.strictSame(metricsOf(out), lines, 'the same lines');
 
   const config = JSON.parse(fs.readFileSync(path.join(out, 'config.json'), 'utf8'));
@@ -110,11 +88,7 @@ t.test('a run with --out: lines, files, eval', async (t) => {
 
   const flags = ['--checkpoint', path.join(out, 'best.pt'), '--data-dir', data];
   const evaluated = await cortorch(['eval', ...flags, '--dataset', 'mnist', '--json']);
-  t.strictSame(
-    evaluated.lines,
-    [{ type: 'eval', ...best.test, examples: 200 }],
-    'the test error that training had',
-  );
+  t.strictSame(evaluated.lines, [{ type: 'eval', ...best.test, examples: 200 }], 'the test error that training had');
   t.strictSame(Object.keys(evaluated.lines[0]!), ['type', 'loss', 'error', 'error5', 'examples']);
   const told = await cortorch(['eval', ...flags, '--batch-size', '7']);
   t.match(told, { code: 0, stdout: /^mnist test: error \d+\.\d\d %.*200 images/ });
@@ -134,12 +108,7 @@ t.test('without --out nothing is written; the same seed gives the same numbers',
 
 t.test('a run is repeated from its config.json', async (t) => {
   const before = metricsOf(at('run'));
-  const { code, lines } = await cortorch([
-    'train',
-    '--config',
-    path.join(at('run'), 'config.json'),
-    '--json',
-  ]);
+  const { code, lines } = await cortorch(['train', '--config', path.join(at('run'), 'config.json'), '--json']);
   t.equal(code, 0);
   t.strictSame(lines.slice(0, -1).map(timeless), before.slice(0, -1).map(timeless));
 });
@@ -154,30 +123,14 @@ t.test('--json is quiet without being asked for, and a run is not overwritten', 
 
 t.test('without validation the last epoch is the best', async (t) => {
   const flags = SMALL.map((flag, i) => (SMALL[i - 1] === '--validation' ? '0' : flag));
-  const { lines } = await cortorch([
-    'train',
-    ...flags,
-    '--epochs',
-    '3',
-    '--json',
-    '--out',
-    at('unvalidated'),
-  ]);
+  const { lines } = await cortorch(['train', ...flags, '--epochs', '3', '--json', '--out', at('unvalidated')]);
   t.equal(lines[1]!.validation, null);
   t.match(lines.at(-1)!.best, { epoch: 3, validation: null, test: lines[3]!.test });
   t.equal((await readCheckpoint(path.join(at('unvalidated'), 'best.pt'))).epoch, 3);
 });
 
 t.test('--max-steps stops and saves', async (t) => {
-  const { code, lines } = await cortorch([
-    'train',
-    ...SMALL,
-    '--max-steps',
-    '30',
-    '--json',
-    '--out',
-    at('short'),
-  ]);
+  const { code, lines } = await cortorch(['train', ...SMALL, '--max-steps', '30', '--json', '--out', at('short')]);
   t.equal(code, 0);
   t.match(
     lines.slice(1, -1).map(({ epoch, partial }) => [epoch, partial]),
@@ -196,11 +149,7 @@ t.test('--max-steps stops and saves', async (t) => {
     best: { epoch: 1 },
     checkpoint: path.join(at('tiny'), 'best.pt'),
   });
-  t.match(
-    await readCheckpoint(path.join(at('tiny'), 'best.pt')),
-    { epoch: 0, step: 3 },
-    'unless it is all there is',
-  );
+  t.match(await readCheckpoint(path.join(at('tiny'), 'best.pt')), { epoch: 0, step: 3 }, 'unless it is all there is');
 });
 
 t.test('init writes the start that training with that seed has; --init takes it', async (t) => {
@@ -230,16 +179,7 @@ t.test('init writes the start that training with that seed has; --init takes it'
 t.test('shared feedback of dfa is kept for eval, --resume and --init', async (t) => {
   const out = at('shared');
   const dfa = ['--rule', 'dfa', '--dfa-feedback', 'shared'];
-  const { code, lines, stderr } = await cortorch([
-    'train',
-    ...SMALL,
-    ...dfa,
-    '--epochs',
-    '2',
-    '--json',
-    '--out',
-    out,
-  ]);
+  const { code, lines, stderr } = await cortorch(['train', ...SMALL, ...dfa, '--epochs', '2', '--json', '--out', out]);
   t.equal(code, 0, stderr);
   t.equal(lines[0]!.config.dfaFeedback, 'shared');
   const { parameters, config } = await readCheckpoint(path.join(out, 'last.pt'));
@@ -251,11 +191,7 @@ t.test('shared feedback of dfa is kept for eval, --resume and --init', async (t)
   const whole = await cortorch(['train', ...SMALL, ...dfa, '--epochs', '3', '--json', '--out', at('whole')]);
   const resumed = await cortorch(['train', '--resume', out, '--epochs', '3', '--json']);
   t.equal(resumed.code, 0, resumed.stderr);
-  t.strictSame(
-    timeless(resumed.lines.at(-2)!),
-    timeless(whole.lines.at(-2)!),
-    'as if it had not been stopped',
-  );
+  t.strictSame(timeless(resumed.lines.at(-2)!), timeless(whole.lines.at(-2)!), 'as if it had not been stopped');
   const other = await cortorch(['train', '--resume', out, '--dfa-feedback', 'per-layer']);
   t.match(other, { code: 2, stderr: /--dfa-feedback is per-layer, but the run in .* has shared/ });
 
@@ -280,17 +216,7 @@ t.test("locally connected and convolutional networks of one's own", async (t) =>
     const flags = SMALL.map((flag) => (flag === spec ? file : flag));
     for (const rule of ['bp', 'fa', 'dfa']) {
       const out = at(`${type}-${rule}`);
-      const trained = await cortorch([
-        'train',
-        ...flags,
-        '--rule',
-        rule,
-        '--epochs',
-        '3',
-        '--json',
-        '--out',
-        out,
-      ]);
+      const trained = await cortorch(['train', ...flags, '--rule', rule, '--epochs', '3', '--json', '--out', out]);
       t.equal(trained.code, 0, trained.stderr);
       t.ok(
         trained.lines.at(-2)!.train.error < 0.3,
@@ -306,14 +232,7 @@ t.test('normalisation is kept for eval', async (t) => {
   const out = at('normalized');
   const flags = ['--mean', '0.25', '--std', '0.3', '--epochs', '1', '--json', '--out', out];
   const { lines } = await cortorch(['train', ...SMALL, ...flags]);
-  const evaluated = await cortorch([
-    'eval',
-    '--checkpoint',
-    path.join(out, 'best.pt'),
-    '--data-dir',
-    data,
-    '--json',
-  ]);
+  const evaluated = await cortorch(['eval', '--checkpoint', path.join(out, 'best.pt'), '--data-dir', data, '--json']);
   t.match(evaluated.lines[0], lines.at(-1)!.best.test);
 });
 

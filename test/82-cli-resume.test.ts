@@ -46,28 +46,25 @@ for (const signal of ['SIGINT', 'SIGTERM'] as const) {
   });
 }
 
-t.test(
-  'an interrupted run in the middle of an epoch, with momentum, a cosine schedule and augmentation',
-  async (t) => {
-    const out = at('middle');
-    const flags = ['--rule', 'dfa', '--epochs', '2', '--optimizer', 'sgd', '--momentum', '0.9'].concat([
-      ...['--crop-padding', '2', '--flip', 'both'],
-      '--lr-schedule',
-      'cosine',
-      '--warmup-epochs',
-      '0.5',
-    ]);
-    t.match(await cortorch([...FLAGS, ...flags, '--max-steps', '410', '--out', out]), { code: 0 });
-    t.match(await readCheckpoint(path.join(out, 'last.pt')), {
-      epoch: 1,
-      step: 410,
-      training: { state: { stepInEpoch: 110 } },
-    });
-    t.match(metricsOf(out).at(-2), { epoch: 2, partial: true });
-    t.match(await cortorch(['train', '--resume', out]), { code: 0 });
-    await sameAsUndisturbed(t, out, flags);
-  },
-);
+t.test('an interrupted run in the middle of an epoch, with momentum, a cosine schedule and augmentation', async (t) => {
+  const out = at('middle');
+  const flags = ['--rule', 'dfa', '--epochs', '2', '--optimizer', 'sgd', '--momentum', '0.9'].concat([
+    ...['--crop-padding', '2', '--flip', 'both'],
+    '--lr-schedule',
+    'cosine',
+    '--warmup-epochs',
+    '0.5',
+  ]);
+  t.match(await cortorch([...FLAGS, ...flags, '--max-steps', '410', '--out', out]), { code: 0 });
+  t.match(await readCheckpoint(path.join(out, 'last.pt')), {
+    epoch: 1,
+    step: 410,
+    training: { state: { stepInEpoch: 110 } },
+  });
+  t.match(metricsOf(out).at(-2), { epoch: 2, partial: true });
+  t.match(await cortorch(['train', '--resume', out]), { code: 0 });
+  await sameAsUndisturbed(t, out, flags);
+});
 
 t.test('a time limit saves, ends with 0, and the run goes on', async (t) => {
   const out = at('limited');
@@ -190,11 +187,7 @@ t.test('what must not change on resuming', async (t) => {
   await refused(both, '--batch-size', '20', '--seed', '4');
   await refused(/--epochs is 3, but the cosine schedule/, '--epochs', '3');
   await refused(/a run goes on in its own folder/, '--out', at('elsewhere'));
-  t.match(
-    await cortorch(['train', '--resume', out, '--lr', '0.001', '--out', out]),
-    { code: 0 },
-    'the same is fine',
-  );
+  t.match(await cortorch(['train', '--resume', out, '--lr', '0.001', '--out', out]), { code: 0 }, 'the same is fine');
   const elsewhere = at('data-elsewhere');
   fs.cpSync(data, elsewhere, { recursive: true });
   const harmless = ['--data-dir', elsewhere, '--threads', '1', '--max-steps', '500', '--json'];
@@ -234,16 +227,7 @@ t.test('target propagation goes on in the middle of an epoch of either phase', a
     ['forward', 420],
   ] as const) {
     const out = at(phase);
-    const first = await cortorch([
-      ...FLAGS,
-      ...rule,
-      '--epochs',
-      '3',
-      '--max-steps',
-      String(steps),
-      '--out',
-      out,
-    ]);
+    const first = await cortorch([...FLAGS, ...rule, '--epochs', '3', '--max-steps', String(steps), '--out', out]);
     t.match(first, { code: 0 });
     t.match(first.lines.at(-2), { phase, partial: true });
     t.match(await cortorch(['train', '--resume', out, '--json']), { code: 0 });
@@ -273,16 +257,7 @@ t.test('fresh parameters with auxiliary outputs', async (t) => {
   const { parameters, config } = await readCheckpoint(file);
   t.equal(config.auxiliary, 5);
   t.equal(parameters.get('auxiliary.weight')!.shape[0], 5);
-  const started = await cortorch([
-    ...FLAGS,
-    ...rule,
-    '--max-steps',
-    '1',
-    '--init',
-    file,
-    '--out',
-    at('started'),
-  ]);
+  const started = await cortorch([...FLAGS, ...rule, '--max-steps', '1', '--init', file, '--out', at('started')]);
   t.match(started, { code: 0 });
   const last = await readCheckpoint(path.join(at('started'), 'last.pt'));
   t.strictSame(last.parameters.get('auxiliary.weight'), parameters.get('auxiliary.weight'));

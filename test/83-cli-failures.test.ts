@@ -27,12 +27,7 @@ t.test('an output folder that cannot be written', async (t) => {
   const train = (out: string) => cortorch([...FLAGS, ...DATA, '--epochs', '1', '--out', out]);
   failedWith(t, await train(at('file')), 'ERR_WRITE_FAILED', /it is not a folder; name another with --out/);
   failedWith(t, await train(at('file/below')), 'ERR_WRITE_FAILED', /is not a folder/);
-  failedWith(
-    t,
-    await train('/proc/cortorch'),
-    'ERR_WRITE_FAILED',
-    /cannot write \/proc\/cortorch: .*; .*another/,
-  );
+  failedWith(t, await train('/proc/cortorch'), 'ERR_WRITE_FAILED', /cannot write \/proc\/cortorch: .*; .*another/);
   if (process.getuid!() === 0) t.comment('as root no permission is missing');
   else {
     fs.mkdirSync(at('locked'), { mode: 0o500 });
@@ -115,12 +110,7 @@ t.test('a loss that becomes NaN later: the last good epoch is kept', async (t) =
 t.test('data that are broken', async (t) => {
   const images = 'train-images-idx3-ubyte';
   const labels = 'train-labels-idx1-ubyte';
-  const broken = async (
-    name: string,
-    file: string,
-    content: (old: Buffer) => Buffer | null,
-    message: RegExp,
-  ) => {
+  const broken = async (name: string, file: string, content: (old: Buffer) => Buffer | null, message: RegExp) => {
     const folder = at(name);
     fs.cpSync(data, folder, { recursive: true });
     const changed = content(fs.readFileSync(path.join(folder, file)));
@@ -168,10 +158,5 @@ t.test('checkpoints that are none', async (t) => {
   fs.writeFileSync(last, fs.readFileSync(last).subarray(0, 1000));
   failedWith(t, await cortorch(['train', '--resume', out]), 'ERR_CHECKPOINT_CORRUPT', /last\.pt/);
   fs.copyFileSync(path.join(out, 'best.pt'), last);
-  failedWith(
-    t,
-    await cortorch(['train', '--resume', out]),
-    'ERR_CHECKPOINT_UNSUPPORTED',
-    /no state of training/,
-  );
+  failedWith(t, await cortorch(['train', '--resume', out]), 'ERR_CHECKPOINT_UNSUPPORTED', /no state of training/);
 });

@@ -18,17 +18,7 @@ const STD = 0.5;
 
 async function train(out: string, ...flags: string[]): Promise<string> {
   const finished = await cortorch([
-    ...[
-      'train',
-      '--dataset',
-      'mnist',
-      '--data-dir',
-      data,
-      '--model',
-      at('small.json'),
-      '--validation',
-      '100',
-    ],
+    ...['train', '--dataset', 'mnist', '--data-dir', data, '--model', at('small.json'), '--validation', '100'],
     ...['--batch-size', '50', '--epochs', '2', '--seed', '1', '--out', at(out), ...flags],
   ]);
   if (finished.code !== 0) throw new Error(finished.stderr);
@@ -239,10 +229,7 @@ t.test('--init takes a state_dict that Python wrote', { skip }, async (t) => {
   const written = await readParameters(file);
   t.strictSame([...written.keys()], ['layers.0.weight', 'layers.0.bias', 'layers.1.weight', 'layers.1.bias']);
   t.notSame(digests((await readCheckpoint(path.join(run, 'best.pt'))).parameters), digests(written));
-  runTorchPython(
-    `${MODULE}\ntorch.manual_seed(3)\ntorch.save(Small({}).double().state_dict(), sys.argv[1])`,
-    file,
-  );
+  runTorchPython(`${MODULE}\ntorch.manual_seed(3)\ntorch.save(Small({}).double().state_dict(), sys.argv[1])`, file);
   t.strictSame(digests(await readParameters(file)), digests(written), 'float64 is rounded to float32');
   runTorchPython(`${MODULE}\ntorch.save({'state_dict': {}, 'epoch': 1}, sys.argv[1])`, file);
   await t.rejects(readCheckpoint(file), {

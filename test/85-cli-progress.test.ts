@@ -27,10 +27,7 @@ t.test('on a terminal one line is rewritten', async (t) => {
   const screen = { isTTY: true, columns: 120, write: (text: string) => (written += text) };
   const progress = new Progress(screen);
   progress.update(event);
-  t.equal(
-    written,
-    '\r██████░░░░░░  epoch 2/5  1 min 23 s left  45,679 images/s  error 3.12 %  loss 0.1235\x1b[K',
-  );
+  t.equal(written, '\r██████░░░░░░  epoch 2/5  1 min 23 s left  45,679 images/s  error 3.12 %  loss 0.1235\x1b[K');
   written = '';
   progress.line('done');
   t.equal(written, '\r\x1b[Kdone\n', 'a line takes its place');
@@ -44,11 +41,7 @@ t.test('on a terminal one line is rewritten', async (t) => {
     const shown = written.slice(1).replace('\x1b[K', '');
     t.ok(shown.length < columns, `${shown.length} characters fit ${columns} columns`);
   }
-  t.match(
-    written,
-    /epoch 2\/5  1 min 23 s left  45,679 images\/s  error 3\.12 %/,
-    'what counts, on 80 columns',
-  );
+  t.match(written, /epoch 2\/5  1 min 23 s left  45,679 images\/s  error 3\.12 %/, 'what counts, on 80 columns');
 });
 
 t.test('elsewhere at most one line a minute', async (t) => {

@@ -49,8 +49,7 @@ t.test('Table 5 for the presets and rules of this version', async (t) => {
   for (const preset of presetNames.filter((name) => /^(mnist|cifar10|imagenet)-(fc|lc|conv)$/.test(name))) {
     for (const rule of ['bp', 'fa', 'dfa'] as const) {
       // ConvNets were trained by BP alone; DFA on ImageNet ran out of memory.
-      const published =
-        rule === 'bp' || !(preset.endsWith('-conv') || `${preset} ${rule}` === 'imagenet-lc dfa');
+      const published = rule === 'bp' || !(preset.endsWith('-conv') || `${preset} ${rule}` === 'imagenet-lc dfa');
       t.equal(paper[preset]?.settings[rule] !== undefined, published, `settings of ${preset} with ${rule}`);
       t.equal(paper[preset]?.results[rule] !== undefined, published, `results of ${preset} with ${rule}`);
     }
@@ -121,11 +120,7 @@ t.test('recipes of the networks of other studies', async (t) => {
   }
   const resnet18 = recipeFor('resnet18')!;
   t.strictSame(fallsOf(resnet18, 90), [30, 60], 'Xiao et al.');
-  t.strictSame(
-    fallsOf(recipeFor('resnet20')!, 182),
-    [91, 137],
-    'He et al.: 32,000 and 48,000 steps of 352 an epoch',
-  );
+  t.strictSame(fallsOf(recipeFor('resnet20')!, 182), [91, 137], 'He et al.: 32,000 and 48,000 steps of 352 an epoch');
   t.strictSame(fallsOf(resnet18, 3), [1, 2]);
   t.strictSame(fallsOf(resnet18, 1), [], 'nothing falls in an only epoch');
 });

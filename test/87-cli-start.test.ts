@@ -6,8 +6,7 @@ t.test('four rules and a table', async (t) => {
   const run = start(['--epochs', '1'], { module: 'lib/cli/start.ts' });
   const { code, stdout, stderr } = await run.finished;
   t.equal(code, 0, stderr);
-  for (const rule of ['bp', 'fa', 'dfa', 'dtp'])
-    t.match(stderr, new RegExp(`^${rule} +epoch 1/1 .*test \\d`, 'm'));
+  for (const rule of ['bp', 'fa', 'dfa', 'dtp']) t.match(stderr, new RegExp(`^${rule} +epoch 1/1 .*test \\d`, 'm'));
   t.match(stdout, /^ rule +test error here +in the paper +seconds +images\/s$/m);
   t.match(stdout, /^ bp +backpropagation +\d+\.\d\d % +1\.48 % +\d+\.\d +[\d,]+$/m);
   t.match(stdout, /^ fa +feedback alignment +\d+\.\d\d % +1\.85 %/m);

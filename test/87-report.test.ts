@@ -139,16 +139,10 @@ function write(name: string, config: object, lines: readonly object[]): string {
   const folder = path.join(dir, name);
   fs.mkdirSync(folder);
   fs.writeFileSync(path.join(folder, 'config.json'), JSON.stringify(config));
-  fs.writeFileSync(
-    path.join(folder, 'metrics.jsonl'),
-    lines.map((line) => `${JSON.stringify(line)}\n`).join(''),
-  );
+  fs.writeFileSync(path.join(folder, 'metrics.jsonl'), lines.map((line) => `${JSON.stringify(line)}\n`).join(''));
   return folder;
 }
-const epochLine = (
-  epoch: number,
-  scores: { train: object; validation: object | null; test: object | null },
-) => ({
+const epochLine = (epoch: number, scores: { train: object; validation: object | null; test: object | null }) => ({
   ...{ type: 'epoch', epoch, phase: 'forward', seconds: 1, evaluationSeconds: 1, imagesPerSecond: 1000 },
   ...scores,
 });
@@ -161,16 +155,11 @@ function resultsOf(html: string, run: string): Record<string, string> {
   const row = rows.find(([name]) => name === run)!;
   return Object.fromEntries(header!.map((title, i) => [title, row[i]!]));
 }
-const captions = (html: string): string[] =>
-  [...html.matchAll(/<h3>(.*?)<\/h3>/g)].map(([, title]) => title!);
+const captions = (html: string): string[] => [...html.matchAll(/<h3>(.*?)<\/h3>/g)].map(([, title]) => title!);
 
 t.test('an autoencoder: errors that are no fractions', async (t) => {
   const file = path.join(dir, 'autoencoder.json');
-  const layers = [
-    { type: 'flatten' },
-    { type: 'dense', units: 8, activation: 'tanh' },
-    { type: 'dense', units: 784 },
-  ];
+  const layers = [{ type: 'flatten' }, { type: 'dense', units: 8, activation: 'tanh' }, { type: 'dense', units: 784 }];
   fs.writeFileSync(file, JSON.stringify({ input: [1, 28, 28], layers, loss: 'reconstruction' }));
   const run = await train('autoencoder', '--model', file, '--rule', 'bp', '--epochs', '2');
   const both = await report(runs[0]!, run);
@@ -250,10 +239,7 @@ t.test('published errors, and those of the five best answers', async (t) => {
 });
 
 t.test('networks that differ show', async (t) => {
-  const config = JSON.parse(fs.readFileSync(path.join(runs[0]!, 'config.json'), 'utf8')) as Record<
-    string,
-    any
-  >;
+  const config = JSON.parse(fs.readFileSync(path.join(runs[0]!, 'config.json'), 'utf8')) as Record<string, any>;
   config['network'].layers[1].activation = 'relu';
   const changed = write('relu', config, metricsOf(runs[0]!));
   const [differ] = (await report(runs[0]!, changed)).html.match(/What differs.*?<\/table>/s)!;
@@ -350,12 +336,7 @@ t.test(
   async (t) => {
     const { chromium } = await import('playwright-core');
     await report(...runs);
-    const args = [
-      '--no-sandbox',
-      '--disable-gpu',
-      '--disable-background-networking',
-      '--disable-component-update',
-    ];
+    const args = ['--no-sandbox', '--disable-gpu', '--disable-background-networking', '--disable-component-update'];
     const browser = await chromium.launch({ executablePath: CHROMIUM!, args });
     t.teardown(() => browser.close());
     for (const [width, colorScheme] of [

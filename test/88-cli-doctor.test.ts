@@ -79,17 +79,7 @@ t.test('the memory that a model needs, beside what there is', async (t) => {
 });
 
 t.test('the memory of a GPU that is not here', async (t) => {
-  const asked = [
-    'doctor',
-    '--model',
-    'imagenet-lc',
-    '--rule',
-    'fa',
-    '--batch-size',
-    '256',
-    '--device',
-    'cuda:99',
-  ];
+  const asked = ['doctor', '--model', 'imagenet-lc', '--rule', 'fa', '--batch-size', '256', '--device', 'cuda:99'];
   const { code, stdout, stderr } = await cortorch([...asked, '--precision', 'bf16', '--moments', 'bf16']);
   t.equal(code, 1, stderr);
   t.match(stdout, /^ imagenet-lc with fa, adam \(bf16 moments\), batches of 256, cuda:99 in bf16 +memory$/m);

@@ -25,8 +25,7 @@ function run(cwd: string, command: string, ...args: string[]) {
 /** The same for what has to succeed: its stdout, or an error with its stderr. */
 function succeed(cwd: string, command: string, ...args: string[]): string {
   const { status, stdout, stderr } = run(cwd, command, ...args);
-  if (status !== 0)
-    throw new Error(`${command} ${args.join(' ')} ended with ${status}:\n${stdout}\n${stderr}`);
+  if (status !== 0) throw new Error(`${command} ${args.join(' ')} ended with ${status}:\n${stdout}\n${stderr}`);
   return stdout;
 }
 

@@ -1,8 +1,8 @@
 /**
- * The native code under AddressSanitizer, UndefinedBehaviorSanitizer and LeakSanitizer, and under valgrind where it
- * is installed: test/native/maps_check.cpp, built apart from the addon. libtorch itself is not instrumented; what our
- * code hands to its micro-kernel is checked all the same (test/native/checked_memory.cpp). And so is the CUDA half, whose kernels
- * the processor runs (test/cuda-emulation): whole training steps of every rule, against those of the CPU half.
+ * The native code under AddressSanitizer, UndefinedBehaviorSanitizer and LeakSanitizer, and under valgrind where it is
+ * installed: test/native/maps_check.cpp, built apart from the addon. libtorch itself is not instrumented; what our code
+ * hands to its micro-kernel is checked all the same (test/native/checked_memory.cpp). And so is the CUDA half, whose
+ * kernels the processor runs (test/cuda-emulation): whole training steps of every rule, against those of the CPU half.
  */
 import { spawnSync } from 'node:child_process';
 import fs from 'node:fs';
@@ -50,11 +50,10 @@ function build(name: string, settings: Record<string, string>, targets = ['maps_
 
 t.test('AddressSanitizer, UndefinedBehaviorSanitizer, LeakSanitizer', { timeout: 1_200_000 }, async (t) => {
   const start = performance.now();
-  const folder = build(
-    'sanitized',
-    { CORTORCH_SANITIZE: 'address,undefined', CORTORCH_CUDA_EMULATED: 'ON' },
-    ['maps_check', 'training_check'],
-  );
+  const folder = build('sanitized', { CORTORCH_SANITIZE: 'address,undefined', CORTORCH_CUDA_EMULATED: 'ON' }, [
+    'maps_check',
+    'training_check',
+  ]);
   t.comment(`built in ${((performance.now() - start) / 1000).toFixed(0)} s`);
   const { ended, stdout, output } = run(path.join(folder, 'maps_check'), ['--cases', '200'], {
     // New memory is filled with NaNs: what is read before it was written shows in the results.
@@ -63,8 +62,7 @@ t.test('AddressSanitizer, UndefinedBehaviorSanitizer, LeakSanitizer', { timeout:
   });
   t.equal(ended, 0, output.slice(-8000));
   t.notMatch(output, /Sanitizer|runtime error|FAILED/);
-  const [, comparisons, products] =
-    /^(\d+) comparisons, (\d+) products .* checked, 0 failed$/m.exec(stdout) ?? [];
+  const [, comparisons, products] = /^(\d+) comparisons, (\d+) products .* checked, 0 failed$/m.exec(stdout) ?? [];
   t.ok(Number(comparisons) > 3000, `${comparisons} comparisons`);
   t.ok(Number(products) > 10_000, `${products} products of the micro-kernel were checked`);
 

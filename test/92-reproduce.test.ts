@@ -17,10 +17,7 @@ t.test('the cells are those of Table 1', (t) => {
     t.equal(cells.size, architecture === 'lc' ? 10 : 9);
     for (const [name, cell] of cells) {
       t.ok(cellNames.includes(name));
-      t.ok(
-        paper[modelOf('mnist', architecture, cell)]!.results[paperRuleOf(cell)],
-        `${architecture} ${name}`,
-      );
+      t.ok(paper[modelOf('mnist', architecture, cell)]!.results[paperRuleOf(cell)], `${architecture} ${name}`);
     }
   }
   t.end();
@@ -36,14 +33,7 @@ t.test('wrong usage', async (t) => {
   await refused(/--architecture is missing/, 'table1', '--dataset', 'mnist');
   const mnist = ['table1', '--dataset', 'mnist', '--architecture'];
   await refused(/--architecture: expected one of fc, lc/, ...mnist, 'conv');
-  await refused(
-    /Table 1 has no fashion-mnist/,
-    'table1',
-    '--dataset',
-    'fashion-mnist',
-    ...mnist.slice(3),
-    'fc',
-  );
+  await refused(/Table 1 has no fashion-mnist/, 'table1', '--dataset', 'fashion-mnist', ...mnist.slice(3), 'fc');
   await refused(/--cells: "dtp" is no cell/, ...mnist, 'fc', '--cells', 'bp,dtp');
   await refused(/"bp-convnet" is not in the fc column/, ...mnist, 'fc', '--cells', 'bp-convnet');
   await refused(/no --rule/, ...mnist, 'fc', '--rule', 'bp');
@@ -85,9 +75,7 @@ t.test('trains cells, keeps them, and goes on', async (t) => {
   t.match(more.stdout, /cell +epochs +train +paper +test, by validation .*selected on test/);
   t.match(more.stdout, /^ bp +2 .* 1\.48 %$/m);
   // Fewer than there are: what was asked for is shown.
-  const fewer = await cortorch(
-    [...flags, '--cells', 'bp', '--epochs', '1'].filter((_, i) => i !== 8 && i !== 9),
-  );
+  const fewer = await cortorch([...flags, '--cells', 'bp', '--epochs', '1'].filter((_, i) => i !== 8 && i !== 9));
   t.match(fewer.lines[0], { status: 'kept', ours: first.lines[2]!.ours });
 
   const other = await cortorch([...flags, '--epochs', '1', '--seed', '5']);

@@ -27,16 +27,7 @@ const data = writeTinyData(path.join(folder, 'data'), { train: 300, test: 20 });
 const at = (name: string) => path.join(folder, name);
 const TRAIN = ['train', '--dataset', 'mnist', '--data-dir', data, '--validation', '0', '--epochs', '1'];
 const evaluate = (run: string, file: string) =>
-  cortorch([
-    'eval',
-    '--checkpoint',
-    at(`${run}/best.pt`),
-    '--data-dir',
-    data,
-    '--json',
-    '--images',
-    at(file),
-  ]);
+  cortorch(['eval', '--checkpoint', at(`${run}/best.pt`), '--data-dir', data, '--json', '--images', at(file)]);
 
 async function train(model: string, out: string, ...flags: string[]) {
   const { code, stderr } = await cortorch([...TRAIN, '--model', at(model), '--out', at(out), ...flags]);
@@ -58,9 +49,7 @@ for (const [name, flags] of [
     const at2 = (row: number, i: number, y: number, x: number) =>
       pixels[(row * SIDE + y) * COUNT * SIDE + i * SIDE + x]!;
 
-    const originals = fs
-      .readFileSync(path.join(data, 't10k-images-idx3-ubyte'))
-      .subarray(16, 16 + COUNT * SIDE ** 2);
+    const originals = fs.readFileSync(path.join(data, 't10k-images-idx3-ubyte')).subarray(16, 16 + COUNT * SIDE ** 2);
     const { config, parameters } = await readCheckpoint(at(`${name}/best.pt`));
     using network = new Network(config.network, { rule: 'bp', normalization: config.normalization });
     await network.loadStateDict(parameters);
@@ -93,8 +82,7 @@ t.test('what it refuses', async (t) => {
   t.match(await evaluate('classifier', 'x.png'), {
     code: 2,
     stdout: '',
-    stderr:
-      /ERR_USAGE\] --images shows reconstructions, but .*best\.pt has the loss softmax-cross-entropy; leave/,
+    stderr: /ERR_USAGE\] --images shows reconstructions, but .*best\.pt has the loss softmax-cross-entropy; leave/,
   });
   t.match(await evaluate('plain', 'x.jpg'), { code: 2, stdout: '', stderr: /--images: .* ends in \.png/ });
   t.match(await evaluate('plain', 'none/x.png'), {

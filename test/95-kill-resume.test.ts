@@ -60,10 +60,7 @@ for (const [name, ...rule] of [
       const moment = i % 3 === 1 ? 'saving' : i % 3 === 2 ? 'starting' : 'training';
       if (await kill(run, out, moment, random())) torn++;
       const last = await readCheckpoint(path.join(out, 'last.pt'));
-      t.ok(
-        last.training && last.epoch >= epoch,
-        `kill ${i + 1}, ${moment}: last.pt is of epoch ${last.epoch}`,
-      );
+      t.ok(last.training && last.epoch >= epoch, `kill ${i + 1}, ${moment}: last.pt is of epoch ${last.epoch}`);
       if (fs.existsSync(path.join(out, 'best.pt'))) await readCheckpoint(path.join(out, 'best.pt'));
       epoch = last.epoch;
     }

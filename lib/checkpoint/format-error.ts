@@ -16,10 +16,7 @@ export class FormatError extends Error {
 }
 
 /** @param what what is wrong with the bytes, about "it": the file */
-export function corrupt(
-  what: string,
-  remedy = 'it is damaged or incomplete: copy or download it again',
-): FormatError {
+export function corrupt(what: string, remedy = 'it is damaged or incomplete: copy or download it again'): FormatError {
   return new FormatError('corrupt', what, remedy);
 }
 

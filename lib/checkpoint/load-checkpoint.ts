@@ -14,7 +14,8 @@ export interface LoadedCheckpoint {
 }
 
 /**
- * Reads a checkpoint; what it is, its content says, not its name. Tensors that share a storage in the file share it here.
+ * Reads a checkpoint; what it is, its content says, not its name. Tensors that share a storage in the file share it
+ * here.
  *
  * @param options.exactFloats {@link PyFloat} for floats of Python that are whole, such as 1.0: to write them again
  * @throws CortorchError that names the file and the remedy, as {@link openCheckpoint}

@@ -3,14 +3,7 @@
 import { corrupt, unsupported } from './format-error.js';
 import { Global, takesState } from './pickle.js';
 import { swapped, viewBytes } from './storages.js';
-import {
-  contiguousStrides,
-  DTYPES,
-  elementCount,
-  typedArrayOf,
-  type DType,
-  type TensorData,
-} from './tensor-data.js';
+import { contiguousStrides, DTYPES, elementCount, typedArrayOf, type DType, type TensorData } from './tensor-data.js';
 import { OpaqueObject, Tuple } from './value.js';
 
 /** numpy's codes, and the name of the element type. */
@@ -99,8 +92,7 @@ function scalar(type: unknown, bytes: unknown): unknown {
 /** (version, shape, dtype, whether the first dimension is the fastest, bytes) */
 function arrayOf(state: unknown, charge: (bytes: number) => void): TensorData {
   const [, shape, type, fortran, bytes] = state instanceof Tuple ? (state as unknown[]) : [];
-  const isShape =
-    shape instanceof Tuple && shape.every((size) => Number.isSafeInteger(size) && Number(size) >= 0);
+  const isShape = shape instanceof Tuple && shape.every((size) => Number.isSafeInteger(size) && Number(size) >= 0);
   if (!isShape || shape.length > 64) throw corrupt('it has an array of numpy whose shape makes no sense');
   const sizes = [...shape] as number[];
   const isCopied = typeof bytes === 'string' || fortran === true || elementType(type).bigEndian;

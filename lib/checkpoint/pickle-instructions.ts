@@ -1,4 +1,7 @@
-/** The instructions of Python's pickle machine, and what reading and writing agree on. Source: CPython's Lib/pickletools.py. */
+/**
+ * The instructions of Python's pickle machine, and what reading and writing agree on. Source: CPython's
+ * Lib/pickletools.py.
+ */
 
 /** The instructions that are written or read. */
 export const OP = {

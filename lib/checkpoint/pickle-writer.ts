@@ -93,8 +93,7 @@ export function writePickle(root: unknown, storageOf: (tensor: TensorData) => St
   const items = (entries: Iterable<readonly [unknown, unknown]>, path: string, depth: number): void => {
     out.op(OP.MARK);
     for (const [key, item] of entries) {
-      if (typeof key === 'object' && key !== null)
-        throw invalid(`a key of ${path}`, 'a string or a number', key);
+      if (typeof key === 'object' && key !== null) throw invalid(`a key of ${path}`, 'a string or a number', key);
       const place = `${path}.${String(key)}`;
       write(key, place, depth);
       write(item, place, depth);
@@ -111,11 +110,7 @@ export function writePickle(root: unknown, storageOf: (tensor: TensorData) => St
     out.op(OP.REDUCE);
   };
   // What a call made, of Python's own types; or an instance that its attributes are all of.
-  const record = (
-    { className, args, state, items: own }: OpaqueObject,
-    path: string,
-    depth: number,
-  ): void => {
+  const record = ({ className, args, state, items: own }: OpaqueObject, path: string, depth: number): void => {
     const dot = className.lastIndexOf('.');
     const [module, name] = [className.slice(0, dot), className.slice(dot + 1)];
     const isCall = (module === 'builtins' || className === 'torch.device') && args.length > 0;
@@ -140,9 +135,7 @@ export function writePickle(root: unknown, storageOf: (tensor: TensorData) => St
     if (typeof value === 'bigint') return integer(out, value);
     if (typeof value === 'number') {
       // −0 is no int.
-      return Number.isSafeInteger(value) && !Object.is(value, -0)
-        ? integer(out, BigInt(value))
-        : float(value);
+      return Number.isSafeInteger(value) && !Object.is(value, -0) ? integer(out, BigInt(value)) : float(value);
     }
     if (value instanceof PyFloat) return float(value.value);
     if (isTensorData(value)) return tensor(value, path);
@@ -168,11 +161,7 @@ export function writePickle(root: unknown, storageOf: (tensor: TensorData) => St
     }
     if (value instanceof Map || isPlainObject(value)) {
       out.op(OP.EMPTY_DICT);
-      return items(
-        value instanceof Map ? (value as Map<unknown, unknown>) : Object.entries(value),
-        path,
-        depth + 1,
-      );
+      return items(value instanceof Map ? (value as Map<unknown, unknown>) : Object.entries(value), path, depth + 1);
     }
     throw invalid(path, 'a value that a checkpoint can hold', value);
   };

@@ -1,11 +1,11 @@
 /**
  * Python's pickle format: read in all its protocols, 0 to 5; pickle-writer writes it.
  *
- * A pickle is a program for a machine with a stack and a memo. The reader here runs only the instructions that
- * build data. The classes and functions that a pickle may call come in a table (torch-globals.ts), and each stands for a
- * few lines of TypeScript; a call of any other is refused by name. An instance of another class, which is made without a
- * call, becomes a record of what is in it ({@link OpaqueObject}).
- * Source: CPython's Lib/pickletools.py describes every instruction.
+ * A pickle is a program for a machine with a stack and a memo. The reader here runs only the instructions that build
+ * data. The classes and functions that a pickle may call come in a table (torch-globals.ts), and each stands for a few
+ * lines of TypeScript; a call of any other is refused by name. An instance of another class, which is made without a
+ * call, becomes a record of what is in it ({@link OpaqueObject}). Source: CPython's Lib/pickletools.py describes every
+ * instruction.
  */
 
 import { isUtf8 } from 'node:buffer';
@@ -14,14 +14,7 @@ import { corrupt, FormatError, unsupported } from './format-error.js';
 import { MAX_DEPTH, OP, READ_OP } from './pickle-instructions.js';
 import { StoredTensor } from './stored-tensor.js';
 import { isTensorData } from './tensor-data.js';
-import {
-  OpaqueObject,
-  OrderedDict,
-  PyFloat,
-  Tuple,
-  type CheckpointKey,
-  type CheckpointValue,
-} from './value.js';
+import { OpaqueObject, OrderedDict, PyFloat, Tuple, type CheckpointKey, type CheckpointValue } from './value.js';
 
 /** A class, function or constant of Python that a pickle may name. */
 export class Global {
@@ -55,8 +48,7 @@ export const plainValue = (value: unknown): CheckpointValue =>
   value instanceof Global ? new OpaqueObject(value.name) : (value as CheckpointValue);
 
 /** A pickled nn.Module is code and data in one; which of its attributes are parameters is its class's affair. */
-const isModule = (state: unknown): boolean =>
-  state instanceof Map && state.has('_parameters') && state.has('_modules');
+const isModule = (state: unknown): boolean => state instanceof Map && state.has('_parameters') && state.has('_modules');
 
 /** What a pickle may refer to outside itself. */
 export interface PickleEnvironment {
@@ -93,9 +85,7 @@ export class Budget {
   take(bytes: number): void {
     this.#left -= bytes;
     if (this.#left >= 0) return;
-    throw unsupported(
-      'its values, tensors aside, take more memory than is allowed for the length of its pickle',
-    );
+    throw unsupported('its values, tensors aside, take more memory than is allowed for the length of its pickle');
   }
 }
 
@@ -114,7 +104,9 @@ export function readPickle(bytes: Uint8Array, environment: PickleEnvironment): C
   return value;
 }
 
-/** The same of bytes that go on behind the pickle, which has `length` of them. Throws {@link TooShort} if it has more. */
+/**
+ * The same of bytes that go on behind the pickle, which has `length` of them. Throws {@link TooShort} if it has more.
+ */
 export function runPickle(
   bytes: Uint8Array,
   environment: PickleEnvironment,
@@ -351,8 +343,7 @@ class Unpickler {
       case READ_OP.ADDITEMS: {
         const items = this.#popMark();
         const set = this.#stack.at(-1);
-        const list =
-          set instanceof OpaqueObject && set.className === 'builtins.set' ? set.args[0] : undefined;
+        const list = set instanceof OpaqueObject && set.className === 'builtins.set' ? set.args[0] : undefined;
         if (!Array.isArray(list)) throw corrupt(`its pickle adds items to no set, at byte ${start}`);
         this.#charge(COST.item * items.length);
         for (const item of items) (list as unknown[]).push(item);
@@ -362,9 +353,7 @@ class Unpickler {
         this.#charge(COST.call);
         return this.#push(new OpaqueObject('builtins.frozenset', [this.#popMark() as CheckpointValue[]]));
       default:
-        throw corrupt(
-          `its pickle has the unknown instruction 0x${op.toString(16).padStart(2, '0')} at byte ${start}`,
-        );
+        throw corrupt(`its pickle has the unknown instruction 0x${op.toString(16).padStart(2, '0')} at byte ${start}`);
     }
   }
 
@@ -428,8 +417,7 @@ class Unpickler {
   #append(items: readonly unknown[], start: number): void {
     let list = this.#stack.at(-1);
     if (list instanceof OpaqueObject) list = list.items ??= [];
-    if (!Array.isArray(list) || list instanceof Tuple)
-      throw corrupt(`its pickle appends to no list at byte ${start}`);
+    if (!Array.isArray(list) || list instanceof Tuple) throw corrupt(`its pickle appends to no list at byte ${start}`);
     this.#charge(COST.item * items.length);
     for (const item of items) (list as unknown[]).push(plainValue(item));
   }
@@ -464,8 +452,7 @@ class Unpickler {
   }
 
   #get(index: number): void {
-    if (!this.#memo.has(index))
-      throw corrupt(`its pickle recalls the value ${index}, which it never remembered`);
+    if (!this.#memo.has(index)) throw corrupt(`its pickle recalls the value ${index}, which it never remembered`);
     this.#push(this.#memo.get(index));
   }
 
@@ -606,10 +593,7 @@ function decode(bytes: Uint8Array): string {
 }
 
 const isLeaf = (value: object): boolean =>
-  isTensorData(value) ||
-  value instanceof StoredTensor ||
-  value instanceof Uint8Array ||
-  value instanceof PyFloat;
+  isTensorData(value) || value instanceof StoredTensor || value instanceof Uint8Array || value instanceof PyFloat;
 
 /** A tree may count this many values when what is shared is counted each time. */
 const MAX_VALUES = 10_000_000;
@@ -639,14 +623,11 @@ function checkTree(root: unknown): asserts root is CheckpointValue {
       result.values += values;
     };
     const children: Iterable<unknown> =
-      value instanceof OpaqueObject
-        ? [...value.args, value.state ?? null, value.items ?? null]
-        : value.values();
+      value instanceof OpaqueObject ? [...value.args, value.state ?? null, value.items ?? null] : value.values();
     for (const child of children) add(child);
     if (value instanceof OrderedDict) for (const child of value.attributes.values()) add(child);
     // The level is that of the first way to a shared value; another way to it may be longer.
-    if (level + result.depth > MAX_DEPTH)
-      throw unsupported(`its values are nested more than ${MAX_DEPTH} deep`);
+    if (level + result.depth > MAX_DEPTH) throw unsupported(`its values are nested more than ${MAX_DEPTH} deep`);
     if (result.values > MAX_VALUES) throw unsupported('its values contain one another too often');
     known.set(value, result);
     return result;

@@ -392,9 +392,7 @@ export async function saveSafetensors(
     const end = position + elementCount(shape) * DTYPES[dtype].bytes;
     header.set(name, {
       dtype: stored,
-      shape: sizesOf(dtype, shape, () =>
-        refuse(`${show(name)} of ${dtype} has no dimensions; write a .pt file`),
-      ),
+      shape: sizesOf(dtype, shape, () => refuse(`${show(name)} of ${dtype} has no dimensions; write a .pt file`)),
       data_offsets: [position, end],
     });
     position = end;
@@ -416,8 +414,7 @@ async function* contents(
   tensors: readonly (readonly [string, StoredTensor | TensorData])[],
 ): AsyncGenerator<Uint8Array> {
   yield header;
-  for (const [, tensor] of tensors)
-    yield (tensor instanceof StoredTensor ? await tensor.read() : tensor).data;
+  for (const [, tensor] of tensors) yield (tensor instanceof StoredTensor ? await tensor.read() : tensor).data;
 }
 
 function sizesOf(dtype: DType, shape: readonly number[], refuse: () => Error): readonly number[] {

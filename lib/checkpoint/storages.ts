@@ -14,13 +14,7 @@ export class StorageReference {
   readonly windowElements: number;
   readonly start: number;
 
-  constructor(
-    key: string,
-    dtype: DType | undefined,
-    elements: number,
-    start = 0,
-    windowElements = elements - start,
-  ) {
+  constructor(key: string, dtype: DType | undefined, elements: number, start = 0, windowElements = elements - start) {
     this.key = key;
     this.dtype = dtype;
     this.elements = elements;
@@ -74,11 +68,7 @@ export async function readView(source: StorageSource, view: TensorView): Promise
   const length = viewSize(view);
   if (length === 0) return new Uint8Array(0);
   const span = shape.reduce((last, count, i) => last + (count - 1) * strides[i]!, 0) + 1;
-  const bytes = await source.bytes(
-    storage,
-    storage.start * storage.elementBytes + offset * size,
-    span * size,
-  );
+  const bytes = await source.bytes(storage, storage.start * storage.elementBytes + offset * size, span * size);
   const elements = viewBytes({ ...view, offset: 0 }, bytes);
   return source.bigEndian ? swapped(elements, dtype) : elements;
 }
@@ -98,8 +88,7 @@ export function viewBytes(view: Omit<TensorView, 'storage'>, storage: Uint8Array
     buffer: ArrayBufferLike,
     at?: number,
     length?: number,
-  ) => Uint32Array | Uint16Array | Uint8Array =
-    word === 4 ? Uint32Array : word === 2 ? Uint16Array : Uint8Array;
+  ) => Uint32Array | Uint16Array | Uint8Array = word === 4 ? Uint32Array : word === 2 ? Uint16Array : Uint8Array;
   const aligned = storage.byteOffset % word === 0 ? storage : new Uint8Array(storage);
   const source = new WordArray(aligned.buffer, aligned.byteOffset, Math.floor(aligned.length / word));
   const target = new WordArray(new ArrayBuffer(length));
@@ -132,9 +121,7 @@ export function swapped(bytes: Uint8Array, dtype: DType): Uint8Array {
 /** Refuses a storage that a pickle names twice and differently. */
 export function requireOneSize(before: StorageReference | undefined, now: StorageReference): void {
   if (before === undefined || before.bytes === now.bytes) return;
-  throw corrupt(
-    `its pickle says of its storage ${now.key} that it has ${before.bytes} bytes, and ${now.bytes}`,
-  );
+  throw corrupt(`its pickle says of its storage ${now.key} that it has ${before.bytes} bytes, and ${now.bytes}`);
 }
 
 /** What copies of tensors may still take, beyond the file's size: {@link MAX_COPIES}. */
@@ -148,10 +135,7 @@ export class CopyBudget {
   take(bytes: number): void {
     this.#left -= bytes;
     if (this.#left < 0)
-      throw unsupported(
-        'it has expanded tensors that take far more memory than the file',
-        'save them with .clone()',
-      );
+      throw unsupported('it has expanded tensors that take far more memory than the file', 'save them with .clone()');
   }
 }
 

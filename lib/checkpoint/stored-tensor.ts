@@ -9,12 +9,7 @@ export class StoredTensor {
   readonly storage: object | undefined;
   readonly #read: () => Promise<TensorData>;
 
-  constructor(
-    dtype: DType,
-    shape: readonly number[],
-    storage: object | undefined,
-    read: () => Promise<TensorData>,
-  ) {
+  constructor(dtype: DType, shape: readonly number[], storage: object | undefined, read: () => Promise<TensorData>) {
     this.dtype = dtype;
     this.shape = shape;
     this.storage = storage;

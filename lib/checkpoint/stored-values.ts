@@ -40,19 +40,11 @@ class Walk {
  * @param file what to call it in an error
  * @throws CortorchError ERR_CHECKPOINT_UNSUPPORTED for values too many or too deep
  */
-export function tensorsOf(
-  value: StoredValue,
-  file?: string,
-): Generator<[path: string, tensor: StoredTensor]> {
+export function tensorsOf(value: StoredValue, file?: string): Generator<[path: string, tensor: StoredTensor]> {
   return walkTensors(value, '', 0, new Walk(file));
 }
 
-function* walkTensors(
-  value: StoredValue,
-  path: string,
-  depth: number,
-  walk: Walk,
-): Generator<[string, StoredTensor]> {
+function* walkTensors(value: StoredValue, path: string, depth: number, walk: Walk): Generator<[string, StoredTensor]> {
   walk.visit(depth, path.length);
   const tensor = tensorOf(value);
   if (tensor !== undefined) yield [path, tensor];
@@ -86,8 +78,8 @@ export function childrenOf(value: StoredValue): [key: unknown, item: StoredValue
 
 /**
  * The values that are not tensors, for JSON: dicts as objects, bigints and numbers that JSON lacks as text, records as
- * objects with the class's name, bytes by their number. Tensors are left out of dicts, with the dicts that held nothing else; in lists, null
- * keeps their place.
+ * objects with the class's name, bytes by their number. Tensors are left out of dicts, with the dicts that held nothing
+ * else; in lists, null keeps their place.
  *
  * @returns undefined if there is nothing but tensors
  * @throws CortorchError ERR_CHECKPOINT_UNSUPPORTED for values too many or too deep

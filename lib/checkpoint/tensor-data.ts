@@ -34,8 +34,7 @@ export const DTYPES = {
 /** The name of an element type, as PyTorch spells it without `torch.`. */
 export type DType = keyof typeof DTYPES;
 
-export const isDType = (name: unknown): name is DType =>
-  typeof name === 'string' && Object.hasOwn(DTYPES, name);
+export const isDType = (name: unknown): name is DType => typeof name === 'string' && Object.hasOwn(DTYPES, name);
 
 /** A tensor: element type, shape and bytes. */
 export interface TensorData {
@@ -48,12 +47,7 @@ export interface TensorData {
 
 /** Whether a value is tensor data, judged by its form. */
 export function isTensorData(value: unknown): value is TensorData {
-  return (
-    isPlainObject(value) &&
-    isDType(value.dtype) &&
-    Array.isArray(value.shape) &&
-    value.data instanceof Uint8Array
-  );
+  return isPlainObject(value) && isDType(value.dtype) && Array.isArray(value.shape) && value.data instanceof Uint8Array;
 }
 
 /** Number of elements of a shape; 1 for a scalar. */
@@ -123,9 +117,7 @@ const ARRAYS = {
  * @throws CortorchError ERR_INVALID_ARGUMENT if array and shape do not fit
  */
 export function tensorDataFrom(array: TypedArray, shape: readonly number[] = [array.length]): TensorData {
-  const dtype = (Object.keys(ARRAYS) as (keyof typeof ARRAYS)[]).find(
-    (name) => array instanceof ARRAYS[name],
-  );
+  const dtype = (Object.keys(ARRAYS) as (keyof typeof ARRAYS)[]).find((name) => array instanceof ARRAYS[name]);
   if (dtype === undefined) throw invalid('array', 'a typed array', array);
   const tensor = { dtype, shape, data: new Uint8Array(array.buffer, array.byteOffset, array.byteLength) };
   checkTensorData(tensor);

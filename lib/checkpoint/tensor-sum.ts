@@ -83,9 +83,7 @@ function smallFloat(pattern: number, bits: number, { mantissa, bias, special }: 
   if (special === 'fnuz' && negative && magnitude === 0) return NaN;
   if (special === 'fn' && magnitude === 2 ** (bits - 1) - 1) return NaN;
   let value =
-    exponent === 0
-      ? fraction * 2 ** (1 - bias - mantissa)
-      : (1 + fraction / 2 ** mantissa) * 2 ** (exponent - bias);
+    exponent === 0 ? fraction * 2 ** (1 - bias - mantissa) : (1 + fraction / 2 ** mantissa) * 2 ** (exponent - bias);
   if (special === 'ieee' && exponent === largest) value = fraction === 0 ? Infinity : NaN;
   return negative ? -value : value;
 }

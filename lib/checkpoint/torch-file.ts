@@ -1,6 +1,7 @@
 /**
- * Checkpoints of torch.save. Today's zip format (1.6 and later) is a pickle that describes the values, and a record of raw
- * bytes for each storage; torch-legacy has the format before. Source: torch/serialization.py and caffe2/serialize/inline_container.cc.
+ * Checkpoints of torch.save. Today's zip format (1.6 and later) is a pickle that describes the values, and a record of
+ * raw bytes for each storage; torch-legacy has the format before. Source: torch/serialization.py and
+ * caffe2/serialize/inline_container.cc.
  */
 
 import type { FileHandle } from 'node:fs/promises';
@@ -235,17 +236,10 @@ const environmentOf = (
   };
 };
 
-async function openZip(
-  zip: ZipReader,
-  fileBytes: number,
-  identity: (key: string) => object,
-): Promise<TorchArchive> {
+async function openZip(zip: ZipReader, fileBytes: number, identity: (key: string) => object): Promise<TorchArchive> {
   const pickleName = [...zip.entries.keys()].find((name) => /^[^/]*\/data\.pkl$/.test(name));
   if (pickleName === undefined) {
-    throw unsupported(
-      'it is a zip archive, but no checkpoint of torch.save (it has no data.pkl)',
-      'check the name',
-    );
+    throw unsupported('it is a zip archive, but no checkpoint of torch.save (it has no data.pkl)', 'check the name');
   }
   const folder = pickleName.slice(0, -'data.pkl'.length);
   const entryOf = (name: string): ZipEntry => {
@@ -256,8 +250,7 @@ async function openZip(
   let bigEndian = false;
   if (zip.entries.has(`${folder}byteorder`)) {
     const order = Buffer.from(await zip.read(entryOf('byteorder'))).toString();
-    if (order !== 'little' && order !== 'big')
-      throw corrupt(`its byte order is ${JSON.stringify(order.slice(0, 20))}`);
+    if (order !== 'little' && order !== 'big') throw corrupt(`its byte order is ${JSON.stringify(order.slice(0, 20))}`);
     bigEndian = order === 'big';
   }
   const pickle = await zip.read(entryOf('data.pkl'));

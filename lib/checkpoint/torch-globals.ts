@@ -37,9 +37,7 @@ class DTypeGlobal extends Global {
  *
  * @param tensor makes the tensor of a view; its bytes may come later
  */
-export function torchGlobals(
-  tensor: (view: TensorView) => TensorData | StoredTensor,
-): ReadonlyMap<string, Global> {
+export function torchGlobals(tensor: (view: TensorView) => TensorData | StoredTensor): ReadonlyMap<string, Global> {
   const globals = [
     new Global('collections.OrderedDict', ([items]) => new OrderedDict(pairs(items))),
     new Global('collections.defaultdict', ([, items]) => new Map(pairs(items))),
@@ -47,11 +45,7 @@ export function torchGlobals(
     ...recorded.map((name) => new Global(name, (args) => new OpaqueObject(name, args.map(plainValue)))),
     ...['__builtin__', 'builtins'].flatMap((module) =>
       builtins.map(
-        (name) =>
-          new Global(
-            `${module}.${name}`,
-            (args) => new OpaqueObject(`builtins.${name}`, args.map(plainValue)),
-          ),
+        (name) => new Global(`${module}.${name}`, (args) => new OpaqueObject(`builtins.${name}`, args.map(plainValue))),
       ),
     ),
     // (class, base, state of the base): an object as protocols 0 and 1 make it.
@@ -105,11 +99,7 @@ export function torchGlobals(
 
 /** Classes that are data through and through: kept as a record of what they are made from. */
 const recorded = [
-  ...[
-    'torch.device',
-    'torch._utils._rebuild_sparse_tensor',
-    'torch._utils._rebuild_device_tensor_from_numpy',
-  ],
+  ...['torch.device', 'torch._utils._rebuild_sparse_tensor', 'torch._utils._rebuild_device_tensor_from_numpy'],
   ...['torch.serialization._get_layout', 'datetime.datetime', 'datetime.date', 'datetime.timedelta'],
   ...['pathlib.PosixPath', 'pathlib.WindowsPath', 'pathlib.PurePosixPath', 'pathlib.Path'],
   ...['decimal.Decimal', 'fractions.Fraction', 'collections.deque'],
@@ -148,13 +138,7 @@ export function storageReference(id: unknown): unknown {
   return new StorageReference(key, type.dtype, elements, start, count);
 }
 
-function typedView(
-  storage: unknown,
-  offset: unknown,
-  shape: unknown,
-  strides: unknown,
-  metadata: unknown,
-): TensorView {
+function typedView(storage: unknown, offset: unknown, shape: unknown, strides: unknown, metadata: unknown): TensorView {
   if (!(storage instanceof StorageReference) || storage.dtype === undefined) {
     throw corrupt('it has a tensor without a storage');
   }
@@ -181,9 +165,7 @@ function view(
     );
   }
   // The place behind the last element. Inexact beyond 2^53, but no storage is as large as that.
-  const end = shape.includes(0)
-    ? offset
-    : shape.reduce((sum, size, i) => sum + (size - 1) * strides[i]!, offset) + 1;
+  const end = shape.includes(0) ? offset : shape.reduce((sum, size, i) => sum + (size - 1) * strides[i]!, offset) + 1;
   if (end * DTYPES[dtype].bytes > storage.windowElements * storage.elementBytes) {
     throw corrupt(`it has a tensor of shape [${shape.join(', ')}] that does not fit its storage`);
   }
@@ -191,8 +173,7 @@ function view(
 }
 
 function integers(value: unknown, what: string): Tuple<number> {
-  if (!(value instanceof Tuple) || !value.every(isSize))
-    throw corrupt(`${what} is not made of integers of at least 0`);
+  if (!(value instanceof Tuple) || !value.every(isSize)) throw corrupt(`${what} is not made of integers of at least 0`);
   return value as Tuple<number>;
 }
 

@@ -1,6 +1,6 @@
 /**
- * Checkpoints in PyTorch's format before 1.6: five pickles one after the other (a magic number, the version, the writer's
- * machine, the values, the storages' keys), then for each storage its number of elements and their bytes.
+ * Checkpoints in PyTorch's format before 1.6: five pickles one after the other (a magic number, the version, the
+ * writer's machine, the values, the storages' keys), then for each storage its number of elements and their bytes.
  * Source: torch/serialization.py, _legacy_save and _legacy_load.
  */
 
@@ -76,8 +76,8 @@ function orderOf(system: unknown): boolean {
 }
 
 /**
- * Pickles do not say how long they are: more and more of the file is read until all five are whole. The storages' places
- * follow from the bytes of an element, and those are said where the values refer to them.
+ * Pickles do not say how long they are: more and more of the file is read until all five are whole. The storages'
+ * places follow from the bytes of an element, and those are said where the values refer to them.
  */
 async function readPickles(
   file: FileHandle,

@@ -66,8 +66,8 @@ export class PyFloat {
 }
 
 /**
- * A Python object that means nothing here: its class, what it was made from and its attributes, as plain values. None of its
- * code is run.
+ * A Python object that means nothing here: its class, what it was made from and its attributes, as plain values. None
+ * of its code is run.
  */
 export class OpaqueObject {
   /** Module and name of the class, such as `argparse.Namespace`. */
@@ -108,10 +108,7 @@ export class OrderedDict<V extends CheckpointValue = CheckpointValue> extends Ma
  */
 export function toPlain(value: CheckpointValue, path = 'value'): unknown {
   const refuse = (what: string): CortorchError =>
-    new CortorchError(
-      'ERR_CHECKPOINT_UNSUPPORTED',
-      `expected plain data for \`${path}\`, but it holds ${what}`,
-    );
+    new CortorchError('ERR_CHECKPOINT_UNSUPPORTED', `expected plain data for \`${path}\`, but it holds ${what}`);
   if (typeof value === 'bigint') throw refuse(`the integer ${value}, which is beyond ±2^53`);
   if (typeof value !== 'object' || value === null) return value;
   if (value instanceof PyFloat) return value.value;

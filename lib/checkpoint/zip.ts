@@ -253,14 +253,11 @@ export class ZipReader {
 
   /** Where an entry's data lie, once its local header has been compared with the directory. */
   async #dataStart(entry: ZipEntry): Promise<number> {
-    if (entry.method !== 0)
-      throw unsupported(`the entry ${entry.name} is compressed, which torch.save never does`);
+    if (entry.method !== 0) throw unsupported(`the entry ${entry.name} is compressed, which torch.save never does`);
     const name = Buffer.from(entry.name);
     const header = await readAt(this.#file, entry.offset, LOCAL_HEADER_BYTES + name.length);
-    if (header.readUInt32LE(0) !== LOCAL_HEADER)
-      throw corrupt(`the entry ${entry.name} is not where it should be`);
-    const sameName =
-      header.readUInt16LE(26) === name.length && header.subarray(LOCAL_HEADER_BYTES).equals(name);
+    if (header.readUInt32LE(0) !== LOCAL_HEADER) throw corrupt(`the entry ${entry.name} is not where it should be`);
+    const sameName = header.readUInt16LE(26) === name.length && header.subarray(LOCAL_HEADER_BYTES).equals(name);
     if (!sameName || header.readUInt16LE(8) !== entry.method) {
       throw corrupt(`the entry ${entry.name} is described otherwise in the directory`);
     }
@@ -272,10 +269,7 @@ export class ZipReader {
 
 function requireHoldable(name: string, bytes: number): void {
   if (bytes <= constants.MAX_LENGTH) return;
-  throw unsupported(
-    `${name} has ${bytes} bytes, more than this version of Node can hold`,
-    'use a newer Node.js',
-  );
+  throw unsupported(`${name} has ${bytes} bytes, more than this version of Node can hold`, 'use a newer Node.js');
 }
 
 interface Directory {
@@ -290,10 +284,7 @@ async function findDirectory(file: FileHandle, fileBytes: number): Promise<Direc
   const tailStart = fileBytes - tailBytes;
   const tail = await readAt(file, tailStart, tailBytes);
   let at = tail.length - END_BYTES;
-  while (
-    at >= 0 &&
-    !(tail.readUInt32LE(at) === END && at + END_BYTES + tail.readUInt16LE(at + 20) === tail.length)
-  )
+  while (at >= 0 && !(tail.readUInt32LE(at) === END && at + END_BYTES + tail.readUInt16LE(at + 20) === tail.length))
     at--;
   if (at < 0) throw corrupt('its end is missing');
 
@@ -301,18 +292,13 @@ async function findDirectory(file: FileHandle, fileBytes: number): Promise<Direc
   let bytes = tail.readUInt32LE(at + 12);
   let start = tail.readUInt32LE(at + 16);
   let end = tailStart + at;
-  if (
-    tail.readUInt16LE(at + 4) !== 0 ||
-    tail.readUInt16LE(at + 6) !== 0 ||
-    tail.readUInt16LE(at + 8) !== count
-  ) {
+  if (tail.readUInt16LE(at + 4) !== 0 || tail.readUInt16LE(at + 6) !== 0 || tail.readUInt16LE(at + 8) !== count) {
     throw unsupported('it is one part of a zip archive in several files', 'join its parts');
   }
   const locator = at - END64_LOCATOR_BYTES;
   if (locator >= 0 && tail.readUInt32LE(locator) === END64_LOCATOR) {
     const end64 = asSize(tail.readBigUInt64LE(locator + 8));
-    if (end64 + END64_BYTES > tailStart + locator)
-      throw corrupt('its zip64 end record lies outside the file');
+    if (end64 + END64_BYTES > tailStart + locator) throw corrupt('its zip64 end record lies outside the file');
     const record = await readAt(file, end64, END64_BYTES);
     if (record.readUInt32LE(0) !== END64) throw corrupt('its zip64 end record is missing');
     count = asSize(record.readBigUInt64LE(32));
@@ -338,8 +324,7 @@ function parseDirectory(bytes: Buffer, count: number, directoryStart: number): M
     const next = extraEnd + bytes.readUInt16LE(at + 32);
     if (next > bytes.length) throw corrupt(`its directory breaks off at entry ${i + 1} of ${count}`);
     const name = entryName(bytes.subarray(at + CENTRAL_HEADER_BYTES, nameEnd));
-    if ((bytes.readUInt16LE(at + 8) & FLAG_ENCRYPTED) !== 0)
-      throw unsupported(`the entry ${name} is encrypted`);
+    if ((bytes.readUInt16LE(at + 8) & FLAG_ENCRYPTED) !== 0) throw unsupported(`the entry ${name} is encrypted`);
     const [size, compressed, offset] = wideFields(bytes, at, bytes.subarray(nameEnd, extraEnd), name);
     const method = bytes.readUInt16LE(at + 10);
     if (method === 0 && size !== compressed) throw corrupt(`the entry ${name} gives two different sizes`);
@@ -368,11 +353,7 @@ function parseDirectory(bytes: Buffer, count: number, directoryStart: number): M
 
 /** Size, compressed size and offset of a directory entry, from the zip64 field where they do not fit 32 bits. */
 function wideFields(bytes: Buffer, at: number, extra: Buffer, name: string): [number, number, number] {
-  const narrow = [
-    bytes.readUInt32LE(at + 24),
-    bytes.readUInt32LE(at + 20),
-    bytes.readUInt32LE(at + 42),
-  ] as const;
+  const narrow = [bytes.readUInt32LE(at + 24), bytes.readUInt32LE(at + 20), bytes.readUInt32LE(at + 42)] as const;
   if (!narrow.includes(MAX32)) return [...narrow];
   for (let field = 0; field + 4 <= extra.length;) {
     const end = field + 4 + extra.readUInt16LE(field + 2);
@@ -403,8 +384,7 @@ function entryName(bytes: Buffer): string {
 
 /** A size or offset of 64 bits; one beyond 2^53 is no file's. */
 function asSize(value: bigint): number {
-  if (value > BigInt(Number.MAX_SAFE_INTEGER))
-    throw corrupt(`it claims a size or position of ${value} bytes`);
+  if (value > BigInt(Number.MAX_SAFE_INTEGER)) throw corrupt(`it claims a size or position of ${value} bytes`);
   return Number(value);
 }
 

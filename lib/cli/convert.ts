@@ -44,10 +44,7 @@ export async function convert(
   }
   await using file = await openCheckpoint(input);
   if (await isSameFile(input, output)) {
-    throw new CortorchError(
-      'ERR_USAGE',
-      `${input} and ${output} are the same file; choose another name for OUT`,
-    );
+    throw new CortorchError('ERR_USAGE', `${input} and ${output} are the same file; choose another name for OUT`);
   }
   const notes: string[] = [];
   const written = await (toSafetensors ? writeSafetensors : writeTorch)(
@@ -133,18 +130,14 @@ const writeTorch: Write = async (file, output, forwardOnly, notes) => {
   }
   const { value } = await loadCheckpoint(file.path);
   const stateDict = stateDictOf(value);
-  const children = (childrenOf(stateDict) ?? []).filter(
-    ([key]) => !(forwardOnly && BACKWARD.test(String(key))),
-  );
+  const children = (childrenOf(stateDict) ?? []).filter(([key]) => !(forwardOnly && BACKWARD.test(String(key))));
   const parameters = new OrderedDict(children as [string, CheckpointValue][]);
   const count = [...tensorsOf(parameters, file.path)].length;
   requireTensors(file, count, forwardOnly);
   const leftOut: string[] = [];
   if (file.format !== 'safetensors') {
     if (stateDict !== value) {
-      leftOut.push(
-        ...(childrenOf(value) ?? []).filter(([, v]) => v !== stateDict).map(([key]) => String(key)),
-      );
+      leftOut.push(...(childrenOf(value) ?? []).filter(([, v]) => v !== stateDict).map(([key]) => String(key)));
     }
   }
   const restored: Record<string, unknown> = {};
@@ -163,8 +156,7 @@ const writeTorch: Write = async (file, output, forwardOnly, notes) => {
     leftOut.push(...Object.keys(restored).map((name) => PREFIX + name), ...others.keys());
     await saveTorchFile(output, parameters);
   }
-  if (leftOut.length > 0)
-    notes.push(`Left out, since a state_dict holds parameters only: ${leftOut.join(', ')}.`);
+  if (leftOut.length > 0) notes.push(`Left out, since a state_dict holds parameters only: ${leftOut.join(', ')}.`);
   return count;
 };
 
@@ -223,14 +215,10 @@ function parseJson(text: string): unknown {
 function valuePaths(value: unknown, path: string): string[] {
   if (value === undefined) return [];
   if (!isPlainObject(value)) return [path === '' ? 'a value' : path];
-  return Object.entries(value).flatMap(([key, item]) =>
-    valuePaths(item, path === '' ? key : `${path}.${key}`),
-  );
+  return Object.entries(value).flatMap(([key, item]) => valuePaths(item, path === '' ? key : `${path}.${key}`));
 }
 
 async function isSameFile(a: string, b: string): Promise<boolean> {
-  const [left, right] = await Promise.all(
-    [a, b].map((path) => stat(path, { bigint: true }).catch(() => undefined)),
-  );
+  const [left, right] = await Promise.all([a, b].map((path) => stat(path, { bigint: true }).catch(() => undefined)));
   return left !== undefined && right !== undefined && left.ino === right.ino && left.dev === right.dev;
 }

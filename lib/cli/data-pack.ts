@@ -85,8 +85,6 @@ function reporter(part: string): (progress: PackProgress) => void {
     if (performance.now() - last < 1000 * SECONDS) return;
     last = performance.now();
     const what = phase === 'sizes' ? 'looked up' : 'packed';
-    console.error(
-      `${part}: ${integer(images)} of ${plural(of, 'image')} ${what}, ${integer(bytes / MIB)} MiB`,
-    );
+    console.error(`${part}: ${integer(images)} of ${plural(of, 'image')} ${what}, ${integer(bytes / MIB)} MiB`);
   };
 }

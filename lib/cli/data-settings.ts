@@ -40,13 +40,14 @@ export function dataSettings(given: DataSettings, dataset: DatasetName, network:
     ...pick(given, ['dataDir']),
     validation: given.validation ?? DEFAULT_VALIDATION[dataset],
     ...(normalizationSettings(given, network) ?? defaultNormalization(dataset, network)),
-    ...(isStreamed(dataset)
-      ? streamSettings(given, dataset, network)
-      : augmentationSettings(given, dataset, network)),
+    ...(isStreamed(dataset) ? streamSettings(given, dataset, network) : augmentationSettings(given, dataset, network)),
   };
 }
 
-/** What a training set is normalised with unless somebody says: its own statistics, where the network takes colour images. */
+/**
+ * What a training set is normalised with unless somebody says: its own statistics, where the network takes colour
+ * images.
+ */
 function defaultNormalization(dataset: DatasetName, { input }: ResolvedSpec): Normalization | undefined {
   if (input.length !== 3 || input[0] !== 3) return undefined;
   if (dataset === 'cifar10') return CIFAR10_NORMALIZATION;

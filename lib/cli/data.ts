@@ -136,9 +136,7 @@ export async function evaluationStream(
 }
 
 const evaluationCrop = ({ crop, resize }: Given<'crop' | 'resize'>) =>
-  crop === 'none'
-    ? ({ crop } as const)
-    : ({ crop: 'center', ...(resize !== undefined && { resize }) } as const);
+  crop === 'none' ? ({ crop } as const) : ({ crop: 'center', ...(resize !== undefined && { resize }) } as const);
 
 function corruptTo(note: (text: string) => void, most: number): (path: string, reason: string) => void {
   let count = 0;

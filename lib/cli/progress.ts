@@ -58,12 +58,7 @@ export class Progress {
 }
 
 /** The most important first: what does not fit on the line is left out. */
-function fitting(
-  start: string,
-  event: ProgressEvent,
-  width: number,
-  errorText: (error: number) => string,
-): string {
+function fitting(start: string, event: ProgressEvent, width: number, errorText: (error: number) => string): string {
   const { epoch, epochs, secondsLeft, error, imagesPerSecond, loss } = event;
   const parts = [
     `epoch ${epoch}/${epochs}`,

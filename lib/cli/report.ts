@@ -12,8 +12,7 @@ export async function report(
   { out = 'report.html', json }: Flags<'report'>,
   folders: readonly string[],
 ): Promise<number> {
-  if (folders.length === 0)
-    throw new CortorchError('ERR_USAGE', 'RUN is missing: cortorch report runs/a runs/b');
+  if (folders.length === 0) throw new CortorchError('ERR_USAGE', 'RUN is missing: cortorch report runs/a runs/b');
   const runs = await readRuns(folders);
   await writeFileAtomic(out, Buffer.from(await reportPage(runs)));
   if (json) console.log(JSON.stringify({ type: 'report', path: out, runs: runs.length }));

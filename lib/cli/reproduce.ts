@@ -168,8 +168,7 @@ async function planCell(
     ...(maxSteps !== undefined && { maxSteps }),
     ...pick(rest, ['threads', 'device', 'precision', 'deterministic']),
   };
-  if (!existsSync(join(path, 'last.pt')))
-    return { plan: await begin({ ...settings, out: path }), done: false };
+  if (!existsSync(join(path, 'last.pt'))) return { plan: await begin({ ...settings, out: path }), done: false };
   const plan = await goOn(settings, path);
   return { plan, done: isDone(plan.config, plan.from!) };
 }

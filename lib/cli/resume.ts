@@ -6,13 +6,7 @@ import { availableOn } from '../model/device.js';
 import { RunDirectory } from '../training/run.js';
 import { readConfigFile } from './config-file.js';
 import { kebab, type Flags, type Given, type OptionName } from './options.js';
-import {
-  gatherSettings,
-  memorySettingsOf,
-  resolveSettings,
-  settingNames,
-  type RunConfig,
-} from './settings.js';
+import { gatherSettings, memorySettingsOf, resolveSettings, settingNames, type RunConfig } from './settings.js';
 import type { Plan } from './train.js';
 
 /** How far, how fast, on what and from where: these may change. */
@@ -46,9 +40,7 @@ export async function goOn(flags: Flags<'train'>, folder: string): Promise<Plan>
   const { settings: given } = await gatherSettings(flags);
   const before: Readonly<Record<string, unknown>> = saved;
   const changed = (Object.entries(given) as [OptionName, unknown][])
-    .filter(
-      ([name, value]) => !harmless.includes(name) && JSON.stringify(value) !== JSON.stringify(before[name]),
-    )
+    .filter(([name, value]) => !harmless.includes(name) && JSON.stringify(value) !== JSON.stringify(before[name]))
     .map(([name, value]) => {
       const had = before[name] === undefined ? 'does not use it' : `has ${String(before[name])}`;
       return `--${kebab(name)} is ${String(value)}, but the run in ${folder} ${had}`;

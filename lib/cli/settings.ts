@@ -17,13 +17,7 @@ import {
   type RuleName,
   type RuleOptions,
 } from '../rules/rules.js';
-import {
-  fallsOf,
-  optimizerDefaults,
-  recipeFor,
-  settingsFor,
-  type Recipe,
-} from '../training/hyperparameters.js';
+import { fallsOf, optimizerDefaults, recipeFor, settingsFor, type Recipe } from '../training/hyperparameters.js';
 import {
   optimizerNames,
   optimizerSettings,
@@ -39,14 +33,7 @@ import type { LrScheduleName, LrScheduleOptions } from '../training/lr-schedule.
 import { resolveTargets, targetOptionNames, type TargetOptions } from '../training/targets.js';
 import { readConfigFile, readSpecFile } from './config-file.js';
 import { dataSettings } from './data-settings.js';
-import {
-  commandOptions,
-  kebab,
-  type CommandOption,
-  type Flags,
-  type Given,
-  type OptionName,
-} from './options.js';
+import { commandOptions, kebab, type CommandOption, type Flags, type Given, type OptionName } from './options.js';
 import { missing, pick, unused } from './given.js';
 
 /** What a configuration cannot say: where it is, and how to talk about it. */
@@ -163,8 +150,7 @@ export async function loadModel(model: string): Promise<ResolvedSpec> {
   return isSpecFile(model) ? readSpecFile(model) : preset(model);
 }
 
-const isSpecFile = (model: string): boolean =>
-  !isPreset(model) && (model.endsWith('.json') || model.includes(sep));
+const isSpecFile = (model: string): boolean => !isPreset(model) && (model.endsWith('.json') || model.includes(sep));
 
 export function optimizerOf(config: Pick<RunConfig, 'optimizer'> & Settings): OptimizerOptions {
   return { type: config.optimizer, ...pick(config, OPTIMIZER_KEYS) };
@@ -201,16 +187,7 @@ export function memorySettingsOf(config: RunConfig): TrainingSettings {
   return { ...ofRule, ...ofPlace, optimizer, inverseOptimizer, batchSize, diagnostics };
 }
 
-const OPTIMIZER_KEYS = [
-  'lr',
-  'beta1',
-  'beta2',
-  'eps',
-  'momentum',
-  'weightDecay',
-  'batchManhattan',
-  'moments',
-] as const;
+const OPTIMIZER_KEYS = ['lr', 'beta1', 'beta2', 'eps', 'momentum', 'weightDecay', 'batchManhattan', 'moments'] as const;
 type OptimizerKey = (typeof OPTIMIZER_KEYS)[number];
 
 const inverseFlag = <T extends string>(key: T) =>
@@ -235,7 +212,8 @@ export const ruleSettings = (given: Pick<Settings, keyof RuleOptions>, rule: Rul
 /**
  * The optimizers, and the settings of target propagation under its rules.
  *
- * @throws CortorchError ERR_UNUSED_OPTION, ERR_USAGE, ERR_INVALID_ARGUMENT; ERR_INVALID_SPEC for a network that the rule
+ * @throws CortorchError ERR_UNUSED_OPTION, ERR_USAGE, ERR_INVALID_ARGUMENT; ERR_INVALID_SPEC for a network that the
+ *   rule
  *   cannot train
  */
 export function trainingSettings(
@@ -255,11 +233,7 @@ export function trainingSettings(
   }
   for (const key of ['optimizer', 'inverseOptimizer'] as const) {
     if (given.hyperparameters !== 'paper' || (given[key] ?? 'adam') === 'adam') continue;
-    throw unused(
-      'hyperparameters',
-      `optimizer ${given[key]}: the paper's are Adam's`,
-      'leave one of them out',
-    );
+    throw unused('hyperparameters', `optimizer ${given[key]}: the paper's are Adam's`, 'leave one of them out');
   }
   const forward = optimizerFlags(
     given,
@@ -352,8 +326,7 @@ function lrScheduleSettings(
   epochs: number,
 ): Pick<RunConfig, 'lrSchedule' | 'warmupEpochs'> & Settings {
   const falls = recipe === undefined ? [] : fallsOf(recipe, epochs);
-  const usual =
-    falls.length > 0 || (recipe !== undefined && given.lrSteps !== undefined) ? 'step' : 'constant';
+  const usual = falls.length > 0 || (recipe !== undefined && given.lrSteps !== undefined) ? 'step' : 'constant';
   const lrSchedule: LrScheduleName = given.lrSchedule ?? usual;
   const warmupEpochs = given.warmupEpochs ?? 0;
   if (lrSchedule !== 'step') {
@@ -364,13 +337,9 @@ function lrScheduleSettings(
     return { lrSchedule, warmupEpochs };
   }
   const { lrSteps = falls.length > 0 ? falls : undefined, lrDecay = 0.1 } = given;
-  if (lrSteps === undefined)
-    throw missing('lrSteps', '--lr-steps 30,60: the epochs after which the rate falls');
+  if (lrSteps === undefined) throw missing('lrSteps', '--lr-steps 30,60: the epochs after which the rate falls');
   if (lrSteps.some((epoch, i) => i > 0 && epoch <= lrSteps[i - 1]!)) {
-    throw new CortorchError(
-      'ERR_USAGE',
-      `--lr-steps: expected rising epochs but received ${lrSteps.join(',')}`,
-    );
+    throw new CortorchError('ERR_USAGE', `--lr-steps: expected rising epochs but received ${lrSteps.join(',')}`);
   }
   return { lrSchedule, lrSteps, lrDecay, warmupEpochs };
 }

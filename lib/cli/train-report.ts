@@ -99,8 +99,7 @@ export class TrainReport {
       this.note(`Best epoch: ${best.epoch} (${chosen})${test}`);
     }
     if (run === null) this.note('Nothing was written; --out DIR keeps checkpoints and metrics');
-    else
-      this.note(`In ${run.path}: best.pt (epoch ${best?.epoch ?? '-'}), last.pt, metrics.jsonl, config.json`);
+    else this.note(`In ${run.path}: best.pt (epoch ${best?.epoch ?? '-'}), last.pt, metrics.jsonl, config.json`);
   }
 
   /** @param why such as Interrupted */

@@ -257,10 +257,7 @@ function isBetter({ validation, partial }: EpochEvent, best: Best | null): boole
 }
 
 /** Before it is reported: JSON has no NaN. */
-async function requireFiniteLosses(
-  { epoch, train, validation, test }: EpochEvent,
-  trainer: Trainer,
-): Promise<void> {
+async function requireFiniteLosses({ epoch, train, validation, test }: EpochEvent, trainer: Trainer): Promise<void> {
   for (const [name, scores] of Object.entries({ train, validation, test })) {
     if (scores === null || Number.isFinite(scores.loss)) continue;
     const { step } = await trainer.state();

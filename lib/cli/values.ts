@@ -29,10 +29,7 @@ export const count = number('a whole number of at least 1', isCount);
 export const whole = number('a whole number of at least 0', (value) => isInteger(value) && value >= 0);
 /** What a timer can wait for: 2^31 ms. */
 const MOST_HOURS = 596;
-export const hours = number(
-  `hours, above 0 and at most ${MOST_HOURS}`,
-  (value) => value > 0 && value <= MOST_HOURS,
-);
+export const hours = number(`hours, above 0 and at most ${MOST_HOURS}`, (value) => value > 0 && value <= MOST_HOURS);
 export const positive = number('a number above 0', (value) => value > 0);
 export const notNegative = number('a number of at least 0', (value) => value >= 0);
 /** Such as Adam's β. */
@@ -52,8 +49,7 @@ export const yesOrNo: Parser<boolean> = (given) => {
 export const renamings: Parser<readonly string[]> = (given) => {
   const items: unknown[] = Array.isArray(given) ? given : [given];
   const all = items.flatMap((item) => (typeof item === 'string' ? item.split(',') : [item]));
-  const isRenaming = (item: unknown): item is string =>
-    typeof item === 'string' && /^[^=]+=[^=]+$/.test(item);
+  const isRenaming = (item: unknown): item is string => typeof item === 'string' && /^[^=]+=[^=]+$/.test(item);
   if (all.length === 0 || !all.every(isRenaming)) throw expected('FROM=TO, such as fc1=layers.0', given);
   const froms = all.map((item) => item.split('=')[0]!);
   const twice = froms.find((from, i) => froms.indexOf(from) < i);
@@ -69,11 +65,7 @@ export const toMap = (renamings: readonly string[] = []): Readonly<Record<string
 export const list =
   (what: string, item: Parser<number>): Parser<readonly number[]> =>
   (given) => {
-    const items: unknown[] = Array.isArray(given)
-      ? given
-      : typeof given === 'string'
-        ? given.split(',')
-        : [given];
+    const items: unknown[] = Array.isArray(given) ? given : typeof given === 'string' ? given.split(',') : [given];
     try {
       return items.map(item);
     } catch {

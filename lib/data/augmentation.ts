@@ -18,12 +18,13 @@ export interface AugmentationOptions {
   readonly cropPadding?: number;
   /**
    * The border: `reflect`, the default, mirrors the image at its outermost pixels; `black` is usual for convolutional
-   * networks, but fully connected ones, to which images without it look unlike all they have seen, generalise badly from it.
+   * networks, but fully connected ones, to which images without it look unlike all they have seen, generalise badly
+   * from it.
    */
   readonly cropBorder?: CropBorderName;
   /**
-   * The mirror image (horizontal), the image upside down (vertical) or both, independently, each half of the time. Default
-   * none. Bartunov et al. say "vertical flips" of CIFAR-10 and probably mean mirror images.
+   * The mirror image (horizontal), the image upside down (vertical) or both, independently, each half of the time.
+   * Default none. Bartunov et al. say "vertical flips" of CIFAR-10 and probably mean mirror images.
    */
   readonly flip?: FlipName;
 }
@@ -72,8 +73,7 @@ export function resolveAugmentation(
   return { cropPadding, cropBorder, flip };
 }
 
-export const isAugmented = ({ cropPadding, flip }: ResolvedAugmentation): boolean =>
-  cropPadding > 0 || flip !== 'none';
+export const isAugmented = ({ cropPadding, flip }: ResolvedAugmentation): boolean => cropPadding > 0 || flip !== 'none';
 
 export const toNative = ({ cropPadding, cropBorder, flip }: ResolvedAugmentation): NativeAugmentation => ({
   cropPadding,

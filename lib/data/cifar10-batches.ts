@@ -1,6 +1,6 @@
 /**
- * One file of CIFAR-10 in both versions. Both keep an image as 3 × 32 × 32 bytes: the red, green and blue planes, row by row.
- * Source: https://www.cs.toronto.edu/~kriz/cifar.html, "Dataset layout".
+ * One file of CIFAR-10 in both versions. Both keep an image as 3 × 32 × 32 bytes: the red, green and blue planes, row
+ * by row. Source: https://www.cs.toronto.edu/~kriz/cifar.html, "Dataset layout".
  */
 
 import { FormatError } from '../checkpoint/format-error.js';
@@ -90,20 +90,12 @@ function readPythonBatch({ path, bytes }: BatchFile): RawImages {
     batch instanceof Map ? (batch.get(key) as CheckpointValue | undefined) : undefined;
   const data = item('data');
   const labels = item('labels');
-  if (
-    !isTensorData(data) ||
-    data.dtype !== 'uint8' ||
-    data.shape.length !== 2 ||
-    data.shape[1] !== IMAGE_BYTES
-  ) {
+  if (!isTensorData(data) || data.dtype !== 'uint8' || data.shape.length !== 2 || data.shape[1] !== IMAGE_BYTES) {
     throw corrupt(path, `expected a dict whose 'data' is an array of bytes, images × ${IMAGE_BYTES}`);
   }
   const [count] = data.shape;
   if (!Array.isArray(labels) || labels.length !== count || count === 0) {
-    throw corrupt(
-      path,
-      `expected a dict whose 'labels' is a list of a label for each of its ${count} images`,
-    );
+    throw corrupt(path, `expected a dict whose 'labels' is a list of a label for each of its ${count} images`);
   }
   const images = new Uint8Array(data.data.buffer, data.data.byteOffset, data.data.byteLength);
   return { images, labels: checkLabels(path, labels), shape: SHAPE, classes: CLASSES };
@@ -136,10 +128,6 @@ function checkLabels(path: string, labels: readonly unknown[]): Uint8Array {
 }
 
 const corrupt = (path: string, what: string, cause?: unknown): CortorchError =>
-  new CortorchError(
-    'ERR_DATASET_CORRUPT',
-    `${path}: ${what}; unpack or download the official archive again`,
-    {
-      cause,
-    },
-  );
+  new CortorchError('ERR_DATASET_CORRUPT', `${path}: ${what}; unpack or download the official archive again`, {
+    cause,
+  });

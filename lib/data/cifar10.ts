@@ -10,9 +10,9 @@ import { readTar } from './tar.js';
 const DOWNLOADS = 'https://www.cs.toronto.edu/~kriz/cifar.html';
 
 /**
- * Mean and standard deviation of the 50,000 training images by channel, bytes divided by 255 (recomputed: 0.491400, 0.482158,
- * 0.446531; 0.247032, 0.243485, 0.261588), rounded to the values
- * that published CIFAR-10 code normalises with.
+ * Mean and standard deviation of the 50,000 training images by channel, bytes divided by 255 (recomputed: 0.491400,
+ * 0.482158, 0.446531; 0.247032, 0.243485, 0.261588), rounded to the values that published CIFAR-10 code normalises
+ * with.
  */
 export const CIFAR10_NORMALIZATION = {
   mean: [0.4914, 0.4822, 0.4465],
@@ -26,8 +26,8 @@ export const CIFAR10_AUGMENTATION = { cropPadding: 4, flip: 'horizontal' } as co
  * Reads CIFAR-10 (Krizhevsky 2009): 50,000 and 10,000 colour photographs, 32 × 32, 10 classes. A sample of it, with
  * fewer batches or fewer records in them, is read as well.
  *
- * @param dataDir the folder with the batches of either version, `cifar-10-binary.tar.gz` or `cifar-10-python.tar.gz`, or
- *   the folder that one of these is in
+ * @param dataDir the folder with the batches of either version, `cifar-10-binary.tar.gz` or `cifar-10-python.tar.gz`,
+ *   or the folder that one of these is in
  * @throws CortorchError ERR_DATASET_NOT_FOUND, ERR_DATASET_CORRUPT or ERR_READ_FAILED, naming the file
  */
 export async function readCifar10(dataDir?: string): Promise<RawDataset> {
@@ -100,10 +100,7 @@ async function inArchive(path: string): Promise<Found> {
   }
   const found = choose(path, files);
   if (found !== undefined) return found;
-  throw new CortorchError(
-    'ERR_DATASET_NOT_FOUND',
-    `${path} is no archive of CIFAR-10; download one, ${DOWNLOADS}`,
-  );
+  throw new CortorchError('ERR_DATASET_NOT_FOUND', `${path} is no archive of CIFAR-10; download one, ${DOWNLOADS}`);
 }
 
 /** @returns undefined if these are no files of CIFAR-10 */

@@ -69,8 +69,7 @@ export class Dataset implements Disposable {
    * @throws CortorchError ERR_INVALID_ARGUMENT: counts that differ, a label out of range, no examples
    */
   static fromArrays(arrays: DatasetArrays): Dataset {
-    if (!isPlainObject(arrays))
-      throw invalid('arrays', '{ images, labels or targets, shape, classes }', arrays);
+    if (!isPlainObject(arrays)) throw invalid('arrays', '{ images, labels or targets, shape, classes }', arrays);
     const { images, shape } = arrays;
     if (!Array.isArray(shape) || shape.length === 0 || !shape.every(isCount)) {
       throw invalid('shape', '[channels, height, width] or [features]', shape);
@@ -78,8 +77,7 @@ export class Dataset implements Disposable {
     const size = countExamples(images, shape);
     if (size === 0) throw invalid('images', 'at least one example', images);
     const classes = arrays.labels === undefined ? null : (arrays.classes ?? 0);
-    if (classes !== null && !isCount(classes))
-      throw invalid('classes', 'the number of classes', arrays.classes);
+    if (classes !== null && !isCount(classes)) throw invalid('classes', 'the number of classes', arrays.classes);
     const targets = targetsOf(arrays, size, classes);
     const handle = call(
       (n) => new n.DatasetHandle(images, [size, ...shape], targets.values, targets.outputs, classes ?? 0),
@@ -119,9 +117,7 @@ export class Dataset implements Disposable {
       throw invalid(`indices[${i}]`, `an integer from 0 to ${this.size - 1}`, index);
     });
     const native = toNative(resolveAugmentation(augmentation, this.shape));
-    return call(() =>
-      this.#handle.batch(toInt64(Int32Array.from(indices)), normalization, native, seed, epoch),
-    );
+    return call(() => this.#handle.batch(toInt64(Int32Array.from(indices)), normalization, native, seed, epoch));
   }
 
   dispose(): void {
@@ -153,11 +149,7 @@ export function countExamples(images: unknown, shape: readonly number[]): number
   checkMemory(images, 'images');
   const values = shape.reduce((a, b) => a * b, 1);
   if (images.length % values !== 0) {
-    throw invalid(
-      'images',
-      `a multiple of ${values} values (shape ${shape.join('×')})`,
-      `${images.length} values`,
-    );
+    throw invalid('images', `a multiple of ${values} values (shape ${shape.join('×')})`, `${images.length} values`);
   }
   return images.length / values;
 }
@@ -188,8 +180,7 @@ export function targetsOf(
     }
     return { values: targets, outputs: targets.length / size, labels: null };
   }
-  if (!isLabels(labels))
-    throw invalid('labels', 'a Uint8Array, Int32Array, BigInt64Array or array of numbers', labels);
+  if (!isLabels(labels)) throw invalid('labels', 'a Uint8Array, Int32Array, BigInt64Array or array of numbers', labels);
   if (labels.length !== size) {
     throw new CortorchError(
       'ERR_INVALID_ARGUMENT',
@@ -211,10 +202,7 @@ export function targetsOf(
 }
 
 const isLabels = (value: unknown): value is Labels =>
-  Array.isArray(value) ||
-  value instanceof Uint8Array ||
-  value instanceof Int32Array ||
-  value instanceof BigInt64Array;
+  Array.isArray(value) || value instanceof Uint8Array || value instanceof Int32Array || value instanceof BigInt64Array;
 
 /** Without a BigInt for each value: the halves are written as 32-bit words. Values must not be negative. */
 function toInt64(values: Int32Array | Uint32Array): BigInt64Array {

@@ -43,8 +43,7 @@ const REPLACE = 'get the file again, or name the right folder with --data-dir';
 export async function readIdx(path: string): Promise<IdxArray> {
   const { header, body } = await readParts(path);
   const { dtype, shape, bytes } = header;
-  const swapped =
-    bytes === 2 ? body.swap16() : bytes === 4 ? body.swap32() : bytes === 8 ? body.swap64() : body;
+  const swapped = bytes === 2 ? body.swap16() : bytes === 4 ? body.swap32() : bytes === 8 ? body.swap64() : body;
   const { buffer, byteOffset } = swapped;
   const length = swapped.length / bytes;
   switch (dtype) {
@@ -119,11 +118,7 @@ export interface IdxImageSet extends IdxImages {
  *
  * @throws CortorchError as {@link readIdxImages} and {@link readIdxLabels}
  */
-export async function readIdxImageSet(
-  imagesPath: string,
-  labelsPath: string,
-  classes: number,
-): Promise<IdxImageSet> {
+export async function readIdxImageSet(imagesPath: string, labelsPath: string, classes: number): Promise<IdxImageSet> {
   const [images, labels] = await Promise.all([readIdxImages(imagesPath), readIdxLabels(labelsPath, classes)]);
   if (images.count !== labels.length) {
     throw corrupt(
@@ -190,8 +185,7 @@ async function readParts(path: string): Promise<{ header: Header; body: Buffer }
     if (error instanceof CortorchError) throw error;
     const code = (error as NodeJS.ErrnoException).code ?? '';
     if (code === 'Z_BUF_ERROR') throw corrupt(path, 'the gzip file ends too early', error);
-    if (code.startsWith('Z_'))
-      throw corrupt(path, `the gzip file is damaged (${(error as Error).message})`, error);
+    if (code.startsWith('Z_')) throw corrupt(path, `the gzip file is damaged (${(error as Error).message})`, error);
     throw readFailure(path, error);
   } finally {
     input.destroy();
@@ -207,10 +201,7 @@ function parseHeader(path: string, bytes: Buffer): Header | undefined {
   const type = TYPES[bytes[2]!];
   if (bytes[0] !== 0 || bytes[1] !== 0 || type === undefined) {
     const found = [...bytes.subarray(0, 4)].map((byte) => byte.toString(16).padStart(2, '0')).join(' ');
-    throw corrupt(
-      path,
-      `not an IDX file: it starts with the bytes ${found} (00 00, a type from 08 to 0e, dimensions)`,
-    );
+    throw corrupt(path, `not an IDX file: it starts with the bytes ${found} (00 00, a type from 08 to 0e, dimensions)`);
   }
   const dimensions = bytes[3]!;
   const headerBytes = 4 + 4 * dimensions;
@@ -225,10 +216,7 @@ function checkLength(path: string, header: Header, bytes: number): void {
   if (bytes === header.totalBytes) return;
   const promised = `${header.dtype} of shape [${header.shape.join(', ')}]`;
   if (bytes < header.totalBytes) {
-    throw corrupt(
-      path,
-      `it ends too early: ${promised} takes ${header.totalBytes} bytes, but there are ${bytes}`,
-    );
+    throw corrupt(path, `it ends too early: ${promised} takes ${header.totalBytes} bytes, but there are ${bytes}`);
   }
   throw corrupt(path, `it is too long: ${promised} takes ${header.totalBytes} bytes, but there are more`);
 }

@@ -1,8 +1,8 @@
 /** Work that waits for a disk, some of it at a time. */
 
 /**
- * The results of `task(0)` to `task(count − 1)` in this order, with at most `limit` of them under way. What is under way
- * when the caller leaves is not waited for.
+ * The results of `task(0)` to `task(count − 1)` in this order, with at most `limit` of them under way. What is under
+ * way when the caller leaves is not waited for.
  */
 export async function* inOrder<T>(
   count: number,

@@ -111,12 +111,7 @@ async function readHalf(imagesPath: string, labelsPath: string, classes: number)
 }
 
 async function findFile(folder: string, name: string, ending: string): Promise<string> {
-  const spellings = [
-    `${name}-${ending}`,
-    `${name}-${ending}.gz`,
-    `${name}.${ending}`,
-    `${name}.${ending}.gz`,
-  ];
+  const spellings = [`${name}-${ending}`, `${name}-${ending}.gz`, `${name}.${ending}`, `${name}.${ending}.gz`];
   for (const spelling of spellings) {
     const path = join(folder, spelling);
     if (await exists(path)) return path;

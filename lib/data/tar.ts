@@ -2,8 +2,8 @@
  * Tar archives: POSIX's ustar and pax, and GNU's long names. Read from front to back, plain or gzipped; or only their
  * headers, for files whose place is all that is wanted; and written, one header at a time.
  *
- * Nothing is unpacked to the disk, so a name may say what it likes.
- * Source: POSIX.1-2017, pax, "ustar Interchange Format" and "pax Extended Header"; GNU tar's manual, "Basic Tar Format".
+ * Nothing is unpacked to the disk, so a name may say what it likes. Source: POSIX.1-2017, pax, "ustar Interchange
+ * Format" and "pax Extended Header"; GNU tar's manual, "Basic Tar Format".
  */
 
 import { createReadStream } from 'node:fs';
@@ -79,8 +79,8 @@ export async function* walkTar(path: string): AsyncGenerator<TarPlace> {
 }
 
 /**
- * The header of a file, in POSIX's ustar; a name too long for it is said by a pax header before it. Owner and time are 0,
- * so that equal content gives equal bytes.
+ * The header of a file, in POSIX's ustar; a name too long for it is said by a pax header before it. Owner and time are
+ * 0, so that equal content gives equal bytes.
  */
 export function tarHeader(name: string, size: number): Buffer {
   const bytes = Buffer.byteLength(name);
@@ -142,15 +142,10 @@ function failure(name: string, error: unknown): Error {
   const { code, message } = error as NodeJS.ErrnoException;
   if (code === undefined || error instanceof CortorchError) return error as Error;
   // zlib's codes are Z_DATA_ERROR, Z_BUF_ERROR and the like.
-  if (code.startsWith('Z_'))
-    return damaged(name, new TarError(`its compressed bytes are damaged (${message})`));
-  return new CortorchError(
-    'ERR_READ_FAILED',
-    `cannot read ${name}: ${message}; check its path and permissions`,
-    {
-      cause: error,
-    },
-  );
+  if (code.startsWith('Z_')) return damaged(name, new TarError(`its compressed bytes are damaged (${message})`));
+  return new CortorchError('ERR_READ_FAILED', `cannot read ${name}: ${message}; check its path and permissions`, {
+    cause: error,
+  });
 }
 
 /** Bytes from front to back. */
@@ -170,8 +165,7 @@ async function* members(bytes: Source): AsyncGenerator<TarPlace> {
   for (;;) {
     const at = bytes.position;
     const block = await bytes.take(BLOCK);
-    if (block.length === 0)
-      throw new TarError(at === 0 ? 'it is empty' : 'it is cut off: its end mark is missing');
+    if (block.length === 0) throw new TarError(at === 0 ? 'it is empty' : 'it is cut off: its end mark is missing');
     if (at === 0 && (block.length < BLOCK || !(isZero(block) || hasChecksum(block))))
       throw new TarError('it is not a tar archive');
     if (block.length < BLOCK) throw new TarError('it is cut off in a header');
@@ -203,7 +197,9 @@ const FILE = '0'.charCodeAt(0);
 const FILES = new Set(['0', '7']);
 /** GNU's long names of files and of links, pax's headers for the next file and for all. */
 const HEADERS = new Set(['L', 'K', 'x', 'g']);
-/** Links, devices, folders and pipes; the size that some have is of what they stand for. Old folders are files by type. */
+/**
+ * Links, devices, folders and pipes; the size that some have is of what they stand for. Old folders are files by type.
+ */
 const WITHOUT_CONTENT = new Set(['0', '1', '2', '3', '4', '5', '6']);
 
 async function content(bytes: Source, size: number, limit: number, what: string): Promise<Buffer> {
@@ -271,8 +267,7 @@ function paxOf(header: Buffer, at: number): { path?: string; size?: number } {
       if (!/^\d{1,15}$/.test(value)) throw wrong;
       found.size = Number(value);
     }
-    if (key.startsWith('GNU.sparse.'))
-      throw new TarError(`the file at byte ${at} is sparse, which is not read here`);
+    if (key.startsWith('GNU.sparse.')) throw new TarError(`the file at byte ${at} is sparse, which is not read here`);
     start = end;
   }
   return found;

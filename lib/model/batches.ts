@@ -77,8 +77,7 @@ function prepare(batch: unknown, spec: ResolvedSpec): PreparedBatch {
   if (!isOneOf(layout, ['channels-first', 'channels-last'])) {
     throw invalid('layout', 'channels-first or channels-last', layout);
   }
-  if (index !== null && !(isInteger(index) && index >= 0))
-    throw invalid('index', 'an integer of at least 0', index);
+  if (index !== null && !(isInteger(index) && index >= 0)) throw invalid('index', 'an integer of at least 0', index);
   const size = countExamples(images, spec.input);
   if (size === 0) throw invalid('batch', 'at least one example', images);
   const channelsLast = layout === 'channels-last' && spec.input.length === 3;

@@ -77,28 +77,28 @@ export type TrainingSettings = ParameterSettings & {
  * The bytes that a training step needs, 4 for each value, or on a GPU with precision bf16 2 where it is said:
  * - weights: the trainable parameters, biases included
  * - working copies: with bf16 one of each trainable parameter, of 2 bytes; the weights themselves have 4
- * - feedback (bf16: 2 bytes): under fa, brsf and frsf the weights of all layers that send errors further down (not the lowest;
- *   not the last, where that is bp's), under all of sign-symmetry those of the largest such layer with their signs; under dfa
- *   classes × units of every place that the error goes to, or of the largest one if it is shared
+ * - feedback (bf16: 2 bytes): under fa, brsf and frsf the weights of all layers that send errors further down (not the
+ *   lowest; not the last, where that is bp's), under all of sign-symmetry those of the largest such layer with their
+ *   signs; under dfa classes × units of every place that the error goes to, or of the largest one if it is shared
  * - inverses: under target propagation the weights and biases of the learned inverses; auxiliary weights: those of
  *   the random features of ao-sdtp (bf16: 2 bytes)
- * - gradients (bf16: 2 bytes): one for each trainable parameter, those of the inverses too; with diagnostics bp's of the
- *   weights beside them
+ * - gradients (bf16: 2 bytes): one for each trainable parameter, those of the inverses too; with diagnostics bp's of
+ *   the weights beside them
  * - optimizer state: adam 2 for each, sgd with momentum 1, rmsprop 1 (with momentum 2); moments in bf16 have 2 bytes
- * - activations (bf16: 2 bytes), for each example of the batch: the input, the output of every layer (a flatten copies into the
- *   order (C, H, W); max pooling has 8 bytes more for each output: where it came from), at the layer where it is
- *   most the errors of the backward sweep (the gradient that arrives, δ, and what is sent down: 2 · out + in), and
- *   on the CPU the copies of x and δ, transposed for the kernels, of the largest locally connected or conv2d layer (in + out);
- *   conv2d has its input and output twice more, in the memory layouts that libtorch computes it in; under target
- *   propagation one layer's targets or its inverse's training come on top (3 · (in + out); under ao-sdtp also six times
- *   the auxiliary outputs)
- * - on a GPU gradients and activations once more: the recorded step keeps its memory, and beside it are those steps that are no
- *   replay of it, of an epoch's last, smaller batch
+ * - activations (bf16: 2 bytes), for each example of the batch: the input, the output of every layer (a flatten copies
+ *   into the order (C, H, W); max pooling has 8 bytes more for each output: where it came from), at the layer where it
+ *   is most the errors of the backward sweep (the gradient that arrives, δ, and what is sent down: 2 · out + in), and
+ *   on the CPU the copies of x and δ, transposed for the kernels, of the largest locally connected or conv2d layer (in
+ *   + out); conv2d has its input and output twice more, in the memory layouts that libtorch computes it in; under
+ *   target propagation one layer's targets or its inverse's training come on top (3 · (in + out); under ao-sdtp also
+ *   six times the auxiliary outputs)
+ * - on a GPU gradients and activations once more: the recorded step keeps its memory, and beside it are those steps
+ *   that are no replay of it, of an epoch's last, smaller batch
  * - on a GPU: cuDNN's workspace, 256 MiB if there is a conv2d, and 0.6 GB for CUDA's context, cuBLAS and the kernels
  *
- * It is an estimate of training steps, and asks no GPU; the data set and on the CPU libtorch itself (about 0.2 GB) come on
- * top, and for a moment an evaluation (its activations, up to about 1 GB) and in the computer's memory the saving of a
- * checkpoint (two copies of the parameters and of the optimizer's state).
+ * It is an estimate of training steps, and asks no GPU; the data set and on the CPU libtorch itself (about 0.2 GB) come
+ * on top, and for a moment an evaluation (its activations, up to about 1 GB) and in the computer's memory the saving of
+ * a checkpoint (two copies of the parameters and of the optimizer's state).
  *
  * @throws CortorchError ERR_INVALID_SPEC, ERR_INVALID_ARGUMENT, ERR_UNKNOWN_OPTION, ERR_UNUSED_OPTION;
  *   ERR_DEVICE_UNAVAILABLE for a GPU's precision on the CPU
@@ -109,10 +109,7 @@ export function trainingBudget(spec: NetworkSpec, options: BudgetOptions = {}): 
   const rule = parseRule(options.rule ?? 'bp');
   const { optimizer, inverseOptimizer } = options;
   if (inverseOptimizer !== undefined && !isTargetRule(rule)) {
-    throw new CortorchError(
-      'ERR_UNUSED_OPTION',
-      `inverseOptimizer is not used by rule ${rule}; leave it out`,
-    );
+    throw new CortorchError('ERR_UNUSED_OPTION', `inverseOptimizer is not used by rule ${rule}; leave it out`);
   }
   const { device, precision } = parsePlace({ device: options.device, precision: options.precision });
   const settings = {
@@ -133,17 +130,13 @@ export function budgetOf(spec: ResolvedSpec, settings: TrainingSettings): Memory
   const { optimizer, inverseOptimizer, batchSize } = settings;
   const { runtime, ...parameters } = heldBytes(spec, settings);
   const [ofLayers, ofInverses] = [parameters.weights / FLOAT, parameters.inverses / FLOAT];
-  const gradients =
-    bytesPerValue(settings) * ((settings.diagnostics === true ? 2 : 1) * ofLayers + ofInverses);
+  const gradients = bytesPerValue(settings) * ((settings.diagnostics === true ? 2 : 1) * ofLayers + ofInverses);
   const optimizerState =
-    momentBytes(optimizer) * ofLayers +
-    (inverseOptimizer === null ? 0 : momentBytes(inverseOptimizer) * ofInverses);
+    momentBytes(optimizer) * ofLayers + (inverseOptimizer === null ? 0 : momentBytes(inverseOptimizer) * ofInverses);
   const activations = batchSize * bytesPerExample(spec, settings);
   const convolves = placeLayers(spec).some(({ layer }) => layer.type === 'conv2d');
   const workspace = isGpu(settings.device) && convolves ? CUDNN_WORKSPACE : 0;
-  const unrecorded = isGpu(settings.device)
-    ? bytesPerValue(settings) * (ofLayers + ofInverses) + activations
-    : 0;
+  const unrecorded = isGpu(settings.device) ? bytesPerValue(settings) * (ofLayers + ofInverses) + activations : 0;
   const items = { ...parameters, gradients, optimizerState, activations, unrecorded, workspace, runtime };
   return { ...items, total: sum(Object.values(items)) };
 }
@@ -157,8 +150,7 @@ const CUDNN_WORKSPACE = 2 ** 28;
 const CUDA_RUNTIME = 600e6;
 
 /** Of what is computed with: activations, errors, gradients, feedback. */
-const bytesPerValue = ({ precision }: Pick<Place, 'precision'>): number =>
-  precision === 'bf16' ? BFLOAT16 : FLOAT;
+const bytesPerValue = ({ precision }: Pick<Place, 'precision'>): number => (precision === 'bf16' ? BFLOAT16 : FLOAT);
 
 /** For each parameter. */
 const momentBytes = (optimizer: ResolvedOptimizer): number =>
@@ -226,12 +218,7 @@ function feedbackValues(
 
 function bytesPerExample(
   spec: ResolvedSpec,
-  {
-    rule,
-    auxiliary,
-    device,
-    precision,
-  }: Pick<ParameterSettings, 'rule' | 'auxiliary' | 'device' | 'precision'>,
+  { rule, auxiliary, device, precision }: Pick<ParameterSettings, 'rule' | 'auxiliary' | 'device' | 'precision'>,
 ): number {
   let kept = product(spec.input);
   let indices = 0;
@@ -278,9 +265,9 @@ export function requireMemoryForParameters(
 ): void {
   const total = totalHeld(spec, settings);
   if (total <= available) return;
-  const fitting = combinations<ParameterSettings>(
-    [SHARED, BF16].filter((saving) => saving.helps(settings)),
-  ).filter((savings) => totalHeld(spec, applied(savings, settings)) <= available);
+  const fitting = combinations<ParameterSettings>([SHARED, BF16].filter((saving) => saving.helps(settings))).filter(
+    (savings) => totalHeld(spec, applied(savings, settings)) <= available,
+  );
   throw outOfMemory(
     "the network's parameters need",
     { ...heldBytes(spec, settings), total },
@@ -352,12 +339,9 @@ const BF16_MOMENTS: Saving<TrainingSettings> = {
 
 /** Itself, if nothing is to be saved. */
 const inBf16 = (optimizer: ResolvedOptimizer): ResolvedOptimizer =>
-  optimizer.moments === 'bf16' || statesPerParameter(optimizer) === 0
-    ? optimizer
-    : { ...optimizer, moments: 'bf16' };
+  optimizer.moments === 'bf16' || statesPerParameter(optimizer) === 0 ? optimizer : { ...optimizer, moments: 'bf16' };
 
-const named = (savings: readonly { readonly name: string }[]): string =>
-  savings.map(({ name }) => name).join(' and ');
+const named = (savings: readonly { readonly name: string }[]): string => savings.map(({ name }) => name).join(' and ');
 
 const applied = <S extends Settings, Settings>(savings: readonly Saving<Settings>[], settings: S): S =>
   savings.reduce((changed, saving) => saving.apply(changed), settings);
@@ -414,12 +398,9 @@ function outOfMemory(
   remedies: readonly string[],
 ): CortorchError {
   const list = budgetItems(budget).map(([name, bytes]) => `${name} ${formatBytes(bytes)}`);
-  const there = isGpu(device)
-    ? `${device} has ${formatBytes(room)} for it`
-    : `there are ${formatBytes(room)}`;
+  const there = isGpu(device) ? `${device} has ${formatBytes(room)} for it` : `there are ${formatBytes(room)}`;
   const larger = isGpu(device) ? 'a GPU' : 'a machine';
-  const remedy =
-    remedies.length === 0 ? `a smaller network or ${larger} with more memory` : remedies.join(' or ');
+  const remedy = remedies.length === 0 ? `a smaller network or ${larger} with more memory` : remedies.join(' or ');
   return new CortorchError(
     'ERR_OUT_OF_MEMORY',
     `${what} ${formatBytes(budget.total)} of memory (${list.join(', ')}), but ${there}; use ${remedy}`,

@@ -84,10 +84,7 @@ export interface ImageBuilder {
    *
    * @param layers adds the block's layers to the builder that it is given
    */
-  residual(
-    layers: (input: ImageBuilder) => ImageBuilder,
-    options?: ResidualOptions<ImageBuilder>,
-  ): ImageBuilder;
+  residual(layers: (input: ImageBuilder) => ImageBuilder, options?: ResidualOptions<ImageBuilder>): ImageBuilder;
   /** The image as a vector in the order (C, H, W). */
   flatten(): VectorBuilder;
 }
@@ -114,10 +111,7 @@ export interface VectorBuilder {
   /** σ of each feature normalised: in training by the batch's mean and deviation, in evaluation by running ones. */
   batchNorm(options?: BatchNormOptions): VectorBuilder;
   /** As {@link ImageBuilder.residual}. */
-  residual(
-    layers: (input: VectorBuilder) => VectorBuilder,
-    options?: ResidualOptions<VectorBuilder>,
-  ): VectorBuilder;
+  residual(layers: (input: VectorBuilder) => VectorBuilder, options?: ResidualOptions<VectorBuilder>): VectorBuilder;
   /** Ends the network: outputs are logits, one a class. */
   softmaxCrossEntropy(): ResolvedSpec;
   /** Ends the network: outputs are values. */

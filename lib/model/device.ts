@@ -7,9 +7,9 @@ import { availableMemory, formatBytes } from '../memory.js';
 import { call, type NativeGpu, type NativeGpus } from '../native.js';
 
 /**
- * `fp32`: float32 throughout. `tf32`: its products with 10 bits of mantissa, on tensor cores. `bf16`: activations, errors,
- * gradients and feedback in bfloat16, products of them summed in float32, and float32 master weights. The last two are a
- * GPU's.
+ * `fp32`: float32 throughout. `tf32`: its products with 10 bits of mantissa, on tensor cores. `bf16`: activations,
+ * errors, gradients and feedback in bfloat16, products of them summed in float32, and float32 master weights. The last
+ * two are a GPU's.
  */
 export type Precision = 'fp32' | 'tf32' | 'bf16';
 export const precisionNames: readonly Precision[] = ['fp32', 'tf32', 'bf16'];
@@ -39,8 +39,8 @@ export interface FoundGpus extends NativeGpus {
 const OLDEST = '8.0';
 
 /**
- * What there is; starts CUDA's driver. A GPU that is looked at closely, for what is free and whether kernels run on it, has a
- * context of this process from then on, which takes some of its memory.
+ * What there is; starts CUDA's driver. A GPU that is looked at closely, for what is free and whether kernels run on it,
+ * has a context of this process from then on, which takes some of its memory.
  */
 export type LookForGpus = (closely: GpuChoice) => FoundGpus;
 /** A device, all, or none. */
@@ -63,11 +63,7 @@ export const isGpu = (device: string): boolean => device !== 'cpu';
  *
  * @throws CortorchError ERR_INVALID_ARGUMENT; ERR_DEVICE_UNAVAILABLE for a GPU's precision on the CPU
  */
-export function parsePlace({
-  device = 'cpu',
-  precision = 'fp32',
-  deterministic = false,
-}: PlaceOptions): Place {
+export function parsePlace({ device = 'cpu', precision = 'fp32', deterministic = false }: PlaceOptions): Place {
   if (!isDevice(device)) throw invalid('device', "'cpu', 'cuda' or 'cuda:i'", device);
   if (!isOneOf(precision, precisionNames))
     throw invalid('precision', precisionNames.map((name) => `'${name}'`).join(' or '), precision);
@@ -113,16 +109,12 @@ export function chooseGpu(device: string, found: FoundGpus): NativeGpu {
   const gpu = devices.find(({ index }) => device === `cuda:${index}`);
   if (gpu === undefined) {
     const names = devices.map(({ index, name }) => `cuda:${index} (${name})`);
-    throw unavailable(
-      `there ${names.length === 1 ? 'is only' : 'are'} ${names.join(', ')}; use one of these`,
-    );
+    throw unavailable(`there ${names.length === 1 ? 'is only' : 'are'} ${names.join(', ')}; use one of these`);
   }
   const unsupported = whyUnsupported(gpu, found);
   if (unsupported === null) return gpu;
   const others = devices.filter(({ supported }) => supported).map(({ index }) => `cuda:${index}`);
-  throw unavailable(
-    others.length === 0 ? unsupported : `${unsupported}; device ${others.join(' or ')} can be used`,
-  );
+  throw unavailable(others.length === 0 ? unsupported : `${unsupported}; device ${others.join(' or ')} can be used`);
 }
 
 /** Why no GPU can be used at all, and what helps; null: there is one, of whatever kind. */

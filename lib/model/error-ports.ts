@@ -1,10 +1,10 @@
 /**
  * Where the output error arrives under dfa: which layers have feedback of their own, [classes, units].
  *
- * It arrives behind each layer with weights, its activation and the batch norm that follows it directly; behind a residual
- * block by the feedback of the block's last such layer (its shortcut's, where its layers have none), in place of that one.
- * From there ordinary gradients go back: through the sum to the block's last layer, and along its shortcut, where they add to
- * the error that arrives below. No layer with weights sends anything down.
+ * It arrives behind each layer with weights, its activation and the batch norm that follows it directly; behind a
+ * residual block by the feedback of the block's last such layer (its shortcut's, where its layers have none), in place
+ * of that one. From there ordinary gradients go back: through the sum to the block's last layer, and along its
+ * shortcut, where they add to the error that arrives below. No layer with weights sends anything down.
  */
 
 import { isMap, type ResolvedLayer } from './layers.js';
@@ -54,8 +54,7 @@ export function errorPorts(spec: ResolvedSpec): readonly ErrorPort[] {
         continue;
       }
       const inner = walk(layer.layers, `${where}.layers`, true);
-      const past =
-        typeof layer.shortcut === 'string' ? null : walk(layer.shortcut, `${where}.shortcut`, true);
+      const past = typeof layer.shortcut === 'string' ? null : walk(layer.shortcut, `${where}.shortcut`, true);
       const own = inner ?? past;
       if (own === null) continue; // a block without weights only passes on
       if (last !== null) ports.push(last);
@@ -71,9 +70,7 @@ export function errorPorts(spec: ResolvedSpec): readonly ErrorPort[] {
 const countMaps = (layers: readonly ResolvedLayer[]): number =>
   layers.reduce((count, layer) => {
     if (layer.type !== 'residual') return count + (isMap(layer) ? 1 : 0);
-    return (
-      count + countMaps(layer.layers) + (typeof layer.shortcut === 'string' ? 0 : countMaps(layer.shortcut))
-    );
+    return count + countMaps(layer.layers) + (typeof layer.shortcut === 'string' ? 0 : countMaps(layer.shortcut));
   }, 0);
 
 const outputNotLast = (where: string, what: string) =>

@@ -62,8 +62,7 @@ export function pairOf(name: string, value: unknown, refuse: Refuse): Pair {
 function paddingOf(value: unknown, kernel: Pair, dilation: Pair, refuse: Refuse): Pair {
   if (value === 'valid') return [0, 0];
   if (value === 'same') {
-    if (kernel.every(isOdd))
-      return [samePadding(kernel[0], dilation[0]), samePadding(kernel[1], dilation[1])];
+    if (kernel.every(isOdd)) return [samePadding(kernel[0], dilation[0]), samePadding(kernel[1], dilation[1])];
     const what = `a number of zeros for the kernel ${describe(kernel)}, since 'same' needs an odd kernel`;
     throw refuse('padding', what, value);
   }
@@ -81,13 +80,8 @@ const samePadding = (kernel: number, dilation: number): number => (dilation * (k
 export const reach = (kernel: number, dilation: number): number => dilation * (kernel - 1) + 1;
 
 /** Places in one direction at which a window fits; below 1 if there are none. */
-export const countPlaces = (
-  size: number,
-  kernel: number,
-  stride: number,
-  padding: number,
-  dilation: number,
-): number => Math.floor((size + 2 * padding - reach(kernel, dilation)) / stride) + 1;
+export const countPlaces = (size: number, kernel: number, stride: number, padding: number, dilation: number): number =>
+  Math.floor((size + 2 * padding - reach(kernel, dilation)) / stride) + 1;
 
 /** [3, 224, 224] as `3×224×224`. */
 export const describe = (shape: readonly number[]): string => shape.join('×');

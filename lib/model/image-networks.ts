@@ -1,6 +1,6 @@
 /**
- * Networks for photographs with batch norm and residual blocks, under the parameter names of their usual PyTorch forms, so
- * that checkpoints of those load: those that sign-symmetry was studied with (Xiao et al. 2019), and torchvision's.
+ * Networks for photographs with batch norm and residual blocks, under the parameter names of their usual PyTorch forms,
+ * so that checkpoints of those load: those that sign-symmetry was studied with (Xiao et al. 2019), and torchvision's.
  *
  * Weights are drawn with He's deviation √(2 / fan_in), the last layer's with Glorot's.
  */
@@ -22,9 +22,7 @@ function normed(
   [conv, norm]: readonly [string, string],
   activation: 'relu' | 'identity' = 'relu',
 ): ImageBuilder {
-  return image
-    .conv2d(channels, { ...options, ...HE, bias: false, name: conv })
-    .batchNorm({ activation, name: norm });
+  return image.conv2d(channels, { ...options, ...HE, bias: false, name: conv }).batchNorm({ activation, name: norm });
 }
 
 /** Two 3×3 convolutions past which the input goes; the first may halve the size. */
@@ -85,7 +83,10 @@ export function resnet18(): ResolvedSpec {
     .softmaxCrossEntropy();
 }
 
-/** The convolutions of AlexNet as torchvision has it (Krizhevsky 2014): channels, kernel, stride, padding; pooled behind? */
+/**
+ * The convolutions of AlexNet as torchvision has it (Krizhevsky 2014): channels, kernel, stride, padding; pooled
+ * behind?
+ */
 const ALEXNET = [
   [64, 11, 4, 2, true],
   [192, 5, 1, 2, true],
@@ -102,10 +103,7 @@ export function alexnet(): ResolvedSpec {
   // The place in the PyTorch form's Sequential: convolution, norm, ReLU, pooling.
   let place = 0;
   for (const [channels, kernel, stride, padding, pooled] of ALEXNET) {
-    image = normed(image, channels, { kernel, stride, padding }, [
-      `features.${place}`,
-      `features.${place + 1}`,
-    ]);
+    image = normed(image, channels, { kernel, stride, padding }, [`features.${place}`, `features.${place + 1}`]);
     if (pooled) image = image.maxPool2d(POOL);
     place += pooled ? 4 : 3;
   }
@@ -131,7 +129,6 @@ export function torchvisionAlexnet(): ResolvedSpec {
     place += pooled ? 3 : 2;
   }
   let vector: VectorBuilder = image.flatten();
-  for (const at of [1, 4])
-    vector = vector.dense(4096, { ...HE, activation: 'relu', name: `classifier.${at}` });
+  for (const at of [1, 4]) vector = vector.dense(4096, { ...HE, activation: 'relu', name: `classifier.${at}` });
   return vector.dense(1000, { name: 'classifier.6' }).softmaxCrossEntropy();
 }

@@ -28,10 +28,7 @@ export interface InverseShapes {
  *
  * @throws CortorchError ERR_INVALID_SPEC if the network has layers that the rule cannot go through
  */
-export function inverseShapes(
-  spec: ResolvedSpec,
-  { rule, auxiliary }: InverseSettings,
-): readonly InverseShapes[] {
+export function inverseShapes(spec: ResolvedSpec, { rule, auxiliary }: InverseSettings): readonly InverseShapes[] {
   requireRuleFits(spec, rule);
   if (!isTargetRule(rule)) return [];
   const layers = mapShapes(spec);
@@ -53,8 +50,8 @@ export function auxiliaryShapes(
 }
 
 /**
- * Targets go down by inverses alone, so that between two layers with weights there may only be a flatten; dfa's errors have
- * places of their own ({@link errorPorts}).
+ * Targets go down by inverses alone, so that between two layers with weights there may only be a flatten; dfa's errors
+ * have places of their own ({@link errorPorts}).
  *
  * @throws CortorchError ERR_INVALID_SPEC naming the layer and what would work
  */
@@ -92,8 +89,6 @@ function requireInverses(placed: readonly PlacedLayer[], rule: RuleName): void {
   }
   const { layer, where } = maps.at(-1)!;
   if (rule === 'ao-sdtp' && layer.type !== 'dense') {
-    throw specError(
-      `${nameOf(where, layer)}: auxiliary outputs need a dense last layer; add one, or use rule sdtp`,
-    );
+    throw specError(`${nameOf(where, layer)}: auxiliary outputs need a dense last layer; add one, or use rule sdtp`);
   }
 }

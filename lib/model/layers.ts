@@ -2,14 +2,7 @@
 
 import { isBoolean, isCount, isNumber, isOneOf, isPlainObject, isString } from '../errors.js';
 import { didYouMean } from '../suggest.js';
-import {
-  describe,
-  resolveWindow,
-  type Padding2d,
-  type Pair,
-  type Size2d,
-  type Window2d,
-} from './geometry.js';
+import { describe, resolveWindow, type Padding2d, type Pair, type Size2d, type Window2d } from './geometry.js';
 import { checkKeys, specError, wrong } from './spec-error.js';
 
 export type ActivationName = 'identity' | 'tanh' | 'relu' | 'sigmoid';
@@ -21,13 +14,7 @@ export const activationNames: readonly ActivationName[] = ['identity', 'tanh', '
  * start at zero.
  */
 export type InitializerName =
-  | 'glorot-uniform'
-  | 'glorot-uniform-location'
-  | 'glorot-normal'
-  | 'he-uniform'
-  | 'he-normal'
-  | 'orthogonal'
-  | 'zeros';
+  'glorot-uniform' | 'glorot-uniform-location' | 'glorot-normal' | 'he-uniform' | 'he-normal' | 'orthogonal' | 'zeros';
 export const initializerNames: readonly InitializerName[] = [
   'glorot-uniform',
   'glorot-uniform-location',
@@ -124,9 +111,9 @@ export interface ResidualSpec {
   readonly type: 'residual';
   readonly layers: readonly LayerSpec[];
   /**
-   * Default `identity`. `pad`, of images: every s-th row and column, s the product of the layers' strides, and the missing
-   * channels as zeros, half of them before and half behind (option A of the paper). Layers, such as a 1×1 convolution:
-   * what they make of x.
+   * Default `identity`. `pad`, of images: every s-th row and column, s the product of the layers' strides, and the
+   * missing channels as zeros, half of them before and half behind (option A of the paper). Layers, such as a 1×1
+   * convolution: what they make of x.
    */
   readonly shortcut?: 'identity' | 'pad' | readonly LayerSpec[];
   /** Of the sum; default `identity`. */
@@ -216,8 +203,7 @@ export function parseLayer(value: unknown, where: string): ResolvedLayer {
  * @throws CortorchError ERR_INVALID_SPEC
  */
 export function parseLayers(value: unknown, where: string): readonly ResolvedLayer[] {
-  if (!Array.isArray(value) || value.length === 0)
-    throw wrong(where, 'an array of at least one layer', value);
+  if (!Array.isArray(value) || value.length === 0) throw wrong(where, 'an array of at least one layer', value);
   return value.map((layer, i) => parseLayer(layer, `${where}[${i}]`));
 }
 
@@ -263,11 +249,7 @@ function parseName({ name }: Entry, where: string): { readonly name?: string } {
   if (name === undefined) return {};
   if (!isString(name)) throw wrong(`${where}.name`, 'a name', name);
   if (/^(auxiliary|inverses\.\d+)$/.test(name)) {
-    throw wrong(
-      `${where}.name`,
-      'a name other than those of target propagation (auxiliary, inverses.<i>)',
-      name,
-    );
+    throw wrong(`${where}.name`, 'a name other than those of target propagation (auxiliary, inverses.<i>)', name);
   }
   return { name };
 }
@@ -284,15 +266,12 @@ function parseResidual(value: Entry, where: string): Omit<ResolvedResidual, 'typ
   const { shortcut = 'identity', stride } = value;
   const layers = parseLayers(value['layers'], `${where}.layers`);
   const activation = parseActivation(value, where);
-  if (Array.isArray(shortcut))
-    return { layers, shortcut: parseLayers(shortcut, `${where}.shortcut`), activation };
+  if (Array.isArray(shortcut)) return { layers, shortcut: parseLayers(shortcut, `${where}.shortcut`), activation };
   if (!isOneOf(shortcut, ['identity', 'pad'] as const))
     throw wrong(`${where}.shortcut`, "'identity', 'pad' or an array of layers", shortcut);
   if (shortcut === 'identity') return { layers, shortcut, activation };
   const strides = layers.flatMap((layer) => ('stride' in layer ? [layer.stride!] : []));
-  const total = ([0, 1] as const).map((i) =>
-    strides.reduce((all, one) => all * one[i], 1),
-  ) as unknown as Pair;
+  const total = ([0, 1] as const).map((i) => strides.reduce((all, one) => all * one[i], 1)) as unknown as Pair;
   if (stride !== undefined && JSON.stringify(stride) !== JSON.stringify(total)) {
     throw wrong(`${where}.stride`, `${JSON.stringify(total)}, the product of the layers' strides`, stride);
   }

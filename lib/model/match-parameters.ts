@@ -71,9 +71,7 @@ export function matchParameters(
     else misshaped.push({ name, given: value.shape, wanted: shape });
   }
   const unexpected = [...values.keys()].filter((name) => !shapes.has(name) && !isCounter(name));
-  const likely = pairs(missing, unexpected, (to, from) =>
-    sameShape(shapes.get(to)!, values.get(from)!.shape),
-  );
+  const likely = pairs(missing, unexpected, (to, from) => sameShape(shapes.get(to)!, values.get(from)!.shape));
   return { state, missing, unexpected, misshaped, suggestions: shortest(likely) };
 }
 
@@ -85,9 +83,7 @@ export function matchParameters(
 export function describeMismatch(match: MatchReport & Partial<Match>): string | undefined {
   const { missing, unexpected, misshaped, suggestions = [] } = match;
   const shape = (sizes: readonly number[]): string => `[${sizes.join(', ')}]`;
-  const wrong = misshaped.map(
-    ({ name, given, wanted }) => `${name} (is ${shape(given)}, should be ${shape(wanted)})`,
-  );
+  const wrong = misshaped.map(({ name, given, wanted }) => `${name} (is ${shape(given)}, should be ${shape(wanted)})`);
   const problems = [
     ...(missing.length > 0 ? [`missing: ${missing.join(', ')}`] : []),
     ...(unexpected.length > 0 ? [`unexpected: ${unexpected.join(', ')}`] : []),
@@ -155,9 +151,7 @@ const lastPart = (name: string): string => name.slice(name.lastIndexOf('.') + 1)
 /** Renamings of prefixes, where all pairs of a prefix agree; else of the whole names. */
 function shortest(likely: readonly Renaming[]): Renaming[] {
   const prefixes = likely.map(withoutCommonEnd);
-  const agreed = prefixes.every(({ from, to }) =>
-    prefixes.every((other) => other.from !== from || other.to === to),
-  );
+  const agreed = prefixes.every(({ from, to }) => prefixes.every((other) => other.from !== from || other.to === to));
   const renamings = agreed ? prefixes : likely;
   return [...new Map(renamings.map((renaming) => [renaming.from, renaming])).values()];
 }

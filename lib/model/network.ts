@@ -25,12 +25,7 @@ import { BatchReader } from './batches.js';
 import { evaluationBatch, requireMemoryForParameters } from './budget.js';
 import { resolvePlace, type Precision } from './device.js';
 import { inverseShapes, type InverseShapes } from './inverses.js';
-import {
-  describeMismatch,
-  matchParameters,
-  type MatchOptions,
-  type MatchReport,
-} from './match-parameters.js';
+import { describeMismatch, matchParameters, type MatchOptions, type MatchReport } from './match-parameters.js';
 import { countOutputs, product } from './shapes.js';
 import { parseNetworkSpec, type NetworkSpec, type ResolvedSpec } from './spec.js';
 
@@ -53,7 +48,9 @@ export interface NetworkOptions {
   readonly auxiliary?: number;
   /** Of the initial parameters; an integer from 0 to 2⁵³ − 1. Default 0. */
   readonly seed?: number;
-  /** Of the compute team; process-wide, so all networks agree. Default: libtorch's (as a rule one for each processor). */
+  /**
+   * Of the compute team; process-wide, so all networks agree. Default: libtorch's (as a rule one for each processor).
+   */
   readonly threads?: number;
   /** `cpu` (default), `cuda` (the first GPU) or `cuda:i`. */
   readonly device?: string;
@@ -128,8 +125,8 @@ export class Network implements Disposable {
    * Draws all parameters from the seed. Networks that differ only in their rule start from equal weights.
    *
    * @throws CortorchError ERR_INVALID_SPEC, ERR_INVALID_ARGUMENT, ERR_UNKNOWN_OPTION, ERR_UNUSED_OPTION,
-   *   ERR_DEVICE_UNAVAILABLE, ERR_THREADS_CONFLICT, ERR_PRECISION_CONFLICT, ERR_NATIVE_NOT_BUILT; ERR_OUT_OF_MEMORY, before anything is
-   *   allocated, if the parameters do not fit
+   *   ERR_DEVICE_UNAVAILABLE, ERR_THREADS_CONFLICT, ERR_PRECISION_CONFLICT, ERR_NATIVE_NOT_BUILT; ERR_OUT_OF_MEMORY,
+   *   before anything is allocated, if the parameters do not fit
    */
   constructor(spec: NetworkSpec, options: NetworkOptions = {}) {
     this.spec = parseNetworkSpec(spec);
@@ -286,11 +283,7 @@ export class Network implements Disposable {
     const { input } = this.spec;
     const outputs = countOutputs(this.spec);
     if (!same(data.shape, input)) {
-      throw invalid(
-        'data',
-        `examples of shape ${input.join('×')}, the network's input`,
-        `${data.shape.join('×')}`,
-      );
+      throw invalid('data', `examples of shape ${input.join('×')}, the network's input`, `${data.shape.join('×')}`);
     }
     if (this.spec.loss === 'reconstruction') return; // the images are their own targets
     if (data.classes !== null && data.classes > outputs) {

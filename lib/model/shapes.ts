@@ -2,14 +2,7 @@
 
 import { show } from '../errors.js';
 import { countPlaces, describe, reach, type Window2d } from './geometry.js';
-import {
-  isMap,
-  isParametric,
-  nameOf,
-  type ResolvedLayer,
-  type ResolvedMap,
-  type ResolvedResidual,
-} from './layers.js';
+import { isMap, isParametric, nameOf, type ResolvedLayer, type ResolvedMap, type ResolvedResidual } from './layers.js';
 import { specError } from './spec-error.js';
 import type { ResolvedSpec } from './spec.js';
 
@@ -41,9 +34,7 @@ export function placeLayers(spec: ResolvedSpec): readonly PlacedLayer[] {
     if (!isParametric(layer)) continue;
     const name = layer.name ?? `layers.${names.size}`;
     if (names.has(name)) {
-      throw specError(
-        `${where}.name: another layer is called ${show(name)} already; give it a name of its own`,
-      );
+      throw specError(`${where}.name: another layer is called ${show(name)} already; give it a name of its own`);
     }
     names.add(name);
   }
@@ -175,8 +166,8 @@ export function mapShapes(spec: ResolvedSpec): readonly MapShapes[] {
 }
 
 /**
- * Of the linear maps, in their order: whether something with parameters lies below, on some way to the input, which waits
- * for the error. Where nothing does, none is sent.
+ * Of the linear maps, in their order: whether something with parameters lies below, on some way to the input, which
+ * waits for the error. Where nothing does, none is sent.
  */
 export function sendsDown(spec: ResolvedSpec): readonly boolean[] {
   const sends: boolean[] = [];

@@ -69,7 +69,9 @@ function lines(
 
 type Epoch = ReportRun['epochs'][number];
 
-/** Errors and losses of all runs together, by epoch; those of autoencoders, which are other quantities, by themselves. */
+/**
+ * Errors and losses of all runs together, by epoch; those of autoencoders, which are other quantities, by themselves.
+ */
 export function learningCurves(runs: readonly ReportRun[]): readonly Chart[] {
   const chart = (
     title: string,
@@ -95,9 +97,7 @@ export function learningCurves(runs: readonly ReportRun[]): readonly Chart[] {
       }),
     );
     if (rows.length === 0) return [];
-    return [
-      { title, caption, spec: lines(rows, { field: 'epoch', title: 'epoch' }, { title: yTitle }, color) },
-    ];
+    return [{ title, caption, spec: lines(rows, { field: 'epoch', title: 'epoch' }, { title: yTitle }, color) }];
   };
   const classifiers = runs.filter(({ isAutoencoder }) => !isAutoencoder);
   const autoencoders = runs.filter(({ isAutoencoder }) => isAutoencoder);
@@ -168,7 +168,9 @@ const DIAGNOSES = [
   ],
 ] as const satisfies readonly (readonly [keyof LayerDiagnosis, string, string, string])[];
 
-/** Most steps of a curve: about one for each pixel of a chart. More would only make a page that browsers cannot open. */
+/**
+ * Most steps of a curve: about one for each pixel of a chart. More would only make a page that browsers cannot open.
+ */
 const MOST_STEPS = 400;
 
 /** Each run's own, layer by layer. */
@@ -179,8 +181,7 @@ export function alignmentCurves(run: ReportRun): readonly Chart[] {
     shown === all.length
       ? all
       : Array.from({ length: shown }, (_, i) => all[Math.round((i * (all.length - 1)) / (shown - 1))]!);
-  const thinned =
-    shown === all.length ? '' : ` Of ${integer(all.length)} diagnoses ${shown} are shown, evenly spaced.`;
+  const thinned = shown === all.length ? '' : ` Of ${integer(all.length)} diagnoses ${shown} are shown, evenly spaced.`;
   return DIAGNOSES.flatMap(([key, what, caption, unit]): Chart[] => {
     const rows = diagnoses.flatMap(({ step, layers }) =>
       layers.flatMap((layer) => {

@@ -21,9 +21,7 @@ export async function reportPage(runs: readonly ReportRun[]): Promise<string> {
     section('Results', resultsTable(runs)),
     section('Learning curves', charts.length === 0 ? '<p>No epoch is complete yet.</p>' : grid(charts, 0)),
     ...(alignment.length > 0 ? [section('Alignment', grid(alignment, charts.length))] : []),
-    ...(filters.length > 0
-      ? [section('First-layer filters', `<div class="grid">${filters.join('')}</div>`)]
-      : []),
+    ...(filters.length > 0 ? [section('First-layer filters', `<div class="grid">${filters.join('')}</div>`)] : []),
     section('Settings', settingsTables(runs)),
   ];
   const specs = [...charts, ...alignment].map(({ spec }) => spec);
@@ -85,8 +83,7 @@ const grid = (charts: readonly Chart[], first: number): string =>
     )
     .join('')}</div>`;
 
-const escape = (text: string): string =>
-  text.replace(/[&<>"']/g, (character) => `&#${character.charCodeAt(0)};`);
+const escape = (text: string): string => text.replace(/[&<>"']/g, (character) => `&#${character.charCodeAt(0)};`);
 
 type Cell = string | { readonly html: string };
 

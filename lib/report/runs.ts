@@ -90,13 +90,9 @@ async function read(folder: string, name: string): Promise<string> {
   } catch (error) {
     const { code, message } = error as NodeJS.ErrnoException;
     if (code === 'ENOENT' || code === 'ENOTDIR') throw noRun(folder, `it has no ${name}`);
-    throw new CortorchError(
-      'ERR_READ_FAILED',
-      `cannot read ${join(folder, name)}: ${message}; check its permissions`,
-      {
-        cause: error,
-      },
-    );
+    throw new CortorchError('ERR_READ_FAILED', `cannot read ${join(folder, name)}: ${message}; check its permissions`, {
+      cause: error,
+    });
   }
 }
 

@@ -49,10 +49,7 @@ export function layer(
     throw invalid('rule', "'bp', 'fa', 'usf', 'brsf' or 'frsf' (dfa has functions of its own)", rule);
   if (!isNumber(scale) || scale <= 0) throw invalid('scale', 'a number above 0', scale);
   if (rule !== 'usf' && options.scale !== undefined)
-    throw new CortorchError(
-      'ERR_UNUSED_OPTION',
-      `scale is not used by rule ${rule}; choose rule usf, or leave it out`,
-    );
+    throw new CortorchError('ERR_UNUSED_OPTION', `scale is not used by rule ${rule}; choose rule usf, or leave it out`);
   const { input, weight, bias, activation, map } = checked(x, options);
   const feedback = optionalHandle(options.feedback, 'feedback');
   return new Tensor(call((n) => n.tensor.layer(input, weight, bias, feedback, activation, rule, map, scale)));
@@ -115,8 +112,7 @@ export function targetLayer(
   const { input, weight, bias, activation, map } = checked(x, options);
   const { rule, lossReduction = 'sum', inverse = null } = options;
   checkTargetRule(rule);
-  if (!isOneOf(lossReduction, ['sum', 'mean']))
-    throw invalid('lossReduction', "'sum' or 'mean'", lossReduction);
+  if (!isOneOf(lossReduction, ['sum', 'mean'])) throw invalid('lossReduction', "'sum' or 'mean'", lossReduction);
   const settings = {
     rule,
     lossReduction,
@@ -164,11 +160,7 @@ export function targetOutputLayer(
   } else if (inverse !== null) throw unused('inverse', 'choose another rule');
   if (auxiliary !== null && rule !== 'ao-sdtp') throw unused('auxiliary', 'choose rule ao-sdtp');
   if (auxiliary === null && rule === 'ao-sdtp') {
-    throw invalid(
-      'auxiliary',
-      '{ weight, bias } of the auxiliary outputs (without them the rule is sdtp)',
-      auxiliary,
-    );
+    throw invalid('auxiliary', '{ weight, bias } of the auxiliary outputs (without them the rule is sdtp)', auxiliary);
   }
   if (!isOneOf(loss, ['softmax-cross-entropy', 'squared-error']))
     throw invalid('loss', "'softmax-cross-entropy' or 'squared-error'", loss);

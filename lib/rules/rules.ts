@@ -17,8 +17,9 @@ export type TargetRuleName = 'tp' | 'dtp' | 'sdtp' | 'ao-sdtp';
 export type GradientRuleName = 'bp' | 'fa' | 'dfa' | SignSymmetricRuleName;
 
 /**
- * Sign-symmetry (Liao et al. 2016; Xiao et al. 2019): the error goes down by weights with the signs of the forward ones.
- * `usf`: all of one magnitude; `brsf`: of random magnitudes, drawn afresh at each step; `frsf`: of fixed random magnitudes.
+ * Sign-symmetry (Liao et al. 2016; Xiao et al. 2019): the error goes down by weights with the signs of the forward
+ * ones. `usf`: all of one magnitude; `brsf`: of random magnitudes, drawn afresh at each step; `frsf`: of fixed random
+ * magnitudes.
  */
 export type SignSymmetricRuleName = 'usf' | 'brsf' | 'frsf';
 
@@ -26,13 +27,7 @@ export type RuleName = GradientRuleName | TargetRuleName;
 
 export const targetRuleNames: readonly TargetRuleName[] = ['tp', 'dtp', 'sdtp', 'ao-sdtp'];
 const signSymmetricRuleNames: readonly SignSymmetricRuleName[] = ['usf', 'brsf', 'frsf'];
-export const ruleNames: readonly RuleName[] = [
-  'bp',
-  'fa',
-  'dfa',
-  ...signSymmetricRuleNames,
-  ...targetRuleNames,
-];
+export const ruleNames: readonly RuleName[] = ['bp', 'fa', 'dfa', ...signSymmetricRuleNames, ...targetRuleNames];
 
 export const isTargetRule = (rule: RuleName): rule is TargetRuleName =>
   (targetRuleNames as readonly RuleName[]).includes(rule);
@@ -66,25 +61,18 @@ export const dfaFeedbackNames: readonly DfaFeedback[] = ['per-layer', 'shared'];
  * @returns null for a rule without it
  * @throws CortorchError ERR_INVALID_ARGUMENT; ERR_UNUSED_OPTION if it is given to a rule other than dfa
  */
-function resolveDfaFeedback(
-  rule: RuleName,
-  value: unknown = undefined,
-  name = 'dfaFeedback',
-): DfaFeedback | null {
+function resolveDfaFeedback(rule: RuleName, value: unknown = undefined, name = 'dfaFeedback'): DfaFeedback | null {
   if (value !== undefined && !isOneOf(value, dfaFeedbackNames))
     throw invalid(name, `one of ${dfaFeedbackNames.join(', ')}`, value);
   if (rule === 'dfa') return value ?? 'per-layer';
   if (value === undefined) return null;
-  throw new CortorchError(
-    'ERR_UNUSED_OPTION',
-    `${name} is not used by rule ${rule}; choose rule dfa, or leave it out`,
-  );
+  throw new CortorchError('ERR_UNUSED_OPTION', `${name} is not used by rule ${rule}; choose rule dfa, or leave it out`);
 }
 
 /**
- * How large the feedback of fa and of sign-symmetry is. `glorot`: uniform, with Glorot's deviation √(2 / (fan_in + fan_out)).
- * `xiao` (Xiao et al. 2019): for convolutions, shared or not, N(0, s²) with s = √(2 / (k_h k_w C_out)), for dense layers
- * U(−s, s) with s = 1/√fan_in. The one magnitude of usf is Glorot's deviation, or s.
+ * How large the feedback of fa and of sign-symmetry is. `glorot`: uniform, with Glorot's deviation √(2 / (fan_in +
+ * fan_out)). `xiao` (Xiao et al. 2019): for convolutions, shared or not, N(0, s²) with s = √(2 / (k_h k_w C_out)), for
+ * dense layers U(−s, s) with s = 1/√fan_in. The one magnitude of usf is Glorot's deviation, or s.
  */
 export type FeedbackScale = 'glorot' | 'xiao';
 
@@ -149,11 +137,7 @@ const AUXILIARY = 512;
  * @returns null for a rule without them
  * @throws CortorchError ERR_INVALID_ARGUMENT; ERR_UNUSED_OPTION if it is given to a rule other than ao-sdtp
  */
-export function resolveAuxiliary(
-  rule: RuleName,
-  value: unknown = undefined,
-  name = 'auxiliary',
-): number | null {
+export function resolveAuxiliary(rule: RuleName, value: unknown = undefined, name = 'auxiliary'): number | null {
   if (value !== undefined && !isCount(value))
     throw invalid(name, 'a positive integer: how many auxiliary outputs there are (sdtp has none)', value);
   if (rule === 'ao-sdtp') return value ?? AUXILIARY;

@@ -6,14 +6,7 @@
  */
 
 import { invalid } from '../errors.js';
-import {
-  pairOf,
-  resolveWindow,
-  type Pair,
-  type Size2d,
-  type Window2d,
-  type WindowOptions,
-} from '../model/geometry.js';
+import { pairOf, resolveWindow, type Pair, type Size2d, type Window2d, type WindowOptions } from '../model/geometry.js';
 import { call } from '../native.js';
 import { handleOf, optionalHandle, Tensor } from './tensor.js';
 
@@ -53,9 +46,7 @@ export function locallyConnected2dAdjoint(
 ): Tensor {
   const { stride, padding, dilation } = locallyConnected2dWindow(v, 'v', options);
   const [weight, output, size] = [handleOf(v, 'v'), handleOf(y, 'y'), inputSizeOf(options)];
-  return new Tensor(
-    call((n) => n.tensor.locallyConnected2dAdjoint(weight, output, size, stride, padding, dilation)),
-  );
+  return new Tensor(call((n) => n.tensor.locallyConnected2dAdjoint(weight, output, size, stride, padding, dilation)));
 }
 
 /**
@@ -73,9 +64,7 @@ export function locallyConnected2dOuter(
 ): Tensor {
   const { kernel, stride, padding, dilation } = windowOf(options.kernel, options);
   const [input, error] = [handleOf(x, 'x'), handleOf(delta, 'delta')];
-  return new Tensor(
-    call((n) => n.tensor.locallyConnected2dOuter(input, error, kernel, stride, padding, dilation)),
-  );
+  return new Tensor(call((n) => n.tensor.locallyConnected2dOuter(input, error, kernel, stride, padding, dilation)));
 }
 
 /**
@@ -102,11 +91,7 @@ export function conv2d(x: Tensor, weight: Tensor, bias?: Tensor | null, options:
  * @returns [batch, in, height, width]
  * @throws CortorchError ERR_INVALID_ARGUMENT; ERR_NATIVE if shapes do not fit
  */
-export function conv2dAdjoint(
-  v: Tensor,
-  y: Tensor,
-  options: WindowOptions & { readonly inputSize: Size2d },
-): Tensor {
+export function conv2dAdjoint(v: Tensor, y: Tensor, options: WindowOptions & { readonly inputSize: Size2d }): Tensor {
   const { stride, padding, dilation } = conv2dWindow(v, 'v', options);
   const [weight, output, size] = [handleOf(v, 'v'), handleOf(y, 'y'), inputSizeOf(options)];
   return new Tensor(call((n) => n.tensor.conv2dAdjoint(weight, output, size, stride, padding, dilation)));
@@ -120,11 +105,7 @@ export function conv2dAdjoint(
  * @returns [out, in, k_h, k_w]
  * @throws CortorchError ERR_INVALID_ARGUMENT; ERR_NATIVE if shapes do not fit
  */
-export function conv2dOuter(
-  x: Tensor,
-  delta: Tensor,
-  options: WindowOptions & { readonly kernel: Size2d },
-): Tensor {
+export function conv2dOuter(x: Tensor, delta: Tensor, options: WindowOptions & { readonly kernel: Size2d }): Tensor {
   const { kernel, stride, padding, dilation } = windowOf(options.kernel, options);
   const [input, error] = [handleOf(x, 'x'), handleOf(delta, 'delta')];
   return new Tensor(call((n) => n.tensor.conv2dOuter(input, error, kernel, stride, padding, dilation)));

@@ -64,9 +64,7 @@ function deliveryOf({ deliver = 'gradient' }: LossOptions): string {
 export function softmaxCrossEntropy(logits: Tensor, labels: Tensor, options: LossOptions = {}): Tensor {
   const deliver = deliveryOf(options);
   return new Tensor(
-    call((n) =>
-      n.tensor.softmaxCrossEntropy(handleOf(logits, 'logits'), handleOf(labels, 'labels'), deliver),
-    ),
+    call((n) => n.tensor.softmaxCrossEntropy(handleOf(logits, 'logits'), handleOf(labels, 'labels'), deliver)),
   );
 }
 

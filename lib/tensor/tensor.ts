@@ -89,8 +89,7 @@ export class Tensor implements Disposable {
   /** The value of a tensor that has one. @throws CortorchError ERR_INVALID_ARGUMENT if it has more or none */
   item(): number {
     const data = this.data();
-    if (data.length !== 1)
-      throw invalid('tensor', 'a tensor of one value', `one of shape [${this.shape.join(', ')}]`);
+    if (data.length !== 1) throw invalid('tensor', 'a tensor of one value', `one of shape [${this.shape.join(', ')}]`);
     return Number(data[0]);
   }
 
@@ -193,8 +192,8 @@ export class Tensor implements Disposable {
     return new Tensor(call((n) => n.tensor.to(this.#handle, dtype)));
   }
   /**
-   * The same values on a device; gradients come back to where this tensor is. What is already there is not copied. float64 is
-   * computed on the CPU alone.
+   * The same values on a device; gradients come back to where this tensor is. What is already there is not copied.
+   * float64 is computed on the CPU alone.
    *
    * @param device `cpu`, `cuda` or `cuda:i`
    * @throws CortorchError ERR_INVALID_ARGUMENT; ERR_DEVICE_UNAVAILABLE: why there is no such GPU, and what helps
@@ -247,8 +246,7 @@ function checkShape(shape: unknown): asserts shape is readonly number[] {
 
 function nestedShape(data: Nested): number[] {
   if (typeof data === 'number') return [];
-  if (!Array.isArray(data))
-    throw invalid('data', 'a typed array, a number or nested arrays of numbers', data);
+  if (!Array.isArray(data)) throw invalid('data', 'a typed array, a number or nested arrays of numbers', data);
   const inner = data.map((item: Nested) => nestedShape(item));
   const first = inner[0] ?? [];
   if (inner.some((shape) => shape.length !== first.length || shape.some((size, i) => size !== first[i]))) {

@@ -1,14 +1,7 @@
 /** An optimizer's state in the layout of torch.optim's state_dict(), so that Python can go on with it. */
 
 import { isTensorData, tensorDataFrom, typedArrayOf } from '../checkpoint/tensor-data.js';
-import {
-  isDict,
-  PyFloat,
-  toPlain,
-  Tuple,
-  type CheckpointObject,
-  type CheckpointValue,
-} from '../checkpoint/value.js';
+import { isDict, PyFloat, toPlain, Tuple, type CheckpointObject, type CheckpointValue } from '../checkpoint/value.js';
 import { isPlainObject, type CortorchError } from '../errors.js';
 import { same } from '../model/network.js';
 import { resolveOptimizer, type OptimizerName, type OptimizerOptions } from './optimizer.js';
@@ -98,9 +91,7 @@ export function fromTorchOptimizer(
     ? group.param_names
     : trainable.map(({ name }) => name);
   if (names.length !== numbers.length) {
-    throw refuse(
-      `its optimizer has ${numbers.length} parameters, but there are ${names.length} in its state_dict`,
-    );
+    throw refuse(`its optimizer has ${numbers.length} parameters, but there are ${names.length} in its state_dict`);
   }
   const options = optionsOf(group, refuse);
   const states = entries(state);
@@ -110,10 +101,7 @@ export function fromTorchOptimizer(
     const shape = known.get(String(name));
     if (shape === undefined) throw refuse(`its optimizer has a parameter ${String(name)} that is not in it`);
     const found = [...entries(states.get(numbers[i]) ?? null)];
-    counted = Math.max(
-      counted,
-      ...found.filter(([key]) => key === 'step').map(([, count]) => countOf(count)),
-    );
+    counted = Math.max(counted, ...found.filter(([key]) => key === 'step').map(([, count]) => countOf(count)));
     const tensors = found.filter(([key, tensor]) => key !== 'step' && tensor !== null);
     const arrays = tensors.map(([key, tensor]): [string, Float32Array] => {
       if (!isTensorData(tensor) || tensor.dtype !== 'float32' || !same(tensor.shape, shape)) {
@@ -127,8 +115,7 @@ export function fromTorchOptimizer(
 }
 
 /** torch's counter: a number, in newer versions a tensor of one. */
-const countOf = (value: CheckpointValue): number =>
-  Number(isTensorData(value) ? typedArrayOf(value)[0] : value) || 0;
+const countOf = (value: CheckpointValue): number => Number(isTensorData(value) ? typedArrayOf(value)[0] : value) || 0;
 
 /** What our optimizers do not have; a saved one that has it would be another one here. */
 const foreign: Readonly<Record<string, unknown>> = {
@@ -148,14 +135,10 @@ function typeOf(group: Record<string, unknown>): OptimizerName | undefined {
   return has('dampening', 'nesterov') ? 'sgd' : undefined;
 }
 
-function optionsOf(
-  group: Record<string, unknown>,
-  refuse: (what: string) => CortorchError,
-): OptimizerOptions {
+function optionsOf(group: Record<string, unknown>, refuse: (what: string) => CortorchError): OptimizerOptions {
   for (const [key, plain] of Object.entries(foreign)) {
     const value = group[key] ?? plain;
-    if (value !== plain)
-      throw refuse(`its optimizer has ${key} = ${String(value)}, which is not in cortorch`);
+    if (value !== plain) throw refuse(`its optimizer has ${key} = ${String(value)}, which is not in cortorch`);
   }
   const type = typeOf(group);
   if (type === undefined) {
@@ -164,15 +147,7 @@ function optionsOf(
       `its optimizer, with ${keys.join(', ')}, is none of Adam, SGD and RMSprop, which are those of cortorch`,
     );
   }
-  const {
-    lr,
-    momentum,
-    eps,
-    weight_decay: weightDecay,
-    betas,
-    alpha,
-    batch_manhattan: batchManhattan,
-  } = group;
+  const { lr, momentum, eps, weight_decay: weightDecay, betas, alpha, batch_manhattan: batchManhattan } = group;
   const [beta1, beta2] = Array.isArray(betas) ? (betas as unknown[]) : [undefined, alpha];
   const all = { lr, momentum, eps, weightDecay, beta1, beta2, batchManhattan };
   const given = Object.entries(all).filter(([, value]) => value !== undefined);

@@ -7,7 +7,8 @@
  * - `config`: `network` (the spec), `rule` and its settings (`dfaFeedback`, `auxiliary`, …), `normalization`,
  *   `seed`, `precision`, `model`, `dataset`; of image files `crop` and `resize`
  * - `epoch` (complete ones), `step`, `metrics` (of the epoch that ended here)
- * - `optimizer`, in last.pt (moments as float32, whatever they were kept in): for `torch.optim.Adam.load_state_dict`, or SGD's or RMSprop's; `inverse_optimizer`, under
+ * - `optimizer`, in last.pt (moments as float32, whatever they were kept in): for `torch.optim.Adam.load_state_dict`,
+ *   or SGD's or RMSprop's; `inverse_optimizer`, under
  *   target propagation: that of the learned inverses
  * - `rng`, in last.pt: random numbers are counted, not drawn, so the seed, the epoch and the step are all of it
  * - `position`, in last.pt: where in the epoch training is, and the epoch's sums so far
@@ -30,22 +31,10 @@ import { CortorchError, isCount, isInteger, isNumber, isOneOf, isPlainObject, is
 import { precisionNames, type Precision } from '../model/device.js';
 import type { Normalization, ParameterValue, StateDict } from '../model/network.js';
 import { parseNetworkSpec, type ResolvedSpec } from '../model/spec.js';
-import {
-  parseRule,
-  resolveRuleOptions,
-  usedRuleOptions,
-  type RuleName,
-  type RuleOptions,
-} from '../rules/rules.js';
+import { parseRule, resolveRuleOptions, usedRuleOptions, type RuleName, type RuleOptions } from '../rules/rules.js';
 import { fromTorchOptimizer, toTorchOptimizer } from './checkpoint-optimizer.js';
 import { toFloat32 } from './float32.js';
-import {
-  entriesOf,
-  parametersIn,
-  parametersOf,
-  unsupported,
-  type FoundParameters,
-} from './find-parameters.js';
+import { entriesOf, parametersIn, parametersOf, unsupported, type FoundParameters } from './find-parameters.js';
 import type { EpochEvent } from './events.js';
 import type { EpochSums, OptimizerState, TrainerState } from './trainer-state.js';
 
@@ -241,12 +230,7 @@ function trainingToPython(state: TrainerState, best: Best | null): CheckpointObj
   };
 }
 
-function trainingFromPython(
-  file: Fields,
-  epoch: number,
-  step: number,
-  parameters: StateDict,
-): Checkpoint['training'] {
+function trainingFromPython(file: Fields, epoch: number, step: number, parameters: StateDict): Checkpoint['training'] {
   const position = file.within('position');
   const sums: EpochSums = {
     loss: position.number('loss_sum'),
@@ -258,9 +242,8 @@ function trainingFromPython(
   };
   const shapes = [...parameters].map(([name, { shape }]) => ({ name, shape }));
   const optimizer = (key: string): OptimizerState =>
-    fromTorchOptimizer(file.get(key), position.integer(`${key}_steps`), shapes, (what) =>
-      unsupported(file.path, what),
-    ).state;
+    fromTorchOptimizer(file.get(key), position.integer(`${key}_steps`), shapes, (what) => unsupported(file.path, what))
+      .state;
   const state: TrainerState = {
     epoch,
     step,

@@ -1,7 +1,7 @@
 /**
- * TensorBoard's event files. A file is records: length (uint64), its checksum, a protocol buffer `Event`, its checksum; checksums
- * are CRC-32C, masked as TFRecord does it. Only the few fields that are needed are written, by hand.
- * Source: tensorflow/core/util/event.proto, framework/summary.proto, lib/io/record_writer.cc.
+ * TensorBoard's event files. A file is records: length (uint64), its checksum, a protocol buffer `Event`, its checksum;
+ * checksums are CRC-32C, masked as TFRecord does it. Only the few fields that are needed are written, by hand. Source:
+ * tensorflow/core/util/event.proto, framework/summary.proto, lib/io/record_writer.cc.
  */
 
 import { open, type FileHandle } from 'node:fs/promises';
@@ -73,9 +73,7 @@ export class EventFile {
         buckets[at]!++;
       }
     }
-    const limits = Float64Array.from(buckets, (_, i) =>
-      i === buckets.length - 1 ? max : min + (i + 1) * width,
-    );
+    const limits = Float64Array.from(buckets, (_, i) => (i === buckets.length - 1 ? max : min + (i + 1) * width));
     const doubles = [min, max, count, sum, squares].map((value, i) => doubleField(i + 1, value));
     const proto = Buffer.concat([...doubles, bytesField(6, packed(limits)), bytesField(7, packed(buckets))]);
     this.#summary(tag, step, bytesField(5, proto));
@@ -103,9 +101,7 @@ export class EventFile {
   }
 
   #add(step: number, what: Buffer): void {
-    this.#pending.push(
-      record(Buffer.concat([doubleField(1, Date.now() / 1000), varintField(2, step), what])),
-    );
+    this.#pending.push(record(Buffer.concat([doubleField(1, Date.now() / 1000), varintField(2, step), what])));
   }
 }
 
@@ -117,8 +113,7 @@ const varint = (value: number): Buffer => {
   return Buffer.from([...bytes, value]);
 };
 
-const varintField = (field: number, value: number): Buffer =>
-  Buffer.concat([varint(field * 8), varint(value)]);
+const varintField = (field: number, value: number): Buffer => Buffer.concat([varint(field * 8), varint(value)]);
 
 const bytesField = (field: number, bytes: Uint8Array): Buffer =>
   Buffer.concat([varint(field * 8 + 2), varint(bytes.length), bytes]);

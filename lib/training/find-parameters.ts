@@ -15,9 +15,9 @@ export interface FoundParameters {
 }
 
 /**
- * Only the parameters of a checkpoint, also of other people's, .pt, .pth or safetensors: of a file that holds nothing but a
- * state_dict, or a dict with one in it, under `state_dict` or as its only dict of tensors. All real types become float32,
- * rounded to the nearest: float16, bfloat16, float64, integers and bool.
+ * Only the parameters of a checkpoint, also of other people's, .pt, .pth or safetensors: of a file that holds nothing
+ * but a state_dict, or a dict with one in it, under `state_dict` or as its only dict of tensors. All real types become
+ * float32, rounded to the nearest: float16, bfloat16, float64, integers and bool.
  *
  * @throws CortorchError ERR_CHECKPOINT_NOT_FOUND, ERR_CHECKPOINT_CORRUPT, ERR_READ_FAILED;
  *   ERR_CHECKPOINT_UNSUPPORTED if there is no state_dict, or several
@@ -27,8 +27,7 @@ export async function findParameters(path: string): Promise<FoundParameters> {
 }
 
 /** As {@link findParameters}, without saying where they were. @throws CortorchError as {@link findParameters} */
-export const readParameters = async (path: string): Promise<StateDict> =>
-  (await findParameters(path)).parameters;
+export const readParameters = async (path: string): Promise<StateDict> => (await findParameters(path)).parameters;
 
 /** @param path for messages. @throws CortorchError ERR_CHECKPOINT_UNSUPPORTED as {@link findParameters} */
 export function parametersIn(path: string, value: CheckpointValue): FoundParameters {

@@ -21,7 +21,10 @@ export interface FitOptions {
   readonly maxSteps?: number | undefined;
   /** Ends training between two steps, with ERR_ABORTED; the trainer can go on from there. */
   readonly signal?: AbortSignal | undefined;
-  /** Every so many steps, and before the first, a {@link DiagnosticsEvent}, which takes about two steps' time. Default: none. */
+  /**
+   * Every so many steps, and before the first, a {@link DiagnosticsEvent}, which takes about two steps' time. Default:
+   * none.
+   */
   readonly diagnostics?: number | undefined;
   /** Batches in an epoch of a {@link BatchSource}: what schedules other than the constant one need. */
   readonly stepsPerEpoch?: number;

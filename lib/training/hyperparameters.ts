@@ -69,12 +69,12 @@ const adam = (lr: number, beta2: number, eps: number, beta1 = 0.9): AdamSettings
 
 /** Columns of Table 5: of rules without inverses, of DTP and of SDTP. */
 const plain = (forward: AdamSettings): PaperSettings => ({ forward });
-const dtp = (
-  forward: AdamSettings,
-  inverse: AdamSettings,
-  targetStep: number,
-  noise: number,
-): PaperSettings => ({ forward, inverse, targetStep, noise });
+const dtp = (forward: AdamSettings, inverse: AdamSettings, targetStep: number, noise: number): PaperSettings => ({
+  forward,
+  inverse,
+  targetStep,
+  noise,
+});
 const sdtp = (forward: AdamSettings, inverse: AdamSettings, noise: number): PaperSettings => ({
   forward,
   inverse,
@@ -92,18 +92,8 @@ export const paper: Readonly<Record<string, PaperNumbers>> = {
       bp: plain(adam(1.52e-4, 0.999, 1e-8)),
       fa: plain(adam(1.68e-4, 0.999, 1e-4)),
       dfa: plain(adam(1.649e-3, 0.95, 1e-3)),
-      'dtp parallel': dtp(
-        adam(7.57e-4, 0.95, 1e-3, 0.99),
-        adam(7.68e-4, 0.999, 1e-4, 0.99),
-        0.15008,
-        0.36133,
-      ),
-      'dtp alternating': dtp(
-        adam(3.08e-4, 0.99, 1e-4, 0.99),
-        adam(4.593e-3, 0.999, 1e-4, 0.99),
-        0.231758,
-        0.220444,
-      ),
+      'dtp parallel': dtp(adam(7.57e-4, 0.95, 1e-3, 0.99), adam(7.68e-4, 0.999, 1e-4, 0.99), 0.15008, 0.36133),
+      'dtp alternating': dtp(adam(3.08e-4, 0.99, 1e-4, 0.99), adam(4.593e-3, 0.999, 1e-4, 0.99), 0.231758, 0.220444),
       'sdtp parallel': sdtp(adam(4.02e-4, 0.999, 1e-8, 0.99), adam(1.101e-3, 0.95, 1e-6, 0.99), 0.213995),
       'sdtp alternating': sdtp(adam(3.01e-4, 0.95, 1e-4), adam(9.572e-3, 0.95, 1e-3), 0.118267),
     },
@@ -339,7 +329,10 @@ export function settingsFor(
   return own ?? of(paper)?.settings[cell];
 }
 
-/** Those that are given, if they are of this type (Adam's by default); else only the type, so that PyTorch's defaults hold. */
+/**
+ * Those that are given, if they are of this type (Adam's by default); else only the type, so that PyTorch's defaults
+ * hold.
+ */
 export function optimizerDefaults(
   published: OptimizerOptions | undefined,
   type: OptimizerName = published?.type ?? 'adam',

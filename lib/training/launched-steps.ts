@@ -1,6 +1,6 @@
 /**
- * Steps on batches of a stream. The model's thread is given one after the other; what comes of them is collected when there is
- * something to report, since on a GPU to collect is to wait.
+ * Steps on batches of a stream. The model's thread is given one after the other; what comes of them is collected when
+ * there is something to report, since on a GPU to collect is to wait.
  */
 
 import { callAsync, type TrainerHandle } from '../native.js';

@@ -37,8 +37,7 @@ export function resolveLrSchedule(options: LrScheduleOptions = {}): ResolvedLrSc
       );
     }
   }
-  if (!isOneOf(type, lrScheduleNames))
-    throw invalid('lrSchedule.type', `one of ${lrScheduleNames.join(', ')}`, type);
+  if (!isOneOf(type, lrScheduleNames)) throw invalid('lrSchedule.type', `one of ${lrScheduleNames.join(', ')}`, type);
   if (type !== 'step' && (steps !== undefined || decay !== undefined)) {
     const key = steps !== undefined ? 'steps' : 'decay';
     throw new CortorchError(
@@ -47,8 +46,7 @@ export function resolveLrSchedule(options: LrScheduleOptions = {}): ResolvedLrSc
     );
   }
   if (type === 'step') {
-    const rising =
-      Array.isArray(steps) && steps.every((s, i) => isCount(s) && (i === 0 || s > steps[i - 1]!));
+    const rising = Array.isArray(steps) && steps.every((s, i) => isCount(s) && (i === 0 || s > steps[i - 1]!));
     if (!rising || steps.length === 0)
       throw invalid('lrSchedule.steps', 'rising epoch numbers such as [30, 60]', steps);
     if (decay !== undefined && (!isNumber(decay) || decay <= 0))

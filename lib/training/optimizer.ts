@@ -26,12 +26,13 @@ export interface OptimizerOptions {
   /** Added to the gradient, times the weight; default 0. */
   readonly weightDecay?: number;
   /**
-   * Batch manhattan (Liao et al. 2016): of each gradient only its sign is used, before momentum and weight decay. Default false.
+   * Batch manhattan (Liao et al. 2016): of each gradient only its sign is used, before momentum and weight decay.
+   * Default false.
    */
   readonly batchManhattan?: boolean;
   /**
-   * What the moments are kept in: adam, rmsprop and sgd with momentum; `bf16`, half of the memory, on a GPU alone. Default
-   * `fp32`.
+   * What the moments are kept in: adam, rmsprop and sgd with momentum; `bf16`, half of the memory, on a GPU alone.
+   * Default `fp32`.
    */
   readonly moments?: Moments;
 }
@@ -96,16 +97,12 @@ const defaults: Readonly<Record<OptimizerName, ResolvedOptimizer>> = {
 export function resolveOptimizer(options: OptimizerOptions = {}, name = 'optimizer'): ResolvedOptimizer {
   if (!isPlainObject(options)) throw invalid(name, 'an object such as { type: "adam", lr: 1e-3 }', options);
   const type = options.type ?? 'adam';
-  if (!isOneOf(type, optimizerNames))
-    throw invalid(`${name}.type`, `one of ${optimizerNames.join(', ')}`, type);
+  if (!isOneOf(type, optimizerNames)) throw invalid(`${name}.type`, `one of ${optimizerNames.join(', ')}`, type);
   const used = optimizerSettings[type];
   for (const key of Object.keys(options) as (keyof OptimizerOptions)[]) {
     if (key === 'type' || options[key] === undefined) continue;
     if (!(key in defaults.adam)) {
-      throw new CortorchError(
-        'ERR_UNKNOWN_OPTION',
-        `${name}.${key}: there is no such setting${didYouMean(key, used)}`,
-      );
+      throw new CortorchError('ERR_UNKNOWN_OPTION', `${name}.${key}: there is no such setting${didYouMean(key, used)}`);
     }
     if (!used.includes(key)) {
       throw new CortorchError(
@@ -143,11 +140,7 @@ export function resolveOptimizer(options: OptimizerOptions = {}, name = 'optimiz
  * @param name how an error calls the setting
  * @throws CortorchError ERR_UNUSED_OPTION
  */
-export function requireMomentsFit(
-  moments: Moments | undefined,
-  device: string,
-  name = 'optimizer.moments',
-): void {
+export function requireMomentsFit(moments: Moments | undefined, device: string, name = 'optimizer.moments'): void {
   if (moments !== 'bf16' || device !== 'cpu') return;
   throw new CortorchError(
     'ERR_UNUSED_OPTION',

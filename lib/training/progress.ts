@@ -59,8 +59,8 @@ export class TrainingProgress {
   }
 
   /**
-   * Steps were made. `sums` are those of the epoch so far, `pass` included; `last`: the number of its last batch, where batches
-   * have one.
+   * Steps were made. `sums` are those of the epoch so far, `pass` included; `last`: the number of its last batch, where
+   * batches have one.
    *
    * @throws CortorchError ERR_LOSS_NOT_FINITE if there was a step more, which was not made
    */

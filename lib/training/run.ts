@@ -110,7 +110,9 @@ export class RunDirectory {
     this.#events = await EventFile.open(this.path, from.step + 1);
   }
 
-  /** Appends a line to `metrics.jsonl`. A start line is only wanted at its top. @throws CortorchError ERR_WRITE_FAILED */
+  /**
+   * Appends a line to `metrics.jsonl`. A start line is only wanted at its top. @throws CortorchError ERR_WRITE_FAILED
+   */
   async log(line: { readonly type: string }): Promise<void> {
     if (line.type === 'start' && this.#metrics!.lines > 0) return;
     await this.#metrics!.append(JSON.stringify(line));
@@ -121,10 +123,7 @@ export class RunDirectory {
    *
    * @throws CortorchError ERR_WRITE_FAILED
    */
-  async plot(
-    event: EpochEvent,
-    { step, parameters }: Pick<Checkpoint, 'step' | 'parameters'>,
-  ): Promise<void> {
+  async plot(event: EpochEvent, { step, parameters }: Pick<Checkpoint, 'step' | 'parameters'>): Promise<void> {
     const events = this.#events!;
     for (const part of ['train', 'validation', 'test'] as const) {
       for (const [name, value] of Object.entries(event[part] ?? {}) as [string, number | null][]) {
@@ -149,9 +148,9 @@ export class RunDirectory {
   }
 
   /**
-   * A line of `metrics.jsonl`, and TensorBoard's curves, of what each layer would learn. The curves have it at the step that
-   * it is of, counted from 1 as theirs are: one that is made again after a resume then lies behind the checkpoint's step,
-   * where TensorBoard drops what was there.
+   * A line of `metrics.jsonl`, and TensorBoard's curves, of what each layer would learn. The curves have it at the step
+   * that it is of, counted from 1 as theirs are: one that is made again after a resume then lies behind the
+   * checkpoint's step, where TensorBoard drops what was there.
    *
    * @throws CortorchError ERR_WRITE_FAILED
    */
@@ -213,8 +212,7 @@ async function makeFolder(path: string): Promise<void> {
     await make();
   } catch (error) {
     const parent = dirname(path);
-    if ((error as NodeJS.ErrnoException).code !== 'ENOENT' || parent === path)
-      throw writeFailure(path, error);
+    if ((error as NodeJS.ErrnoException).code !== 'ENOENT' || parent === path) throw writeFailure(path, error);
     await makeFolder(parent);
     await make().catch((again: unknown) => {
       throw writeFailure(path, again);

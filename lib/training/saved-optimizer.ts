@@ -13,20 +13,20 @@ import { entriesOf, stateDictIn } from './find-parameters.js';
 const OPTIMIZER_KEYS = ['optimizer', 'optimizer_state_dict', 'optim', 'optim_state_dict', 'optimizer_state'];
 
 /** Tensors of a state_dict that no optimizer has. */
-const FIXED =
-  /(^|\.)(running_mean|running_var|num_batches_tracked|weight_backward)$|^(auxiliary|inverses\.\d+)\./;
+const FIXED = /(^|\.)(running_mean|running_var|num_batches_tracked|weight_backward)$|^(auxiliary|inverses\.\d+)\./;
 
 /**
- * Reads the optimizer's state from a checkpoint of a Python script, or from a last.pt: torch.optim's Adam, SGD or RMSprop with
- * one group of parameters. Where the file does not name them, they are in the order of its state_dict, as they are if the
- * script said `optimizer(model.parameters())`.
+ * Reads the optimizer's state from a checkpoint of a Python script, or from a last.pt: torch.optim's Adam, SGD or
+ * RMSprop with one group of parameters. Where the file does not name them, they are in the order of its state_dict, as
+ * they are if the script said `optimizer(model.parameters())`.
  *
  * @example
  * const { options, state } = await readOptimizer('checkpoint.pth', network);
  * const trainer = new Trainer(network, { optimizer: options });
  * await trainer.loadOptimizer(state);
  *
- * @param path a dict with `state_dict` (or one dict of tensors under another name) and `optimizer` (or optimizer_state_dict, …)
+ * @param path a dict with `state_dict` (or one dict of tensors under another name) and `optimizer` (or
+ *   optimizer_state_dict, …)
  * @param network the names and the order of its parameters
  * @throws CortorchError ERR_CHECKPOINT_UNSUPPORTED if there is none, or one with what cortorch has not (amsgrad, …);
  *   ERR_CHECKPOINT_MISMATCH if its parameters are not the network's; and as {@link loadTorchFile}

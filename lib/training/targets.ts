@@ -78,7 +78,8 @@ const TARGET_STEP = 0.1;
  * @param inverses that the network has
  * @param named how an error calls a setting
  * @returns null for a rule without inverses
- * @throws CortorchError ERR_INVALID_ARGUMENT; ERR_UNUSED_OPTION for a setting that the rule or the schedule does not use
+ * @throws CortorchError ERR_INVALID_ARGUMENT; ERR_UNUSED_OPTION for a setting that the rule or the schedule does not
+ *   use
  */
 export function resolveTargets(
   rule: RuleName,
@@ -116,16 +117,11 @@ export function resolveTargets(
   }
   const { targetStep = TARGET_STEP } = options;
   if (!isNumber(targetStep) || targetStep <= 0) {
-    throw invalid(
-      named('targetStep'),
-      'a number above 0: the step from an activity to its target',
-      targetStep,
-    );
+    throw invalid(named('targetStep'), 'a number above 0: the step from an activity to its target', targetStep);
   }
   return {
     schedule,
-    firstPhase:
-      schedule === 'parallel' ? null : word('firstPhase', ['inverse', 'forward'] as const, 'inverse'),
+    firstPhase: schedule === 'parallel' ? null : word('firstPhase', ['inverse', 'forward'] as const, 'inverse'),
     inverseOptimizer: resolveOptimizer(options.inverseOptimizer, named('inverseOptimizer')),
     noise: resolveNoise(options.noise ?? NOISE, inverses, named('noise')),
     inverseLoss: word('inverseLoss', inverseLossNames, defaultInverseLoss(rule)),

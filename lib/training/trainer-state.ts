@@ -74,8 +74,7 @@ export function withoutNames(
     throw mismatch(`it is of optimizer ${optimizer.type}, and this one is ${settings.type}`);
   }
   const differs = parameters.some(
-    ({ name, shape }, i) =>
-      optimizer.parameters[i]?.name !== name || !same(optimizer.parameters[i].shape, shape),
+    ({ name, shape }, i) => optimizer.parameters[i]?.name !== name || !same(optimizer.parameters[i].shape, shape),
   );
   if (differs || optimizer.parameters.length !== parameters.length) {
     throw mismatch(`its parameters are ${optimizer.parameters.map((p) => p.name).join(', ')}`);

@@ -11,15 +11,7 @@ import {
 } from '../data/augmentation.js';
 import type { BatchStream } from '../data/batch-stream.js';
 import { Dataset } from '../data/dataset.js';
-import {
-  CortorchError,
-  invalid,
-  isCount,
-  isFunction,
-  isOneOf,
-  isPlainObject,
-  throwIfAborted,
-} from '../errors.js';
+import { CortorchError, invalid, isCount, isFunction, isOneOf, isPlainObject, throwIfAborted } from '../errors.js';
 import { BatchReader, type BatchSource } from '../model/batches.js';
 import { requireMemoryForTraining } from '../model/budget.js';
 import { availableOn } from '../model/device.js';
@@ -35,21 +27,10 @@ import {
   type LrScheduleOptions,
   type ResolvedLrSchedule,
 } from './lr-schedule.js';
-import {
-  requireMomentsFit,
-  resolveOptimizer,
-  type OptimizerOptions,
-  type ResolvedOptimizer,
-} from './optimizer.js';
+import { requireMomentsFit, resolveOptimizer, type OptimizerOptions, type ResolvedOptimizer } from './optimizer.js';
 import { TrainingProgress } from './progress.js';
 import { resolveTargets, targetOptionNames, type ResolvedTargets, type TargetOptions } from './targets.js';
-import {
-  mismatch,
-  withNames,
-  withoutNames,
-  type OptimizerState,
-  type TrainerState,
-} from './trainer-state.js';
+import { mismatch, withNames, withoutNames, type OptimizerState, type TrainerState } from './trainer-state.js';
 
 /** With the settings of target propagation, of which rules without inverses use none. */
 export interface TrainerOptions extends TargetOptions {
@@ -64,7 +45,10 @@ export interface TrainerOptions extends TargetOptions {
    * those of both phases: a warm-up of two epochs, say, is one of each.
    */
   readonly lrSchedule?: LrScheduleOptions;
-  /** Of the images of a {@link Dataset} that is trained on; those that are only evaluated stay as they are. Default none. */
+  /**
+   * Of the images of a {@link Dataset} that is trained on; those that are only evaluated stay as they are. Default
+   * none.
+   */
   readonly augmentation?: AugmentationOptions;
 }
 
@@ -115,13 +99,7 @@ export class Trainer {
         `${key}: there is no such setting of a trainer${didYouMean(key, trainerOptionNames) || `; they are ${trainerOptionNames.join(', ')}`}`,
       );
     }
-    const {
-      batchSize = 100,
-      optimizer,
-      lrSchedule,
-      augmentation,
-      seed = network.seed,
-    }: TrainerOptions = options;
+    const { batchSize = 100, optimizer, lrSchedule, augmentation, seed = network.seed }: TrainerOptions = options;
     if (!isCount(batchSize)) throw invalid('batchSize', 'a positive integer', batchSize);
     const handle = Network.handleOf(network, 'network');
     this.#network = network;
@@ -160,10 +138,7 @@ export class Trainer {
    * @throws CortorchError ERR_ABORTED (the model stays usable, and a further fit() goes on from the next step),
    *   ERR_LOSS_NOT_FINITE (the batch that showed it made no update), ERR_BUSY, ERR_INVALID_ARGUMENT
    */
-  async *fit(
-    data: Dataset | BatchSource | BatchStream,
-    options: FitOptions,
-  ): AsyncGenerator<TrainEvent, void, void> {
+  async *fit(data: Dataset | BatchSource | BatchStream, options: FitOptions): AsyncGenerator<TrainEvent, void, void> {
     checkFit(this.#network, this, data, options);
     if (this.#fitting) {
       throw new CortorchError(
@@ -176,11 +151,10 @@ export class Trainer {
       const { epochs, maxSteps = Infinity, signal } = options;
       let scores: Pick<EpochEvent, 'validation' | 'test'> | null = null;
       while (this.#progress.epoch < epochs && this.#progress.step < maxSteps) {
-        throwIfAborted(signal); // also where the fit() before was ended by the last step of its epoch, so that none is left
+        // Also where the fit() before was ended by the last step of its epoch, so that none is left.
+        throwIfAborted(signal);
         const complete =
-          data instanceof Dataset
-            ? yield* this.#passOver(data, options)
-            : yield* this.#passOverBatches(data, options);
+          data instanceof Dataset ? yield* this.#passOver(data, options) : yield* this.#passOverBatches(data, options);
         const start = performance.now();
         // An inverse epoch leaves the network as it was.
         if (scores === null || this.#progress.phase !== 'inverse') {
@@ -205,8 +179,8 @@ export class Trainer {
   }
 
   /**
-   * Why steps on a GPU are launched kernel by kernel and not replayed as a CUDA graph; null: they are replayed, or there was
-   * no occasion yet, or the network is on the CPU.
+   * Why steps on a GPU are launched kernel by kernel and not replayed as a CUDA graph; null: they are replayed, or
+   * there was no occasion yet, or the network is on the CPU.
    */
   async graphFailure(): Promise<string | null> {
     return callAsync(() => this.#handle.graphFailure());
@@ -223,8 +197,7 @@ export class Trainer {
       seed: this.seed,
       optimizer: withNames(this.#parameters('forward'), this.optimizer, optimizer),
       inverseOptimizer:
-        inverseOptimizer &&
-        withNames(this.#parameters('inverse'), this.targets!.inverseOptimizer, inverseOptimizer),
+        inverseOptimizer && withNames(this.#parameters('inverse'), this.targets!.inverseOptimizer, inverseOptimizer),
     };
   }
 
@@ -250,8 +223,8 @@ export class Trainer {
   }
 
   /**
-   * Goes on with the moments and the step count of another optimizer, such as readOptimizer() finds in a checkpoint from
-   * Python; settings stay those of the constructor, and so do the position and the optimizer of inverses.
+   * Goes on with the moments and the step count of another optimizer, such as readOptimizer() finds in a checkpoint
+   * from Python; settings stay those of the constructor, and so do the position and the optimizer of inverses.
    *
    * @throws CortorchError ERR_CHECKPOINT_MISMATCH if it is of other parameters or another kind of optimizer
    */
@@ -293,8 +266,8 @@ export class Trainer {
   }
 
   /**
-   * The same for a stream, of which the next batch is asked for while a step runs. On a GPU steps are only given to it: what
-   * comes of them is collected when there is something to report. @returns whether it ended
+   * The same for a stream, of which the next batch is asked for while a step runs. On a GPU steps are only given to it:
+   * what comes of them is collected when there is something to report. @returns whether it ended
    */
   async *#passOverBatches(
     source: BatchSource | BatchStream,

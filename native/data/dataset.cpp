@@ -40,7 +40,8 @@ void copy_normalised(const at::Tensor& images, const Scaling& channels, Source s
   at::parallel_for(0, x.size(0), grain, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) {
       for (int64_t c = 0; c < channels.channels; ++c) {
-        const float mean = channels.mean[static_cast<std::size_t>(c)], deviation = channels.deviation[static_cast<std::size_t>(c)];
+        const float mean = channels.mean[static_cast<std::size_t>(c)],
+                    deviation = channels.deviation[static_cast<std::size_t>(c)];
         const float* from = in + source(i) * values + c * channels.size;
         float* to = out + i * values + c * channels.size;
         for (int64_t v = 0; v < channels.size; ++v) to[v] = (from[v] - mean) / deviation;
@@ -59,7 +60,8 @@ Placement placement_of(const RandomStream& random, const Augmentation& augmentat
   const auto words = random.block(static_cast<uint64_t>(example));
   const int64_t choices = 2 * augmentation.crop_padding + 1;
   const auto offset = [&](uint32_t word) {
-    return static_cast<int64_t>((static_cast<uint64_t>(word) * static_cast<uint64_t>(choices)) >> 32) - augmentation.crop_padding;
+    return static_cast<int64_t>((static_cast<uint64_t>(word) * static_cast<uint64_t>(choices)) >> 32) -
+           augmentation.crop_padding;
   };
   return {offset(words[0]), offset(words[1]), augmentation.flip_horizontal && (words[2] & 1u) != 0,
           augmentation.flip_vertical && (words[3] & 1u) != 0};
@@ -74,7 +76,8 @@ int64_t inside(int64_t i, int64_t size, Border border) {
 
 // Copies example indices[i] into row i of `x`, augmented, then through `value(channel, element)`.
 template <typename T, typename Value>
-void copy_augmented(const at::Tensor& images, const int64_t* indices, const AugmentationSource& source, Value value, at::Tensor& x) {
+void copy_augmented(const at::Tensor& images, const int64_t* indices, const AugmentationSource& source, Value value,
+                    at::Tensor& x) {
   const Border border = source.augmentation.border;
   const int64_t channels = images.size(1), height = images.size(2), width = images.size(3);
   const T* in = images.const_data_ptr<T>();
@@ -117,10 +120,11 @@ Scaling scaling_of(const at::Tensor& images, const Normalization& normalization)
   const int64_t values = images.size(0) == 0 ? 0 : images.numel() / images.size(0);
   c.channels = images.dim() == 4 ? images.size(1) : 1;
   c.size = c.channels == 0 ? 0 : values / c.channels;
-  TORCH_CHECK(normalization.mean.size() == normalization.deviation.size(),
-              "normalisation: there are ", normalization.mean.size(), " means but ", normalization.deviation.size(), " deviations");
+  TORCH_CHECK(normalization.mean.size() == normalization.deviation.size(), "normalisation: there are ",
+              normalization.mean.size(), " means but ", normalization.deviation.size(), " deviations");
   TORCH_CHECK(normalization.mean.empty() || normalization.mean.size() == static_cast<std::size_t>(c.channels),
-              "normalisation: the images have ", c.channels, " channel(s) but there are ", normalization.mean.size(), " means");
+              "normalisation: the images have ", c.channels, " channel(s) but there are ", normalization.mean.size(),
+              " means");
   c.mean.assign(static_cast<std::size_t>(c.channels), 0.0f);
   c.deviation.assign(static_cast<std::size_t>(c.channels), 1.0f);
   for (std::size_t i = 0; i < normalization.mean.size(); ++i) {
@@ -135,7 +139,8 @@ std::vector<float> Scaling::table() const {
   std::vector<float> table;
   table.reserve(256 * mean.size());
   for (std::size_t c = 0; c < mean.size(); ++c) {
-    for (int byte = 0; byte < 256; ++byte) table.push_back((static_cast<float>(byte) / 255.0f - mean[c]) / deviation[c]);
+    for (int byte = 0; byte < 256; ++byte)
+      table.push_back((static_cast<float>(byte) / 255.0f - mean[c]) / deviation[c]);
   }
   return table;
 }
@@ -145,7 +150,8 @@ Dataset::Dataset(at::Tensor images, at::Tensor targets, int64_t classes)
   check_images(images_);
   TORCH_CHECK(targets_.scalar_type() == at::kLong || targets_.scalar_type() == at::kFloat,
               "data set: expected targets as int64 labels or float32 values, but received ", targets_.scalar_type());
-  TORCH_CHECK(targets_.dim() == (labelled() ? 1 : 2), "data set: expected labels [n] or values [n, outputs], but their shape is ", targets_.sizes());
+  TORCH_CHECK(targets_.dim() == (labelled() ? 1 : 2),
+              "data set: expected labels [n] or values [n, outputs], but their shape is ", targets_.sizes());
   TORCH_CHECK(targets_.size(0) == images_.size(0), "data set: there are ", images_.size(0), " images but ",
               targets_.size(0), " targets");
   if (labelled() && classes > 0) {
@@ -164,7 +170,9 @@ void check_images(const at::Tensor& images) {
 }
 
 void check_augmentation(const at::Tensor& images, const Augmentation& augmentation) {
-  TORCH_CHECK(images.dim() == 4, "augmentation: expected images [n, channels, height, width], but the examples have shape ", images.sizes().slice(1));
+  TORCH_CHECK(images.dim() == 4,
+              "augmentation: expected images [n, channels, height, width], but the examples have shape ",
+              images.sizes().slice(1));
   TORCH_CHECK(augmentation.crop_padding < std::min(images.size(2), images.size(3)), "augmentation: a border of ",
               augmentation.crop_padding, " pixels is too wide for images of ", images.size(2), " × ", images.size(3));
 }
@@ -192,9 +200,16 @@ Dataset::Batch Dataset::gather(const int64_t* indices, int64_t count, const Norm
     check_augmentation(images_, source.augmentation);
     if (images_.scalar_type() == at::kByte) {
       const std::vector<float> table = channels.table();
-      copy_augmented<uint8_t>(images_, indices, source, [&](int64_t c, uint8_t byte) { return table[static_cast<std::size_t>(256 * c + byte)]; }, batch.x);
+      copy_augmented<uint8_t>(
+          images_, indices, source,
+          [&](int64_t c, uint8_t byte) { return table[static_cast<std::size_t>(256 * c + byte)]; }, batch.x);
     } else {
-      copy_augmented<float>(images_, indices, source, [&](int64_t c, float v) { return (v - channels.mean[static_cast<std::size_t>(c)]) / channels.deviation[static_cast<std::size_t>(c)]; }, batch.x);
+      copy_augmented<float>(
+          images_, indices, source,
+          [&](int64_t c, float v) {
+            return (v - channels.mean[static_cast<std::size_t>(c)]) / channels.deviation[static_cast<std::size_t>(c)];
+          },
+          batch.x);
     }
   }
   if (labelled()) {

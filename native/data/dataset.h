@@ -15,13 +15,15 @@ struct Normalization {
   std::vector<double> mean, deviation;
 };
 
-// What lies around an image: its own pixels mirrored at the outermost ones, or black (zero bytes, before normalisation).
+// What lies around an image: its own pixels mirrored at the outermost ones, or black (zero bytes, before
+// normalisation).
 enum class Border { reflect, black };
 
 // What changes with every epoch in an image: a window of its size out of the image with a border around it, then a
 // mirror image or not, half of the time each.
 struct Augmentation {
-  int64_t crop_padding = 0;  // pixels of border on every side, less than the image's sides; windows are chosen uniformly
+  // Pixels of border on every side, less than the image's sides; windows are chosen uniformly.
+  int64_t crop_padding = 0;
   Border border = Border::reflect;
   bool flip_horizontal = false, flip_vertical = false;
 
@@ -74,8 +76,8 @@ class Dataset {
 struct Scaling {
   int64_t channels = 1, size = 0;  // channels in an example, values in a channel
   std::vector<float> mean, deviation;
-  // A byte has 256 values: the exact quotient (what a division by 255, then by the deviation, gives in float32) is looked up,
-  // which is faster than dividing and has no rounding of its own. [channels · 256]
+  // A byte has 256 values: the exact quotient (what a division by 255, then by the deviation, gives in float32) is
+  // looked up, which is faster than dividing and has no rounding of its own. [channels · 256]
   std::vector<float> table() const;
 };
 // Throws c10::Error for values that do not fit the images [n, shape].

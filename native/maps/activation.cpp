@@ -52,7 +52,8 @@ CORTORCH_CLONES void tanh_backward_row(const float* g, const float* y, float* d,
     sum[i] += d[i];
   }
 }
-CORTORCH_CLONES void sigmoid_backward_row(const float* g, const float* y, float* d, float* sum, int64_t n, float scale) {
+CORTORCH_CLONES void sigmoid_backward_row(const float* g, const float* y, float* d, float* sum, int64_t n,
+                                          float scale) {
   for (int64_t i = 0; i < n; ++i) {
     d[i] = scale * g[i] * (y[i] * (1.0f - y[i]));
     sum[i] += d[i];
@@ -84,7 +85,8 @@ Activation activation_from_name(std::string_view name) {
 }
 
 std::string activation_name(Activation activation) {
-  return std::string(std::find_if(kNames.begin(), kNames.end(), [&](const auto& n) { return n.second == activation; })->first);
+  return std::string(
+      std::find_if(kNames.begin(), kNames.end(), [&](const auto& n) { return n.second == activation; })->first);
 }
 
 void bias_activation(Activation activation, float* tile, int64_t rows, int64_t columns, int64_t ld, const float* bias) {

@@ -29,7 +29,9 @@ at::Tensor activate_in_place(Activation activation, at::Tensor a);
 at::Tensor through_activation(Activation activation, const at::Tensor& g, const at::Tensor& y, double scale = 1);
 
 // Is δ g itself?
-inline bool passes_through(Activation activation, double scale) { return activation == Activation::identity && scale == 1; }
+inline bool passes_through(Activation activation, double scale) {
+  return activation == Activation::identity && scale == 1;
+}
 
 // The same for one row-major float matrix [rows, columns], single-threaded: δ into `delta` (which is neither
 // written nor read where it is g itself), its column sums, in row order, into `sum` [columns].

@@ -56,7 +56,8 @@ struct Adjoint : Function<Adjoint> {
 };
 
 struct Outer : Function<Outer> {
-  static at::Tensor forward(AutogradContext* ctx, const at::Tensor& x, const at::Tensor& delta, const LinearMapPtr& map) {
+  static at::Tensor forward(AutogradContext* ctx, const at::Tensor& x, const at::Tensor& delta,
+                            const LinearMapPtr& map) {
     save(ctx, map, x, delta);
     return map->outer(x, delta);
   }
@@ -92,6 +93,8 @@ at::Tensor differentiable_outer(const LinearMapPtr& map, const at::Tensor& x, co
 
 at::Tensor differentiable_plain(const at::Tensor& x) { return is_plain(x) ? x : ChannelsFirst::apply(x); }
 
-at::Tensor differentiable_channels_first(const at::Tensor& x) { return x.is_contiguous() ? x : ChannelsFirst::apply(x); }
+at::Tensor differentiable_channels_first(const at::Tensor& x) {
+  return x.is_contiguous() ? x : ChannelsFirst::apply(x);
+}
 
 }  // namespace cortorch

@@ -26,8 +26,8 @@ Pair padding(const Conv2dGeometry& g) { return {g.padding_h, g.padding_w}; }
 Pair dilation(const Conv2dGeometry& g) { return {g.dilation_h, g.dilation_w}; }
 constexpr Pair kNone{0, 0};
 
-// libtorch convolves it as it is. bfloat16 on the CPU goes by way of float32: on processors with AMX libtorch 2.13 and 2.14 give
-// wrong numbers for strides of 3.
+// libtorch convolves it as it is. bfloat16 on the CPU goes by way of float32: on processors with AMX libtorch 2.13
+// and 2.14 give wrong numbers for strides of 3.
 at::Tensor operand(const at::Tensor& t) {
   return channels_last(t.scalar_type() == at::kBFloat16 && t.is_cpu() ? t.to(at::kFloat) : t);
 }
@@ -63,13 +63,14 @@ at::Tensor Conv2d::adjoint(const at::Tensor& v, const at::Tensor& y, const at::T
 
 at::Tensor Conv2d::outer(const at::Tensor& x, const at::Tensor& delta) const {
   const at::Tensor from = operand(x), shape_only = at::empty(weight_shape(), from.options());
-  const auto gradients = at::convolution_backward(operand(delta), from, shape_only, std::nullopt, stride(g_), padding(g_),
-                                                  dilation(g_), /*transposed=*/false, kNone, /*groups=*/1, {false, true, false});
+  const auto gradients =
+      at::convolution_backward(operand(delta), from, shape_only, std::nullopt, stride(g_), padding(g_), dilation(g_),
+                               /*transposed=*/false, kNone, /*groups=*/1, {false, true, false});
   return std::get<1>(gradients).to(x.scalar_type()).contiguous();  // as the weights lie
 }
 
-at::Tensor Conv2d::delta(Activation activation, const at::Tensor& g, const at::Tensor& y,
-                         at::Tensor& bias_gradient, double scale) const {
+at::Tensor Conv2d::delta(Activation activation, const at::Tensor& g, const at::Tensor& y, at::Tensor& bias_gradient,
+                         double scale) const {
   const at::Tensor d = delta_of_values(activation, g, y, scale);
   if (bias_gradient.defined()) bias_gradient.copy_(sum_to_bias(d));
   return d;

@@ -79,8 +79,8 @@ at::Tensor Dense::outer(const at::Tensor& x, const at::Tensor& delta) const {
   return w;
 }
 
-at::Tensor Dense::delta(Activation activation, const at::Tensor& g, const at::Tensor& y,
-                        at::Tensor& bias_gradient, double scale) const {
+at::Tensor Dense::delta(Activation activation, const at::Tensor& g, const at::Tensor& y, at::Tensor& bias_gradient,
+                        double scale) const {
   CORTORCH_RETURN_ON_GPU(g, cuda::delta_of_rows(activation, g, y, bias_gradient, scale));
   if (fast(g)) return through_activation_fused(activation, g.contiguous(), y.contiguous(), bias_gradient, scale);
   const at::Tensor d = through_activation(activation, g, y, scale);

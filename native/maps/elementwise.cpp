@@ -31,7 +31,8 @@ bool fast(const at::Tensor& t) { return t.scalar_type() == at::kFloat && t.devic
 
 constexpr int64_t kGrain = 16384;  // values that are worth waking a thread for
 
-CORTORCH_CLONES void subtract_row(const float* __restrict__ a, const float* __restrict__ b, float* __restrict__ out, int64_t n) {
+CORTORCH_CLONES void subtract_row(const float* __restrict__ a, const float* __restrict__ b, float* __restrict__ out,
+                                  int64_t n) {
   for (int64_t i = 0; i < n; ++i) out[i] = a[i] - b[i];
 }
 
@@ -44,17 +45,21 @@ CORTORCH_CLONES void residual_row(const float* __restrict__ r, const float* __re
   }
 }
 
-// σ(a) − σ(a − u): one function per activation, since a clone cannot be a template. relu is written so that a NaN passes through.
-CORTORCH_CLONES void tanh_difference_row(const float* __restrict__ a, const float* __restrict__ u, float* __restrict__ out, int64_t n) {
+// σ(a) − σ(a − u): one function per activation, since a clone cannot be a template. relu is written so that a NaN
+// passes through.
+CORTORCH_CLONES void tanh_difference_row(const float* __restrict__ a, const float* __restrict__ u,
+                                         float* __restrict__ out, int64_t n) {
   for (int64_t i = 0; i < n; ++i) out[i] = tanh_float(u[i]) * (1.0f - tanh_float(a[i]) * tanh_float(a[i] - u[i]));
 }
-CORTORCH_CLONES void sigmoid_difference_row(const float* __restrict__ a, const float* __restrict__ u, float* __restrict__ out, int64_t n) {
+CORTORCH_CLONES void sigmoid_difference_row(const float* __restrict__ a, const float* __restrict__ u,
+                                            float* __restrict__ out, int64_t n) {
   for (int64_t i = 0; i < n; ++i) {
     const float x = 0.5f * a[i], y = 0.5f * u[i];
     out[i] = 0.5f * tanh_float(y) * (1.0f - tanh_float(x) * tanh_float(x - y));
   }
 }
-CORTORCH_CLONES void relu_difference_row(const float* __restrict__ a, const float* __restrict__ u, float* __restrict__ out, int64_t n) {
+CORTORCH_CLONES void relu_difference_row(const float* __restrict__ a, const float* __restrict__ u,
+                                         float* __restrict__ out, int64_t n) {
   for (int64_t i = 0; i < n; ++i) {
     const float x = a[i], y = a[i] - u[i];
     const float difference = (x < 0.0f ? 0.0f : x) - (y < 0.0f ? 0.0f : y);
@@ -62,7 +67,8 @@ CORTORCH_CLONES void relu_difference_row(const float* __restrict__ a, const floa
   }
 }
 
-CORTORCH_CLONES void magnitude_row(const float* __restrict__ w, const float* __restrict__ m, float* __restrict__ out, int64_t n) {
+CORTORCH_CLONES void magnitude_row(const float* __restrict__ w, const float* __restrict__ m, float* __restrict__ out,
+                                   int64_t n) {
   for (int64_t i = 0; i < n; ++i) {
     const float size = m[i] < 0.0f ? -m[i] : m[i];
     out[i] = w[i] > 0.0f ? size : w[i] < 0.0f ? -size : w[i];
@@ -88,7 +94,9 @@ at::Tensor pooled_like(const at::Tensor& x) {
 }
 
 // An image or a matrix in one of the two orders that the maps give.
-at::Tensor ordered(const at::Tensor& x) { return x.is_contiguous() || x.dim() != 4 ? x.contiguous() : location_major(x); }
+at::Tensor ordered(const at::Tensor& x) {
+  return x.is_contiguous() || x.dim() != 4 ? x.contiguous() : location_major(x);
+}
 
 }  // namespace
 
@@ -117,15 +125,14 @@ at::Tensor activation_difference(Activation activation, const at::Tensor& a, con
     const at::Tensor result = at::mul(at::tanh(q), at::rsub(at::mul(at::tanh(p), at::tanh(at::sub(p, q))), 1));
     return half ? at::mul(result, 0.5) : result;
   }
-  const auto row = activation == Activation::tanh ? tanh_difference_row
+  const auto row = activation == Activation::tanh      ? tanh_difference_row
                    : activation == Activation::sigmoid ? sigmoid_difference_row
                                                        : relu_difference_row;
   at::Tensor result = pooled_like(x);
   const float *x_data = x.const_data_ptr<float>(), *y_data = y.const_data_ptr<float>();
   float* out = result.mutable_data_ptr<float>();
-  at::parallel_for(0, x.numel(), kGrain / 8, [&](int64_t begin, int64_t end) {
-    row(x_data + begin, y_data + begin, out + begin, end - begin);
-  });
+  at::parallel_for(0, x.numel(), kGrain / 8,
+                   [&](int64_t begin, int64_t end) { row(x_data + begin, y_data + begin, out + begin, end - begin); });
   return result;
 }
 
@@ -189,7 +196,8 @@ Residual residual(Activation activation, const at::Tensor& r, const at::Tensor& 
         const int64_t row = at + b * columns;
         residual_row(r_data + row, t_data + row, d_data + row, squares.data() + unit, n);
       }
-      through_activation_tile(activation, d_data + at, r_data + at, d_data + at, sum_data + unit, batch, n, columns, scale);
+      through_activation_tile(activation, d_data + at, r_data + at, d_data + at, sum_data + unit, batch, n, columns,
+                              scale);
       begin = last_line;
     }
   });

@@ -1,5 +1,5 @@
-// Passes over activations and weights that the rules need beside the maps. Results lie in memory as the first operand does,
-// so that the maps find the layout they want; on the CPU they come from the pool.
+// Passes over activations and weights that the rules need beside the maps. Results lie in memory as the first operand
+// does, so that the maps find the layout they want; on the CPU they come from the pool.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -11,8 +11,8 @@ namespace cortorch {
 // a − b, of one shape.
 at::Tensor difference(const at::Tensor& a, const at::Tensor& b);
 
-// σ(a) − σ(a − u) by tanh x − tanh y = tanh(x − y) (1 − tanh x tanh y): a small u keeps its digits, which the difference of
-// two activities would lose, in bfloat16 nearly all of them.
+// σ(a) − σ(a − u) by tanh x − tanh y = tanh(x − y) (1 − tanh x tanh y): a small u keeps its digits, which the
+// difference of two activities would lose, in bfloat16 nearly all of them.
 at::Tensor activation_difference(Activation activation, const at::Tensor& a, const at::Tensor& u);
 
 // |magnitude| ⊙ sign(w), or scale · sign(w) where `magnitude` is undefined, in w's shape. A weight of 0 has the sign 0.
@@ -20,9 +20,9 @@ at::Tensor with_signs(const at::Tensor& w, const at::Tensor& magnitude, double s
 
 // What a squared loss ‖r − t‖² of a layer r = σ(a) with a bias of its own for each unit needs.
 struct Residual {
-  at::Tensor delta;     // scale · (r − t) ⊙ σ'(a), as r
-  at::Tensor bias_sum;  // its sum over the batch, of one example's shape
-  double squares = 0;   // Σ (r − t)² over everything
+  at::Tensor delta;            // scale · (r − t) ⊙ σ'(a), as r
+  at::Tensor bias_sum;         // its sum over the batch, of one example's shape
+  double squares = 0;          // Σ (r − t)² over everything
   at::Tensor partial_squares;  // on a GPU instead: sums of its parts, float32, which nobody has waited for
 };
 

@@ -21,12 +21,13 @@ inline bool has_gpu_kernels(const at::Tensor& t) {
 
 }  // namespace cortorch
 
-// Returns the CUDA half's answer if the tensor is on a GPU. A build without CUDA kernels has no other half, and libtorch's
-// CUDA build may lie under it all the same.
+// Returns the CUDA half's answer if the tensor is on a GPU. A build without CUDA kernels has no other half, and
+// libtorch's CUDA build may lie under it all the same.
 #ifdef CORTORCH_CUDA
 #define CORTORCH_RETURN_ON_GPU(tensor, call) \
   if (::cortorch::has_gpu_kernels(tensor)) return call
 #else
-#define CORTORCH_RETURN_ON_GPU(tensor, call) \
-  TORCH_CHECK(!::cortorch::has_gpu_kernels(tensor), "the tensors are on a GPU, but this build of cortorch has no CUDA kernels")
+#define CORTORCH_RETURN_ON_GPU(tensor, call)        \
+  TORCH_CHECK(!::cortorch::has_gpu_kernels(tensor), \
+              "the tensors are on a GPU, but this build of cortorch has no CUDA kernels")
 #endif

@@ -12,7 +12,7 @@
 namespace cortorch {
 namespace {
 
-constexpr int64_t kVector = 16;       // floats; what brgemm likes its rows to be a multiple of
+constexpr int64_t kVector = 16;        // floats; what brgemm likes its rows to be a multiple of
 constexpr int64_t kGrain = 16 * 1024;  // values that are worth waking a thread for
 constexpr int64_t kPixels = 64;        // locations moved together out of a plane
 

@@ -16,11 +16,13 @@ at::Tensor empty_location_major(int64_t batch, int64_t channels, int64_t height,
 at::Tensor location_major(const at::Tensor& x);
 // Memory in the order of the shape: x itself if it is so already.
 at::Tensor channels_first(const at::Tensor& x);
-// Memory in the order [batch, height, width, channels], in which libtorch convolves, normalises and pools fastest; x itself if
-// it is so already. float64 stays in the order of the shape: it is for checks.
+// Memory in the order [batch, height, width, channels], in which libtorch convolves, normalises and pools fastest; x
+// itself if it is so already. float64 stays in the order of the shape: it is for checks.
 at::Tensor channels_last(const at::Tensor& x);
 // One of these two, which libtorch's operations take as it is and keep.
-inline bool is_plain(const at::Tensor& x) { return x.is_contiguous() || x.is_contiguous(at::MemoryFormat::ChannelsLast); }
+inline bool is_plain(const at::Tensor& x) {
+  return x.is_contiguous() || x.is_contiguous(at::MemoryFormat::ChannelsLast);
+}
 
 // A working copy in which every location is a matrix channels × batch: a contiguous tensor
 // [height, width, channels, stride], whose rows hold the batch and zeros up to a whole number of vectors.

@@ -31,8 +31,8 @@ class LinearMap : public torch::CustomClassHolder {
   virtual at::Tensor outer(const at::Tensor& x, const at::Tensor& delta) const = 0;
   // δ = scale · g ⊙ σ'(a), and its sum over everything that shares a bias into `bias_gradient` [bias_shape] (which
   // is skipped if undefined). g, y [batch, output_shape].
-  virtual at::Tensor delta(Activation activation, const at::Tensor& g, const at::Tensor& y,
-                           at::Tensor& bias_gradient, double scale) const = 0;
+  virtual at::Tensor delta(Activation activation, const at::Tensor& g, const at::Tensor& y, at::Tensor& bias_gradient,
+                           double scale) const = 0;
 
   // Σ δ over the batch and over everything that shares a bias → bias_shape; of libtorch's own operations,
   // hence differentiable.

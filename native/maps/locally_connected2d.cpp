@@ -16,7 +16,8 @@ namespace cortorch {
 namespace {
 
 void check_device(const at::Tensor& t) {
-  TORCH_CHECK(!t.is_cuda(), "locally_connected2d: on a GPU expected float32 or bfloat16, but received ", t.scalar_type(), "; float64 runs on the CPU");
+  TORCH_CHECK(!t.is_cuda(), "locally_connected2d: on a GPU expected float32 or bfloat16, but received ",
+              t.scalar_type(), "; float64 runs on the CPU");
 }
 
 }  // namespace
@@ -57,6 +58,8 @@ at::Tensor LocallyConnected2d::delta(Activation activation, const at::Tensor& g,
   return d;
 }
 
-at::Tensor LocallyConnected2d::sum_to_bias(const at::Tensor& delta) const { return at::sum(delta, 0).permute({1, 2, 0}); }
+at::Tensor LocallyConnected2d::sum_to_bias(const at::Tensor& delta) const {
+  return at::sum(delta, 0).permute({1, 2, 0});
+}
 
 }  // namespace cortorch

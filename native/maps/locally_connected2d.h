@@ -20,8 +20,8 @@ class LocallyConnected2d final : public LinearMap {
   at::Tensor adjoint(const at::Tensor& v, const at::Tensor& y, const at::Tensor& c,
                      Activation activation) const override;
   at::Tensor outer(const at::Tensor& x, const at::Tensor& delta) const override;
-  at::Tensor delta(Activation activation, const at::Tensor& g, const at::Tensor& y,
-                   at::Tensor& bias_gradient, double scale) const override;
+  at::Tensor delta(Activation activation, const at::Tensor& g, const at::Tensor& y, at::Tensor& bias_gradient,
+                   double scale) const override;
   at::Tensor sum_to_bias(const at::Tensor& delta) const override;
 
   Shape input_shape() const override { return {g_.in_channels, g_.in_height, g_.in_width}; }

@@ -83,7 +83,11 @@ struct WeightTile {
 // Sizes that every kernel wants by a short name.
 struct Sizes {
   explicit Sizes(const Conv2dGeometry& g, int64_t batch)
-      : batch(batch), in(g.in_channels), out(g.out_channels), out_w(g.out_width()), locations(g.out_height() * out_w),
+      : batch(batch),
+        in(g.in_channels),
+        out(g.out_channels),
+        out_w(g.out_width()),
+        locations(g.out_height() * out_w),
         taps(g.kernel_h * g.kernel_w) {}
   int64_t batch, in, out, out_w, locations, taps;
 
@@ -101,7 +105,8 @@ void apply_taps(const Conv2dGeometry& g, const Sizes& n, const W* weight, const 
   for (int64_t kh = kh_range.begin; kh < kh_range.end; ++kh) {
     for (int64_t kw = kw_range.begin; kw < kw_range.end; ++kw) {
       const int64_t pixel = (top + kh * g.dilation_h) * g.in_width + left + kw * g.dilation_w;
-      const WeightTile<W, T> w(weight + (kh * g.kernel_w + kw) * n.in * n.out + columns.begin, n.in, columns.size(), n.out);
+      const WeightTile<W, T> w(weight + (kh * g.kernel_w + kw) * n.in * n.out + columns.begin, n.in, columns.size(),
+                               n.out);
       micro_kernel(rows.size(), columns.size(), n.in, x + (pixel * n.batch + rows.begin) * n.in, n.in, w.data, w.ld,
                    y + rows.begin * n.out + columns.begin, n.out, accumulate);
       accumulate = true;
@@ -206,7 +211,8 @@ void adjoint_kernel(const Conv2dGeometry& g, const Sizes& n, const W* v, const a
               const WeightTile<W, T> tile(v + (location * n.taps + kh * g.kernel_w + kw) * n.in * n.out, count * n.in,
                                           n.out, n.out);
               micro_kernel(count * n.in, columns, n.out, tile.data, tile.ld, y_data + location * n.out * stride + b,
-                           stride, sum + (left + kw * g.dilation_w - segment.begin) * n.in * columns, columns, accumulate);
+                           stride, sum + (left + kw * g.dilation_w - segment.begin) * n.in * columns, columns,
+                           accumulate);
               accumulate = true;
             });
           }
@@ -311,7 +317,8 @@ at::Tensor locally_connected2d_adjoint(const Conv2dGeometry& g, const at::Tensor
   const at::Tensor b = c.defined() ? c.to(computed) : c;
   dispatch(type, [&]<typename W, typename T>(W, T) {
     adjoint_kernel<W, T>(g, n, v.const_data_ptr<W>(), y.to(computed),
-                         fused && b.defined() ? b.const_data_ptr<float>() : nullptr, activation, x.mutable_data_ptr<T>());
+                         fused && b.defined() ? b.const_data_ptr<float>() : nullptr, activation,
+                         x.mutable_data_ptr<T>());
   });
   return fused ? x.to(type) : with_bias(x, b, activation);
 }
@@ -341,13 +348,14 @@ at::Tensor locally_connected2d_delta(Activation activation, const at::Tensor& g,
   float* d_data = same ? nullptr : delta.mutable_data_ptr<float>();
   float* sum = sums.mutable_data_ptr<float>();
   const int64_t tile = batch * channels;
-  at::parallel_for(0, locations, std::max<int64_t>(1, 8192 / std::max<int64_t>(1, tile)), [&](int64_t begin, int64_t end) {
-    for (int64_t i = begin; i < end; ++i) {
-      through_activation_tile(activation, g_data + i * tile, y_data + i * tile,
-                              d_data == nullptr ? nullptr : d_data + i * tile, sum + i * channels, batch, channels,
-                              channels, scale);
-    }
-  });
+  at::parallel_for(0, locations, std::max<int64_t>(1, 8192 / std::max<int64_t>(1, tile)),
+                   [&](int64_t begin, int64_t end) {
+                     for (int64_t i = begin; i < end; ++i) {
+                       through_activation_tile(activation, g_data + i * tile, y_data + i * tile,
+                                               d_data == nullptr ? nullptr : d_data + i * tile, sum + i * channels,
+                                               batch, channels, channels, scale);
+                     }
+                   });
   return delta;
 }
 

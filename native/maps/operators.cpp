@@ -21,23 +21,27 @@ void check_floating(const char* op, const char* name, const at::Tensor& t, bool 
 void check_same(const char* op, const char* a_name, const at::Tensor& a, const char* b_name, const at::Tensor& b) {
   TORCH_CHECK(a.scalar_type() == b.scalar_type(), op, ": ", a_name, " is ", a.scalar_type(), " but ", b_name, " is ",
               b.scalar_type());
-  TORCH_CHECK(a.device() == b.device(), op, ": ", a_name, " is on ", a.device(), " but ", b_name, " is on ", b.device());
+  TORCH_CHECK(a.device() == b.device(), op, ": ", a_name, " is on ", a.device(), " but ", b_name, " is on ",
+              b.device());
 }
 
-void check_dense_operands(const char* op, const char* a_name, const at::Tensor& a, const char* b_name, const at::Tensor& b) {
+void check_dense_operands(const char* op, const char* a_name, const at::Tensor& a, const char* b_name,
+                          const at::Tensor& b) {
   check_floating(op, a_name, a, true);
   check_floating(op, b_name, b, true);
   check_same(op, a_name, a, b_name, b);
 }
 
-void check_image_operands(const char* op, const char* a_name, const at::Tensor& a, const char* b_name, const at::Tensor& b) {
+void check_image_operands(const char* op, const char* a_name, const at::Tensor& a, const char* b_name,
+                          const at::Tensor& b) {
   check_floating(op, a_name, a, true);
   check_floating(op, b_name, b, true);
   check_same(op, a_name, a, b_name, b);
 }
 
 void check_images(const char* op, const char* name, const at::Tensor& t) {
-  TORCH_CHECK(t.dim() == 4, op, ": expected ", name, " to be [batch, channels, height, width], but its shape is ", t.sizes());
+  TORCH_CHECK(t.dim() == 4, op, ": expected ", name, " to be [batch, channels, height, width], but its shape is ",
+              t.sizes());
 }
 
 // [..., n] as [batch, n].
@@ -59,7 +63,8 @@ at::Tensor like_input(const at::Tensor& result, const at::Tensor& input, int64_t
 }
 
 // The bias, checked; none if it is undefined.
-std::optional<at::Tensor> checked_bias(const char* op, const LinearMap& map, const at::Tensor& x, const std::optional<at::Tensor>& bias) {
+std::optional<at::Tensor> checked_bias(const char* op, const LinearMap& map, const at::Tensor& x,
+                                       const std::optional<at::Tensor>& bias) {
   if (!bias.has_value() || !bias->defined()) return std::nullopt;
   check_same(op, "x", x, "bias", *bias);
   TORCH_CHECK(bias->sizes() == at::IntArrayRef(map.bias_shape()), op, ": expected bias to be ",
@@ -67,10 +72,12 @@ std::optional<at::Tensor> checked_bias(const char* op, const LinearMap& map, con
   return bias;
 }
 
-Conv2dGeometry geometry_of(const char* op, int64_t in_channels, int64_t in_height, int64_t in_width, int64_t out_channels,
-                           int64_t kernel_h, int64_t kernel_w, const ImageMapOptions& options) {
-  for (const auto& [name, pair] : {std::pair{"stride", options.stride}, {"padding", options.padding}, {"dilation", options.dilation}}) {
-    TORCH_CHECK(pair.size() == 2, op, ": expected ", name, " to be (height, width), but it has ", pair.size(), " values");
+Conv2dGeometry geometry_of(const char* op, int64_t in_channels, int64_t in_height, int64_t in_width,
+                           int64_t out_channels, int64_t kernel_h, int64_t kernel_w, const ImageMapOptions& options) {
+  for (const auto& [name, pair] :
+       {std::pair{"stride", options.stride}, {"padding", options.padding}, {"dilation", options.dilation}}) {
+    TORCH_CHECK(pair.size() == 2, op, ": expected ", name, " to be (height, width), but it has ", pair.size(),
+                " values");
   }
   Conv2dGeometry g{in_channels, in_height, in_width, out_channels, kernel_h, kernel_w};
   g.stride_h = options.stride[0], g.stride_w = options.stride[1];
@@ -95,19 +102,22 @@ struct Shared {
 template <typename Kind>
 LinearMapPtr image_map(const char* op, const char* weight_name, at::IntArrayRef input_size, const at::Tensor& weight,
                        const ImageMapOptions& options) {
-  TORCH_CHECK(weight.dim() == Kind::kRank, op, ": expected ", weight_name, " to be ", Kind::kWeight, ", but its shape is ", weight.sizes());
-  TORCH_CHECK(input_size.size() == 2, op, ": expected input_size to be (height, width), but it has ", input_size.size(), " values");
+  TORCH_CHECK(weight.dim() == Kind::kRank, op, ": expected ", weight_name, " to be ", Kind::kWeight,
+              ", but its shape is ", weight.sizes());
+  TORCH_CHECK(input_size.size() == 2, op, ": expected input_size to be (height, width), but it has ", input_size.size(),
+              " values");
   auto map = c10::make_intrusive<typename Kind::Map>(
       geometry_of(op, weight.size(Kind::kIn), input_size[0], input_size[1], weight.size(Kind::kOut),
                   weight.size(Kind::kKernel), weight.size(Kind::kKernel + 1), options));
-  TORCH_CHECK(weight.sizes() == at::IntArrayRef(map->weight_shape()), op, ": images of ", input_size[0], "×", input_size[1],
-              " with this kernel, stride, padding and dilation need ", weight_name, " of shape ",
+  TORCH_CHECK(weight.sizes() == at::IntArrayRef(map->weight_shape()), op, ": images of ", input_size[0], "×",
+              input_size[1], " with this kernel, stride, padding and dilation need ", weight_name, " of shape ",
               at::IntArrayRef(map->weight_shape()), ", but its shape is ", weight.sizes());
   return map;
 }
 
 template <typename Kind>
-LinearMapPtr image_map_of(const char* op, const at::Tensor& x, const at::Tensor& weight, const ImageMapOptions& options) {
+LinearMapPtr image_map_of(const char* op, const at::Tensor& x, const at::Tensor& weight,
+                          const ImageMapOptions& options) {
   check_images(op, "x", x);
   TORCH_CHECK(weight.dim() != Kind::kRank || x.size(1) == weight.size(Kind::kIn), op, ": x has ", x.size(1),
               " channels, but weight ", weight.sizes(), " (", Kind::kWeight, ") takes ", weight.size(Kind::kIn));
@@ -115,8 +125,8 @@ LinearMapPtr image_map_of(const char* op, const at::Tensor& x, const at::Tensor&
 }
 
 template <typename Kind>
-at::Tensor image_apply(const char* op, const at::Tensor& x, const at::Tensor& weight, const std::optional<at::Tensor>& bias,
-                       const ImageMapOptions& options) {
+at::Tensor image_apply(const char* op, const at::Tensor& x, const at::Tensor& weight,
+                       const std::optional<at::Tensor>& bias, const ImageMapOptions& options) {
   check_image_operands(op, "x", x, "weight", weight);
   const LinearMapPtr map = image_map_of<Kind>(op, x, weight, options);
   return differentiable_apply(map, weight, x, checked_bias(op, *map, x, bias));
@@ -129,7 +139,8 @@ at::Tensor image_adjoint(const char* op, const at::Tensor& v, const at::Tensor& 
   check_images(op, "y", y);
   const LinearMapPtr map = image_map<Kind>(op, "v", input_size, v, options);
   TORCH_CHECK(y.sizes().slice(1) == at::IntArrayRef(map->output_shape()), op, ": images of ", input_size[0], "×",
-              input_size[1], " give an output of ", at::IntArrayRef(map->output_shape()), ", but y's shape is ", y.sizes());
+              input_size[1], " give an output of ", at::IntArrayRef(map->output_shape()), ", but y's shape is ",
+              y.sizes());
   return differentiable_adjoint(map, v, y);
 }
 
@@ -139,13 +150,14 @@ at::Tensor image_outer(const char* op, const at::Tensor& x, const at::Tensor& de
   check_image_operands(op, "x", x, "delta", delta);
   check_images(op, "x", x);
   check_images(op, "delta", delta);
-  TORCH_CHECK(kernel_size.size() == 2, op, ": expected kernel_size to be (height, width), but it has ", kernel_size.size(), " values");
-  const LinearMapPtr map = c10::make_intrusive<typename Kind::Map>(geometry_of(
-      op, x.size(1), x.size(2), x.size(3), delta.size(1), kernel_size[0], kernel_size[1], options));
+  TORCH_CHECK(kernel_size.size() == 2, op, ": expected kernel_size to be (height, width), but it has ",
+              kernel_size.size(), " values");
+  const LinearMapPtr map = c10::make_intrusive<typename Kind::Map>(
+      geometry_of(op, x.size(1), x.size(2), x.size(3), delta.size(1), kernel_size[0], kernel_size[1], options));
   TORCH_CHECK(x.size(0) == delta.size(0), op, ": x is a batch of ", x.size(0), " but delta one of ", delta.size(0));
   TORCH_CHECK(delta.sizes().slice(1) == at::IntArrayRef(map->output_shape()), op, ": x ", x.sizes(),
-              " with this kernel, stride, padding and dilation gives an output of ", at::IntArrayRef(map->output_shape()),
-              ", but delta's shape is ", delta.sizes());
+              " with this kernel, stride, padding and dilation gives an output of ",
+              at::IntArrayRef(map->output_shape()), ", but delta's shape is ", delta.sizes());
   return differentiable_outer(map, x, delta);
 }
 
@@ -156,7 +168,8 @@ LinearMapPtr dense_map(const char* op, const at::Tensor& weight) {
   return c10::make_intrusive<Dense>(weight.size(1), weight.size(0));
 }
 
-LinearMapPtr locally_connected2d_map(const char* op, const at::Tensor& x, const at::Tensor& weight, const ImageMapOptions& options) {
+LinearMapPtr locally_connected2d_map(const char* op, const at::Tensor& x, const at::Tensor& weight,
+                                     const ImageMapOptions& options) {
   return image_map_of<LocallyConnected>(op, x, weight, options);
 }
 
@@ -167,7 +180,8 @@ LinearMapPtr conv2d_map(const char* op, const at::Tensor& x, const at::Tensor& w
 at::Tensor dense(const at::Tensor& x, const at::Tensor& weight, const std::optional<at::Tensor>& bias) {
   check_dense_operands("dense", "x", x, "weight", weight);
   const LinearMapPtr map = dense_map("dense", weight);
-  const at::Tensor y = differentiable_apply(map, weight, as_batch("dense", "x", x, weight.size(1)), checked_bias("dense", *map, x, bias));
+  const at::Tensor y = differentiable_apply(map, weight, as_batch("dense", "x", x, weight.size(1)),
+                                            checked_bias("dense", *map, x, bias));
   return like_input(y, x, weight.size(0));
 }
 
@@ -179,9 +193,10 @@ at::Tensor dense_adjoint(const at::Tensor& v, const at::Tensor& y) {
 
 at::Tensor dense_outer(const at::Tensor& x, const at::Tensor& delta) {
   check_dense_operands("dense_outer", "x", x, "delta", delta);
-  TORCH_CHECK(x.dim() >= 1 && delta.dim() == x.dim() && x.sizes().slice(0, x.dim() - 1) == delta.sizes().slice(0, x.dim() - 1),
-              "dense_outer: expected x [..., in] and delta [..., out] to have equal leading sizes, but their shapes are ",
-              x.sizes(), " and ", delta.sizes());
+  TORCH_CHECK(
+      x.dim() >= 1 && delta.dim() == x.dim() && x.sizes().slice(0, x.dim() - 1) == delta.sizes().slice(0, x.dim() - 1),
+      "dense_outer: expected x [..., in] and delta [..., out] to have equal leading sizes, but their shapes are ",
+      x.sizes(), " and ", delta.sizes());
   const int64_t in = x.size(-1), out = delta.size(-1);
   return differentiable_outer(c10::make_intrusive<Dense>(in, out), as_batch("dense_outer", "x", x, in),
                               as_batch("dense_outer", "delta", delta, out));
@@ -224,16 +239,28 @@ TORCH_LIBRARY(cortorch, m) {
   m.def("dense(Tensor x, Tensor weight, Tensor? bias=None) -> Tensor", &cortorch::dense);
   m.def("dense_adjoint(Tensor v, Tensor y) -> Tensor", &cortorch::dense_adjoint);
   m.def("dense_outer(Tensor x, Tensor delta) -> Tensor", &cortorch::dense_outer);
-  m.def("locally_connected2d(Tensor x, Tensor weight, Tensor? bias=None, int[2] stride=1, int[2] padding=0, int[2] dilation=1) -> Tensor",
-        &cortorch::locally_connected2d);
-  m.def("locally_connected2d_adjoint(Tensor v, Tensor y, int[2] input_size, int[2] stride=1, int[2] padding=0, int[2] dilation=1) -> Tensor",
-        &cortorch::locally_connected2d_adjoint);
-  m.def("locally_connected2d_outer(Tensor x, Tensor delta, int[2] kernel_size, int[2] stride=1, int[2] padding=0, int[2] dilation=1) -> Tensor",
-        &cortorch::locally_connected2d_outer);
-  m.def("conv2d(Tensor x, Tensor weight, Tensor? bias=None, int[2] stride=1, int[2] padding=0, int[2] dilation=1) -> Tensor",
-        &cortorch::conv2d);
-  m.def("conv2d_adjoint(Tensor v, Tensor y, int[2] input_size, int[2] stride=1, int[2] padding=0, int[2] dilation=1) -> Tensor",
-        &cortorch::conv2d_adjoint);
-  m.def("conv2d_outer(Tensor x, Tensor delta, int[2] kernel_size, int[2] stride=1, int[2] padding=0, int[2] dilation=1) -> Tensor",
-        &cortorch::conv2d_outer);
+  m.def(
+      "locally_connected2d(Tensor x, Tensor weight, Tensor? bias=None, int[2] stride=1, int[2] padding=0, int[2] "
+      "dilation=1) -> Tensor",
+      &cortorch::locally_connected2d);
+  m.def(
+      "locally_connected2d_adjoint(Tensor v, Tensor y, int[2] input_size, int[2] stride=1, int[2] padding=0, int[2] "
+      "dilation=1) -> Tensor",
+      &cortorch::locally_connected2d_adjoint);
+  m.def(
+      "locally_connected2d_outer(Tensor x, Tensor delta, int[2] kernel_size, int[2] stride=1, int[2] padding=0, int[2] "
+      "dilation=1) -> Tensor",
+      &cortorch::locally_connected2d_outer);
+  m.def(
+      "conv2d(Tensor x, Tensor weight, Tensor? bias=None, int[2] stride=1, int[2] padding=0, int[2] dilation=1) -> "
+      "Tensor",
+      &cortorch::conv2d);
+  m.def(
+      "conv2d_adjoint(Tensor v, Tensor y, int[2] input_size, int[2] stride=1, int[2] padding=0, int[2] dilation=1) -> "
+      "Tensor",
+      &cortorch::conv2d_adjoint);
+  m.def(
+      "conv2d_outer(Tensor x, Tensor delta, int[2] kernel_size, int[2] stride=1, int[2] padding=0, int[2] dilation=1) "
+      "-> Tensor",
+      &cortorch::conv2d_outer);
 }

@@ -43,7 +43,8 @@ struct ImageMapOptions {
 };
 // Throw c10::Error beginning with `op` if the tensors' shapes do not fit together.
 LinearMapPtr dense_map(const char* op, const at::Tensor& weight);
-LinearMapPtr locally_connected2d_map(const char* op, const at::Tensor& x, const at::Tensor& weight, const ImageMapOptions& options);
+LinearMapPtr locally_connected2d_map(const char* op, const at::Tensor& x, const at::Tensor& weight,
+                                     const ImageMapOptions& options);
 LinearMapPtr conv2d_map(const char* op, const at::Tensor& x, const at::Tensor& weight, const ImageMapOptions& options);
 
 }  // namespace cortorch

@@ -86,7 +86,8 @@ class Pool {
 
   static std::size_t quarter_of_memory() {
     const long pages = sysconf(_SC_PHYS_PAGES), size = sysconf(_SC_PAGE_SIZE);
-    return pages > 0 && size > 0 ? static_cast<std::size_t>(pages) * static_cast<std::size_t>(size) / 4 : std::size_t{1} << 30;
+    return pages > 0 && size > 0 ? static_cast<std::size_t>(pages) * static_cast<std::size_t>(size) / 4
+                                 : std::size_t{1} << 30;
   }
 
   std::mutex mutex_;

@@ -15,13 +15,17 @@ CORTORCH_INLINE void transpose8(Row row, float* out, int64_t ld_out) {
   Vector8 r[8], s[8];
   for (int i = 0; i < 8; ++i) r[i] = *reinterpret_cast<const Vector8*>(row(i));
   for (int i = 0; i < 4; ++i) {
-    s[2 * i] = __builtin_shuffle(r[2 * i], r[2 * i + 1], (__attribute__((vector_size(32))) int){0, 8, 1, 9, 4, 12, 5, 13});
-    s[2 * i + 1] = __builtin_shuffle(r[2 * i], r[2 * i + 1], (__attribute__((vector_size(32))) int){2, 10, 3, 11, 6, 14, 7, 15});
+    s[2 * i] =
+        __builtin_shuffle(r[2 * i], r[2 * i + 1], (__attribute__((vector_size(32))) int){0, 8, 1, 9, 4, 12, 5, 13});
+    s[2 * i + 1] =
+        __builtin_shuffle(r[2 * i], r[2 * i + 1], (__attribute__((vector_size(32))) int){2, 10, 3, 11, 6, 14, 7, 15});
   }
   for (int i = 0; i < 2; ++i) {
     for (int j = 0; j < 2; ++j) {
-      r[4 * i + 2 * j] = __builtin_shuffle(s[4 * i + j], s[4 * i + 2 + j], (__attribute__((vector_size(32))) int){0, 1, 8, 9, 4, 5, 12, 13});
-      r[4 * i + 2 * j + 1] = __builtin_shuffle(s[4 * i + j], s[4 * i + 2 + j], (__attribute__((vector_size(32))) int){2, 3, 10, 11, 6, 7, 14, 15});
+      r[4 * i + 2 * j] = __builtin_shuffle(s[4 * i + j], s[4 * i + 2 + j],
+                                           (__attribute__((vector_size(32))) int){0, 1, 8, 9, 4, 5, 12, 13});
+      r[4 * i + 2 * j + 1] = __builtin_shuffle(s[4 * i + j], s[4 * i + 2 + j],
+                                               (__attribute__((vector_size(32))) int){2, 3, 10, 11, 6, 7, 14, 15});
     }
   }
   for (int i = 0; i < 4; ++i) {

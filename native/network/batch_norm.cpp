@@ -22,11 +22,13 @@ BatchNorm BatchNorm::fresh(int64_t channels) {
 at::Tensor BatchNorm::forward(const at::Tensor& x, std::vector<MovedStatistics>* moved) const {
   const at::Tensor image = x.dim() == 4 ? differentiable_plain(x) : x;
   const auto normalize = [&](const at::Tensor& mean, const at::Tensor& var, bool training) {
-    const at::Tensor y = at::batch_norm(image, weight, bias, mean, var, training, momentum, epsilon, /*cudnn_enabled=*/true);
+    const at::Tensor y =
+        at::batch_norm(image, weight, bias, mean, var, training, momentum, epsilon, /*cudnn_enabled=*/true);
     return activate_in_place(activation, y);  // its backward pass keeps what came in
   };
   if (moved == nullptr) return normalize(running_mean, running_var, false);
-  TORCH_CHECK(x.numel() > x.size(1), "batch norm: a batch of one example has no variance; use a batch size of 2 or more, that "
+  TORCH_CHECK(x.numel() > x.size(1),
+              "batch norm: a batch of one example has no variance; use a batch size of 2 or more, that "
               "does not leave one example over at the end of an epoch");
   // libtorch moves them in place, but a step whose loss is not finite must leave them as they are.
   MovedStatistics statistics{running_mean, running_var, running_mean.clone(), running_var.clone()};

@@ -26,8 +26,8 @@ struct BatchNorm {
   // Of weight 1, bias 0, mean 0, variance 1.
   static BatchNorm fresh(int64_t channels);
 
-  // σ(γ (x − mean) / √(variance + ε) + β) for x [batch, channels, …]. Training, where `moved` is given: with the batch's
-  // own statistics, and the running ones moved go there; the batch must hold more than one value of a channel.
+  // σ(γ (x − mean) / √(variance + ε) + β) for x [batch, channels, …]. Training, where `moved` is given: with the
+  // batch's own statistics, and the running ones moved go there; the batch must hold more than one value of a channel.
   // Evaluation, where it is null: with the running statistics.
   at::Tensor forward(const at::Tensor& x, std::vector<MovedStatistics>* moved) const;
 };

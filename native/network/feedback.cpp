@@ -37,7 +37,8 @@ at::Tensor draw_feedback(const Shape& shape, const FeedbackDistribution& distrib
   return feedback;
 }
 
-at::Tensor draw_magnitudes(const at::Tensor& weight, const FeedbackDistribution& distribution, const NoiseSource& source) {
+at::Tensor draw_magnitudes(const at::Tensor& weight, const FeedbackDistribution& distribution,
+                           const NoiseSource& source) {
   CORTORCH_RETURN_ON_GPU(weight, cuda::draw_magnitudes(weight, distribution, source));
   at::Tensor result = pooled_empty(weight.sizes());
   const int64_t count = result.numel();
@@ -48,7 +49,8 @@ at::Tensor draw_magnitudes(const at::Tensor& weight, const FeedbackDistribution&
   float* out = result.mutable_data_ptr<float>();
   at::parallel_for(0, blocks, 1024, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) {
-      const auto words = random.block(static_cast<uint64_t>(source.step.number) * static_cast<uint64_t>(blocks) + static_cast<uint64_t>(i));
+      const auto words = random.block(static_cast<uint64_t>(source.step.number) * static_cast<uint64_t>(blocks) +
+                                      static_cast<uint64_t>(i));
       for (int64_t k = 4 * i; k < std::min(4 * i + 4, count); ++k) {
         out[k] = size * 0x1p-24f * static_cast<float>(words[static_cast<std::size_t>(k - 4 * i)] >> 8);
       }

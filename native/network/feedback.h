@@ -11,8 +11,8 @@
 
 namespace cortorch {
 
-// Glorot's deviation √(2 / (fan_in + fan_out)) and a uniform distribution; or those of Xiao et al. (2019): for convolutions,
-// shared or not, N(0, s²) with s = √(2 / (k_h k_w C_out)), for dense layers U(−s, s) with s = 1/√fan_in.
+// Glorot's deviation √(2 / (fan_in + fan_out)) and a uniform distribution; or those of Xiao et al. (2019): for
+// convolutions, shared or not, N(0, s²) with s = √(2 / (k_h k_w C_out)), for dense layers U(−s, s) with s = 1/√fan_in.
 enum class FeedbackScale { glorot, xiao };
 
 struct FeedbackDistribution {
@@ -25,8 +25,9 @@ FeedbackDistribution feedback_distribution(FeedbackScale scale, const LinearMap&
 
 // Fixed feedback.
 at::Tensor draw_feedback(const Shape& shape, const FeedbackDistribution& distribution, const RandomStream& random);
-// Its absolute values, drawn afresh at each step, for weights like `weight` and where they are: a function of (seed, layer,
-// step) and the place alone.
-at::Tensor draw_magnitudes(const at::Tensor& weight, const FeedbackDistribution& distribution, const NoiseSource& source);
+// Its absolute values, drawn afresh at each step, for weights like `weight` and where they are: a function of (seed,
+// layer, step) and the place alone.
+at::Tensor draw_magnitudes(const at::Tensor& weight, const FeedbackDistribution& distribution,
+                           const NoiseSource& source);
 
 }  // namespace cortorch

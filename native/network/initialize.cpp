@@ -56,8 +56,9 @@ Initializer initializer_from_name(std::string_view name) {
   for (const auto& [known, initializer] : kNames) {
     if (known == name) return initializer;
   }
-  TORCH_CHECK(false, "unknown initializer '", name,
-              "'; known are glorot-uniform, glorot-uniform-location, glorot-normal, he-uniform, he-normal, orthogonal, zeros");
+  TORCH_CHECK(
+      false, "unknown initializer '", name,
+      "'; known are glorot-uniform, glorot-uniform-location, glorot-normal, he-uniform, he-normal, orthogonal, zeros");
 }
 
 void initialize(at::Tensor& tensor, Initializer initializer, int64_t fan_in, int64_t fan_out,

@@ -9,14 +9,22 @@
 
 namespace cortorch {
 
-enum class Initializer { glorot_uniform, glorot_uniform_location, glorot_normal, he_uniform, he_normal, orthogonal, zeros };
+enum class Initializer {
+  glorot_uniform,
+  glorot_uniform_location,
+  glorot_normal,
+  he_uniform,
+  he_normal,
+  orthogonal,
+  zeros
+};
 
 // Throws c10::Error naming the initializer if there is none of that name.
 Initializer initializer_from_name(std::string_view name);
 
 // Fills a contiguous float32 CPU tensor. Glorot: variance 2 / (fan_in + fan_out), where the fan_out of `location`
-// counts the units of one location, so that each is initialised as the dense map it is (the caller's to know); He: 2 / fan_in;
-// orthogonal: the tensor as a matrix [first size, rest] has orthonormal rows or columns, whichever are fewer
+// counts the units of one location, so that each is initialised as the dense map it is (the caller's to know); He: 2 /
+// fan_in; orthogonal: the tensor as a matrix [first size, rest] has orthonormal rows or columns, whichever are fewer
 // (Saxe et al. 2014).
 void initialize(at::Tensor& tensor, Initializer initializer, int64_t fan_in, int64_t fan_out,
                 const RandomStream& random);

@@ -78,10 +78,12 @@ Shape Network::add(LayerSpec& spec, const Shape& input, uint64_t seed) {
     add_layer(spec, c10::make_intrusive<Dense>(input[0], spec.units), seed);
     return {spec.units};
   }
-  TORCH_CHECK(input.size() == 3, "layer ", name, ": it takes an image, but its input has shape ", at::IntArrayRef(input));
+  TORCH_CHECK(input.size() == 3, "layer ", name, ": it takes an image, but its input has shape ",
+              at::IntArrayRef(input));
   const bool pool = spec.kind == Kind::max_pool2d || spec.kind == Kind::avg_pool2d;
-  const Conv2dGeometry geometry{input[0], input[1], input[2], pool ? input[0] : spec.channels, spec.kernel[0], spec.kernel[1],
-                                spec.stride[0], spec.stride[1], spec.padding[0], spec.padding[1], spec.dilation[0], spec.dilation[1]};
+  const Conv2dGeometry geometry{input[0],        input[1],        input[2],         pool ? input[0] : spec.channels,
+                                spec.kernel[0],  spec.kernel[1],  spec.stride[0],   spec.stride[1],
+                                spec.padding[0], spec.padding[1], spec.dilation[0], spec.dilation[1]};
   check(geometry, ("layer " + name).c_str());
   if (spec.kind == Kind::locally_connected2d) add_layer(spec, c10::make_intrusive<LocallyConnected2d>(geometry), seed);
   if (spec.kind == Kind::conv2d) add_layer(spec, c10::make_intrusive<Conv2d>(geometry), seed);
@@ -96,11 +98,13 @@ Shape Network::add_residual(LayerSpec& spec, const Shape& input, uint64_t seed) 
   if (spec.shortcut == Shortcut::layers) past = add(spec.shortcut_layers, input, seed);
   below_ = below_ || in_layers;
   if (spec.shortcut == Shortcut::pad) {
-    TORCH_CHECK(input.size() == 3 && output.size() == 3 && output[0] >= input[0], "network: a padded shortcut goes from images to images of as many channels or more");
+    TORCH_CHECK(input.size() == 3 && output.size() == 3 && output[0] >= input[0],
+                "network: a padded shortcut goes from images to images of as many channels or more");
     const auto sampled = [&](int i) { return (input[i + 1] - 1) / spec.stride[i] + 1; };
     past = {output[0], sampled(0), sampled(1)};
   }
-  TORCH_CHECK(past == output, "network: a residual block's layers give ", at::IntArrayRef(output), ", but its shortcut ", at::IntArrayRef(past));
+  TORCH_CHECK(past == output, "network: a residual block's layers give ", at::IntArrayRef(output),
+              ", but its shortcut ", at::IntArrayRef(past));
   return output;
 }
 
@@ -108,7 +112,8 @@ void Network::name_parameters() {
   using Role = Parameter::Role;
   const auto name = [&](Role role, std::string called, const at::Tensor& value) {
     if (!value.defined()) return;
-    const bool taken = std::any_of(parameters_.begin(), parameters_.end(), [&](const Parameter& p) { return p.name == called; });
+    const bool taken =
+        std::any_of(parameters_.begin(), parameters_.end(), [&](const Parameter& p) { return p.name == called; });
     TORCH_CHECK(!taken, "network: two parameters are called ", called, "; give the layer another name");
     parameters_.push_back({role, std::move(called), value, value});
   };
@@ -138,13 +143,15 @@ std::string Network::prefix(const LayerSpec& spec) const {
 
 void Network::add_name(const LayerSpec& spec, bool is_map, std::size_t index) {
   std::string name = prefix(spec);
-  const bool taken = std::any_of(named_.begin(), named_.end(), [&](const Named& other) { return other.prefix == name; });
+  const bool taken =
+      std::any_of(named_.begin(), named_.end(), [&](const Named& other) { return other.prefix == name; });
   TORCH_CHECK(!taken, "network: two layers are called ", name);
   named_.push_back({std::move(name), is_map, index});
 }
 
 void Network::add_norm(const LayerSpec& spec, int64_t channels) {
-  TORCH_CHECK(!is_target_rule(spec_.rule), "layer ", prefix(spec), ": rule ", rule_name(spec_.rule), " does not go through batch norm");
+  TORCH_CHECK(!is_target_rule(spec_.rule), "layer ", prefix(spec), ": rule ", rule_name(spec_.rule),
+              " does not go through batch norm");
   add_name(spec, false, norms_.size());
   BatchNorm norm = BatchNorm::fresh(channels);
   norm.momentum = spec.momentum;
@@ -171,9 +178,10 @@ void Network::add_layer(const LayerSpec& spec, LinearMapPtr map, uint64_t seed) 
   layers_.push_back(std::move(layer));
 }
 
-// Where the error arrives under dfa: behind each map, its activation and the batch norm that follows it; behind a residual
-// block, by the feedback of its last map (its shortcut's, where its layers have none), in place of that one. From there
-// ordinary gradients go back: through the sum to the block's last map and along its shortcut. No map sends anything down.
+// Where the error arrives under dfa: behind each map, its activation and the batch norm that follows it; behind a
+// residual block, by the feedback of its last map (its shortcut's, where its layers have none), in place of that one.
+// From there ordinary gradients go back: through the sum to the block's last map and along its shortcut. No map sends
+// anything down.
 void Network::add_ports() {
   std::size_t layer = 0;
   add_ports(spec_.layers, false, layer);
@@ -194,7 +202,9 @@ std::optional<std::size_t> Network::add_ports(std::vector<LayerSpec>& specs, boo
       if (end != nullptr) end->port = last;
       last = layer++;
       end = normed ? &specs[++i] : &spec;
-      TORCH_CHECK(*last + 1 < layers_.size() || (!normed && !summed), "network: under rule dfa the last layer's own output must be the network's, without a batch norm or a sum behind it");
+      TORCH_CHECK(*last + 1 < layers_.size() || (!normed && !summed),
+                  "network: under rule dfa the last layer's own output must be the network's, without a batch norm or "
+                  "a sum behind it");
     } else if (spec.kind == Kind::residual) {
       std::optional<std::size_t> inner = add_ports(spec.layers, true, layer);
       const auto past = add_ports(spec.shortcut_layers, true, layer);
@@ -204,7 +214,8 @@ std::optional<std::size_t> Network::add_ports(std::vector<LayerSpec>& specs, boo
       last = inner;
       end = &spec;
     } else {
-      TORCH_CHECK(spec.kind != Kind::batch_norm, "layer ", name, ": rule dfa needs a layer with weights directly before a batch norm, whose error it is");
+      TORCH_CHECK(spec.kind != Kind::batch_norm, "layer ", name,
+                  ": rule dfa needs a layer with weights directly before a batch norm, whose error it is");
     }
   }
   if (end != nullptr && !summed && *last + 1 < layers_.size()) end->port = last;
@@ -246,7 +257,8 @@ void Network::add_feedback(uint64_t seed) {
 }
 
 const std::string& Network::name(std::size_t index) const {
-  const auto found = std::find_if(named_.begin(), named_.end(), [&](const Named& named) { return named.is_map && named.index == index; });
+  const auto found = std::find_if(named_.begin(), named_.end(),
+                                  [&](const Named& named) { return named.is_map && named.index == index; });
   return found->prefix;
 }
 
@@ -263,17 +275,20 @@ at::Tensor Network::sends_by(std::size_t index, const TrainingPass& pass) const 
   return down_weight(l.rule, l.weight.detach(), magnitudes(index, pass), l.feedback_distribution.scale);
 }
 
-// The lowest layer's target would be an input's, and nobody asks for it. dtp has its penultimate target from the gradient.
+// The lowest layer's target would be an input's, and nobody asks for it. dtp has its penultimate target from the
+// gradient.
 void Network::add_inverses(uint64_t seed) {
   check_invertible();
   const std::size_t top = layers_.size() - 1;
   const auto drawn = [&](const Shape& shape, const LinearMap& map, Purpose purpose, std::size_t index) {
     at::Tensor weight = pooled_empty(shape);
-    initialize(weight, Initializer::glorot_uniform, map.fan_in(), map.fan_out(), RandomStream(seed, purpose, static_cast<uint32_t>(index)));
+    initialize(weight, Initializer::glorot_uniform, map.fan_in(), map.fan_out(),
+               RandomStream(seed, purpose, static_cast<uint32_t>(index)));
     return weight;
   };
   if (spec_.rule == Rule::ao_sdtp) {
-    TORCH_CHECK(spec_.auxiliary > 0, "network: rule ao-sdtp needs auxiliary outputs, but their number is ", spec_.auxiliary);
+    TORCH_CHECK(spec_.auxiliary > 0, "network: rule ao-sdtp needs auxiliary outputs, but their number is ",
+                spec_.auxiliary);
     const Shape below = layers_[top].map->input_shape();
     TORCH_CHECK(below.size() == 1, "layer ", named_.back().prefix, ": auxiliary outputs need a dense last layer");
     const Dense features(below[0], spec_.auxiliary);
@@ -284,7 +299,8 @@ void Network::add_inverses(uint64_t seed) {
     if (i == top && spec_.rule == Rule::dtp) break;
     Layer& layer = layers_[i];
     LinearMapPtr map = layer.map;
-    if (i == top && auxiliary_.defined()) map = c10::make_intrusive<Dense>(map->input_shape()[0], outputs_ + spec_.auxiliary);
+    if (i == top && auxiliary_.defined())
+      map = c10::make_intrusive<Dense>(map->input_shape()[0], outputs_ + spec_.auxiliary);
     layer.inverse = {map, layers_[i - 1].activation, drawn(map->weight_shape(), *map, Purpose::inverse, i),
                      pooled_empty(map->input_shape()).zero_()};
   }
@@ -296,12 +312,15 @@ void Network::check_invertible() const {
   for (const LayerSpec& layer : spec_.layers) {
     using Kind = LayerSpec::Kind;
     const bool pool = layer.kind == Kind::max_pool2d || layer.kind == Kind::avg_pool2d;
-    TORCH_CHECK(layer.kind != Kind::residual, "network: a residual block has no inverse, which rule ", rule_name(spec_.rule), " needs");
-    TORCH_CHECK(!pool || !above, "network: pooling has no inverse, which rule ", rule_name(spec_.rule), " needs; use strides instead");
+    TORCH_CHECK(layer.kind != Kind::residual, "network: a residual block has no inverse, which rule ",
+                rule_name(spec_.rule), " needs");
+    TORCH_CHECK(!pool || !above, "network: pooling has no inverse, which rule ", rule_name(spec_.rule),
+                " needs; use strides instead");
     above = above || (!pool && layer.kind != Kind::flatten);
   }
   const std::size_t least = spec_.rule == Rule::dtp ? 3 : 2;
-  TORCH_CHECK(layers_.size() >= least, "network: rule ", rule_name(spec_.rule), " needs ", least, " layers with parameters or more, but there are ", layers_.size());
+  TORCH_CHECK(layers_.size() >= least, "network: rule ", rule_name(spec_.rule), " needs ", least,
+              " layers with parameters or more, but there are ", layers_.size());
 }
 
 std::vector<Parameter> Network::of_role(Parameter::Role role) const {
@@ -317,7 +336,8 @@ void Network::move_to(at::Device device, at::ScalarType compute) {
   // Batch norm computes with float32 parameters whatever comes in.
   const auto move = [&](at::Tensor& tensor, bool of_map) {
     if (!tensor.defined()) return;
-    const auto found = std::find_if(parameters_.begin(), parameters_.end(), [&](const Parameter& p) { return p.value.is_same(tensor); });
+    const auto found = std::find_if(parameters_.begin(), parameters_.end(),
+                                    [&](const Parameter& p) { return p.value.is_same(tensor); });
     TORCH_INTERNAL_ASSERT(found != parameters_.end());
     const bool trained = found->role != Parameter::Role::fixed;
     const at::ScalarType type = of_map ? compute : at::kFloat;
@@ -327,7 +347,8 @@ void Network::move_to(at::Device device, at::ScalarType compute) {
     tensor = found->compute;
   };
   for (Layer& layer : layers_) {
-    for (at::Tensor* tensor : {&layer.weight, &layer.bias, &layer.feedback, &layer.inverse.weight, &layer.inverse.bias}) move(*tensor, true);
+    for (at::Tensor* tensor : {&layer.weight, &layer.bias, &layer.feedback, &layer.inverse.weight, &layer.inverse.bias})
+      move(*tensor, true);
   }
   for (BatchNorm& norm : norms_) {
     for (at::Tensor* tensor : {&norm.weight, &norm.bias, &norm.running_mean, &norm.running_var}) move(*tensor, false);
@@ -372,8 +393,8 @@ at::Tensor Network::forward(const std::vector<LayerSpec>& specs, at::Tensor h, T
         if (spec.shortcut == Shortcut::pad) past = padded_shortcut(h, spec, y);
         if (spec.shortcut == Shortcut::layers) past = forward(spec.shortcut_layers, h, pass, at);
         // What batch norm gave nobody keeps, so the sum may take its place.
-        const bool in_place = !spec.layers.empty() && spec.layers.back().kind == Kind::batch_norm && !spec.layers.back().port &&
-                              spec.layers.back().activation == Activation::identity;
+        const bool in_place = !spec.layers.empty() && spec.layers.back().kind == Kind::batch_norm &&
+                              !spec.layers.back().port && spec.layers.back().activation == Activation::identity;
         h = activate_in_place(spec.activation, in_place ? at::Tensor(y).add_(past) : at::add(y, past));
         h = with_port(spec, std::move(h), settings, at);
         break;
@@ -395,7 +416,8 @@ void Network::keep(const std::vector<MovedStatistics>& statistics) {
   }
 }
 
-at::Tensor Network::forward_layer(const LayerSpec& spec, const at::Tensor& x, const TrainingPass& pass, Cursor& at) const {
+at::Tensor Network::forward_layer(const LayerSpec& spec, const at::Tensor& x, const TrainingPass& pass,
+                                  Cursor& at) const {
   const std::size_t index = at.layer++;
   const Layer& l = layers_[index];
   // Without a graph a layer is only its map.
@@ -408,14 +430,16 @@ at::Tensor Network::forward_layer(const LayerSpec& spec, const at::Tensor& x, co
     return target_output_layer(l.map, l.activation, x, l.weight, l.bias, l.inverse, auxiliary_,
                                {l.rule, targets.activity, targets.target_step, targets.of_batch_mean});
   }
-  if (l.rule == Rule::dfa && is_last) return dfa_output_layer(l.map, l.activation, x, l.weight, l.bias, at.ports, shared_feedback_);
+  if (l.rule == Rule::dfa && is_last)
+    return dfa_output_layer(l.map, l.activation, x, l.weight, l.bias, at.ports, shared_feedback_);
   if (l.rule == Rule::dfa && spec.port) {
     LayerOutput hidden = dfa_hidden_layer(l.map, l.activation, x, l.weight, l.bias, l.feedback);
     at.ports.push_back(std::move(hidden.error_port));
     return hidden.y;
   }
   if (l.rule == Rule::dfa) return dfa_inner_layer(l.map, l.activation, x, l.weight, l.bias);
-  return layer(l.map, l.activation, l.rule, x, l.weight, l.bias, magnitudes(index, pass), l.feedback_distribution.scale);
+  return layer(l.map, l.activation, l.rule, x, l.weight, l.bias, magnitudes(index, pass),
+               l.feedback_distribution.scale);
 }
 
 at::Tensor Network::with_port(const LayerSpec& spec, at::Tensor h, const TrainingPass& pass, Cursor& at) const {

@@ -20,14 +20,23 @@
 
 namespace cortorch {
 
-// What goes past a residual block's layers: the block's input as it is; every stride-th row and column of it, with channels
-// of zeros before and after (He et al. 2016, option A); or what layers of its own make of it.
+// What goes past a residual block's layers: the block's input as it is; every stride-th row and column of it, with
+// channels of zeros before and after (He et al. 2016, option A); or what layers of its own make of it.
 enum class Shortcut { identity, pad, layers };
 
 // One entry of a network's description. What a kind does not name, it does not use.
 struct LayerSpec {
-  enum class Kind { flatten, max_pool2d, avg_pool2d, dense, locally_connected2d, conv2d, batch_norm, residual } kind = Kind::dense;
-  std::string name;  // prefix of the parameter names; empty: layers.<i>
+  enum class Kind {
+    flatten,
+    max_pool2d,
+    avg_pool2d,
+    dense,
+    locally_connected2d,
+    conv2d,
+    batch_norm,
+    residual
+  } kind = Kind::dense;
+  std::string name;      // prefix of the parameter names; empty: layers.<i>
   int64_t units = 0;     // of dense
   int64_t channels = 0;  // of the convolutions
   std::array<int64_t, 2> kernel{1, 1}, stride{1, 1}, padding{0, 0}, dilation{1, 1};  // of convolutions and pooling
@@ -38,7 +47,8 @@ struct LayerSpec {
   std::vector<LayerSpec> layers;          // of a residual block: σ(layers(x) + shortcut(x))
   Shortcut shortcut = Shortcut::identity;
   std::vector<LayerSpec> shortcut_layers;
-  // The network's own to say: the shape of what comes out here; under dfa the map whose feedback brings the error to it.
+  // The network's own to say: the shape of what comes out here; under dfa the map whose feedback brings the error to
+  // it.
   Shape output;
   std::optional<std::size_t> port;
 };
@@ -51,7 +61,7 @@ struct NetworkSpec {
   std::vector<LayerSpec> layers;
   Rule rule = Rule::bp;
   DfaFeedback dfa_feedback = DfaFeedback::per_layer;
-  int64_t auxiliary = 0;  // outputs beside the network's own, under ao-sdtp
+  int64_t auxiliary = 0;                                 // outputs beside the network's own, under ao-sdtp
   FeedbackScale feedback_scale = FeedbackScale::glorot;  // of fa and sign-symmetry
   bool exact_last_layer = false;  // the last layer sends the error down by its own weights, as under bp
 };
@@ -67,8 +77,8 @@ struct TargetSettings {
 // What a forward pass of a training step is told, and what it leaves.
 struct TrainingPass {
   TargetSettings targets;
-  uint64_t seed = 0;   // of what is drawn at each step
-  StepNumber step;     // made before, in all
+  uint64_t seed = 0;           // of what is drawn at each step
+  StepNumber step;             // made before, in all
   bool backpropagate = false;  // under bp, whatever the network's rule is: what diagnostics compare with
   bool keep_inputs = false, keep_outputs = false;
   std::vector<at::Tensor> inputs;           // of all maps, if they are to be kept
@@ -91,10 +101,11 @@ class Network {
   Network(NetworkSpec spec, uint64_t seed);
 
   // x [batch, input] → [batch, outputs], the last layer's output (logits for a classifier). Records the
-  // graph of the rule if gradients are enabled. Without a pass: evaluation, where batch norm takes its running statistics.
+  // graph of the rule if gradients are enabled. Without a pass: evaluation, where batch norm takes its running
+  // statistics.
   at::Tensor forward(const at::Tensor& x, TrainingPass* pass = nullptr) const;
-  // Goes to a device, and computes in this type from now on: float32, or bfloat16, of which trained parameters have copies
-  // beside their float32 values and of fixed ones nothing else is kept. Once, before anything holds its tensors.
+  // Goes to a device, and computes in this type from now on: float32, or bfloat16, of which trained parameters have
+  // copies beside their float32 values and of fixed ones nothing else is kept. Once, before anything holds its tensors.
   void move_to(at::Device device, at::ScalarType compute);
   // After values were written: the copies follow.
   void refresh() const;
@@ -111,8 +122,8 @@ class Network {
   std::size_t size() const { return layers_.size(); }
   const Inverse& inverse(std::size_t index) const { return layers_[index].inverse; }
   at::Tensor activity(std::size_t index, const at::Tensor& h, OutputActivity top) const;
-  // A linear map's weights, its name in the state_dict, and by what it sends the error down at a step where that has the
-  // weights' shape and is not the weights themselves (fa, sign-symmetry), else undefined.
+  // A linear map's weights, its name in the state_dict, and by what it sends the error down at a step where that has
+  // the weights' shape and is not the weights themselves (fa, sign-symmetry), else undefined.
   const at::Tensor& weight(std::size_t index) const { return layers_[index].weight; }
   const std::string& name(std::size_t index) const;
   at::Tensor sends_by(std::size_t index, const TrainingPass& pass) const;
@@ -157,7 +168,8 @@ class Network {
   void add_name(const LayerSpec& spec, bool is_map, std::size_t index);
   void add_feedback(uint64_t seed);
   void add_ports();
-  // Of maps from `layer` on. `summed`: what comes out goes into a sum, from which its gradient comes. Returns the last map.
+  // Of maps from `layer` on. `summed`: what comes out goes into a sum, from which its gradient comes. Returns the last
+  // map.
   std::optional<std::size_t> add_ports(std::vector<LayerSpec>& specs, bool summed, std::size_t& layer);
   at::Tensor magnitudes(std::size_t index, const TrainingPass& pass) const;
   void add_inverses(uint64_t seed);

@@ -29,8 +29,9 @@ CORTORCH_CLONES void normal_group(float* __restrict__ out, uint32_t group, const
   constexpr int kLanes = kNormalLanes;
   const Stream s = stream;
   for (int lane = 0; lane < kLanes; ++lane) {
-    const Words w = philox({group * static_cast<uint32_t>(kLanes) + static_cast<uint32_t>(lane), s.step, s.purpose, s.layer},
-                           s.key0, s.key1);
+    const Words w =
+        philox({group * static_cast<uint32_t>(kLanes) + static_cast<uint32_t>(lane), s.step, s.purpose, s.layer},
+               s.key0, s.key1);
     const Normals n = normals_of(w);
     for (int k = 0; k < 4; ++k) out[lane + k * kLanes] = n.values[k];
   }
@@ -46,7 +47,8 @@ CORTORCH_CLONES void add_scaled(const float* __restrict__ h, const float* __rest
 at::Tensor add_noise(const at::Tensor& h, double sigma, const NoiseSource& source) {
   CORTORCH_RETURN_ON_GPU(h, cuda::add_noise(h, sigma, source));
   TORCH_CHECK(h.scalar_type() == at::kFloat && h.device().is_cpu() && h.is_non_overlapping_and_dense(),
-              "noise: expected a float32 tensor on the CPU without gaps, but received ", h.scalar_type(), " on ", h.device());
+              "noise: expected a float32 tensor on the CPU without gaps, but received ", h.scalar_type(), " on ",
+              h.device());
   const int64_t count = h.numel(), groups = (count + kNormalGroup - 1) / kNormalGroup;
   TORCH_CHECK(groups * kNormalLanes <= (int64_t{1} << 32), "noise: a layer has more than 2^34 activations in a batch");
   at::Tensor result = pooled_empty({count}).as_strided(h.sizes(), h.strides());
@@ -59,12 +61,15 @@ at::Tensor add_noise(const at::Tensor& h, double sigma, const NoiseSource& sourc
     for (int64_t group = begin; group < end; ++group) {
       normal_group(noise, static_cast<uint32_t>(group), stream);
       const int64_t first = group * kNormalGroup;
-      add_scaled(in + first, noise, out + first, std::min<int64_t>(kNormalGroup, count - first), static_cast<float>(sigma));
+      add_scaled(in + first, noise, out + first, std::min<int64_t>(kNormalGroup, count - first),
+                 static_cast<float>(sigma));
     }
   });
   return result;
 }
 
-at::Tensor normals(int64_t count, const NoiseSource& source) { return add_noise(at::zeros({count}, at::kFloat), 1, source); }
+at::Tensor normals(int64_t count, const NoiseSource& source) {
+  return add_noise(at::zeros({count}, at::kFloat), 1, source);
+}
 
 }  // namespace cortorch

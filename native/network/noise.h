@@ -16,16 +16,16 @@ struct StepNumber {
   explicit StepNumber(const uint32_t* place) : on_gpu(place) {}
 };
 
-// Which noise: that of one layer at one step. Every normal number of it is a function of these and its place alone (up to
-// the rounding of the last bit, which differs between processors with and without fused multiply-adds).
+// Which noise: that of one layer at one step. Every normal number of it is a function of these and its place alone (up
+// to the rounding of the last bit, which differs between processors with and without fused multiply-adds).
 struct NoiseSource {
   uint64_t seed = 0;
   uint32_t layer = 0;
   StepNumber step;
 };
 
-// h + σ ε, ε standard normal, numbered in the order of h's memory. h [batch, …] in one of the orders that the maps give,
-// float32, or on a GPU bfloat16.
+// h + σ ε, ε standard normal, numbered in the order of h's memory. h [batch, …] in one of the orders that the maps
+// give, float32, or on a GPU bfloat16.
 at::Tensor add_noise(const at::Tensor& h, double sigma, const NoiseSource& source);
 
 // The first `count` of those normal numbers, float32.

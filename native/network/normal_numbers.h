@@ -14,8 +14,8 @@ struct Words {
 
 CORTORCH_INLINE Words philox_round(Words w, uint32_t key0, uint32_t key1) {
   const uint64_t p = uint64_t{0xD2511F53} * w.a, q = uint64_t{0xCD9E8D57} * w.c;
-  return {static_cast<uint32_t>(q >> 32) ^ w.b ^ key0, static_cast<uint32_t>(q), static_cast<uint32_t>(p >> 32) ^ w.d ^ key1,
-          static_cast<uint32_t>(p)};
+  return {static_cast<uint32_t>(q >> 32) ^ w.b ^ key0, static_cast<uint32_t>(q),
+          static_cast<uint32_t>(p >> 32) ^ w.d ^ key1, static_cast<uint32_t>(p)};
 }
 
 CORTORCH_INLINE Words philox(Words w, uint32_t key0, uint32_t key1) {
@@ -62,13 +62,16 @@ CORTORCH_INLINE SinCos of_turn(float t) {
   const int32_t quarter = __builtin_bit_cast(int32_t, shifted);
   const float x = (4.0f * t - (shifted - 12582912.0f)) * 1.57079632679489662f, z = x * x;
   const float s = ((-1.9515295891e-4f * z + 8.3321608736e-3f) * z - 1.6666654611e-1f) * z * x + x;
-  const float c = ((2.443315711809948e-5f * z - 1.388731625493765e-3f) * z + 4.166664568298827e-2f) * z * z - 0.5f * z + 1.0f;
+  const float c =
+      ((2.443315711809948e-5f * z - 1.388731625493765e-3f) * z + 4.166664568298827e-2f) * z * z - 0.5f * z + 1.0f;
   const bool odd = (quarter & 1) != 0;
   const float sine = odd ? c : s, cosine = odd ? s : c;
   return {(quarter & 2) != 0 ? -sine : sine, ((quarter + 1) & 2) != 0 ? -cosine : cosine};
 }
 
-CORTORCH_INLINE float uniform_float(uint32_t word) { return static_cast<float>(static_cast<int32_t>(word >> 8)) * 0x1p-24f; }
+CORTORCH_INLINE float uniform_float(uint32_t word) {
+  return static_cast<float>(static_cast<int32_t>(word >> 8)) * 0x1p-24f;
+}
 
 // Four normal numbers of a block's words.
 struct Normals {
@@ -83,8 +86,8 @@ CORTORCH_INLINE Normals normals_of(Words w) {
   return {{r * first.cos, r * first.sin, q * second.cos, q * second.sin}};
 }
 
-// Normal number n of a stream is number n % 64 / 16 of those of the block with the counter 16 · (n / 64) + n % 16: so sixteen
-// blocks side by side make four vectors.
+// Normal number n of a stream is number n % 64 / 16 of those of the block with the counter 16 · (n / 64) + n % 16: so
+// sixteen blocks side by side make four vectors.
 constexpr int kNormalLanes = 16;
 constexpr int kNormalGroup = 4 * kNormalLanes;
 

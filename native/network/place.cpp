@@ -18,7 +18,8 @@ Place place_of(const std::string& device, std::string_view precision, bool deter
   TORCH_CHECK(place.device.is_cpu(), "device ", device, ": this build of cortorch has no CUDA kernels");
 #endif
   if (place.device.is_cuda() && !place.device.has_index()) place.device = c10::Device(c10::kCUDA, 0);
-  TORCH_CHECK(precision == "fp32" || precision == "tf32" || precision == "bf16", "expected precision fp32, tf32 or bf16, but received ", precision);
+  TORCH_CHECK(precision == "fp32" || precision == "tf32" || precision == "bf16",
+              "expected precision fp32, tf32 or bf16, but received ", precision);
   TORCH_CHECK(precision == "fp32" || place.on_gpu(), "precision ", precision, " needs a GPU; on the CPU use fp32");
   place.tf32 = precision == "tf32";
   place.compute = precision == "bf16" ? c10::kBFloat16 : c10::kFloat;

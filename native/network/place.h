@@ -22,8 +22,8 @@ struct Place {
   bool on_gpu() const { return device.is_cuda(); }
 };
 
-// device: cpu, or cuda:i; precision: fp32, tf32 or bf16, of which the CPU has the first. Throws c10::Error for others, and for
-// a GPU where this build has no kernels for one.
+// device: cpu, or cuda:i; precision: fp32, tf32 or bf16, of which the CPU has the first. Throws c10::Error for others,
+// and for a GPU where this build has no kernels for one.
 Place place_of(const std::string& device, std::string_view precision, bool deterministic);
 
 // Process-wide settings of libtorch, as the place wants them.

@@ -54,7 +54,8 @@ std::vector<int64_t> permutation(uint64_t seed, uint32_t epoch, int64_t n) {
     const auto words = random.block(static_cast<uint64_t>(i));
     const uint64_t word = (static_cast<uint64_t>(words[0]) << 32) | words[1];
     // Multiply-high: uniform up to 2⁻⁶⁴·i.
-    const auto j = static_cast<std::size_t>((static_cast<unsigned __int128>(word) * static_cast<uint64_t>(i + 1)) >> 64);
+    const auto j =
+        static_cast<std::size_t>((static_cast<unsigned __int128>(word) * static_cast<uint64_t>(i + 1)) >> 64);
     std::swap(order[static_cast<std::size_t>(i)], order[j]);
   }
   return order;

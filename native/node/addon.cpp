@@ -32,14 +32,16 @@ Napi::Value info(const Napi::CallbackInfo& call) {
   return object;
 }
 
-// gpus(closely): { built, driver, runtime, problem, devices: [{ index, name, capability, memory, free, supported }] }; asks the driver. `closely`: the
-// device of which the free memory is asked for, −1: of all.
+// gpus(closely): { built, driver, runtime, problem, devices: [{ index, name, capability, memory, free, supported }] };
+// asks the driver. `closely`: the device of which the free memory is asked for, −1: of all.
 Napi::Value gpus(const Napi::CallbackInfo& call) {
   return guarded(call.Env(), [&]() -> Napi::Value {
     const Napi::Env env = call.Env();
     Napi::Object object = Napi::Object::New(env);
     Napi::Array devices = Napi::Array::New(env);
-    const auto text_or_null = [&](const std::string& text) { return text.empty() ? env.Null() : Napi::Value(Napi::String::New(env, text)); };
+    const auto text_or_null = [&](const std::string& text) {
+      return text.empty() ? env.Null() : Napi::Value(Napi::String::New(env, text));
+    };
 #ifdef CORTORCH_CUDA
     const cuda::Gpus found = cuda::find_gpus(call[0].As<Napi::Number>().Int32Value());
     object.Set("built", true);
@@ -70,7 +72,8 @@ Napi::Value noise(const Napi::CallbackInfo& call) {
   return guarded(call.Env(), [&]() -> Napi::Value {
     const SerialSection serial;
     const auto word = [&](std::size_t i) { return call[i].As<Napi::Number>().Uint32Value(); };
-    return typed_array_from(call.Env(), normals(call[3].As<Napi::Number>().Int64Value(), {seed_of(call[0]), word(1), word(2)}));
+    return typed_array_from(call.Env(),
+                            normals(call[3].As<Napi::Number>().Int64Value(), {seed_of(call[0]), word(1), word(2)}));
   });
 }
 
@@ -88,7 +91,8 @@ Napi::Value shutdown(const Napi::CallbackInfo& call) {
 Napi::Object init(Napi::Env env, Napi::Object exports) {
   return guarded(env, [&] {
     use_pool_everywhere();
-    // NNPACK takes some small convolutions, where it knows the processor; where it does not, each of them prints a warning.
+    // NNPACK takes some small convolutions, where it knows the processor; where it does not, each of them prints a
+    // warning.
     at::globalContext().setUserEnabledNNPACK(false);
     env.SetInstanceData(std::make_unique<AddonData>().release());
     define_tensor(env, exports);

@@ -23,9 +23,11 @@ ArithmeticClaim::ArithmeticClaim(const Place& place) : held_(place.on_gpu()) {
   const std::lock_guard lock(mutex);
   if (networks > 0 && (place.tf32 != in_force.tf32 || place.deterministic != in_force.deterministic)) {
     held_ = false;
-    throw CodedError("ERR_PRECISION_CONFLICT", "this network asks for " + describe(place) + ", but another one in this process computes in " +
-                                                   describe(in_force) +
-                                                   ", and that is a setting of the whole process; ask for the same, or dispose of the other network first");
+    throw CodedError(
+        "ERR_PRECISION_CONFLICT",
+        "this network asks for " + describe(place) + ", but another one in this process computes in " +
+            describe(in_force) +
+            ", and that is a setting of the whole process; ask for the same, or dispose of the other network first");
   }
   in_force = place;
   use_arithmetic(place);

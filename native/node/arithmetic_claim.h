@@ -5,8 +5,9 @@
 
 namespace cortorch::node {
 
-// The first network on a GPU decides between fp32 and tf32, and whether kernels are deterministic; another one may ask for the
-// same, and gets a CodedError ERR_PRECISION_CONFLICT otherwise. bf16 goes with fp32, networks on the CPU with all.
+// The first network on a GPU decides between fp32 and tf32, and whether kernels are deterministic; another one may ask
+// for the same, and gets a CodedError ERR_PRECISION_CONFLICT otherwise. bf16 goes with fp32, networks on the CPU with
+// all.
 class ArithmeticClaim {
  public:
   explicit ArithmeticClaim(const Place& place);

@@ -57,7 +57,8 @@ ComputeThread::ComputeThread(Napi::Env env, int threads, std::function<void()> e
   channel_->function.Unref(env);  // an idle model does not keep the process alive
   try {
     AddonData::of(env).threads.reserve(AddonData::of(env).threads.size() + 1);
-    thread_ = std::thread([this, threads, enter = std::move(enter), leave = std::move(leave)] { run(threads, enter, leave); });
+    thread_ = std::thread(
+        [this, threads, enter = std::move(enter), leave = std::move(leave)] { run(threads, enter, leave); });
   } catch (...) {  // the system has no thread left: nothing may point here
     channel_->function.Release();
     throw;
@@ -98,7 +99,9 @@ void ComputeThread::end(bool reject_waiting) {
   const auto waiting = std::move(queue_);
   for (const auto& job : waiting) {
     --channel_->pending;
-    if (reject_waiting) job->deferred.Reject(to_javascript(env_, {"ERR_DISPOSED", "the network was disposed of before this could run"}).Value());
+    if (reject_waiting)
+      job->deferred.Reject(
+          to_javascript(env_, {"ERR_DISPOSED", "the network was disposed of before this could run"}).Value());
   }
   // Finished jobs that are still on the channel are delivered first; then it closes.
   channel_->function.Release();
@@ -114,7 +117,8 @@ void ComputeThread::end_all(Napi::Env env) {
 
 Napi::Promise ComputeThread::enqueue(Napi::Env env, std::shared_ptr<void> keep, std::function<void()> work,
                                      std::function<Napi::Value(Napi::Env)> settle) {
-  auto job = std::make_unique<Job>(Job{std::move(work), std::move(settle), Napi::Promise::Deferred::New(env), channel_, {}, std::move(keep)});
+  auto job = std::make_unique<Job>(
+      Job{std::move(work), std::move(settle), Napi::Promise::Deferred::New(env), channel_, {}, std::move(keep)});
   const Napi::Promise promise = job->deferred.Promise();
   {
     const std::lock_guard lock(mutex_);
@@ -182,10 +186,11 @@ int default_threads() {
 ThreadClaim::ThreadClaim(int wanted) {
   const std::lock_guard lock(threads_mutex);
   if (models > 0 && wanted != 0 && wanted != threads_in_force) {
-    throw CodedError("ERR_THREADS_CONFLICT",
-                     "this network asks for " + std::to_string(wanted) + " threads, but another one in this process runs on " +
-                         std::to_string(threads_in_force) +
-                         ", and the number is a setting of the whole process; ask for the same, or dispose of the other network first");
+    throw CodedError("ERR_THREADS_CONFLICT", "this network asks for " + std::to_string(wanted) +
+                                                 " threads, but another one in this process runs on " +
+                                                 std::to_string(threads_in_force) +
+                                                 ", and the number is a setting of the whole process; ask for the "
+                                                 "same, or dispose of the other network first");
   }
   if (models == 0) {
     threads_in_force = wanted != 0 ? wanted : at::get_num_threads();

@@ -59,7 +59,8 @@ class ComputeThread {
   struct Job;
   struct Channel;
 
-  Napi::Promise enqueue(Napi::Env env, std::shared_ptr<void> keep, std::function<void()> work, std::function<Napi::Value(Napi::Env)> settle);
+  Napi::Promise enqueue(Napi::Env env, std::shared_ptr<void> keep, std::function<void()> work,
+                        std::function<Napi::Value(Napi::Env)> settle);
   void run(int threads, const std::function<void()>& enter, const std::function<void()>& leave);
   void run_jobs(const std::optional<Failure>& failed);
   static void end_with_environment(void* self);

@@ -168,9 +168,11 @@ std::optional<TargetTraining> target_training(const Napi::Value& value) {
   const Napi::Object object = value.As<Napi::Object>();
   TargetTraining result;
   result.inverse_optimizer = optimizer_spec(object.Get("inverseOptimizer").As<Napi::Object>());
-  result.inverses.loss = text(object, "inverseLoss") == "de-noising" ? InverseLoss::de_noising : InverseLoss::noise_preserving;
+  result.inverses.loss =
+      text(object, "inverseLoss") == "de-noising" ? InverseLoss::de_noising : InverseLoss::noise_preserving;
   const Napi::Array noise = object.Get("noise").As<Napi::Array>();
-  for (uint32_t i = 0; i < noise.Length(); ++i) result.inverses.noise.push_back(noise.Get(i).As<Napi::Number>().DoubleValue());
+  for (uint32_t i = 0; i < noise.Length(); ++i)
+    result.inverses.noise.push_back(noise.Get(i).As<Napi::Number>().DoubleValue());
   result.targets.reduction = unit_reduction(text(object, "lossReduction"));
   // Of dtp.
   if (object.Get("targetStep").IsNumber()) {
@@ -184,7 +186,9 @@ Position position_of(const Napi::Object& object) {
   const std::string phase = text(object, "phase");
   return {seed_of(object.Get("seed")), static_cast<uint32_t>(integer(object, "epoch")), integer(object, "firstStep"),
           static_cast<uint32_t>(integer(object, "step")),
-          phase == "both" ? Phase::both : phase == "inverse" ? Phase::inverse : Phase::forward};
+          phase == "both"      ? Phase::both
+          : phase == "inverse" ? Phase::inverse
+                               : Phase::forward};
 }
 
 Normalization normalization_of(const Napi::Value& value) {
@@ -200,7 +204,8 @@ Normalization normalization_of(const Napi::Value& value) {
 }
 
 Augmentation augmentation_of(const Napi::Object& object) {
-  return {integer(object, "cropPadding"), boolean(object, "blackBorder") ? Border::black : Border::reflect, boolean(object, "flipHorizontal"), boolean(object, "flipVertical")};
+  return {integer(object, "cropPadding"), boolean(object, "blackBorder") ? Border::black : Border::reflect,
+          boolean(object, "flipHorizontal"), boolean(object, "flipVertical")};
 }
 
 Loss loss_of(const Napi::Value& value) {
@@ -212,7 +217,8 @@ Loss loss_of(const Napi::Value& value) {
 }
 
 LossCounts counts_of(const Napi::Object& object) {
-  return {number(object, "loss"), number(object, "error"), number(object, "error5"), number(object, "inverse"), integer(object, "examples")};
+  return {number(object, "loss"), number(object, "error"), number(object, "error5"), number(object, "inverse"),
+          integer(object, "examples")};
 }
 
 Napi::Object counts_to(Napi::Env env, const LossCounts& counts) {
@@ -258,24 +264,29 @@ at::ScalarType dtype_of(const std::string& name) {
 at::Tensor tensor_from(const Napi::Value& value, const Shape& shape) {
   if (!value.IsTypedArray()) throw Napi::TypeError::New(value.Env(), "expected a typed array");
   const Napi::TypedArray array = value.As<Napi::TypedArray>();
-  const napi_typedarray_type type = array.TypedArrayType() == napi_uint8_clamped_array ? napi_uint8_array : array.TypedArrayType();
+  const napi_typedarray_type type =
+      array.TypedArrayType() == napi_uint8_clamped_array ? napi_uint8_array : array.TypedArrayType();
   for (const DtypeName& known : kDtypes) {
     if (known.array != type) continue;
     at::Tensor tensor = at::empty(shape, known.dtype);
     TORCH_CHECK(static_cast<std::size_t>(tensor.numel()) == array.ElementLength(), "a tensor of shape ",
-                at::IntArrayRef(shape), " holds ", tensor.numel(), " values, but the array has ", array.ElementLength());
+                at::IntArrayRef(shape), " holds ", tensor.numel(), " values, but the array has ",
+                array.ElementLength());
     if (tensor.numel() > 0) {
-      std::memcpy(tensor.mutable_data_ptr(), static_cast<const char*>(array.ArrayBuffer().Data()) + array.ByteOffset(), array.ByteLength());
+      std::memcpy(tensor.mutable_data_ptr(), static_cast<const char*>(array.ArrayBuffer().Data()) + array.ByteOffset(),
+                  array.ByteLength());
     }
     return tensor;
   }
-  throw Napi::TypeError::New(value.Env(), "expected a Float32Array, Float64Array, Uint8Array, Int32Array or BigInt64Array");
+  throw Napi::TypeError::New(value.Env(),
+                             "expected a Float32Array, Float64Array, Uint8Array, Int32Array or BigInt64Array");
 }
 
 Examples examples_from(const Napi::Object& object) {
   Shape shape = shape_of(object.Get("shape"));
   const bool channels_last = boolean(object, "channelsLast");
-  TORCH_CHECK(!channels_last || shape.size() == 4, "images with their channels last: expected [n, channels, height, width]");
+  TORCH_CHECK(!channels_last || shape.size() == 4,
+              "images with their channels last: expected [n, channels, height, width]");
   if (channels_last) std::rotate(shape.begin() + 1, shape.begin() + 2, shape.end());
   const at::Tensor images = tensor_from(object.Get("images"), shape);
   const int64_t outputs = integer(object, "outputs");
@@ -297,7 +308,8 @@ Napi::Value typed_array_from(Napi::Env env, const at::Tensor& tensor) {
     const at::Tensor values = tensor.detach().cpu().contiguous();
     if (bytes > 0) std::memcpy(buffer.Data(), values.const_data_ptr(), bytes);
     napi_value result;
-    const napi_status status = napi_create_typedarray(env, known.array, static_cast<std::size_t>(tensor.numel()), buffer, 0, &result);
+    const napi_status status =
+        napi_create_typedarray(env, known.array, static_cast<std::size_t>(tensor.numel()), buffer, 0, &result);
     if (status != napi_ok) throw Napi::Error::New(env);
     return Napi::Value(env, result);
   }

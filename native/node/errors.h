@@ -36,7 +36,8 @@ inline Failure current_failure() {
   } catch (const c10::OutOfMemoryError& e) {
     // Its first sentence says what was asked for and what there was; what follows is advice for Python.
     const std::string message = e.what_without_backtrace();
-    return {"ERR_OUT_OF_MEMORY", message.substr(0, message.find(". ")) + "; use a smaller batch, precision bf16, or moments bf16"};
+    return {"ERR_OUT_OF_MEMORY",
+            message.substr(0, message.find(". ")) + "; use a smaller batch, precision bf16, or moments bf16"};
   } catch (const c10::Error& e) {
     return {"ERR_NATIVE", e.what_without_backtrace()};
   } catch (const std::bad_alloc&) {

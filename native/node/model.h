@@ -28,7 +28,7 @@ class Model {
         claim_(threads),
         arithmetic_(place),
         network_(std::make_unique<Network>(std::move(spec), seed)),
-                // What is still at work on a GPU when the thread ends uses memory that others may have next.
+        // What is still at work on a GPU when the thread ends uses memory that others may have next.
         thread_(env, claim_.threads(), [place] { enter(place); }, [place] { cortorch::settle(place); }) {
     move_to(*network_, place);
     settle();

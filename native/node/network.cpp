@@ -16,8 +16,8 @@ NetworkHandle::NetworkHandle(const Napi::CallbackInfo& info) : Wrapped(info) {
     const int wanted = info[2].As<Napi::Number>().Int32Value();
     const int threads = wanted != 0 ? wanted : default_threads();
     const SerialSection serial;
-    model_ = std::make_shared<Model>(info.Env(), network_spec(info[0].As<Napi::Object>()), seed_of(info[1]),
-                                     threads, place_of(info[3].As<Napi::Object>()));
+    model_ = std::make_shared<Model>(info.Env(), network_spec(info[0].As<Napi::Object>()), seed_of(info[1]), threads,
+                                     place_of(info[3].As<Napi::Object>()));
     int64_t bytes = 0;
     for (const Parameter& parameter : model_->network().parameters()) {
       if (parameter.value.is_cpu()) bytes += static_cast<int64_t>(parameter.value.nbytes());
@@ -68,7 +68,8 @@ Napi::Value NetworkHandle::read(const Napi::CallbackInfo& info) {
         },
         [](Napi::Env env, const std::vector<at::Tensor>& values) -> Napi::Value {
           Napi::Array array = Napi::Array::New(env, values.size());
-          for (std::size_t i = 0; i < values.size(); ++i) array.Set(static_cast<uint32_t>(i), typed_array_from(env, values[i]));
+          for (std::size_t i = 0; i < values.size(); ++i)
+            array.Set(static_cast<uint32_t>(i), typed_array_from(env, values[i]));
           return array;
         });
   });
@@ -80,7 +81,8 @@ Napi::Value NetworkHandle::write(const Napi::CallbackInfo& info) {
     const auto model = this->model();
     const auto& parameters = model->network().parameters();
     const Napi::Array array = info[0].As<Napi::Array>();
-    TORCH_CHECK(array.Length() == parameters.size(), "the network has ", parameters.size(), " parameters, but ", array.Length(), " were given");
+    TORCH_CHECK(array.Length() == parameters.size(), "the network has ", parameters.size(), " parameters, but ",
+                array.Length(), " were given");
     std::vector<at::Tensor> values;
     for (std::size_t i = 0; i < parameters.size(); ++i) {
       const Shape shape(parameters[i].value.sizes().begin(), parameters[i].value.sizes().end());
@@ -170,11 +172,13 @@ void define_network(Napi::Env env, Napi::Object exports) {
   using Wrap = Napi::ObjectWrap<NetworkHandle>;
   const Napi::Function network_class = Wrap::DefineClass(
       env, "NetworkHandle",
-      {Wrap::InstanceMethod<&NetworkHandle::parameters>("parameters"), Wrap::InstanceMethod<&NetworkHandle::threads>("threads"),
-       Wrap::InstanceMethod<&NetworkHandle::read>("read"), Wrap::InstanceMethod<&NetworkHandle::write>("write"),
-       Wrap::InstanceMethod<&NetworkHandle::predict>("predict"), Wrap::InstanceMethod<&NetworkHandle::evaluate>("evaluate"),
+      {Wrap::InstanceMethod<&NetworkHandle::parameters>("parameters"),
+       Wrap::InstanceMethod<&NetworkHandle::threads>("threads"), Wrap::InstanceMethod<&NetworkHandle::read>("read"),
+       Wrap::InstanceMethod<&NetworkHandle::write>("write"), Wrap::InstanceMethod<&NetworkHandle::predict>("predict"),
+       Wrap::InstanceMethod<&NetworkHandle::evaluate>("evaluate"),
        Wrap::InstanceMethod<&NetworkHandle::evaluate_batch>("evaluateBatch"),
-       Wrap::InstanceMethod<&NetworkHandle::stop>("stop"), Wrap::InstanceMethod<&NetworkHandle::settled>("settled"), Wrap::InstanceMethod<&NetworkHandle::dispose>("dispose")});
+       Wrap::InstanceMethod<&NetworkHandle::stop>("stop"), Wrap::InstanceMethod<&NetworkHandle::settled>("settled"),
+       Wrap::InstanceMethod<&NetworkHandle::dispose>("dispose")});
   AddonData::of(env).network_class = Napi::Persistent(network_class);
   exports.Set("NetworkHandle", network_class);
 }

@@ -7,8 +7,8 @@
 
 namespace cortorch::node {
 
-// new NetworkHandle(spec, seed, threads, { device, precision, deterministic }): see network_spec in convert.cpp. Everything that touches
-// parameters runs on the model's thread and gives a promise.
+// new NetworkHandle(spec, seed, threads, { device, precision, deterministic }): see network_spec in convert.cpp.
+// Everything that touches parameters runs on the model's thread and gives a promise.
 class NetworkHandle final : public Wrapped<NetworkHandle> {
  public:
   static constexpr napi_type_tag kTag = {0x5e0e91c2b6a94a7d, 0x8d2a1c6be0f7d303};

@@ -92,16 +92,26 @@ void define_tensor(Napi::Env env, Napi::Object exports) {
     TensorHandle::unwrap(info[0], "tensor").dispose();
     return info.Env().Undefined();
   });
-  set.plain("live", [](Info info) -> Napi::Value { return Napi::Number::New(info.Env(), static_cast<double>(TensorHandle::live())); });
+  set.plain("live", [](Info info) -> Napi::Value {
+    return Napi::Number::New(info.Env(), static_cast<double>(TensorHandle::live()));
+  });
   // What V8 has been told of memory outside its heap, in bytes, by all addons.
   set.plain("externalMemory", [](Info info) -> Napi::Value {
-    return Napi::Number::New(info.Env(), static_cast<double>(Napi::MemoryManagement::AdjustExternalMemory(info.Env(), 0)));
+    return Napi::Number::New(info.Env(),
+                             static_cast<double>(Napi::MemoryManagement::AdjustExternalMemory(info.Env(), 0)));
   });
-  set.plain("shape", [](Info info) -> Napi::Value { return shape_to(info.Env(), argument(info, 0, "tensor").sizes()); });
-  set.plain("dtype", [](Info info) -> Napi::Value { return Napi::String::New(info.Env(), dtype_name(argument(info, 0, "tensor").scalar_type())); });
-  set.plain("device", [](Info info) -> Napi::Value { return Napi::String::New(info.Env(), argument(info, 0, "tensor").device().str()); });
+  set.plain("shape",
+            [](Info info) -> Napi::Value { return shape_to(info.Env(), argument(info, 0, "tensor").sizes()); });
+  set.plain("dtype", [](Info info) -> Napi::Value {
+    return Napi::String::New(info.Env(), dtype_name(argument(info, 0, "tensor").scalar_type()));
+  });
+  set.plain("device", [](Info info) -> Napi::Value {
+    return Napi::String::New(info.Env(), argument(info, 0, "tensor").device().str());
+  });
   set.plain("data", [](Info info) -> Napi::Value { return typed_array_from(info.Env(), argument(info, 0, "tensor")); });
-  set.plain("requiresGrad", [](Info info) -> Napi::Value { return Napi::Boolean::New(info.Env(), argument(info, 0, "tensor").requires_grad()); });
+  set.plain("requiresGrad", [](Info info) -> Napi::Value {
+    return Napi::Boolean::New(info.Env(), argument(info, 0, "tensor").requires_grad());
+  });
   set.plain("setRequiresGrad", [](Info info) -> Napi::Value {
     argument(info, 0, "tensor").set_requires_grad(info[1].ToBoolean().Value());
     return info.Env().Undefined();
@@ -116,20 +126,29 @@ void define_tensor(Napi::Env env, Napi::Object exports) {
   });
   set.plain("backward", [](Info info) -> Napi::Value {
     const at::Tensor gradient = optional_argument(info, 1, "gradient");
-    argument(info, 0, "tensor").backward(gradient, /*retain_graph=*/std::nullopt, /*create_graph=*/info[2].ToBoolean().Value());
+    argument(info, 0, "tensor")
+        .backward(gradient, /*retain_graph=*/std::nullopt, /*create_graph=*/info[2].ToBoolean().Value());
     return info.Env().Undefined();
   });
 
-  set.tensor("add", [](Info info) { return binary(info, [](const at::Tensor& a, const auto& b) { return at::add(a, b); }); });
-  set.tensor("sub", [](Info info) { return binary(info, [](const at::Tensor& a, const auto& b) { return at::sub(a, b); }); });
-  set.tensor("mul", [](Info info) { return binary(info, [](const at::Tensor& a, const auto& b) { return at::mul(a, b); }); });
-  set.tensor("div", [](Info info) { return binary(info, [](const at::Tensor& a, const auto& b) { return at::div(a, b); }); });
+  set.tensor("add",
+             [](Info info) { return binary(info, [](const at::Tensor& a, const auto& b) { return at::add(a, b); }); });
+  set.tensor("sub",
+             [](Info info) { return binary(info, [](const at::Tensor& a, const auto& b) { return at::sub(a, b); }); });
+  set.tensor("mul",
+             [](Info info) { return binary(info, [](const at::Tensor& a, const auto& b) { return at::mul(a, b); }); });
+  set.tensor("div",
+             [](Info info) { return binary(info, [](const at::Tensor& a, const auto& b) { return at::div(a, b); }); });
   set.tensor("matmul", [](Info info) { return at::matmul(argument(info, 0, "tensor"), argument(info, 1, "other")); });
   set.tensor("neg", [](Info info) { return at::neg(argument(info, 0, "tensor")); });
   set.tensor("exp", [](Info info) { return at::exp(argument(info, 0, "tensor")); });
   set.tensor("log", [](Info info) { return at::log(argument(info, 0, "tensor")); });
-  set.tensor("activate", [](Info info) { return activate(activation_from_name(info[1].As<Napi::String>().Utf8Value()), argument(info, 0, "tensor")); });
-  set.tensor("softmax", [](Info info) { return at::softmax(argument(info, 0, "tensor"), info[1].As<Napi::Number>().Int64Value()); });
+  set.tensor("activate", [](Info info) {
+    return activate(activation_from_name(info[1].As<Napi::String>().Utf8Value()), argument(info, 0, "tensor"));
+  });
+  set.tensor("softmax", [](Info info) {
+    return at::softmax(argument(info, 0, "tensor"), info[1].As<Napi::Number>().Int64Value());
+  });
   set.tensor("sum", [](Info info) {
     return reduction(info, [](auto& a, int64_t dim) { return at::sum(a, dim); }, [](auto& a) { return at::sum(a); });
   });
@@ -137,16 +156,24 @@ void define_tensor(Napi::Env env, Napi::Object exports) {
     return reduction(info, [](auto& a, int64_t dim) { return at::mean(a, dim); }, [](auto& a) { return at::mean(a); });
   });
   set.tensor("argmax", [](Info info) {
-    return reduction(info, [](auto& a, int64_t dim) { return at::argmax(a, dim); }, [](auto& a) { return at::argmax(a); });
+    return reduction(
+        info, [](auto& a, int64_t dim) { return at::argmax(a, dim); }, [](auto& a) { return at::argmax(a); });
   });
   set.tensor("reshape", [](Info info) { return argument(info, 0, "tensor").reshape(shape_of(info[1])); });
   set.tensor("transpose", [](Info info) {
-    return argument(info, 0, "tensor").transpose(info[1].As<Napi::Number>().Int64Value(), info[2].As<Napi::Number>().Int64Value());
+    return argument(info, 0, "tensor")
+        .transpose(info[1].As<Napi::Number>().Int64Value(), info[2].As<Napi::Number>().Int64Value());
   });
   set.tensor("detach", [](Info info) { return argument(info, 0, "tensor").detach(); });
-  set.tensor("to", [](Info info) { return argument(info, 0, "tensor").to(dtype_of(info[1].As<Napi::String>().Utf8Value()), /*non_blocking=*/false, /*copy=*/true); });
+  set.tensor("to", [](Info info) {
+    return argument(info, 0, "tensor")
+        .to(dtype_of(info[1].As<Napi::String>().Utf8Value()), /*non_blocking=*/false, /*copy=*/true);
+  });
 
-  set.tensor("toDevice", [](Info info) { return argument(info, 0, "tensor").to(at::Device(info[1].As<Napi::String>().Utf8Value()), /*dtype=*/argument(info, 0, "tensor").scalar_type()); });
+  set.tensor("toDevice", [](Info info) {
+    return argument(info, 0, "tensor")
+        .to(at::Device(info[1].As<Napi::String>().Utf8Value()), /*dtype=*/argument(info, 0, "tensor").scalar_type());
+  });
 
   define_tensor_maps(env, ops);
 }

@@ -32,8 +32,10 @@ class Exports {
   // body(info) gives a Napi::Value.
   template <typename Body>
   void plain(const char* name, Body body) const {
-    to_.Set(name, Napi::Function::New(
-                      env_, [body](Info info) -> Napi::Value { return guarded(info.Env(), [&] { return body(info); }); }, name));
+    to_.Set(
+        name,
+        Napi::Function::New(
+            env_, [body](Info info) -> Napi::Value { return guarded(info.Env(), [&] { return body(info); }); }, name));
   }
 
  private:

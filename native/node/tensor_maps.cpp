@@ -60,7 +60,9 @@ LinearMapPtr map_of(const Napi::Value& value, const at::Tensor& x, const at::Ten
 }
 
 void define_maps(const Exports& set) {
-  set.tensor("dense", [](Info info) { return dense(argument(info, 0, "x"), argument(info, 1, "weight"), if_given(info, 2, "bias")); });
+  set.tensor("dense", [](Info info) {
+    return dense(argument(info, 0, "x"), argument(info, 1, "weight"), if_given(info, 2, "bias"));
+  });
   set.tensor("denseAdjoint", [](Info info) { return dense_adjoint(argument(info, 0, "v"), argument(info, 1, "y")); });
   set.tensor("denseOuter", [](Info info) { return dense_outer(argument(info, 0, "x"), argument(info, 1, "delta")); });
   set.tensor("locallyConnected2d", image_map(locally_connected2d));
@@ -71,10 +73,12 @@ void define_maps(const Exports& set) {
   set.tensor("conv2dOuter", image_map_of_two(conv2d_outer, "x", "delta", "kernel"));
   // maxPool2d(x, kernel, stride, padding)
   set.tensor("maxPool2d", [](Info info) {
-    return at::max_pool2d(argument(info, 0, "x"), pair_at(info, 1, "kernel"), pair_at(info, 2, "stride"), pair_at(info, 3, "padding"));
+    return at::max_pool2d(argument(info, 0, "x"), pair_at(info, 1, "kernel"), pair_at(info, 2, "stride"),
+                          pair_at(info, 3, "padding"));
   });
   set.tensor("avgPool2d", [](Info info) {
-    return at::avg_pool2d(argument(info, 0, "x"), pair_at(info, 1, "kernel"), pair_at(info, 2, "stride"), pair_at(info, 3, "padding"));
+    return at::avg_pool2d(argument(info, 0, "x"), pair_at(info, 1, "kernel"), pair_at(info, 2, "stride"),
+                          pair_at(info, 3, "padding"));
   });
 }
 
@@ -82,8 +86,9 @@ void define_layers(const Exports& set) {
   // layer(x, weight, bias, feedback, activation, rule, map, scale)
   set.tensor("layer", [](Info info) {
     const at::Tensor &x = argument(info, 0, "x"), &weight = argument(info, 1, "weight");
-    return layer(map_of(info[6], x, weight), activation_from_name(string_at(info, 4)), rule_from_name(string_at(info, 5)),
-                 x, weight, optional_argument(info, 2, "bias"), optional_argument(info, 3, "feedback"), info[7].As<Napi::Number>().DoubleValue());
+    return layer(map_of(info[6], x, weight), activation_from_name(string_at(info, 4)),
+                 rule_from_name(string_at(info, 5)), x, weight, optional_argument(info, 2, "bias"),
+                 optional_argument(info, 3, "feedback"), info[7].As<Napi::Number>().DoubleValue());
   });
   // dfaHiddenLayer(x, weight, bias, feedback, activation, map) → [y, port]
   set.plain("dfaHiddenLayer", [](Info info) -> Napi::Value {
@@ -115,7 +120,8 @@ at::Tensor tensor_of(const Napi::Object& object, const char* key) {
 Inverse inverse_of(const Napi::Value& value, const LinearMapPtr& map) {
   if (!value.IsObject()) return {};
   const Napi::Object object = value.As<Napi::Object>();
-  return {map, activation_from_name(text(object, "activation")), tensor_of(object, "weight"), tensor_of(object, "bias")};
+  return {map, activation_from_name(text(object, "activation")), tensor_of(object, "weight"),
+          tensor_of(object, "bias")};
 }
 
 void define_target_layers(const Exports& set) {
@@ -143,7 +149,8 @@ void define_target_layers(const Exports& set) {
       if (inverse.defined()) inverse.map = dense_map("targetOutputLayer", inverse.weight);
     }
     return target_output_layer(
-        map, activation_from_name(string_at(info, 3)), x, weight, optional_argument(info, 2, "bias"), inverse, auxiliary,
+        map, activation_from_name(string_at(info, 3)), x, weight, optional_argument(info, 2, "bias"), inverse,
+        auxiliary,
         {rule_from_name(text(options, "rule")),
          text(options, "loss") == "softmax-cross-entropy" ? OutputActivity::softmax : OutputActivity::plain,
          number(options, "targetStep"), text(options, "targetStepLoss") == "batch-mean"});
@@ -153,9 +160,11 @@ void define_target_layers(const Exports& set) {
 // Either one over the other's layer would train, on something else than what was meant.
 Delivery delivery_at(Info info, std::size_t i, const at::Tensor& outputs) {
   const bool difference = string_at(info, i) == "difference", target = is_target_output(outputs);
-  TORCH_CHECK(!target || difference, "a loss over targetOutputLayer has to hand down differences: pass { deliver: 'difference' }");
+  TORCH_CHECK(!target || difference,
+              "a loss over targetOutputLayer has to hand down differences: pass { deliver: 'difference' }");
   TORCH_CHECK(target || !difference || !outputs.requires_grad(),
-              "{ deliver: 'difference' } is for what targetOutputLayer gives, as it is; leave it out, or put the loss straight on that layer");
+              "{ deliver: 'difference' } is for what targetOutputLayer gives, as it is; leave it out, or put the loss "
+              "straight on that layer");
   return difference ? Delivery::difference : Delivery::gradient;
 }
 

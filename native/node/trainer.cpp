@@ -88,7 +88,8 @@ using Copies = std::vector<std::pair<at::Tensor, at::Tensor>>;
 
 Copies copies_from(const Napi::Object& object, const Optimizer& optimizer) {
   const Napi::Array parameters = object.Get("parameters").As<Napi::Array>();
-  TORCH_CHECK(parameters.Length() == optimizer.size(), "the optimizer has ", optimizer.size(), " parameters, but the state holds ", parameters.Length());
+  TORCH_CHECK(parameters.Length() == optimizer.size(), "the optimizer has ", optimizer.size(),
+              " parameters, but the state holds ", parameters.Length());
   Copies copies;
   for (std::size_t i = 0; i < optimizer.size(); ++i) {
     const Napi::Object entry = parameters.Get(static_cast<uint32_t>(i)).As<Napi::Object>();
@@ -104,7 +105,8 @@ Copies copies_from(const Napi::Object& object, const Optimizer& optimizer) {
 int64_t bytes_of(const Optimizer& optimizer) {
   int64_t bytes = 0;
   for (std::size_t i = 0; i < optimizer.size(); ++i) {
-    for (const auto& [name, tensor] : optimizer.state(i)) bytes += tensor.is_cpu() ? static_cast<int64_t>(tensor.nbytes()) : 0;
+    for (const auto& [name, tensor] : optimizer.state(i))
+      bytes += tensor.is_cpu() ? static_cast<int64_t>(tensor.nbytes()) : 0;
   }
   return bytes;
 }
@@ -131,7 +133,8 @@ std::shared_ptr<Trainer> TrainerHandle::trainer() const {
 }
 
 // run(dataset, { batchSize, seed, epoch, firstStep, step, phase }, lrFactors: Float64Array, sums, job): a promise of
-// { loss, error, error5, inverse, examples } going on from `sums`, and of the { steps, notFinite, inverseNotFinite, seconds } of this run.
+// { loss, error, error5, inverse, examples } going on from `sums`, and of the { steps, notFinite, inverseNotFinite,
+// seconds } of this run.
 Napi::Value TrainerHandle::run(const Napi::CallbackInfo& info) {
   return guarded(info.Env(), [&]() -> Napi::Value {
     const Napi::Object options = info[1].As<Napi::Object>();
@@ -141,23 +144,23 @@ Napi::Value TrainerHandle::run(const Napi::CallbackInfo& info) {
     const auto stop = model_->thread().begin_stoppable(info[4].As<Napi::Number>().Uint32Value());
     return model_->thread().submit(
         info.Env(), model_,
-        [trainer, dataset, stop,
-         batch_size = integer(options, "batchSize"), position = position_of(options),
-         counts = counts_of(info[3].As<Napi::Object>()), factors = std::vector<double>(array.Data(), array.Data() + array.ElementLength())] {
+        [trainer, dataset, stop, batch_size = integer(options, "batchSize"), position = position_of(options),
+         counts = counts_of(info[3].As<Napi::Object>()),
+         factors = std::vector<double>(array.Data(), array.Data() + array.ElementLength())] {
           return timed([&] { return trainer->run(*dataset, batch_size, position, factors, counts, *stop); });
         },
         timed_to);
   });
 }
 
-// launch(batch, lrFactor, position): one update on a batch of the caller's own; on a GPU the promise does not wait for it.
-// collect(): a promise of the sums and of { steps, notFinite, inverseNotFinite } of what was launched.
+// launch(batch, lrFactor, position): one update on a batch of the caller's own; on a GPU the promise does not wait for
+// it. collect(): a promise of the sums and of { steps, notFinite, inverseNotFinite } of what was launched.
 Napi::Value TrainerHandle::launch(const Napi::CallbackInfo& info) {
   return guarded(info.Env(), [&]() -> Napi::Value {
     return model_->thread().submit(
         info.Env(), model_,
-        [trainer = trainer(), batch = examples_from(info[0].As<Napi::Object>()), factor = info[1].As<Napi::Number>().DoubleValue(),
-         position = position_of(info[2].As<Napi::Object>())] {
+        [trainer = trainer(), batch = examples_from(info[0].As<Napi::Object>()),
+         factor = info[1].As<Napi::Number>().DoubleValue(), position = position_of(info[2].As<Napi::Object>())] {
           trainer->launch(batch.images, batch.targets, factor, position);
           return true;
         },
@@ -183,14 +186,15 @@ Napi::Value TrainerHandle::graph_failure(const Napi::CallbackInfo& info) {
   });
 }
 
-// diagnose(dataset, { batchSize, seed, epoch, firstStep, step, phase }), diagnoseBatch(batch, position): a promise of an
-// array of { name, gradientAngle, … }, without what a layer does not have.
+// diagnose(dataset, { batchSize, seed, epoch, firstStep, step, phase }), diagnoseBatch(batch, position): a promise of
+// an array of { name, gradientAngle, … }, without what a layer does not have.
 Napi::Value TrainerHandle::diagnose(const Napi::CallbackInfo& info) {
   return guarded(info.Env(), [&]() -> Napi::Value {
     const Napi::Object options = info[1].As<Napi::Object>();
     return model_->thread().submit(
         info.Env(), model_,
-        [trainer = trainer(), dataset = DatasetHandle::unwrap(info[0], "dataset").dataset(), batch_size = integer(options, "batchSize"),
+        [trainer = trainer(), dataset = DatasetHandle::unwrap(info[0], "dataset").dataset(),
+         batch_size = integer(options, "batchSize"),
          position = position_of(options)] { return trainer->diagnose(*dataset, batch_size, position); },
         diagnoses_to);
   });
@@ -200,22 +204,24 @@ Napi::Value TrainerHandle::diagnose_batch(const Napi::CallbackInfo& info) {
   return guarded(info.Env(), [&]() -> Napi::Value {
     return model_->thread().submit(
         info.Env(), model_,
-        [trainer = trainer(), batch = examples_from(info[0].As<Napi::Object>()), position = position_of(info[1].As<Napi::Object>())] {
+        [trainer = trainer(), batch = examples_from(info[0].As<Napi::Object>()),
+         position = position_of(info[1].As<Napi::Object>())] {
           return trainer->diagnose(batch.images, batch.targets, position);
         },
         diagnoses_to);
   });
 }
 
-// read(): a promise of { optimizer, inverseOptimizer or null }, each { steps, parameters: [{ exp_avg: Float32Array, … }] }
-// with an entry for each parameter that it updates.
+// read(): a promise of { optimizer, inverseOptimizer or null }, each { steps, parameters: [{ exp_avg: Float32Array, …
+// }] } with an entry for each parameter that it updates.
 Napi::Value TrainerHandle::read(const Napi::CallbackInfo& info) {
   return guarded(info.Env(), [&]() -> Napi::Value {
     return model_->thread().submit(
         info.Env(), model_,
         [trainer = trainer()] {
           const Optimizer* inverse = trainer->inverse_optimizer();
-          return std::pair{state_of(trainer->optimizer()), inverse == nullptr ? std::nullopt : std::optional(state_of(*inverse))};
+          return std::pair{state_of(trainer->optimizer()),
+                           inverse == nullptr ? std::nullopt : std::optional(state_of(*inverse))};
         },
         [](Napi::Env env, const std::pair<OptimizerState, std::optional<OptimizerState>>& states) -> Napi::Value {
           Napi::Object object = Napi::Object::New(env);
@@ -257,8 +263,10 @@ void define_trainer(Napi::Env env, Napi::Object exports) {
   const Napi::Function trainer_class = Wrap::DefineClass(
       env, "TrainerHandle",
       {Wrap::InstanceMethod<&TrainerHandle::run>("run"), Wrap::InstanceMethod<&TrainerHandle::launch>("launch"),
-       Wrap::InstanceMethod<&TrainerHandle::collect>("collect"), Wrap::InstanceMethod<&TrainerHandle::graph_failure>("graphFailure"),
-       Wrap::InstanceMethod<&TrainerHandle::diagnose>("diagnose"), Wrap::InstanceMethod<&TrainerHandle::diagnose_batch>("diagnoseBatch"),
+       Wrap::InstanceMethod<&TrainerHandle::collect>("collect"),
+       Wrap::InstanceMethod<&TrainerHandle::graph_failure>("graphFailure"),
+       Wrap::InstanceMethod<&TrainerHandle::diagnose>("diagnose"),
+       Wrap::InstanceMethod<&TrainerHandle::diagnose_batch>("diagnoseBatch"),
        Wrap::InstanceMethod<&TrainerHandle::read>("read"), Wrap::InstanceMethod<&TrainerHandle::write>("write")});
   AddonData::of(env).trainer_class = Napi::Persistent(trainer_class);
   exports.Set("TrainerHandle", trainer_class);

@@ -21,8 +21,10 @@ double number_of(const std::string& key, const std::string& value) {
 LayerSpec layer_from(const std::string& text) {
   using Kind = LayerSpec::Kind;
   static const std::map<std::string, Kind> kKinds{
-      {"flatten", Kind::flatten}, {"max_pool2d", Kind::max_pool2d}, {"avg_pool2d", Kind::avg_pool2d}, {"dense", Kind::dense},
-      {"conv2d", Kind::conv2d},   {"locally_connected2d", Kind::locally_connected2d}, {"batch_norm", Kind::batch_norm}};
+      {"flatten", Kind::flatten},       {"max_pool2d", Kind::max_pool2d},
+      {"avg_pool2d", Kind::avg_pool2d}, {"dense", Kind::dense},
+      {"conv2d", Kind::conv2d},         {"locally_connected2d", Kind::locally_connected2d},
+      {"batch_norm", Kind::batch_norm}};
   std::istringstream stream(text);
   std::string kind, rest;
   stream >> kind;
@@ -78,7 +80,8 @@ double Settings::number(const std::string& key, double otherwise) {
 
 int64_t Settings::integer(const std::string& key, int64_t otherwise) {
   const double value = number(key, static_cast<double>(otherwise));
-  TORCH_CHECK(value == static_cast<double>(static_cast<int64_t>(value)), "expected a whole number for ", key, ", but received ", value);
+  TORCH_CHECK(value == static_cast<double>(static_cast<int64_t>(value)), "expected a whole number for ", key,
+              ", but received ", value);
   return static_cast<int64_t>(value);
 }
 

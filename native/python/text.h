@@ -8,7 +8,8 @@
 
 namespace cortorch {
 
-// Words `key=value`; throws c10::Error for others, and on request() for a value that is none, or for keys that nobody asked for.
+// Words `key=value`; throws c10::Error for others, and on request() for a value that is none, or for keys that nobody
+// asked for.
 class Settings {
  public:
   explicit Settings(const std::string& text);
@@ -22,8 +23,8 @@ class Settings {
   std::map<std::string, std::string> words_;
 };
 
-// `input 1 28 28; conv2d channels=32 kernel=3 stride=2 padding=1 activation=tanh; flatten; dense units=10`. Kinds: dense,
-// conv2d, locally_connected2d, max_pool2d, avg_pool2d, batch_norm, flatten.
+// `input 1 28 28; conv2d channels=32 kernel=3 stride=2 padding=1 activation=tanh; flatten; dense units=10`. Kinds:
+// dense, conv2d, locally_connected2d, max_pool2d, avg_pool2d, batch_norm, flatten.
 NetworkSpec network_from_text(const std::string& text);
 
 }  // namespace cortorch

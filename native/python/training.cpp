@@ -54,10 +54,13 @@ Training::Training(const std::string& model, const std::string& text) {
   spec.auxiliary = settings.integer("auxiliary", spec.rule == Rule::ao_sdtp ? 512 : 0);
   if (settings.text("feedback", "glorot") == "xiao") spec.feedback_scale = FeedbackScale::xiao;
   if (settings.text("dfa", "per-layer") == "shared") spec.dfa_feedback = DfaFeedback::shared;
-  place_ = place_of(settings.text("device", "cpu"), settings.text("precision", "fp32"), settings.integer("deterministic", 0) != 0);
+  place_ = place_of(settings.text("device", "cpu"), settings.text("precision", "fp32"),
+                    settings.integer("deterministic", 0) != 0);
   position_.seed = static_cast<uint64_t>(settings.integer("seed", 0));
   const std::string loss = settings.text("loss", "softmax-cross-entropy");
-  loss_ = loss == "reconstruction" ? Loss::reconstruction : loss == "squared-error" ? Loss::squared_error : Loss::softmax_cross_entropy;
+  loss_ = loss == "reconstruction"  ? Loss::reconstruction
+          : loss == "squared-error" ? Loss::squared_error
+                                    : Loss::softmax_cross_entropy;
   normalization_ = {numbers(settings.text("mean", "")), numbers(settings.text("std", ""))};
   Augmentation augmentation;
   augmentation.crop_padding = settings.integer("crop", 0);
@@ -78,8 +81,10 @@ Training::Training(const std::string& model, const std::string& text) {
     targets.emplace();
     targets->inverse_optimizer = optimizer;
     targets->inverse_optimizer.lr = settings.number("inverse_lr", optimizer.lr);
-    targets->inverses.loss = rule == Rule::tp || rule == Rule::dtp ? InverseLoss::noise_preserving : InverseLoss::de_noising;
-    targets->inverses.noise.assign(network_->of_role(Parameter::Role::inverse).size() / 2, settings.number("noise", 0.1));
+    targets->inverses.loss =
+        rule == Rule::tp || rule == Rule::dtp ? InverseLoss::noise_preserving : InverseLoss::de_noising;
+    targets->inverses.noise.assign(network_->of_role(Parameter::Role::inverse).size() / 2,
+                                   settings.number("noise", 0.1));
     targets->targets.target_step = settings.number("target_step", 0.1);
   }
   settings.done("training");
@@ -92,8 +97,14 @@ void Training::set_data(const at::Tensor& images, const at::Tensor& targets, int
 
 std::vector<double> Training::result(const PassResult& pass) {
   const auto& [loss, error, error5, inverse, examples] = pass.counts;
-  return {loss, error, error5, inverse, static_cast<double>(examples), static_cast<double>(pass.steps),
-          pass.not_finite ? 1.0 : 0.0, pass.inverse_not_finite ? 1.0 : 0.0};
+  return {loss,
+          error,
+          error5,
+          inverse,
+          static_cast<double>(examples),
+          static_cast<double>(pass.steps),
+          pass.not_finite ? 1.0 : 0.0,
+          pass.inverse_not_finite ? 1.0 : 0.0};
 }
 
 std::vector<double> Training::run(int64_t steps, int64_t batch_size) {
@@ -102,11 +113,13 @@ std::vector<double> Training::run(int64_t steps, int64_t batch_size) {
   const std::atomic<bool> stop{false};
   TORCH_CHECK(batch_size > 0, "run: the batch size is ", batch_size);
   const int64_t per_epoch = (data_->size() + batch_size - 1) / batch_size;
-  TORCH_CHECK(position_.first_step < per_epoch, "run: ", position_.first_step, " steps of this epoch were made with another batch size; "
+  TORCH_CHECK(position_.first_step < per_epoch, "run: ", position_.first_step,
+              " steps of this epoch were made with another batch size; "
               "change it at the end of an epoch");
   PassResult total;
   while (steps > 0 && !total.not_finite && !total.inverse_not_finite) {
-    const std::vector<double> factors(static_cast<std::size_t>(std::min(steps, per_epoch - position_.first_step)), lr_factor_);
+    const std::vector<double> factors(static_cast<std::size_t>(std::min(steps, per_epoch - position_.first_step)),
+                                      lr_factor_);
     const int64_t before = total.steps;
     const PassResult one = trainer_->run(*data_, batch_size, position_, factors, total.counts, stop);
     total = one;
@@ -143,8 +156,8 @@ std::vector<std::vector<double>> Training::diagnose(int64_t batch_size) {
   std::vector<std::vector<double>> result;
   const auto or_nan = [](const std::optional<double>& value) { return value.value_or(std::nan("")); };
   for (const Diagnosis& d : trainer_->diagnose(*data_, batch_size, position_)) {
-    result.push_back({or_nan(d.gradient_angle), or_nan(d.feedback_angle), or_nan(d.feedback_norm_ratio), or_nan(d.target_angle),
-                      or_nan(d.reconstruction_error)});
+    result.push_back({or_nan(d.gradient_angle), or_nan(d.feedback_angle), or_nan(d.feedback_norm_ratio),
+                      or_nan(d.target_angle), or_nan(d.reconstruction_error)});
   }
   return result;
 }
@@ -190,7 +203,11 @@ void Training::set_value(const std::string& name, const at::Tensor& value) {
 
 at::Tensor Training::moment(int64_t parameter, int64_t which) const {
   settle();
-  return trainer_->optimizer().state(static_cast<std::size_t>(parameter)).at(static_cast<std::size_t>(which)).second.cpu().to(at::kFloat);
+  return trainer_->optimizer()
+      .state(static_cast<std::size_t>(parameter))
+      .at(static_cast<std::size_t>(which))
+      .second.cpu()
+      .to(at::kFloat);
 }
 
 }  // namespace cortorch

@@ -1,5 +1,5 @@
-// Training as one object, made from text: what Python gets as torch.classes.cortorch.Training, for checks and measurements on
-// machines without Node, and what test/cuda-emulation trains.
+// Training as one object, made from text: what Python gets as torch.classes.cortorch.Training, for checks and
+// measurements on machines without Node, and what test/cuda-emulation trains.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -19,10 +19,11 @@ namespace cortorch {
 
 class Training : public torch::CustomClassHolder {
  public:
-  // `model`: see network_from_text. `settings`: words key=value, of rule, seed, device, precision, deterministic, loss, optimizer,
-  // lr, beta1, beta2, eps, momentum, weight_decay, manhattan, moments, phase, noise, inverse_lr, target_step, auxiliary, crop,
-  // flip, mean, std, feedback (glorot, xiao), dfa (per-layer, shared). Throws c10::Error. Precision and determinism are settings
-  // of the process: the object made last decides, so keep one at a time where they differ.
+  // `model`: see network_from_text. `settings`: words key=value, of rule, seed, device, precision, deterministic, loss,
+  // optimizer, lr, beta1, beta2, eps, momentum, weight_decay, manhattan, moments, phase, noise, inverse_lr,
+  // target_step, auxiliary, crop, flip, mean, std, feedback (glorot, xiao), dfa (per-layer, shared). Throws c10::Error.
+  // Precision and determinism are settings of the process: the object made last decides, so keep one at a time where
+  // they differ.
   Training(const std::string& model, const std::string& settings);
 
   // The data set of run(): images [n, shape] uint8 or float32, targets int64 [n] or float32 [n, outputs], on the CPU.
@@ -32,11 +33,12 @@ class Training : public torch::CustomClassHolder {
   // Batches of one's own, and what came of them.
   void launch(const at::Tensor& images, const at::Tensor& targets);
   std::vector<double> collect();
-  // Of the steps: loss, error, error5, inverse, examples (sums), steps made, whether the loss, the inverses' was not finite.
+  // Of the steps: loss, error, error5, inverse, examples (sums), steps made, whether the loss, the inverses' was not
+  // finite.
   static std::vector<double> result(const PassResult& pass);
 
-  // Of the step that run() would make next, for each map: gradient_angle, feedback_angle, feedback_norm_ratio, target_angle,
-  // reconstruction_error (training/diagnostics.h); NaN for what it does not have.
+  // Of the step that run() would make next, for each map: gradient_angle, feedback_angle, feedback_norm_ratio,
+  // target_angle, reconstruction_error (training/diagnostics.h); NaN for what it does not have.
   std::vector<std::vector<double>> diagnose(int64_t batch_size);
 
   std::vector<double> evaluate(const at::Tensor& images, const at::Tensor& targets, int64_t batch_size) const;

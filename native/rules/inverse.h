@@ -7,9 +7,9 @@
 namespace cortorch {
 
 struct Inverse {
-  LinearMapPtr map;  // of the layer; its adjoint is what the inverse does
+  LinearMapPtr map;                              // of the layer; its adjoint is what the inverse does
   Activation activation = Activation::identity;  // of the layer below, whose activity is given back
-  at::Tensor weight, bias;  // V [weight_shape], c [input_shape]
+  at::Tensor weight, bias;                       // V [weight_shape], c [input_shape]
 
   bool defined() const { return weight.defined(); }
   // h [batch, output_shape] → [batch, input_shape].

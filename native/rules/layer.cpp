@@ -65,9 +65,7 @@ Local local_gradients(const LinearMap& map, Activation activation, const at::Ten
 // The tensors among the arguments of each function are its edges, in their order; an absent bias has none.
 enum Edge : std::size_t { kX = 0, kWeight = 1, kBias = 2 };
 
-bool wants_bias(AutogradContext* ctx) {
-  return ctx->saved_data["has_bias"].toBool() && ctx->needs_input_grad(kBias);
-}
+bool wants_bias(AutogradContext* ctx) { return ctx->saved_data["has_bias"].toBool() && ctx->needs_input_grad(kBias); }
 
 struct LayerFunction : Function<LayerFunction> {
   static at::Tensor forward(AutogradContext* ctx, const at::Tensor& x, const at::Tensor& weight,
@@ -75,7 +73,8 @@ struct LayerFunction : Function<LayerFunction> {
                             const LinearMapPtr& map, Activation activation, Rule rule, double scale) {
     at::Tensor y = map->apply(weight, x, or_undefined(bias), activation);
     const bool needs_weight = rule == Rule::bp || is_sign_symmetric(rule);
-    save(ctx, map, activation, rule, bias.has_value(), {x, needs_weight ? weight : at::Tensor(), or_undefined(feedback), y});
+    save(ctx, map, activation, rule, bias.has_value(),
+         {x, needs_weight ? weight : at::Tensor(), or_undefined(feedback), y});
     ctx->saved_data["scale"] = scale;
     return y;
   }
@@ -86,15 +85,16 @@ struct LayerFunction : Function<LayerFunction> {
     const auto rule = static_cast<Rule>(ctx->saved_data["rule"].toInt());
     const auto saved = ctx->get_saved_variables();
     const at::Tensor &x = saved[0], &weight = saved[1], &feedback = saved[2], &y = saved[3], &g = grads[0];
-    if (rule == Rule::bp && at::GradMode::is_enabled()) return differentiable_backward(ctx, *map, map, activation, x, weight, y, g);
+    if (rule == Rule::bp && at::GradMode::is_enabled())
+      return differentiable_backward(ctx, *map, map, activation, x, weight, y, g);
     refuse_second_derivative(rule);
 
-    const Local local =
-        local_gradients(*map, activation, g, x, y, ctx->needs_input_grad(kWeight), wants_bias(ctx));
+    const Local local = local_gradients(*map, activation, g, x, y, ctx->needs_input_grad(kWeight), wants_bias(ctx));
     at::Tensor down;
     if (ctx->needs_input_grad(kX) && rule != Rule::dfa) {
       const at::Tensor sent_by = down_weight(rule, weight, feedback, ctx->saved_data["scale"].toDouble());
-      TORCH_CHECK(sent_by.defined(), "rule ", rule_name(rule), ": this layer has no feedback weights, but something below it is trained");
+      TORCH_CHECK(sent_by.defined(), "rule ", rule_name(rule),
+                  ": this layer has no feedback weights, but something below it is trained");
       down = map->adjoint(sent_by, local.delta, {}, Activation::identity);
     }
     return {down, local.weight, local.bias, {}, {}, {}, {}, {}};
@@ -130,7 +130,8 @@ at::Tensor error_port(const at::Tensor& like, int64_t width) {
 }
 
 void require_error(const at::Tensor& error) {
-  TORCH_CHECK(error.defined(), "rule dfa: no output error arrived at a hidden layer; its port must be given to the output layer");
+  TORCH_CHECK(error.defined(),
+              "rule dfa: no output error arrived at a hidden layer; its port must be given to the output layer");
 }
 
 // Bᵀ e, and what came down past the maps above, if anything did. Without B the output layer has multiplied.
@@ -195,7 +196,8 @@ struct DfaOutput : Function<DfaOutput> {
     const auto map = saved_map(ctx);
     const auto saved = ctx->get_saved_variables();
     const at::Tensor &x = saved[0], &shared_feedback = saved[1], &y = saved[2];
-    const Local local = local_gradients(*map, saved_activation(ctx), grads[0], x, y, ctx->needs_input_grad(kWeight), wants_bias(ctx));
+    const Local local =
+        local_gradients(*map, saved_activation(ctx), grads[0], x, y, ctx->needs_input_grad(kWeight), wants_bias(ctx));
     variable_list result{{}, local.weight, local.bias, {}, {}, {}};
     const at::Tensor error = local.delta.flatten(1);
     const at::Tensor sent = shared_feedback.defined() ? broadcast(shared_feedback, error) : error;
@@ -209,15 +211,16 @@ struct DfaOutput : Function<DfaOutput> {
 at::Tensor layer(const LinearMapPtr& map, Activation activation, Rule rule, const at::Tensor& x,
                  const at::Tensor& weight, const at::Tensor& bias, const at::Tensor& feedback, double scale) {
   TORCH_CHECK(!is_target_rule(rule), "rule ", rule_name(rule), " sends targets down: use target_layer");
-  TORCH_CHECK(rule != Rule::dfa, "rule dfa needs to know which layer is the output: use dfa_hidden_layer and dfa_output_layer");
+  TORCH_CHECK(rule != Rule::dfa,
+              "rule dfa needs to know which layer is the output: use dfa_hidden_layer and dfa_output_layer");
   check_layer(*map, x, weight, bias, {feedback});
   TORCH_CHECK(!feedback.defined() || feedback.sizes() == weight.sizes(), "layer: expected feedback of weight's shape ",
               weight.sizes(), ", but its shape is ", feedback.sizes());
   return LayerFunction::apply(x, weight, if_defined(bias), if_defined(feedback), map, activation, rule, scale);
 }
 
-at::Tensor dfa_inner_layer(const LinearMapPtr& map, Activation activation, const at::Tensor& x, const at::Tensor& weight,
-                           const at::Tensor& bias) {
+at::Tensor dfa_inner_layer(const LinearMapPtr& map, Activation activation, const at::Tensor& x,
+                           const at::Tensor& weight, const at::Tensor& bias) {
   check_layer(*map, x, weight, bias);
   return LayerFunction::apply(x, weight, if_defined(bias), std::nullopt, map, activation, Rule::dfa, 1.0);
 }
@@ -257,14 +260,17 @@ at::Tensor dfa_output_layer(const LinearMapPtr& map, Activation activation, cons
   check_layer(*map, x, weight, bias, {shared_feedback});
   const int64_t units = count_units(*map);
   TORCH_CHECK(!shared_feedback.defined() || (shared_feedback.dim() == 2 && shared_feedback.size(0) == units),
-              "dfa_output_layer: expected shared feedback [", units, ", units], but its shape is ", shared_feedback.sizes());
+              "dfa_output_layer: expected shared feedback [", units, ", units], but its shape is ",
+              shared_feedback.sizes());
   const int64_t most = shared_feedback.defined() ? shared_feedback.size(1) : units;
   for (const at::Tensor& port : ports) {
-    const bool fits = port.dim() == 2 && port.size(0) == x.size(0) && (port.size(1) == most || (shared_feedback.defined() && port.size(1) < most));
-    TORCH_CHECK(fits, "dfa_output_layer: expected error ports [", x.size(0), ", ", shared_feedback.defined() ? "at most " : "", most,
-                "], but one's shape is ", port.sizes());
+    const bool fits = port.dim() == 2 && port.size(0) == x.size(0) &&
+                      (port.size(1) == most || (shared_feedback.defined() && port.size(1) < most));
+    TORCH_CHECK(fits, "dfa_output_layer: expected error ports [", x.size(0), ", ",
+                shared_feedback.defined() ? "at most " : "", most, "], but one's shape is ", port.sizes());
   }
-  return DfaOutput::apply(x, weight, if_defined(bias), if_defined(shared_feedback), map, activation, at::TensorList(ports));
+  return DfaOutput::apply(x, weight, if_defined(bias), if_defined(shared_feedback), map, activation,
+                          at::TensorList(ports));
 }
 
 }  // namespace cortorch

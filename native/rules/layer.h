@@ -30,23 +30,22 @@ struct LayerOutput {
 at::Tensor layer(const LinearMapPtr& map, Activation activation, Rule rule, const at::Tensor& x,
                  const at::Tensor& weight, const at::Tensor& bias, const at::Tensor& feedback, double scale = 1);
 
-// A hidden layer under dfa whose g is ordinary, since its error arrives behind a batch norm or a sum (dfa_port): as `layer`, but
-// nothing goes down to x.
-at::Tensor dfa_inner_layer(const LinearMapPtr& map, Activation activation, const at::Tensor& x, const at::Tensor& weight,
-                           const at::Tensor& bias);
+// A hidden layer under dfa whose g is ordinary, since its error arrives behind a batch norm or a sum (dfa_port): as
+// `layer`, but nothing goes down to x.
+at::Tensor dfa_inner_layer(const LinearMapPtr& map, Activation activation, const at::Tensor& x,
+                           const at::Tensor& weight, const at::Tensor& bias);
 
 // The weights by which `layer` sends δ down: W, B, s sign W or |B| ⊙ sign W. Undefined where nothing is sent.
 at::Tensor down_weight(Rule rule, const at::Tensor& weight, const at::Tensor& feedback, double scale);
 
 // A hidden layer under dfa: δ = (Bᵀ e + g) ⊙ σ'(a), feedback B [classes, units] with the units in the order of
-// the flattened output shape (C, H, W); g is what came down past other maps, through a shortcut, if anything did; nothing
-// goes down to x. Without feedback of its own (undefined) its port
-// takes Bᵀ e from the output layer.
+// the flattened output shape (C, H, W); g is what came down past other maps, through a shortcut, if anything did;
+// nothing goes down to x. Without feedback of its own (undefined) its port takes Bᵀ e from the output layer.
 LayerOutput dfa_hidden_layer(const LinearMapPtr& map, Activation activation, const at::Tensor& x,
                              const at::Tensor& weight, const at::Tensor& bias, const at::Tensor& feedback);
 
-// The same port behind something else, a batch norm or a residual block: y = h, whose gradient becomes Bᵀ e + g. Without
-// feedback of its own it takes Bᵀ e from the output layer.
+// The same port behind something else, a batch norm or a residual block: y = h, whose gradient becomes Bᵀ e + g.
+// Without feedback of its own it takes Bᵀ e from the output layer.
 LayerOutput dfa_port(const at::Tensor& h, const at::Tensor& feedback);
 
 // The output layer under dfa: trained on its own gradient; its δ (for softmax cross-entropy e = o − y, over

@@ -10,7 +10,8 @@ void check_layer(const LinearMap& map, const at::Tensor& x, const at::Tensor& we
   TORCH_CHECK(weight.sizes() == at::IntArrayRef(map.weight_shape()), "layer: expected weight of shape ",
               at::IntArrayRef(map.weight_shape()), ", but its shape is ", weight.sizes());
   TORCH_CHECK(!bias.defined() || bias.sizes() == at::IntArrayRef(map.bias_shape()), "layer: expected bias of shape ",
-              at::IntArrayRef(map.bias_shape()), ", but its shape is ", bias.defined() ? bias.sizes() : at::IntArrayRef());
+              at::IntArrayRef(map.bias_shape()), ", but its shape is ",
+              bias.defined() ? bias.sizes() : at::IntArrayRef());
   TORCH_CHECK(x.is_floating_point(), "layer: expected floating-point x, but it is ", x.scalar_type());
   const auto check_kind = [&](const at::Tensor& other) {
     TORCH_CHECK(!other.defined() || (other.scalar_type() == x.scalar_type() && other.device() == x.device()),

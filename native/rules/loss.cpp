@@ -54,9 +54,10 @@ int64_t checked_label(const int64_t* labels, int64_t row, int64_t classes) {
 }
 
 void check_outputs(const char* loss, const at::Tensor& outputs, const at::Tensor& targets) {
-  TORCH_CHECK(outputs.scalar_type() == at::kFloat || has_gpu_kernels(outputs), loss, ": expected float32 outputs, but received ",
-              outputs.scalar_type(), " on ", outputs.device());
-  TORCH_CHECK(outputs.device() == targets.device(), loss, ": the outputs are on ", outputs.device(), ", but the targets on ", targets.device());
+  TORCH_CHECK(outputs.scalar_type() == at::kFloat || has_gpu_kernels(outputs), loss,
+              ": expected float32 outputs, but received ", outputs.scalar_type(), " on ", outputs.device());
+  TORCH_CHECK(outputs.device() == targets.device(), loss, ": the outputs are on ", outputs.device(),
+              ", but the targets on ", targets.device());
   TORCH_CHECK(outputs.dim() == 2, loss, ": expected outputs to be [batch, n], but their shape is ", outputs.sizes());
   TORCH_CHECK(targets.dim() >= 1 && targets.size(0) == outputs.size(0), loss, ": there are ", outputs.size(0),
               " outputs but the targets' shape is ", targets.sizes());
@@ -71,10 +72,12 @@ void count_ranks(const float* row, int64_t classes, int64_t label, LossCounts& c
 // The difference goes down as it is, for g(h) − g(h − d) is not linear in d.
 at::Tensor deliver_difference(const at::Tensor& difference, const at::Tensor& gradient, bool of_step) {
   TORCH_CHECK(!at::GradMode::is_enabled(),
-              "target propagation cannot be differentiated twice: what travels down is no gradient; call backward without create_graph");
+              "target propagation cannot be differentiated twice: what travels down is no gradient; call backward "
+              "without create_graph");
   TORCH_CHECK(of_step || gradient.item().toDouble() == 1,
               "target propagation sends differences down, which do not scale with the loss, but it was multiplied by ",
-              gradient.item().toDouble(), "; change the learning rate or the target step instead, and call backward on the loss itself");
+              gradient.item().toDouble(),
+              "; change the learning rate or the target step instead, and call backward on the loss itself");
   return difference;
 }
 
@@ -117,18 +120,21 @@ at::Tensor counts_on_gpu(const at::Tensor& like, Tally& tally) {
   return tally.on_gpu;
 }
 
-Passed cross_entropy_on_gpu(const at::Tensor& logits, const at::Tensor& labels, bool wanted, double divisor, Tally& tally) {
+Passed cross_entropy_on_gpu(const at::Tensor& logits, const at::Tensor& labels, bool wanted, double divisor,
+                            Tally& tally) {
   auto [loss, gradient] = cuda::cross_entropy(logits, labels, wanted, divisor, counts_on_gpu(logits, tally));
   return {std::move(loss), std::move(gradient)};
 }
 
-Passed squared_error_on_gpu(const at::Tensor& outputs, const at::Tensor& targets, bool wanted, double factor, Tally& tally) {
+Passed squared_error_on_gpu(const at::Tensor& outputs, const at::Tensor& targets, bool wanted, double factor,
+                            Tally& tally) {
   auto [loss, gradient] = cuda::squared_error(outputs, targets, wanted, factor, counts_on_gpu(outputs, tally));
   return {std::move(loss), std::move(gradient)};
 }
 #endif
 
-Passed pass_cross_entropy(const at::Tensor& logits, const at::Tensor& labels, bool wanted, double divisor, Tally& tally) {
+Passed pass_cross_entropy(const at::Tensor& logits, const at::Tensor& labels, bool wanted, double divisor,
+                          Tally& tally) {
   CORTORCH_RETURN_ON_GPU(logits, cross_entropy_on_gpu(logits, labels, wanted, divisor, tally));
   LossCounts here;
   const at::Tensor gradient = cross_entropy_pass(logits.contiguous(), labels.contiguous(), wanted, divisor, here);
@@ -161,7 +167,8 @@ struct CrossEntropy : Function<CrossEntropy> {
   }
   static variable_list backward(AutogradContext* ctx, const variable_list& grads) {
     const auto saved = ctx->get_saved_variables();
-    if (ctx->saved_data["difference"].toBool() || !at::GradMode::is_enabled()) return {deliver(ctx, saved[2], grads[0]), {}, {}, {}, {}};
+    if (ctx->saved_data["difference"].toBool() || !at::GradMode::is_enabled())
+      return {deliver(ctx, saved[2], grads[0]), {}, {}, {}, {}};
     const at::Tensor difference = at::sub(at::softmax(saved[0], 1), at::one_hot(saved[1], saved[0].size(1)));
     return {at::mul(at::div(difference, static_cast<double>(saved[0].size(0))), grads[0]), {}, {}, {}, {}};
   }
@@ -174,7 +181,8 @@ at::Tensor as_targets(const at::Tensor& outputs, const at::Tensor& targets) {
   return at::one_hot(targets, outputs.size(1)).to(outputs.scalar_type());
 }
 
-Passed pass_squared_error(const at::Tensor& outputs, const at::Tensor& targets, bool wanted, double factor, Tally& tally) {
+Passed pass_squared_error(const at::Tensor& outputs, const at::Tensor& targets, bool wanted, double factor,
+                          Tally& tally) {
   CORTORCH_RETURN_ON_GPU(outputs, squared_error_on_gpu(outputs, targets, wanted, factor, tally));
   const int64_t batch = outputs.size(0), n = outputs.size(1);
   const bool labelled = targets.scalar_type() == at::kLong;
@@ -204,7 +212,8 @@ Passed pass_squared_error(const at::Tensor& outputs, const at::Tensor& targets, 
 struct SquaredError : Function<SquaredError> {
   static at::Tensor forward(AutogradContext* ctx, const at::Tensor& outputs, const at::Tensor& targets, bool wanted,
                             Delivery delivery, Tally* tally) {
-    const double factor = delivery == Delivery::difference ? 1 : 2.0 / static_cast<double>(std::max<int64_t>(1, outputs.size(0)));
+    const double factor =
+        delivery == Delivery::difference ? 1 : 2.0 / static_cast<double>(std::max<int64_t>(1, outputs.size(0)));
     const Passed passed = pass_squared_error(outputs, targets, wanted, factor, *tally);
     keep_delivery(ctx, delivery, *tally);
     if (wanted) ctx->save_for_backward({outputs, targets, passed.gradient});
@@ -212,7 +221,8 @@ struct SquaredError : Function<SquaredError> {
   }
   static variable_list backward(AutogradContext* ctx, const variable_list& grads) {
     const auto saved = ctx->get_saved_variables();
-    if (ctx->saved_data["difference"].toBool() || !at::GradMode::is_enabled()) return {deliver(ctx, saved[2], grads[0]), {}, {}, {}, {}};
+    if (ctx->saved_data["difference"].toBool() || !at::GradMode::is_enabled())
+      return {deliver(ctx, saved[2], grads[0]), {}, {}, {}, {}};
     const at::Tensor scale = at::mul(grads[0], 2.0 / static_cast<double>(std::max<int64_t>(1, saved[0].size(0))));
     return {at::mul(at::sub(saved[0], as_targets(saved[0], saved[1])), scale), {}, {}, {}, {}};
   }

@@ -9,10 +9,10 @@ namespace cortorch {
 
 // Sums over the examples seen; divide by `examples`.
 struct LossCounts {
-  double loss = 0;      // cross-entropy in nats, or squared error summed over the outputs
-  double error = 0;     // wrong answers, or for real-valued targets the mean squared error per output
-  double error5 = 0;    // answers not among the five best
-  double inverse = 0;   // the learned inverses' squared errors, over all of them; see training/inverses.h
+  double loss = 0;     // cross-entropy in nats, or squared error summed over the outputs
+  double error = 0;    // wrong answers, or for real-valued targets the mean squared error per output
+  double error5 = 0;   // answers not among the five best
+  double inverse = 0;  // the learned inverses' squared errors, over all of them; see training/inverses.h
   int64_t examples = 0;
 
   void add(const LossCounts& other);
@@ -21,9 +21,9 @@ struct LossCounts {
 // Where losses count. Work on a GPU is not waited for: its sums stay there until somebody reads them.
 struct Tally {
   LossCounts host;
-  at::Tensor on_gpu;   // float64 [5], in the order of LossCounts; made where it is needed
-  // The loss is a training step's own, on which backward() is called as it is: whether somebody multiplied it need not be
-  // looked at, which on a GPU would be to wait.
+  at::Tensor on_gpu;  // float64 [5], in the order of LossCounts; made where it is needed
+  // The loss is a training step's own, on which backward() is called as it is: whether somebody multiplied it need not
+  // be looked at, which on a GPU would be to wait.
   bool of_step = false;
 
   // All of it. Waits for the GPU.
@@ -35,9 +35,9 @@ struct Tally {
 // differentiating twice, are refused.
 enum class Delivery { gradient, difference };
 
-// Mean over the batch of −log softmax(logits)[label]. logits [batch, classes] float32 (on a GPU bfloat16 too), labels [batch]
-// int64 → scalar. The gradient is (o − y) / batch, the difference o − y. Throws c10::Error for a label out of range; on a GPU
-// the loss is NaN then.
+// Mean over the batch of −log softmax(logits)[label]. logits [batch, classes] float32 (on a GPU bfloat16 too), labels
+// [batch] int64 → scalar. The gradient is (o − y) / batch, the difference o − y. Throws c10::Error for a label out of
+// range; on a GPU the loss is NaN then.
 at::Tensor softmax_cross_entropy(const at::Tensor& logits, const at::Tensor& labels, Tally& tally,
                                  Delivery delivery = Delivery::gradient);
 

@@ -19,18 +19,19 @@ at::Tensor dense_layer(const at::Tensor& x, const at::Tensor& weight, const std:
                bias.value_or(at::Tensor()), feedback.value_or(at::Tensor()));
 }
 
-at::Tensor locally_connected2d_layer(const at::Tensor& x, const at::Tensor& weight, const std::optional<at::Tensor>& bias,
-                                     const std::optional<at::Tensor>& feedback, const std::string& activation,
-                                     const std::string& rule, at::IntArrayRef stride, at::IntArrayRef padding,
-                                     at::IntArrayRef dilation) {
+at::Tensor locally_connected2d_layer(const at::Tensor& x, const at::Tensor& weight,
+                                     const std::optional<at::Tensor>& bias, const std::optional<at::Tensor>& feedback,
+                                     const std::string& activation, const std::string& rule, at::IntArrayRef stride,
+                                     at::IntArrayRef padding, at::IntArrayRef dilation) {
   return layer(locally_connected2d_map("locally_connected2d_layer", x, weight, {stride, padding, dilation}),
                activation_from_name(activation), rule_from_name(rule), x, weight, bias.value_or(at::Tensor()),
                feedback.value_or(at::Tensor()));
 }
 
 at::Tensor conv2d_layer(const at::Tensor& x, const at::Tensor& weight, const std::optional<at::Tensor>& bias,
-                        const std::optional<at::Tensor>& feedback, const std::string& activation, const std::string& rule,
-                        at::IntArrayRef stride, at::IntArrayRef padding, at::IntArrayRef dilation) {
+                        const std::optional<at::Tensor>& feedback, const std::string& activation,
+                        const std::string& rule, at::IntArrayRef stride, at::IntArrayRef padding,
+                        at::IntArrayRef dilation) {
   return layer(conv2d_map("conv2d_layer", x, weight, {stride, padding, dilation}), activation_from_name(activation),
                rule_from_name(rule), x, weight, bias.value_or(at::Tensor()), feedback.value_or(at::Tensor()));
 }
@@ -41,10 +42,12 @@ at::Tensor conv2d_layer(const at::Tensor& x, const at::Tensor& weight, const std
 TORCH_LIBRARY_FRAGMENT(cortorch, m) {
   m.def("dense_layer(Tensor x, Tensor weight, Tensor? bias, Tensor? feedback, str activation, str rule) -> Tensor",
         &cortorch::dense_layer);
-  m.def("locally_connected2d_layer(Tensor x, Tensor weight, Tensor? bias, Tensor? feedback, str activation, str rule, "
-        "int[2] stride=1, int[2] padding=0, int[2] dilation=1) -> Tensor",
-        &cortorch::locally_connected2d_layer);
-  m.def("conv2d_layer(Tensor x, Tensor weight, Tensor? bias, Tensor? feedback, str activation, str rule, "
-        "int[2] stride=1, int[2] padding=0, int[2] dilation=1) -> Tensor",
-        &cortorch::conv2d_layer);
+  m.def(
+      "locally_connected2d_layer(Tensor x, Tensor weight, Tensor? bias, Tensor? feedback, str activation, str rule, "
+      "int[2] stride=1, int[2] padding=0, int[2] dilation=1) -> Tensor",
+      &cortorch::locally_connected2d_layer);
+  m.def(
+      "conv2d_layer(Tensor x, Tensor weight, Tensor? bias, Tensor? feedback, str activation, str rule, "
+      "int[2] stride=1, int[2] padding=0, int[2] dilation=1) -> Tensor",
+      &cortorch::conv2d_layer);
 }

@@ -61,23 +61,27 @@ at::Tensor own_gradients(AutogradContext* ctx, const Kept& kept, const at::Tenso
 
 void refuse_second_derivative(Rule rule) {
   TORCH_CHECK(!at::GradMode::is_enabled(), "rule ", rule_name(rule),
-              " cannot be differentiated twice: what travels down is no gradient. Call backward without create_graph, or use rule bp");
+              " cannot be differentiated twice: what travels down is no gradient. Call backward without create_graph, "
+              "or use rule bp");
 }
 
 // For h of `units` values an example (or of the map's output shape) back to x.
 void check_inverse(const Inverse& inverse, const LinearMap& map) {
   if (!inverse.defined()) return;
-  TORCH_CHECK(inverse.weight.sizes() == at::IntArrayRef(inverse.map->weight_shape()), "layer: expected the inverse's weight of shape ",
-              at::IntArrayRef(inverse.map->weight_shape()), ", but its shape is ", inverse.weight.sizes());
-  TORCH_CHECK(inverse.map->input_shape() == map.input_shape(), "layer: the inverse gives ", at::IntArrayRef(inverse.map->input_shape()),
-              ", but the layer's input is ", at::IntArrayRef(map.input_shape()));
+  TORCH_CHECK(inverse.weight.sizes() == at::IntArrayRef(inverse.map->weight_shape()),
+              "layer: expected the inverse's weight of shape ", at::IntArrayRef(inverse.map->weight_shape()),
+              ", but its shape is ", inverse.weight.sizes());
+  TORCH_CHECK(inverse.map->input_shape() == map.input_shape(), "layer: the inverse gives ",
+              at::IntArrayRef(inverse.map->input_shape()), ", but the layer's input is ",
+              at::IntArrayRef(map.input_shape()));
   TORCH_CHECK(!inverse.bias.defined() || inverse.bias.sizes() == at::IntArrayRef(map.input_shape()),
-              "layer: expected the inverse's bias of the input's shape ", at::IntArrayRef(map.input_shape()), ", but its shape is ",
-              inverse.bias.defined() ? inverse.bias.sizes() : at::IntArrayRef());
+              "layer: expected the inverse's bias of the input's shape ", at::IntArrayRef(map.input_shape()),
+              ", but its shape is ", inverse.bias.defined() ? inverse.bias.sizes() : at::IntArrayRef());
 }
 
 void require_inverse(const Inverse& inverse, Rule rule) {
-  TORCH_CHECK(inverse.defined(), "rule ", rule_name(rule), ": this layer has no inverse, but something below it is trained");
+  TORCH_CHECK(inverse.defined(), "rule ", rule_name(rule),
+              ": this layer has no inverse, but something below it is trained");
 }
 
 // The difference at the layer below, whose activity is x, from that at a layer, whose activity is h.
@@ -181,12 +185,14 @@ at::Tensor target_output_layer(const LinearMapPtr& map, Activation activation, c
   if (auxiliary.defined()) {
     const Shape in = map->input_shape(), out = map->output_shape();
     TORCH_CHECK(in.size() == 1 && out.size() == 1, "auxiliary outputs need a dense last layer");
-    TORCH_CHECK(auxiliary.weight.dim() == 2 && auxiliary.weight.size(1) == in[0], "layer: expected auxiliary weight [n, ", in[0],
-                "], but its shape is ", auxiliary.weight.sizes());
+    TORCH_CHECK(auxiliary.weight.dim() == 2 && auxiliary.weight.size(1) == in[0],
+                "layer: expected auxiliary weight [n, ", in[0], "], but its shape is ", auxiliary.weight.sizes());
     TORCH_CHECK(!auxiliary.bias.defined() || auxiliary.bias.sizes() == at::IntArrayRef({auxiliary.weight.size(0)}),
-                "layer: expected auxiliary bias [", auxiliary.weight.size(0), "], but its shape is ", auxiliary.bias.sizes());
-    TORCH_CHECK(!inverse.defined() || inverse.weight.size(0) == out[0] + auxiliary.weight.size(0), "layer: expected the inverse's weight [",
-                out[0] + auxiliary.weight.size(0), ", ", in[0], "], but its shape is ", inverse.weight.sizes());
+                "layer: expected auxiliary bias [", auxiliary.weight.size(0), "], but its shape is ",
+                auxiliary.bias.sizes());
+    TORCH_CHECK(!inverse.defined() || inverse.weight.size(0) == out[0] + auxiliary.weight.size(0),
+                "layer: expected the inverse's weight [", out[0] + auxiliary.weight.size(0), ", ", in[0],
+                "], but its shape is ", inverse.weight.sizes());
   }
   auto kept = c10::make_intrusive<Kept>();
   kept->map = map;

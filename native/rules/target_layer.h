@@ -51,7 +51,7 @@ at::Tensor top_activity(OutputActivity activity, const Auxiliary& auxiliary, con
 struct TargetOutputSettings {
   Rule rule = Rule::dtp;
   OutputActivity activity = OutputActivity::softmax;
-  double target_step = 0.1;  // α, dtp
+  double target_step = 0.1;    // α, dtp
   bool of_batch_mean = false;  // α multiplies the gradient of the batch's mean loss, not of the example's
 };
 

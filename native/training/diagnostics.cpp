@@ -43,11 +43,13 @@ std::optional<double> angle(const at::Tensor& a, const at::Tensor& b) {
 }
 
 struct Gradients {
-  std::vector<at::Tensor> weights;          // of all maps
-  std::vector<at::Tensor> outputs, inputs;  // of rules of targets: of all maps, undefined where none arrives; what the maps were given
+  std::vector<at::Tensor> weights;  // of all maps
+  std::vector<at::Tensor> outputs,
+      inputs;  // of rules of targets: of all maps, undefined where none arrives; what the maps were given
 };
 
-Gradients gradients(const Network& network, const at::Tensor& x, const LossOfOutputs& loss, TrainingPass pass, bool backpropagate) {
+Gradients gradients(const Network& network, const at::Tensor& x, const LossOfOutputs& loss, TrainingPass pass,
+                    bool backpropagate) {
   const at::AutoGradMode record(true);
   const bool difference = is_target_rule(network.rule()) && !backpropagate;
   pass.backpropagate = backpropagate;
@@ -57,12 +59,14 @@ Gradients gradients(const Network& network, const at::Tensor& x, const LossOfOut
   std::vector<at::Tensor> of;
   for (std::size_t i = 0; i < network.size(); ++i) of.push_back(network.weight(i));
   of.insert(of.end(), pass.outputs.begin(), pass.outputs.end());
-  const auto found = torch::autograd::grad({value}, of, {}, /*retain_graph=*/false, /*create_graph=*/false, /*allow_unused=*/true);
+  const auto found =
+      torch::autograd::grad({value}, of, {}, /*retain_graph=*/false, /*create_graph=*/false, /*allow_unused=*/true);
   const auto middle = found.begin() + static_cast<std::ptrdiff_t>(network.size());
   return {{found.begin(), middle}, {middle, found.end()}, std::move(pass.inputs)};
 }
 
-std::optional<double> reconstruction_error(const Network& network, std::size_t index, const at::Tensor& h, OutputActivity top) {
+std::optional<double> reconstruction_error(const Network& network, std::size_t index, const at::Tensor& h,
+                                           OutputActivity top) {
   const at::NoGradGuard no_grad;
   const Inverse& inverse = network.inverse(index);
   if (!inverse.defined()) return std::nullopt;
@@ -72,7 +76,8 @@ std::optional<double> reconstruction_error(const Network& network, std::size_t i
 
 }  // namespace
 
-std::vector<Diagnosis> diagnose(const Network& network, const at::Tensor& x, const LossOfOutputs& loss, const TrainingPass& pass) {
+std::vector<Diagnosis> diagnose(const Network& network, const at::Tensor& x, const LossOfOutputs& loss,
+                                const TrainingPass& pass) {
   const Gradients own = gradients(network, x, loss, pass, false), bp = gradients(network, x, loss, pass, true);
   std::vector<Diagnosis> result;
   for (std::size_t i = 0; i < network.size(); ++i) {

@@ -19,8 +19,8 @@ struct InverseSettings {
 };
 
 // Sets the gradients of all inverses' weights and biases: those of Σ ‖g(f(h̃)) − h̃ or h‖² / batch, the units summed
-// or averaged. `inputs` are those that Network::forward gave, [batch, …] each. Adds the losses, over the examples and the
-// inverses, to the tally.
+// or averaged. `inputs` are those that Network::forward gave, [batch, …] each. Adds the losses, over the examples and
+// the inverses, to the tally.
 void inverse_gradients(const Network& network, const std::vector<at::Tensor>& inputs, const InverseSettings& settings,
                        const TargetSettings& targets, uint64_t seed, StepNumber step, Tally& tally);
 

@@ -97,7 +97,8 @@ Optimizer::Optimizer(OptimizerSpec spec, std::vector<Trained> parameters)
     TORCH_INTERNAL_ASSERT(value.is_contiguous() && value.scalar_type() == at::kFloat);
     const auto moment = [&] {
       const auto type = spec_.bf16_moments ? at::kBFloat16 : at::kFloat;
-      return on_gpu(value) ? at::zeros(value.sizes(), value.options().dtype(type)) : pooled_empty(value.sizes()).zero_();
+      return on_gpu(value) ? at::zeros(value.sizes(), value.options().dtype(type))
+                           : pooled_empty(value.sizes()).zero_();
     };
     TORCH_CHECK(on_gpu(value) || !spec_.bf16_moments, "optimizer: moments in bfloat16 are for training on a GPU");
     using Kind = OptimizerSpec::Kind;

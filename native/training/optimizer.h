@@ -25,8 +25,8 @@ struct OptimizerSpec {
   bool bf16_moments = false;     // on a GPU: moments in bfloat16, rounded at random
 };
 
-// A parameter: what is updated, float32, and the leaf tensor that a network computes with and that has the gradient: the
-// same, or its copy in bfloat16, which an update writes too.
+// A parameter: what is updated, float32, and the leaf tensor that a network computes with and that has the gradient:
+// the same, or its copy in bfloat16, which an update writes too.
 struct Trained {
   at::Tensor value, compute;
 };
@@ -42,7 +42,7 @@ class Optimizer {
 
   // On a GPU the trainer makes the updates (training/cuda/update_tensors.h), from these.
   UpdateConstants constants(double lr_factor, int64_t number) const;  // of update `number`, counted from 1
-  std::vector<at::Tensor> take_gradients();  // contiguous; undefined where there is none
+  std::vector<at::Tensor> take_gradients();                           // contiguous; undefined where there is none
   const std::vector<Trained>& parameters() const { return parameters_; }
   const std::vector<at::Tensor>& first_moments() const { return first_; }
   const std::vector<at::Tensor>& second_moments() const { return second_; }

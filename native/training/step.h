@@ -32,8 +32,9 @@ at::Tensor loss_of(Loss loss, const at::Tensor& outputs, const at::Tensor& x, co
                    Delivery delivery = Delivery::gradient);
 
 // The task's loss on a batch, ready for backward(), and in the phases of the inverses their gradients, all from the
-// parameters as they are; counted in the tally. On the CPU inverses get none if the loss is not finite; a GPU is not waited for.
-at::Tensor step_losses(const Network& network, Loss loss, const std::optional<TargetTraining>& targets, const at::Tensor& x,
-                       const at::Tensor& labels, Phase phase, TrainingPass& pass, Tally& tally);
+// parameters as they are; counted in the tally. On the CPU inverses get none if the loss is not finite; a GPU is not
+// waited for.
+at::Tensor step_losses(const Network& network, Loss loss, const std::optional<TargetTraining>& targets,
+                       const at::Tensor& x, const at::Tensor& labels, Phase phase, TrainingPass& pass, Tally& tally);
 
 }  // namespace cortorch

@@ -34,7 +34,8 @@ Trainer::Trainer(Network& network, Loss loss, OptimizerSpec optimizer, Normaliza
       targets_(std::move(targets)),
       optimizer_(optimizer, trained(network, Parameter::Role::forward)) {
   const bool wanted = is_target_rule(network.rule());
-  TORCH_CHECK(wanted == targets_.has_value(), "trainer: rule ", rule_name(network.rule()), wanted ? " needs" : " does not use", " the settings of target propagation");
+  TORCH_CHECK(wanted == targets_.has_value(), "trainer: rule ", rule_name(network.rule()),
+              wanted ? " needs" : " does not use", " the settings of target propagation");
   if (wanted) {
     std::vector<Trained> inverses = trained(network, Parameter::Role::inverse);
     TORCH_CHECK(2 * targets_->inverses.noise.size() == inverses.size(), "trainer: there are ", inverses.size() / 2,
@@ -44,7 +45,8 @@ Trainer::Trainer(Network& network, Loss loss, OptimizerSpec optimizer, Normaliza
   }
 #ifdef CORTORCH_CUDA
   if (on_gpu(network.parameters().front().value)) {
-    gpu_ = std::make_unique<cuda::GpuTrainer>(network_, loss_, normalization_, augmentation_, targets_, optimizer_, inverse_optimizer());
+    gpu_ = std::make_unique<cuda::GpuTrainer>(network_, loss_, normalization_, augmentation_, targets_, optimizer_,
+                                              inverse_optimizer());
   }
 #endif
 }
@@ -59,7 +61,8 @@ TrainingPass Trainer::pass_at(const Position& position) const {
   return pass;
 }
 
-std::vector<Diagnosis> Trainer::diagnose_ready(const at::Tensor& x, const at::Tensor& targets, const Position& position) const {
+std::vector<Diagnosis> Trainer::diagnose_ready(const at::Tensor& x, const at::Tensor& targets,
+                                               const Position& position) const {
   const auto loss = [&](const at::Tensor& outputs, Delivery delivery) {
     Tally tally;
     return loss_of(loss_, outputs, x, targets, tally, delivery);
@@ -67,7 +70,8 @@ std::vector<Diagnosis> Trainer::diagnose_ready(const at::Tensor& x, const at::Te
   return cortorch::diagnose(network_, x, loss, pass_at(position));
 }
 
-std::vector<Diagnosis> Trainer::diagnose(const at::Tensor& images, const at::Tensor& targets, const Position& position) const {
+std::vector<Diagnosis> Trainer::diagnose(const at::Tensor& images, const at::Tensor& targets,
+                                         const Position& position) const {
   return diagnose_ready(prepare_for(network_, images, normalization_), targets.to(network_.device()), position);
 }
 
@@ -87,7 +91,8 @@ PassResult Trainer::step(const at::Tensor& x, const at::Tensor& targets, double 
   }
 }
 
-PassResult Trainer::step_unguarded(const at::Tensor& x, const at::Tensor& targets, double lr_factor, const Position& position) {
+PassResult Trainer::step_unguarded(const at::Tensor& x, const at::Tensor& targets, double lr_factor,
+                                   const Position& position) {
   PassResult result;
   TrainingPass pass = pass_at(position);
   Tally tally;
@@ -150,7 +155,8 @@ PassResult Trainer::run(const Dataset& data, int64_t batch_size, const Position&
   total.counts = counts;
   for (std::size_t i = 0; i < lr_factors.size() && !stop.load(std::memory_order_relaxed); ++i) {
     const auto batch = batch_at(data, batch_size, position, first_step + static_cast<int64_t>(i));
-    const PassResult one = step(batch.x, batch.targets, lr_factors[i], {seed, epoch, 0, first + static_cast<uint32_t>(i), phase});
+    const PassResult one =
+        step(batch.x, batch.targets, lr_factors[i], {seed, epoch, 0, first + static_cast<uint32_t>(i), phase});
     total.not_finite = one.not_finite;
     total.inverse_not_finite = one.inverse_not_finite;
     if (one.steps == 0) break;
@@ -173,7 +179,8 @@ Dataset::Batch Trainer::batch_at(const Dataset& data, int64_t batch_size, const 
   const std::vector<int64_t>& order = order_of(data, position);
   const int64_t begin = step * batch_size;
   const int64_t count = std::min(batch_size, data.size() - begin);
-  TORCH_CHECK(begin >= 0 && count > 0, "step ", step, " is past the end of the data set (", data.size(), " examples in batches of ", batch_size, ")");
+  TORCH_CHECK(begin >= 0 && count > 0, "step ", step, " is past the end of the data set (", data.size(),
+              " examples in batches of ", batch_size, ")");
 #ifdef CORTORCH_CUDA
   if (gpu_) return gpu_->batch(data, order, batch_size, step, position);
 #endif
@@ -197,7 +204,8 @@ at::Tensor prepare_for(const Network& network, const at::Tensor& images, const N
 
 LossCounts evaluate(const Network& network, Loss loss, const Dataset& data, const Normalization& normalization,
                     int64_t batch_size, const std::atomic<bool>& stop) {
-  CORTORCH_RETURN_ON_GPU(network.parameters().front().value, cuda::evaluate(network, loss, data, normalization, batch_size, stop));
+  CORTORCH_RETURN_ON_GPU(network.parameters().front().value,
+                         cuda::evaluate(network, loss, data, normalization, batch_size, stop));
   at::NoGradGuard no_grad;
   Tally tally;
   std::vector<int64_t> indices(static_cast<std::size_t>(data.size()));

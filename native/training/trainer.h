@@ -29,7 +29,7 @@ struct Position {
 
 struct PassResult {
   LossCounts counts;
-  int64_t steps = 0;         // updates made
+  int64_t steps = 0;  // updates made
   // The loss of the batch after those steps was NaN or infinite, the task's or that of the inverses; it was not used.
   bool not_finite = false, inverse_not_finite = false;
 };
@@ -47,11 +47,11 @@ class Trainer {
           std::optional<TargetTraining> targets = std::nullopt, Augmentation augmentation = {});
   ~Trainer();
 
-  // One update on a batch of the caller's own, on the CPU: images [batch, input] as those of a data set. A loss that is not
-  // finite makes no update. Of the position the seed, the step and the phase count.
+  // One update on a batch of the caller's own, on the CPU: images [batch, input] as those of a data set. A loss that is
+  // not finite makes no update. Of the position the seed, the step and the phase count.
   //
-  // What comes of it is collected: launch() gives the step to the GPU, if the network is on one, and does not wait for it.
-  // After a loss that was not finite no step is made until then. Until then, too, all steps are of one phase.
+  // What comes of it is collected: launch() gives the step to the GPU, if the network is on one, and does not wait for
+  // it. After a loss that was not finite no step is made until then. Until then, too, all steps are of one phase.
   void launch(const at::Tensor& images, const at::Tensor& targets, double lr_factor, const Position& position);
   // Of the steps since it was last called; waits for them.
   PassResult collect();

@@ -47,10 +47,13 @@ std::string describe(const Case& c, const char* operation) {
   std::snprintf(text, sizeof text,
                 "%s %s batch %ld in %ldx%ldx%ld out %ld kernel %ldx%ld stride %ldx%ld padding %ldx%ld dilation %ldx%ld "
                 "activation %d bias %d integers %d",
-                operation, c.precision == Precision::fp32 ? "fp32" : c.precision == Precision::tf32 ? "tf32" : "bf16",
+                operation,
+                c.precision == Precision::fp32   ? "fp32"
+                : c.precision == Precision::tf32 ? "tf32"
+                                                 : "bf16",
                 c.batch, g.in_channels, g.in_height, g.in_width, g.out_channels, g.kernel_h, g.kernel_w, g.stride_h,
-                g.stride_w, g.padding_h, g.padding_w, g.dilation_h, g.dilation_w, static_cast<int>(c.activation), c.bias,
-                c.integers);
+                g.stride_w, g.padding_h, g.padding_w, g.dilation_h, g.dilation_w, static_cast<int>(c.activation),
+                c.bias, c.integers);
   return text;
 }
 
@@ -143,7 +146,8 @@ struct Check {
   bool shifted = pick(0, 9) == 0;
 
   void apply() {
-    Data<T> w(weights, shifted), x(inputs * batch * in, shifted), bias(outputs * out, shifted), y(outputs * batch * out);
+    Data<T> w(weights, shifted), x(inputs * batch * in, shifted), bias(outputs * out, shifted),
+        y(outputs * batch * out);
     w.fill(c), x.fill(c), bias.fill(c);
     must(locally_connected2d_apply(g, batch, c.precision, w.data, x.data, c.bias ? bias.data : nullptr, c.activation,
                                    y.data, nullptr));
@@ -165,8 +169,8 @@ struct Check {
   void adjoint() {
     Data<T> v(weights, shifted), y(outputs * batch * out, shifted), bias(inputs * in, shifted), x(inputs * batch * in);
     v.fill(c), y.fill(c), bias.fill(c);
-    must(locally_connected2d_adjoint(g, batch, c.precision, v.data, y.data, c.bias ? bias.data : nullptr, c.activation, x.data,
-                                     nullptr));
+    must(locally_connected2d_adjoint(g, batch, c.precision, v.data, y.data, c.bias ? bias.data : nullptr, c.activation,
+                                     x.data, nullptr));
     std::vector<Sum> sums(x.values.size());
     each_tap(g, [&](int64_t location, int64_t tap, int64_t place) {
       for (int64_t b = 0; b < batch; ++b)
@@ -204,8 +208,8 @@ struct Check {
     const bool sum_alone = c.bias && pick(0, 3) == 0, in_place = !shifted && pick(0, 1) == 1;
     T* to = in_place ? gradient.data : result.data;
     const float scale = c.integers ? 2.0f : 0.75f;
-    must(cuda::delta({outputs, batch, out}, c.precision, c.activation, scale, gradient.data, y.data, sum_alone ? nullptr : to,
-                     c.bias ? sums.data : nullptr, nullptr));
+    must(cuda::delta({outputs, batch, out}, c.precision, c.activation, scale, gradient.data, y.data,
+                     sum_alone ? nullptr : to, c.bias ? sums.data : nullptr, nullptr));
     if (in_place) std::copy(to, to + result.values.size(), result.data);
     std::vector<Sum> expected(sums.values.size());
     for (int64_t at = 0; at < outputs * batch * out; ++at) {
@@ -251,8 +255,8 @@ Case large() {
   const int64_t wide = one_of<int64_t>({48, 60, 64, 65, 90, 96, 120, 128, 130, 160, 192});
   const int64_t other = one_of<int64_t>({3, 8, 16, 20, 36, 40});
   const bool out_wide = pick(0, 1) == 0;
-  const Conv2dGeometry g{out_wide ? other : wide, pick(1, 2), pick(1, 2), out_wide ? wide : other, 2, 2, 1, pick(1, 2),
-                         1, 1, 2, 1};
+  const Conv2dGeometry g{
+      out_wide ? other : wide, pick(1, 2), pick(1, 2), out_wide ? wide : other, 2, 2, 1, pick(1, 2), 1, 1, 2, 1};
   return {g, one_of<int64_t>({63, 65, 100, 128, 131}), {}, {}, {}, {}};
 }
 
@@ -290,7 +294,8 @@ void far() {
   must(locally_connected2d_apply(g, batch, p, w.data, x.data, nullptr, Activation::identity, y.data, nullptr));
   must(locally_connected2d_adjoint(g, batch, p, w.data, x.data, nullptr, Activation::identity, back.data, nullptr));
   must(locally_connected2d_outer(g, batch, p, x.data, x.data, gradient.data, nullptr));
-  must(cuda::delta({g.out_height() * g.out_width(), batch, n}, p, Activation::relu, 1, x.data, y.data, delta.data, nullptr, nullptr));
+  must(cuda::delta({g.out_height() * g.out_width(), batch, n}, p, Activation::relu, 1, x.data, y.data, delta.data,
+                   nullptr, nullptr));
   emulation::blocks_at_most = ~0u;
   const auto at = [](const bf16* m, int64_t row, int64_t column) { return to_float(m[row * n + column]); };
   const auto equal = [](const char* what, float got, float expected) {
@@ -315,7 +320,8 @@ void far() {
   std::printf("far: checked\n");
 }
 
-// Walks along patches of images too large to be there: every address that a kernel would read, against 64 bits and divisions.
+// Walks along patches of images too large to be there: every address that a kernel would read, against 64 bits and
+// divisions.
 struct Patches : PatchProduct<unsigned char> {
   Patches(const Arguments& arguments, Taps h, Taps w) : PatchProduct(arguments, h, w, 0) {}
   int64_t exact(int row, int k) const {
@@ -328,9 +334,11 @@ struct Patches : PatchProduct<unsigned char> {
 
 void walks() {
   long walked = 0, refused = 0;
-  const auto size = [](int most) { return static_cast<int64_t>(std::exp(std::uniform_real_distribution<>(0, std::log(most))(random_bits))); };
+  const auto size = [](int most) {
+    return static_cast<int64_t>(std::exp(std::uniform_real_distribution<>(0, std::log(most))(random_bits)));
+  };
   for (int i = 0; i < 20'000; ++i) {
-    const Conv2dGeometry from{size(600), size(1500), size(1500), size(600), pick(1, 3), pick(1, 3),
+    const Conv2dGeometry from{size(600),  size(1500), size(1500),   size(600),    pick(1, 3), pick(1, 3),
                               size(1500), size(1500), size(50) - 1, size(50) - 1, size(1500), size(1500)};
     if (from.out_height() < 1 || from.out_width() < 1) continue;
     Geometry g;
@@ -349,7 +357,8 @@ void walks() {
     auto walk = patches.a().walk(row, first, by);
     for (int k = first; k < patches.depth; k += by, walk.advance(), ++walked) {
       if (walk.at() - base == patches.exact(row, k)) continue;
-      std::printf("DIFFERENCE: step %d is walked to at %ld, and lies at %ld: %s\n", k, walk.at() - base, patches.exact(row, k),
+      std::printf("DIFFERENCE: step %d is walked to at %ld, and lies at %ld: %s\n", k, walk.at() - base,
+                  patches.exact(row, k),
                   describe({from, g.batch, {}, {}, {}, {}}, backward ? "adjoint" : "apply").c_str());
       std::exit(1);
     }

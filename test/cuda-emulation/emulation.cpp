@@ -35,7 +35,7 @@ struct Copy {
 struct Thread {
   void* stack_pointer;
   bool finished;
-  unsigned barriers;  // passed so far
+  unsigned barriers;                      // passed so far
   std::vector<std::vector<Copy>> groups;  // committed and not yet waited for
   std::vector<Copy> open;
 };
@@ -174,13 +174,14 @@ void end_write(Cell& cell) {
   cell.written = threads[current].barriers;
 }
 
-// Counts how the lanes' accesses went to the 32 banks of four bytes, now that all are at one place. The n-th access of each lane is
-// taken for one instruction, if all have made as many. Such a one is done in passes of 128 bytes; in a pass, a bank that is asked
-// for two different words is asked twice.
+// Counts how the lanes' accesses went to the 32 banks of four bytes, now that all are at one place. The n-th access of
+// each lane is taken for one instruction, if all have made as many. Such a one is done in passes of 128 bytes; in a
+// pass, a bank that is asked for two different words is asked twice.
 void count_bank_accesses(Warp& warp) {
   auto& accesses = warp.accesses;
   const std::size_t count = accesses[0].size();
-  const bool same = std::all_of(std::begin(accesses), std::end(accesses), [&](const auto& lane) { return lane.size() == count; });
+  const bool same =
+      std::all_of(std::begin(accesses), std::end(accesses), [&](const auto& lane) { return lane.size() == count; });
   for (std::size_t n = 0; same && n < count; ++n) {
     const int words = std::max(1, static_cast<int>(accesses[0][n].bytes / 4)), lanes = warp_size / words;
     bool conflict = false;
@@ -345,7 +346,8 @@ void multiply_bf16(float* c, const uint32_t* a, const uint32_t* b) {
 
 void launch(const cudaLaunchConfig_t& config, const std::function<void()>& thread) {
   const int count = static_cast<int>(config.blockDim.x);
-  if (config.dynamicSmemBytes > 99 * 1024 || count > 1024 || count % warp_size != 0) fail("a launch that a GPU refuses");
+  if (config.dynamicSmemBytes > 99 * 1024 || count > 1024 || count % warp_size != 0)
+    fail("a launch that a GPU refuses");
   body = &thread;
   blockDim = config.blockDim;
   memory_bytes = config.dynamicSmemBytes;

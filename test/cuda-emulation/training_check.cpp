@@ -1,7 +1,7 @@
-// Training by the CUDA half of the library, emulated, against the same training by the CPU half: every rule, on every map, with
-// every optimizer, augmentation, batches that do not divide the epoch, losses that are not finite, and in bfloat16. A step that
-// asks for a value on the host, for which a GPU would have to be waited for, is found here too; a step that copies a tensor to the
-// host is not, since here all memory is the host's.
+// Training by the CUDA half of the library, emulated, against the same training by the CPU half: every rule, on every
+// map, with every optimizer, augmentation, batches that do not divide the epoch, losses that are not finite, and in
+// bfloat16. A step that asks for a value on the host, for which a GPU would have to be waited for, is found here too; a
+// step that copies a tensor to the host is not, since here all memory is the host's.
 #include <ATen/Context.h>
 #include <ATen/Parallel.h>
 #include <ATen/TensorOperators.h>
@@ -71,8 +71,8 @@ Data data_of(const Shape& shape, int64_t count, bool bytes, int64_t classes) {
 }
 
 // Operators by which the host learns a value of the device, or waits for it.
-const std::set<std::string> kWaiting{"aten::item", "aten::_local_scalar_dense", "aten::is_nonzero", "aten::nonzero", "aten::equal",
-                                     "aten::masked_select", "aten::unique"};
+const std::set<std::string> kWaiting{"aten::item",  "aten::_local_scalar_dense", "aten::is_nonzero", "aten::nonzero",
+                                     "aten::equal", "aten::masked_select",       "aten::unique"};
 
 struct Watched {
   std::set<std::string> waited;
@@ -109,7 +109,9 @@ Outcome train(const Case& c, const Data& data, bool graphs, const std::string& m
   Outcome outcome;
   if (c.streamed) {
     for (const int64_t steps : c.runs) {
-      for (int64_t i = 0; i < steps; ++i) training.launch(data.images.narrow(0, i % 3 * c.batch, c.batch), data.targets.narrow(0, i % 3 * c.batch, c.batch));
+      for (int64_t i = 0; i < steps; ++i)
+        training.launch(data.images.narrow(0, i % 3 * c.batch, c.batch),
+                        data.targets.narrow(0, i % 3 * c.batch, c.batch));
       outcome.sums.push_back(training.collect());
     }
   } else {
@@ -131,14 +133,18 @@ void compare(const Case& c, const Outcome& cpu, const Outcome& gpu, const Outcom
   check(cpu.names == gpu.names, c.name + ": names");
   for (std::size_t i = 0; i < cpu.values.size(); ++i) {
     const double moved = largest(cpu.values[i] - start.values[i]), off = largest(cpu.values[i] - gpu.values[i]);
-    check(off <= c.tolerance * std::max(moved, 1e-3), c.name + ": " + cpu.names[i] + " is off by " + std::to_string(off) + " of " + std::to_string(moved));
+    check(off <= c.tolerance * std::max(moved, 1e-3),
+          c.name + ": " + cpu.names[i] + " is off by " + std::to_string(off) + " of " + std::to_string(moved));
   }
-  check(cpu.diagnoses.size() == gpu.diagnoses.size() && (c.streamed || !cpu.diagnoses.empty()), c.name + ": layers that were diagnosed");
+  check(cpu.diagnoses.size() == gpu.diagnoses.size() && (c.streamed || !cpu.diagnoses.empty()),
+        c.name + ": layers that were diagnosed");
   for (std::size_t i = 0; i < cpu.diagnoses.size(); ++i) {
     for (std::size_t k = 0; k < cpu.diagnoses[i].size(); ++k) {
       const double a = cpu.diagnoses[i][k], b = gpu.diagnoses[i][k];
       // Degrees, near 0 of the cosine of which nothing is left but rounding, and ratios.
-      check(std::isnan(a) ? std::isnan(b) : std::abs(a - b) < 0.2, c.name + ": diagnosis " + std::to_string(k) + " of map " + std::to_string(i) + ": " + std::to_string(a) + " and " + std::to_string(b));
+      check(std::isnan(a) ? std::isnan(b) : std::abs(a - b) < 0.2, c.name + ": diagnosis " + std::to_string(k) +
+                                                                       " of map " + std::to_string(i) + ": " +
+                                                                       std::to_string(a) + " and " + std::to_string(b));
     }
   }
   for (std::size_t i = 0; i < cpu.sums.size(); ++i) {
@@ -147,7 +153,9 @@ void compare(const Case& c, const Outcome& cpu, const Outcome& gpu, const Outcom
       // Errors, examples and steps are exact; squared errors of values are no counts.
       const bool counted = k == 1 || k == 2 || k == 4 || k == 5;
       const double allowed = counted && a == std::floor(a) ? 0 : 50 * c.tolerance * std::max(1.0, std::abs(a));
-      check(std::abs(a - b) <= allowed || (std::isnan(a) && std::isnan(b)), c.name + ": sum " + std::to_string(k) + " of run " + std::to_string(i) + ": " + std::to_string(a) + " and " + std::to_string(b));
+      check(std::abs(a - b) <= allowed || (std::isnan(a) && std::isnan(b)),
+            c.name + ": sum " + std::to_string(k) + " of run " + std::to_string(i) + ": " + std::to_string(a) +
+                " and " + std::to_string(b));
     }
   }
 }
@@ -168,7 +176,8 @@ void run(const Case& c) {
   check(cuda::StepGraph::replays() > before, c.name + ": steps were replayed");
   compare(c, cpu, eager, start);
   for (std::size_t i = 0; i < eager.values.size(); ++i) {
-    check(eager.values[i].equal(replayed.values[i]), c.name + ": replayed, " + eager.names[i] + " is the same to the bit");
+    check(eager.values[i].equal(replayed.values[i]),
+          c.name + ": replayed, " + eager.names[i] + " is the same to the bit");
   }
   check(eager.sums == replayed.sums, c.name + ": replayed, the sums are the same to the bit");
 }
@@ -183,7 +192,9 @@ void watch(const Case& c) {
     training.set_data(data.images, data.targets, c.classes);
     training.run(4, c.batch);
     watched = {};
-    const auto handle = at::addGlobalCallback(at::RecordFunctionCallback(on_operator).scopes({at::RecordScope::FUNCTION, at::RecordScope::BACKWARD_FUNCTION}));
+    const auto handle =
+        at::addGlobalCallback(at::RecordFunctionCallback(on_operator)
+                                  .scopes({at::RecordScope::FUNCTION, at::RecordScope::BACKWARD_FUNCTION}));
     training.run(2, c.batch);
     at::removeCallback(handle);
     std::string list;
@@ -194,14 +205,19 @@ void watch(const Case& c) {
   });
 }
 
-const char* const kDense = "input 3 6 5; flatten; dense units=24 activation=tanh; dense units=17 activation=tanh; dense units=9 activation=tanh; dense units=4";
+const char* const kDense =
+    "input 3 6 5; flatten; dense units=24 activation=tanh; dense units=17 activation=tanh; dense units=9 "
+    "activation=tanh; dense units=4";
 const char* const kLocal =
-    "input 3 6 5; locally_connected2d channels=8 kernel=3 padding=1 stride=2 activation=tanh; locally_connected2d channels=7 kernel=2 activation=tanh; "
+    "input 3 6 5; locally_connected2d channels=8 kernel=3 padding=1 stride=2 activation=tanh; locally_connected2d "
+    "channels=7 kernel=2 activation=tanh; "
     "flatten; dense units=11 activation=tanh; dense units=4";
 const char* const kShared =
-    "input 3 6 5; conv2d channels=8 kernel=3 padding=1 stride=2 activation=tanh; conv2d channels=6 kernel=2 activation=tanh; flatten; dense units=11 activation=tanh; dense units=4";
+    "input 3 6 5; conv2d channels=8 kernel=3 padding=1 stride=2 activation=tanh; conv2d channels=6 kernel=2 "
+    "activation=tanh; flatten; dense units=11 activation=tanh; dense units=4";
 const char* const kNormed =
-    "input 3 6 5; conv2d channels=8 kernel=3 padding=1 bias=0; batch_norm activation=relu; max_pool2d kernel=2 stride=2; locally_connected2d channels=5 kernel=2 bias=0; "
+    "input 3 6 5; conv2d channels=8 kernel=3 padding=1 bias=0; batch_norm activation=relu; max_pool2d kernel=2 "
+    "stride=2; locally_connected2d channels=5 kernel=2 bias=0; "
     "batch_norm activation=relu; flatten; dense units=12 activation=sigmoid; dense units=4";
 
 std::vector<Case> cases() {
@@ -215,30 +231,40 @@ std::vector<Case> cases() {
     }
   }
   for (const char* phase : {"forward", "inverse"}) {
-    all.push_back({std::string("dtp alone ") + phase, kLocal, std::string("rule=dtp seed=3 lr=2e-3 eps=1e-3 phase=") + phase, image});
+    all.push_back({std::string("dtp alone ") + phase, kLocal,
+                   std::string("rule=dtp seed=3 lr=2e-3 eps=1e-3 phase=") + phase, image});
   }
-  for (const char* optimizer : {"optimizer=sgd lr=0.05", "optimizer=sgd lr=0.05 momentum=0.9 weight_decay=0.01", "optimizer=rmsprop lr=1e-3 eps=1e-2",
-                                "optimizer=rmsprop lr=1e-3 eps=1e-2 momentum=0.5 weight_decay=0.1", "optimizer=adam lr=1e-3 eps=1e-2 weight_decay=0.1",
-                                "optimizer=sgd lr=1e-3 momentum=0.9 manhattan=1"}) {
+  for (const char* optimizer :
+       {"optimizer=sgd lr=0.05", "optimizer=sgd lr=0.05 momentum=0.9 weight_decay=0.01",
+        "optimizer=rmsprop lr=1e-3 eps=1e-2", "optimizer=rmsprop lr=1e-3 eps=1e-2 momentum=0.5 weight_decay=0.1",
+        "optimizer=adam lr=1e-3 eps=1e-2 weight_decay=0.1", "optimizer=sgd lr=1e-3 momentum=0.9 manhattan=1"}) {
     all.push_back({optimizer, kDense, std::string("rule=bp seed=3 ") + optimizer, image});
   }
   for (const char* rule : {"bp", "fa", "usf"}) {
-    all.push_back({std::string("batch norm ") + rule, kNormed, std::string("optimizer=sgd lr=0.02 momentum=0.9 seed=3 feedback=xiao rule=") + rule, image});
+    all.push_back({std::string("batch norm ") + rule, kNormed,
+                   std::string("optimizer=sgd lr=0.02 momentum=0.9 seed=3 feedback=xiao rule=") + rule, image});
     // Batches whose statistics are of few values amplify rounding.
     all.back().tolerance = 2e-4;
   }
   all.push_back({"many classes", "input 3 6 5; flatten; dense units=150", "rule=bp seed=3 lr=2e-3 eps=1e-3", image});
   all.back().classes = 150;
-  all.push_back({"twelve classes", "input 3 6 5; flatten; dense units=12", "rule=bp seed=3 lr=2e-3 eps=1e-3 loss=squared-error", image});
+  all.push_back({"twelve classes", "input 3 6 5; flatten; dense units=12",
+                 "rule=bp seed=3 lr=2e-3 eps=1e-3 loss=squared-error", image});
   all.back().classes = 12;
   all.push_back({"dfa shared", kLocal, "rule=dfa dfa=shared seed=3 lr=2e-3 eps=1e-3", image});
-  all.push_back({"augmented", kLocal, "rule=bp seed=3 lr=2e-3 eps=1e-3 crop=2 flip=1 mean=0.4,0.5,0.6 std=0.2,0.3,0.25", image});
+  all.push_back(
+      {"augmented", kLocal, "rule=bp seed=3 lr=2e-3 eps=1e-3 crop=2 flip=1 mean=0.4,0.5,0.6 std=0.2,0.3,0.25", image});
   all.push_back({"floats", kDense, "rule=bp seed=3 lr=2e-3 eps=1e-3 mean=0.1,0.2,0.3 std=1,2,1", image, false});
   all.push_back({"squared error", kLocal, "rule=bp loss=squared-error seed=3 lr=2e-3 eps=1e-3", image});
   all.push_back({"squared error sdtp", kDense, "rule=sdtp loss=squared-error seed=3 lr=2e-3 eps=1e-3", image});
-  all.push_back({"autoencoder", "input 12; dense units=7 activation=tanh; dense units=5 activation=sigmoid; dense units=12", "rule=dtp loss=reconstruction seed=3 lr=2e-3 eps=1e-3", {12}, false});
+  all.push_back({"autoencoder",
+                 "input 12; dense units=7 activation=tanh; dense units=5 activation=sigmoid; dense units=12",
+                 "rule=dtp loss=reconstruction seed=3 lr=2e-3 eps=1e-3",
+                 {12},
+                 false});
   for (const char* rule : {"bp", "sdtp"}) {
-    all.push_back({std::string("streamed ") + rule, kLocal, std::string("rule=") + rule + " seed=3 lr=2e-3 eps=1e-3", image});
+    all.push_back(
+        {std::string("streamed ") + rule, kLocal, std::string("rule=") + rule + " seed=3 lr=2e-3 eps=1e-3", image});
     all.back().streamed = true;
   }
   return all;
@@ -246,9 +272,12 @@ std::vector<Case> cases() {
 
 // In bfloat16 there is no CPU half; the same step in float32 is what it should be near.
 void half_precision() {
-  const auto settings_of = [](const std::string& rule) { return "rule=" + rule + " seed=3 optimizer=sgd lr=0.05" + of_targets(rule); };
+  const auto settings_of = [](const std::string& rule) {
+    return "rule=" + rule + " seed=3 optimizer=sgd lr=0.05" + of_targets(rule);
+  };
   std::vector<std::pair<std::string, std::string>> rules;
-  for (const char* rule : {"bp", "fa", "dfa", "usf", "brsf", "frsf", "tp", "dtp", "sdtp", "ao-sdtp"}) rules.emplace_back(rule, settings_of(rule));
+  for (const char* rule : {"bp", "fa", "dfa", "usf", "brsf", "frsf", "tp", "dtp", "sdtp", "ao-sdtp"})
+    rules.emplace_back(rule, settings_of(rule));
   // g(h) − g(h − d) of so small a d would be noise, if these were subtracted in bfloat16.
   rules.emplace_back("small dtp", settings_of("dtp") + " target_step=0.003");
   for (const auto& [rule, settings] : rules) {
@@ -261,14 +290,16 @@ void half_precision() {
       untrained.runs = {};
       const Outcome start = train(untrained, data, false), cpu = train(c, data, false);
       const Outcome half = emulated([&] { return train(c, data, false, " emulated_bf16=1"); });
-      const Outcome mixed = emulated([&] { return train(c, data, true, " emulated_bf16=1 momentum=0.5 moments=bf16"); });
+      const Outcome mixed =
+          emulated([&] { return train(c, data, true, " emulated_bf16=1 momentum=0.5 moments=bf16"); });
       for (std::size_t i = 0; i < cpu.values.size(); ++i) {
         const at::Tensor wanted = cpu.values[i] - start.values[i], got = half.values[i] - start.values[i];
         const double size = wanted.norm().item().toDouble();
         if (size == 0) continue;  // fixed: rounded to bfloat16, or the lowest layers that nothing reaches
         const double off = (wanted - got).norm().item().toDouble() / size;
         check(off < 0.06, c.name + ": " + cpu.names[i] + " moved by what is off by " + std::to_string(off));
-        check((mixed.values[i] - half.values[i]).abs().max().item().toDouble() <= 1e-6, c.name + ": the first step is the same with moments, " + cpu.names[i]);
+        check((mixed.values[i] - half.values[i]).abs().max().item().toDouble() <= 1e-6,
+              c.name + ": the first step is the same with moments, " + cpu.names[i]);
       }
     }
   }
@@ -301,7 +332,8 @@ void not_finite() {
         other.set_data(broken, data.targets, 4);
         sums = other.run(4, 6);
         check(sums[5] == 0 && sums[6] == 1 && sums[4] == 0, "a data set of NaNs: no step");
-        check(std::isfinite(other.value("layers.0.weight").sum().item().toDouble()), "a data set of NaNs: the weights are as they were");
+        check(std::isfinite(other.value("layers.0.weight").sum().item().toDouble()),
+              "a data set of NaNs: the weights are as they were");
         return 0;
       }
       check(sums[5] == 2 && sums[6] == 1 && sums[4] == 12, "streamed: two steps of four were made, and counted");
@@ -328,11 +360,14 @@ void pieces() {
     for (const double size : {1e-6, 1e-3, 1.0, 30.0}) {
       const at::Tensor u = at::randn({40, 50}) * size;
       const at::Tensor exact = activation_difference(activation, a.to(at::kDouble), u.to(at::kDouble));
-      const at::Tensor by_hand = activate(activation, a.to(at::kDouble)) - activate(activation, a.to(at::kDouble) - u.to(at::kDouble));
+      const at::Tensor by_hand =
+          activate(activation, a.to(at::kDouble)) - activate(activation, a.to(at::kDouble) - u.to(at::kDouble));
       const double scale = largest(exact);
       check(largest(exact - by_hand) <= 1e-13, "activation difference in float64");
-      check(largest(activation_difference(activation, a, u) - exact) <= 4e-6 * scale, "activation difference, CPU, " + activation_name(activation) + " " + std::to_string(size));
-      check(largest(emulated([&] { return activation_difference(activation, a, u); }) - exact) <= 4e-6 * scale, "activation difference, CUDA, " + activation_name(activation) + " " + std::to_string(size));
+      check(largest(activation_difference(activation, a, u) - exact) <= 4e-6 * scale,
+            "activation difference, CPU, " + activation_name(activation) + " " + std::to_string(size));
+      check(largest(emulated([&] { return activation_difference(activation, a, u); }) - exact) <= 4e-6 * scale,
+            "activation difference, CUDA, " + activation_name(activation) + " " + std::to_string(size));
     }
   }
 }

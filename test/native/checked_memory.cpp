@@ -62,7 +62,8 @@ namespace cortorch {
 #if defined(__SANITIZE_ADDRESS__)
 void micro_kernel(int64_t m, int64_t n, int64_t k, const float* a, int64_t lda, const float* b, int64_t ldb, float* c,
                   int64_t ldc, bool accumulate) {
-  using MicroKernel = void(int64_t, int64_t, int64_t, const float*, int64_t, const float*, int64_t, float*, int64_t, bool);
+  using MicroKernel =
+      void(int64_t, int64_t, int64_t, const float*, int64_t, const float*, int64_t, float*, int64_t, bool);
   static MicroKernel* const library = check::real<MicroKernel>("_ZN8cortorch12micro_kernelElllPKflS1_lPflb");
   check::check_matrix("A", a, m, k, lda);
   check::check_matrix("B", b, k, n, ldb);

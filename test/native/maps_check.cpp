@@ -94,7 +94,8 @@ at::Tensor exact(const Values& values, const Shape& shape, at::ScalarType dtype,
   const std::size_t dims = shape.size();
   Shape strides(dims, 1);
   for (int64_t stride = 1, i = static_cast<int64_t>(dims) - 1; i >= 0; --i) {
-    const std::size_t d = order.empty() ? static_cast<std::size_t>(i) : static_cast<std::size_t>(order[static_cast<std::size_t>(i)]);
+    const std::size_t d =
+        order.empty() ? static_cast<std::size_t>(i) : static_cast<std::size_t>(order[static_cast<std::size_t>(i)]);
     strides[d] = stride;
     stride *= shape[d];
   }
@@ -115,7 +116,8 @@ Values values_of(const at::Tensor& tensor) {
 // What a dtype makes of the values.
 Values rounded(const Values& values, at::ScalarType dtype) {
   if (dtype == at::kDouble) return values;
-  return values_of(at::from_blob(const_cast<double*>(values.data()), {static_cast<int64_t>(values.size())}, at::kDouble).to(dtype));
+  return values_of(
+      at::from_blob(const_cast<double*>(values.data()), {static_cast<int64_t>(values.size())}, at::kDouble).to(dtype));
 }
 
 double tolerance(at::ScalarType dtype) { return dtype == at::kDouble ? 1e-12 : dtype == at::kFloat ? 3e-6 : 8e-3; }
@@ -145,7 +147,8 @@ void compare(const std::string& what, const at::Tensor& got, const Shape& shape,
     const double d = std::abs(values[i] - want[i]);
     if (!(d <= difference)) difference = d;
   }
-  if (!(difference / scale <= tolerance(got.scalar_type()))) fail(what + ": error " + std::to_string(difference / scale));
+  if (!(difference / scale <= tolerance(got.scalar_type())))
+    fail(what + ": error " + std::to_string(difference / scale));
 }
 
 void compare(const std::string& what, const at::Tensor& got, const Shape& shape, const Values& want) {
@@ -188,8 +191,8 @@ int64_t bias_index(const cortorch::LinearMap& map, int64_t i) {
   return out.size() == 3 ? unit / (out[1] * out[2]) : unit;
 }
 
-void check_map(const std::string& name, const LinearMapPtr& map, int64_t batch, const Terms& terms, at::ScalarType dtype,
-               Random& random) {
+void check_map(const std::string& name, const LinearMapPtr& map, int64_t batch, const Terms& terms,
+               at::ScalarType dtype, Random& random) {
   const Shape x_shape = with_batch(batch, map->input_shape()), y_shape = with_batch(batch, map->output_shape());
   const Shape w_shape = map->weight_shape(), b_shape = map->bias_shape();
   const Values xs = rounded(random.values(count(x_shape)), dtype), ws = rounded(random.values(count(w_shape)), dtype);
@@ -203,7 +206,8 @@ void check_map(const std::string& name, const LinearMapPtr& map, int64_t batch, 
 
   Values sums(ds.size(), 0), adjoint(xs.size(), 0), outer(ws.size(), 0);
   terms([&](int64_t xi, int64_t wi, int64_t yi) {
-    const auto [i, j, k] = std::array{static_cast<std::size_t>(xi), static_cast<std::size_t>(wi), static_cast<std::size_t>(yi)};
+    const auto [i, j, k] =
+        std::array{static_cast<std::size_t>(xi), static_cast<std::size_t>(wi), static_cast<std::size_t>(yi)};
     sums[k] += ws[j] * xs[i];
     adjoint[i] += ws[j] * ds[k];
     outer[j] += xs[i] * ds[k];
@@ -252,15 +256,16 @@ constexpr int64_t kWork = 400'000;
 
 std::string describe(const Conv2dGeometry& g, int64_t batch) {
   std::ostringstream s;
-  s << batch << "×" << g.in_channels << "×" << g.in_height << "×" << g.in_width << " → " << g.out_channels << ", kernel "
-    << g.kernel_h << "×" << g.kernel_w << ", stride " << g.stride_h << "×" << g.stride_w << ", padding " << g.padding_h
-    << "×" << g.padding_w << ", dilation " << g.dilation_h << "×" << g.dilation_w;
+  s << batch << "×" << g.in_channels << "×" << g.in_height << "×" << g.in_width << " → " << g.out_channels
+    << ", kernel " << g.kernel_h << "×" << g.kernel_w << ", stride " << g.stride_h << "×" << g.stride_w << ", padding "
+    << g.padding_h << "×" << g.padding_w << ", dilation " << g.dilation_h << "×" << g.dilation_w;
   return s.str();
 }
 
 // Channel counts around the widths of vectors and the cuts that kernels make.
 int64_t any_channels(Random& random) {
-  return random.between(0, 2) == 0 ? random.between(1, 20) : random.of({1, 3, 15, 16, 17, 31, 32, 33, 48, 63, 64, 65, 130});
+  return random.between(0, 2) == 0 ? random.between(1, 20)
+                                   : random.of({1, 3, 15, 16, 17, 31, 32, 33, 48, 63, 64, 65, 130});
 }
 
 struct Case {
@@ -299,12 +304,14 @@ void check_random_maps(Random& random) {
   const auto [g, batch] = random_case(random);
   const at::ScalarType dtype = any_dtype(random, true);
   const std::string name = describe(g, batch) + " " + c10::toString(dtype);
-  check_map("locally connected " + name, c10::make_intrusive<cortorch::LocallyConnected2d>(g), batch,
-            [g = g, batch = batch](const Term& term) { naive::for_each_term(g, false, batch, term); }, dtype, random);
+  check_map(
+      "locally connected " + name, c10::make_intrusive<cortorch::LocallyConnected2d>(g), batch,
+      [g = g, batch = batch](const Term& term) { naive::for_each_term(g, false, batch, term); }, dtype, random);
   // The convolution's kernels are libtorch's own; what is ours is how they are called.
   if (random.between(0, 3) == 0) {
-    check_map("convolution " + name, c10::make_intrusive<cortorch::Conv2d>(g), batch,
-              [g = g, batch = batch](const Term& term) { naive::for_each_term(g, true, batch, term); }, dtype, random);
+    check_map(
+        "convolution " + name, c10::make_intrusive<cortorch::Conv2d>(g), batch,
+        [g = g, batch = batch](const Term& term) { naive::for_each_term(g, true, batch, term); }, dtype, random);
   }
   int64_t in, out, rows;
   do {
@@ -312,16 +319,18 @@ void check_random_maps(Random& random) {
     out = random.of({1, 3, 10, 16, 63, 64, 65, 130, 256});
     rows = random.of({0, 1, 3, 16, 17, 100});
   } while (in * out * rows > kWork);
-  check_map("dense " + std::to_string(rows) + "×" + std::to_string(in) + " → " + std::to_string(out),
-            c10::make_intrusive<cortorch::Dense>(in, out), rows,
-            [=](const Term& term) { naive::for_each_term(in, out, rows, term); }, any_dtype(random, false), random);
+  check_map(
+      "dense " + std::to_string(rows) + "×" + std::to_string(in) + " → " + std::to_string(out),
+      c10::make_intrusive<cortorch::Dense>(in, out), rows,
+      [=](const Term& term) { naive::for_each_term(in, out, rows, term); }, any_dtype(random, false), random);
 }
 
 // --- what target propagation has beside the maps ---------------------------------------------------------
 void check_elementwise(Random& random) {
   const bool image = random.between(0, 1) == 1;
   const int64_t batch = random.of({1, 2, 5, 16, 33, 100});
-  const Shape one = image ? Shape{any_channels(random), random.between(1, 9), random.between(1, 9)} : Shape{random.of({1, 15, 16, 17, 300, 784})};
+  const Shape one = image ? Shape{any_channels(random), random.between(1, 9), random.between(1, 9)}
+                          : Shape{random.of({1, 15, 16, 17, 300, 784})};
   const Shape shape = with_batch(batch, one);
   static const std::array<Shape, 3> kOrders{Shape{}, Shape{2, 3, 0, 1}, Shape{0, 2, 3, 1}};
   const auto any_order = [&] { return image ? kOrders[static_cast<std::size_t>(random.between(0, 2))] : Shape{}; };
@@ -421,17 +430,29 @@ bool same_bits(const at::Tensor& a, const at::Tensor& b) {
 // Two layers of the kind under a dense one; bp, fa with B = W and dfa.
 void check_rules(const std::string& name, bool shared, Random& random) {
   const int64_t batch = random.of({1, 5, 16, 33});
-  Conv2dGeometry first{.in_channels = random.of({1, 3, 16}), .in_height = random.between(6, 10),
-                       .in_width = random.between(6, 10), .out_channels = random.of({4, 16, 17}), .kernel_h = 3,
-                       .kernel_w = 3, .stride_h = random.between(1, 2), .padding_h = random.between(0, 1), .padding_w = 1};
-  Conv2dGeometry second{.in_channels = first.out_channels, .in_height = first.out_height(), .in_width = first.out_width(),
-                        .out_channels = random.of({3, 8}), .kernel_h = 2, .kernel_w = 2, .stride_w = 2};
+  Conv2dGeometry first{.in_channels = random.of({1, 3, 16}),
+                       .in_height = random.between(6, 10),
+                       .in_width = random.between(6, 10),
+                       .out_channels = random.of({4, 16, 17}),
+                       .kernel_h = 3,
+                       .kernel_w = 3,
+                       .stride_h = random.between(1, 2),
+                       .padding_h = random.between(0, 1),
+                       .padding_w = 1};
+  Conv2dGeometry second{.in_channels = first.out_channels,
+                        .in_height = first.out_height(),
+                        .in_width = first.out_width(),
+                        .out_channels = random.of({3, 8}),
+                        .kernel_h = 2,
+                        .kernel_w = 2,
+                        .stride_w = 2};
   const auto map_of = [&](const Conv2dGeometry& g) -> LinearMapPtr {
     if (shared) return c10::make_intrusive<cortorch::Conv2d>(g);
     return c10::make_intrusive<cortorch::LocallyConnected2d>(g);
   };
   const int64_t flat = second.out_channels * second.out_height() * second.out_width(), classes = 7;
-  const std::array<LinearMapPtr, 3> maps{map_of(first), map_of(second), c10::make_intrusive<cortorch::Dense>(flat, classes)};
+  const std::array<LinearMapPtr, 3> maps{map_of(first), map_of(second),
+                                         c10::make_intrusive<cortorch::Dense>(flat, classes)};
   const std::array activations{Activation::tanh, Activation::relu, Activation::identity};
   std::vector<at::Tensor> weights, biases, broadcasts;
   for (const LinearMapPtr& map : maps) {
@@ -484,7 +505,8 @@ void check_training(const std::string& name, const cortorch::NetworkSpec& spec, 
   const int64_t examples = 37, classes = 3;
   const Shape shape = with_batch(examples, spec.input);
   const at::Tensor images = at::empty(shape, at::kByte), labels = at::empty({examples}, at::kLong);
-  for (int64_t i = 0; i < images.numel(); ++i) images.mutable_data_ptr<uint8_t>()[i] = static_cast<uint8_t>(random.between(0, 255));
+  for (int64_t i = 0; i < images.numel(); ++i)
+    images.mutable_data_ptr<uint8_t>()[i] = static_cast<uint8_t>(random.between(0, 255));
   for (int64_t i = 0; i < examples; ++i) labels.mutable_data_ptr<int64_t>()[i] = random.between(0, classes - 1);
   const cortorch::Dataset data(images, labels, classes);
   cortorch::Network network(spec, 7);
@@ -504,13 +526,17 @@ void check_training(const std::string& name, const cortorch::NetworkSpec& spec, 
   const std::vector<double> factors(3, 1.0);  // batches of 16, 16 and 5
   using cortorch::Phase;
   for (uint32_t epoch = 0; epoch < 80; ++epoch) {
-    const Phase phase = !targets ? Phase::forward : epoch < 40 ? Phase::both : epoch % 2 == 0 ? Phase::inverse : Phase::forward;
+    const Phase phase = !targets         ? Phase::forward
+                        : epoch < 40     ? Phase::both
+                        : epoch % 2 == 0 ? Phase::inverse
+                                         : Phase::forward;
     trainer.run(data, 16, {1, epoch, 0, 3 * epoch, phase}, factors, {}, stop);
   }
   const double after = loss();
   ++comparisons;
   // Targets without the difference rule find their way slowly.
-  if (!(after < (spec.rule == Rule::tp ? 0.95 : 0.7) * before)) fail(name + ": loss " + std::to_string(before) + " → " + std::to_string(after));
+  if (!(after < (spec.rule == Rule::tp ? 0.95 : 0.7) * before))
+    fail(name + ": loss " + std::to_string(before) + " → " + std::to_string(after));
 }
 
 using Kind = cortorch::LayerSpec::Kind;
@@ -551,7 +577,9 @@ void check_target_networks(Random& random) {
       spec.input = {3, 7, 6};
       spec.layers = {window(kind, 17, 3, 2, 1), window(kind, 16, 2, 1, 0), flatten(), dense(20, Activation::tanh),
                      dense(3, Activation::identity)};
-      check_training((kind == Kind::conv2d ? "convolutions, " : "locally connected network, ") + cortorch::rule_name(rule), spec, random);
+      check_training(
+          (kind == Kind::conv2d ? "convolutions, " : "locally connected network, ") + cortorch::rule_name(rule), spec,
+          random);
     }
   }
 }
@@ -566,8 +594,12 @@ void check_networks(Random& random) {
     check_training("dense network, " + name, spec, random);
     for (const Kind kind : {Kind::locally_connected2d, Kind::conv2d}) {
       spec.input = {3, 9, 8};
-      spec.layers = {window(kind, 17, 3, 2, 1), window(Kind::max_pool2d, 0, 2, 1, 0), window(kind, 16, 2, 1, 0),
-                     window(Kind::avg_pool2d, 0, 2, 1, 1), flatten(), dense(3, Activation::identity)};
+      spec.layers = {window(kind, 17, 3, 2, 1),
+                     window(Kind::max_pool2d, 0, 2, 1, 0),
+                     window(kind, 16, 2, 1, 0),
+                     window(Kind::avg_pool2d, 0, 2, 1, 1),
+                     flatten(),
+                     dense(3, Activation::identity)};
       for (const auto feedback : {cortorch::DfaFeedback::per_layer, cortorch::DfaFeedback::shared}) {
         if (rule != Rule::dfa && feedback == cortorch::DfaFeedback::shared) continue;
         spec.dfa_feedback = feedback;
@@ -592,10 +624,17 @@ void refused(const std::string& what, Body body) {
 
 void check_refusals() {
   refused("a kernel larger than the image", [] {
-    cortorch::LocallyConnected2d({.in_channels = 1, .in_height = 3, .in_width = 3, .out_channels = 1, .kernel_h = 4, .kernel_w = 1});
+    cortorch::LocallyConnected2d(
+        {.in_channels = 1, .in_height = 3, .in_width = 3, .out_channels = 1, .kernel_h = 4, .kernel_w = 1});
   });
   refused("no stride", [] {
-    cortorch::Conv2d({.in_channels = 1, .in_height = 3, .in_width = 3, .out_channels = 1, .kernel_h = 1, .kernel_w = 1, .stride_h = 0});
+    cortorch::Conv2d({.in_channels = 1,
+                      .in_height = 3,
+                      .in_width = 3,
+                      .out_channels = 1,
+                      .kernel_h = 1,
+                      .kernel_w = 1,
+                      .stride_h = 0});
   });
 }
 

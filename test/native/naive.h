@@ -29,8 +29,9 @@ void for_each_term(const cortorch::Conv2dGeometry& g, bool shared, int64_t batch
                 const int64_t y = ((b * g.out_channels + o) * oh_n + oh) * ow_n + ow;
                 const int64_t tap = kh * g.kernel_w + kw;
                 const int64_t w =
-                    shared ? (o * g.in_channels + c) * g.kernel_h * g.kernel_w + tap
-                           : (((oh * ow_n + ow) * g.kernel_h * g.kernel_w + tap) * g.in_channels + c) * g.out_channels + o;
+                    shared
+                        ? (o * g.in_channels + c) * g.kernel_h * g.kernel_w + tap
+                        : (((oh * ow_n + ow) * g.kernel_h * g.kernel_w + tap) * g.in_channels + c) * g.out_channels + o;
                 term(x, w, y);
               }
           }

@@ -48,8 +48,7 @@ export function start(args: readonly string[], options: CliOptions = {}): Runnin
   // tap has every process load its hooks: slower, and they end it at signals that a user's process survives.
   const node = ['env', '-u', 'NODE_OPTIONS', process.execPath, '--import', tsx];
   const command = [...node, '--input-type=module', '-e', script(module), '--', ...args];
-  const [program, ...rest] =
-    shell === undefined ? command : ['bash', '-c', `${shell}; exec "$@"`, '-', ...command];
+  const [program, ...rest] = shell === undefined ? command : ['bash', '-c', `${shell}; exec "$@"`, '-', ...command];
   const child = spawn(program!, rest, {
     cwd,
     env: { ...process.env, ...env },
@@ -65,9 +64,7 @@ export function start(args: readonly string[], options: CliOptions = {}): Runnin
   }
   const finished = new Promise<Finished>((resolve, reject) => {
     child.on('error', reject);
-    child.on('close', (code, signal) =>
-      resolve({ code, signal, ...output, lines: parseLines(output.stdout) }),
-    );
+    child.on('close', (code, signal) => resolve({ code, signal, ...output, lines: parseLines(output.stdout) }));
   });
   const seen = (pattern: RegExp): Promise<void> =>
     new Promise((resolve, reject) => {
@@ -78,9 +75,7 @@ export function start(args: readonly string[], options: CliOptions = {}): Runnin
       };
       waiting.add(look);
       look();
-      void finished.then(() =>
-        reject(new Error(`it ended without ${pattern}: ${output.stdout}${output.stderr}`)),
-      );
+      void finished.then(() => reject(new Error(`it ended without ${pattern}: ${output.stdout}${output.stderr}`)));
     });
   return { process: child, finished, seen };
 }
@@ -97,8 +92,7 @@ function parseLines(stdout: string): Line[] {
 }
 
 /** The lines of a run's metrics.jsonl. */
-export const metricsOf = (run: string): Line[] =>
-  parseLines(fs.readFileSync(path.join(run, 'metrics.jsonl'), 'utf8'));
+export const metricsOf = (run: string): Line[] => parseLines(fs.readFileSync(path.join(run, 'metrics.jsonl'), 'utf8'));
 
 /** A line without what differs from one run to the next. */
 export function timeless(line: Line): Line {
@@ -150,18 +144,12 @@ export function idx(shape: readonly number[], data: Buffer): Buffer {
 /** A network of one hidden layer on those images. */
 export const smallSpec = {
   input: [1, SIDE, SIDE],
-  layers: [
-    { type: 'flatten' },
-    { type: 'dense', units: 32, activation: 'tanh' },
-    { type: 'dense', units: 10 },
-  ],
+  layers: [{ type: 'flatten' }, { type: 'dense', units: 32, activation: 'tanh' }, { type: 'dense', units: 10 }],
   loss: 'softmax-cross-entropy',
 };
 
 /** A digest of each parameter: comparing those is quick, and a difference is short to read. */
-export function digests(
-  parameters: ReadonlyMap<string, { readonly data: Float32Array }>,
-): Record<string, string> {
+export function digests(parameters: ReadonlyMap<string, { readonly data: Float32Array }>): Record<string, string> {
   const digest = ({ buffer, byteOffset, byteLength }: Float32Array): string =>
     createHash('sha256')
       .update(Buffer.from(buffer, byteOffset, byteLength))

@@ -51,7 +51,9 @@ export interface Operands {
   readonly delta: ArrayLike<number>;
 }
 
-/** W x + b, Wᵀ δ, Σ x ⊗ δ, and Σ δ over all that share a bias. All arrays are contiguous, in the order of their shapes. */
+/**
+ * W x + b, Wᵀ δ, Σ x ⊗ δ, and Σ δ over all that share a bias. All arrays are contiguous, in the order of their shapes.
+ */
 export function naive(g: Geometry, map: MapName, { x, weight, bias, delta }: Operands) {
   const shapes = shapesOf(g, map);
   const [oh, ow] = outputSize(g);
@@ -94,8 +96,7 @@ export function naive(g: Geometry, map: MapName, { x, weight, bias, delta }: Ope
 }
 
 /** Multiply-adds of one operation. */
-const work = (g: Geometry): number =>
-  Math.max(1, g.batch) * count(g.channels) * count(g.kernel) * count(outputSize(g));
+const work = (g: Geometry): number => Math.max(1, g.batch) * count(g.channels) * count(g.kernel) * count(outputSize(g));
 
 /**
  * Sizes at random, the same for a seed: rectangles, channels around the widths of vectors and the cuts that kernels
@@ -130,9 +131,7 @@ export function randomGeometries(many: number, seed: number, mostWork = 300_000)
 
 export const describeGeometry = (g: Geometry): string =>
   `${g.batch} × ${g.channels[0]} × ${g.size.join(' × ')} → ${g.channels[1]}, ` +
-  (['kernel', 'stride', 'padding', 'dilation'] as const)
-    .map((name) => `${name} ${g[name].join('×')}`)
-    .join(', ');
+  (['kernel', 'stride', 'padding', 'dilation'] as const).map((name) => `${name} ${g[name].join('×')}`).join(', ');
 
 /** A geometry that has everything: rectangles, padding, a stride that leaves rows out, dilation. */
 export const mixed: Geometry = {

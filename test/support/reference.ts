@@ -85,11 +85,7 @@ export function gradients(
         // bp: Wᵀ δ above; fa: Bᵀ δ above; dfa: Bᵀ e, with B of this layer
         const above = rule === 'dfa' ? delta[last]! : delta[l + 1]!;
         const matrix =
-          rule === 'bp'
-            ? layers[l + 1]!.weight
-            : rule === 'fa'
-              ? layers[l + 1]!.feedback!
-              : layers[l]!.feedback!;
+          rule === 'bp' ? layers[l + 1]!.weight : rule === 'fa' ? layers[l + 1]!.feedback! : layers[l]!.feedback!;
         let sum = 0;
         for (let i = 0; i < above.length; i++) sum += matrix[i]![j]! * above[i]!;
         return sum;

@@ -75,7 +75,9 @@ interface Layer {
   /** Of one example. */
   readonly inputShape: readonly number[];
   readonly shape: readonly number[];
-  /** How the input lies in memory, in which the noise is numbered: (H, W, batch, C), (batch, H, W, C) or as its shape. */
+  /**
+   * How the input lies in memory, in which the noise is numbered: (H, W, batch, C), (batch, H, W, C) or as its shape.
+   */
   readonly memory: 'location-major' | 'channels-last' | 'plain';
   readonly at: (x: Numbers, weight: Numbers, bias: Numbers | null, delta: Numbers) => MapResults;
 }
@@ -105,12 +107,7 @@ function layersOf(spec: ResolvedSpec, batch: number): Layer[] {
       }
       layers.push({
         ...{ prefix, activation, inputShape, shape, at },
-        memory:
-          before === 'locally-connected2d'
-            ? 'location-major'
-            : before === 'conv2d'
-              ? 'channels-last'
-              : 'plain',
+        memory: before === 'locally-connected2d' ? 'location-major' : before === 'conv2d' ? 'channels-last' : 'plain',
       });
     } else if (layer.type === 'flatten') {
       shape = [count(shape)];
@@ -130,8 +127,7 @@ export function targetReference(spec: ResolvedSpec, batch: number, settings: Set
   const L = layers.length;
   const layer = (l: number): Layer => layers[l - 1]!;
   const zeros = (shape: readonly number[]): Float64Array => new Float64Array(batch * count(shape));
-  const mean = (shape: readonly number[]): number =>
-    1 / batch / (lossReduction === 'mean' ? count(shape) : 1);
+  const mean = (shape: readonly number[]): number => 1 / batch / (lossReduction === 'mean' ? count(shape) : 1);
   /** The layers with an inverse, lowest first. */
   const inverses = rule === 'bp' ? [] : Array.from({ length: L - (rule === 'dtp' ? 2 : 1) }, (_, i) => i + 2);
 
@@ -220,10 +216,8 @@ export function targetReference(spec: ResolvedSpec, batch: number, settings: Set
     const gradients = new Map<string, Float64Array>();
     const entropy = spec.loss === 'softmax-cross-entropy';
     const loss =
-      map(o, (value, i) => (entropy ? -aim[i]! * Math.log(value) : (value - aim[i]!) ** 2)).reduce(
-        (a, b) => a + b,
-        0,
-      ) / batch;
+      map(o, (value, i) => (entropy ? -aim[i]! * Math.log(value) : (value - aim[i]!) ** 2)).reduce((a, b) => a + b, 0) /
+      batch;
     // The gradient of each example's loss with respect to a_L.
     const delta = map(minus(o, aim), (e, i) => (entropy ? e : 2 * e) * slope[layer(L).activation](y[i]!));
     own(

@@ -1,4 +1,6 @@
-/** One image file's bytes to a square of RGB pixels, by sharp (libvips): decoded, turned upright, cropped and resized. */
+/**
+ * One image file's bytes to a square of RGB pixels, by sharp (libvips): decoded, turned upright, cropped and resized.
+ */
 
 import type { Metadata } from 'sharp';
 import type { Random } from '../../random.js';
@@ -97,13 +99,7 @@ export async function decodeImage(
       ...(upsideDown && { top: whole.height - size - window.top }),
     });
   }
-  const pixels = await image
-    .flop(mirrored)
-    .flip(upsideDown)
-    .removeAlpha()
-    .toColourspace('srgb')
-    .raw()
-    .toBuffer();
+  const pixels = await image.flop(mirrored).flip(upsideDown).removeAlpha().toColourspace('srgb').raw().toBuffer();
   if (pixels.length !== 3 * size * size) {
     throw new Error(`it decodes to ${pixels.length} values instead of ${3 * size * size}`);
   }

@@ -1,4 +1,6 @@
-/** ImageNet's validation images as their archive has them, without class folders: what they show stands in another file. */
+/**
+ * ImageNet's validation images as their archive has them, without class folders: what they show stands in another file.
+ */
 
 import { readFile } from 'node:fs/promises';
 import { basename, join } from 'node:path';
@@ -13,8 +15,8 @@ const SOLUTION = 'LOC_val_solution.csv';
 const PLACES = ['', 'data', 'ILSVRC2012_devkit_t12/data'];
 
 /**
- * The WordNet id of each validation image: from the devkit's ground truth, whose numbers are the devkit's own (meta.mat), or from
- * Kaggle's table.
+ * The WordNet id of each validation image: from the devkit's ground truth, whose numbers are the devkit's own
+ * (meta.mat), or from Kaggle's table.
  *
  * @param names of the images, such as ILSVRC2012_val_00000001.JPEG
  * @param dataDir the folder around `val`
@@ -74,10 +76,7 @@ function devkitIds({ path, bytes }: Found): ReadonlyMap<number, string> {
     if (typeof number === 'number' && typeof id === 'string' && number <= 1000) ids.set(number, id);
   }
   if (ids.size === 1000 && [...ids.values()].every((id) => /^n\d{8}$/.test(id))) return ids;
-  throw corrupt(
-    path,
-    `it names ${ids.size} classes with a WordNet id instead of 1,000; get it from the devkit again`,
-  );
+  throw corrupt(path, `it names ${ids.size} classes with a WordNet id instead of 1,000; get it from the devkit again`);
 }
 
 /** Lines of `ILSVRC2012_val_00048981,n03995372 85 1 499 272`. */

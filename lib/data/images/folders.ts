@@ -33,7 +33,8 @@ export const classFolders = async (dir: string): Promise<readonly string[]> => (
  * The images of a folder of class folders, at any depth. A label is the place of the class folder's name among the
  * sorted names; the files come in ImageFolder's order.
  *
- * @throws CortorchError ERR_DATASET_NOT_FOUND: no such folder, no class folders, a class without images; ERR_READ_FAILED
+ * @throws CortorchError ERR_DATASET_NOT_FOUND: no such folder, no class folders, a class without images;
+ *   ERR_READ_FAILED
  */
 export async function listImages(dir: string): Promise<ImageList> {
   const classes = (await list(dir)).folders;
@@ -64,8 +65,8 @@ export async function listImages(dir: string): Promise<ImageList> {
 /**
  * The images of ImageNet (ILSVRC 2012), class folders named by WordNet ids; some classes may be missing. A label is the
  * official index of the id among the 1,000: from `imagenet_class_index.json` or `LOC_synset_mapping.txt` in `dataDir`,
- * or from sorted order if there are 1,000 class folders or the devkit's meta.mat. Validation images without class folders have theirs from the devkit's
- * ground truth or from Kaggle's LOC_val_solution.csv.
+ * or from sorted order if there are 1,000 class folders or the devkit's meta.mat. Validation images without class
+ * folders have theirs from the devkit's ground truth or from Kaggle's LOC_val_solution.csv.
  *
  * @throws CortorchError ERR_DATASET_NOT_FOUND, ERR_DATASET_CORRUPT, ERR_READ_FAILED
  */
@@ -101,8 +102,7 @@ export async function listImagenet(dataDir: string, part: 'train' | 'val'): Prom
   return { ...images, labels: images.labels.map((label) => official[label]!), classes };
 }
 
-const indexOf = (classes: readonly string[]): ReadonlyMap<string, number> =>
-  new Map(classes.map((id, i) => [id, i]));
+const indexOf = (classes: readonly string[]): ReadonlyMap<string, number> => new Map(classes.map((id, i) => [id, i]));
 
 /** Keras's and Kaggle's files for the order of the classes. */
 const CLASS_INDEX = 'imagenet_class_index.json';

@@ -26,7 +26,10 @@ export interface ImageStreamOptions {
   readonly seed?: number;
   /** Batches in memory beside the one that was given out. Default: 2. */
   readonly prefetch?: number;
-  /** Images in work at once, of which as many are decoded as the thread pool has threads (UV_THREADPOOL_SIZE, 4). Default: four for each core. */
+  /**
+   * Images in work at once, of which as many are decoded as the thread pool has threads (UV_THREADPOOL_SIZE, 4).
+   * Default: four for each core.
+   */
   readonly concurrency?: number;
   /** How many different files may be corrupt. Default: 0. */
   readonly maxCorrupt?: number;
@@ -49,16 +52,13 @@ export interface ImageBatch {
  * A list of images as epochs of batches, every image once in each. What an epoch holds is a function of the list, the
  * options and the epoch's number, whatever the concurrency and wherever it starts.
  *
- * @example
- * const images = new ImageStream(await listImages('data/train'), { size: 224, batchSize: 128, crop: 'random', flip: 'horizontal' });
- * for await (const event of trainer.fit(images, { epochs: 90 })) …
+ * @example const images = new ImageStream(await listImages('data/train'), { size: 224, batchSize: 128, crop: 'random',
+ *   flip: 'horizontal' }); for await (const event of trainer.fit(images, { epochs: 90 })) …
  */
 export class ImageStream implements BatchStream {
   readonly #list: ImageList;
   readonly #transform: ImageTransform;
-  readonly #options: Required<
-    Pick<ImageStreamOptions, 'batchSize' | 'shuffle' | 'seed' | 'prefetch' | 'maxCorrupt'>
-  >;
+  readonly #options: Required<Pick<ImageStreamOptions, 'batchSize' | 'shuffle' | 'seed' | 'prefetch' | 'maxCorrupt'>>;
   readonly #onCorrupt: (path: string, reason: string) => void;
   readonly #limit: Limit;
   readonly #corrupt = new Set<string>();

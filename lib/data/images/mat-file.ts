@@ -1,6 +1,6 @@
 /**
- * MATLAB's files of version 5, as far as ImageNet's devkit needs them: an array of structs with texts and single numbers.
- * Source: MathWorks, "MAT-File Format", chapter 1.
+ * MATLAB's files of version 5, as far as ImageNet's devkit needs them: an array of structs with texts and single
+ * numbers. Source: MathWorks, "MAT-File Format", chapter 1.
  */
 
 import { inflateSync } from 'node:zlib';
@@ -25,11 +25,7 @@ const CLASS = { struct: 2, char: 4, double: 6, uint64: 15 } as const;
  */
 export function readMatStructs(file: Buffer, name: string): MatStruct[] {
   // The version, and M and I in the order of the writer's bytes.
-  if (
-    file.length < HEADER ||
-    file.readUInt16LE(124) !== 0x0100 ||
-    file.toString('latin1', 126, 128) !== 'IM'
-  ) {
+  if (file.length < HEADER || file.readUInt16LE(124) !== 0x0100 || file.toString('latin1', 126, 128) !== 'IM') {
     throw new MatFileError('it is no MATLAB file of version 5 with its lowest bytes first');
   }
   for (const element of elementsOf(file.subarray(HEADER))) {
@@ -55,8 +51,7 @@ function* elementsOf(bytes: Buffer): Generator<Element> {
     const type = first & 0xffff;
     const size = small > 0 ? small : bytes.readUInt32LE(at + 4);
     const start = at + (small > 0 ? 4 : 8);
-    if (small > 4 || start + size > bytes.length)
-      throw new MatFileError('it ends in the middle of an element');
+    if (small > 4 || start + size > bytes.length) throw new MatFileError('it ends in the middle of an element');
     yield { type, data: bytes.subarray(start, start + size) };
     // A compressed element is not filled up.
     at = small > 0 ? at + 8 : start + (type === TYPE.compressed ? size : Math.ceil(size / 8) * 8);

@@ -34,18 +34,14 @@ const READ_AHEAD = 16;
 const MIB = 2 ** 20;
 
 /**
- * Writes the images of a list to tar shards in `dir`, as they are, with their labels, in the list's order; then an index.
- * Equal images give equal bytes. What an earlier call with these images left complete is kept; shards of anything else
- * are not touched.
+ * Writes the images of a list to tar shards in `dir`, as they are, with their labels, in the list's order; then an
+ * index. Equal images give equal bytes. What an earlier call with these images left complete is kept; shards of
+ * anything else are not touched.
  *
  * @returns the shards
  * @throws CortorchError ERR_INVALID_ARGUMENT, ERR_READ_FAILED, ERR_WRITE_FAILED, ERR_ABORTED
  */
-export async function packImages(
-  list: ImageList,
-  dir: string,
-  options: PackOptions,
-): Promise<readonly Shard[]> {
+export async function packImages(list: ImageList, dir: string, options: PackOptions): Promise<readonly Shard[]> {
   const { part, maxBytes = 256 * MIB, onProgress = () => undefined, signal } = options;
   if (!isCount(maxBytes)) throw invalid('maxBytes', 'a number of bytes', maxBytes);
   if (list.files.length === 0) throw invalid('list', 'at least one image', list.files);
@@ -63,8 +59,7 @@ export async function packImages(
     const report = (count: number, size: number): void =>
       onProgress({ phase: 'shards', images: images + count, of: list.files.length, bytes: bytes + size });
     const there = await stat(path).catch(() => undefined);
-    if (there?.size !== shard.bytes)
-      await writeFileAtomic(path, contentOf(list, shard, images, report, signal));
+    if (there?.size !== shard.bytes) await writeFileAtomic(path, contentOf(list, shard, images, report, signal));
     images += shard.members.length;
     bytes += shard.bytes;
     report(0, 0);
@@ -107,13 +102,9 @@ async function end(dir: string, part: string, text: string): Promise<void> {
 const readIfThere = (path: string): Promise<string | undefined> =>
   readFile(path, 'utf8').catch((error: NodeJS.ErrnoException) => {
     if (error.code === 'ENOENT') return undefined;
-    throw new CortorchError(
-      'ERR_READ_FAILED',
-      `cannot read ${path}: ${error.message}; check its permissions`,
-      {
-        cause: error,
-      },
-    );
+    throw new CortorchError('ERR_READ_FAILED', `cannot read ${path}: ${error.message}; check its permissions`, {
+      cause: error,
+    });
   });
 
 /** Where everything will be: it follows from the sizes of the files. */
@@ -167,8 +158,7 @@ class Keys {
 
   memberFor(file: string, className: string): string {
     const name = basename(file);
-    if (!isImage(name))
-      throw invalid('list', 'names of files that end as those of images do (.jpg, .png …)', file);
+    if (!isImage(name)) throw invalid('list', 'names of files that end as those of images do (.jpg, .png …)', file);
     const dot = name.lastIndexOf('.');
     const wanted = `${className}/${name.slice(0, dot) || '_'}`.replaceAll('.', '_');
     let key = wanted;

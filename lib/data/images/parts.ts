@@ -11,7 +11,8 @@ import { listShards } from './shards.js';
 export type ImageDataset = 'imagenet' | 'folder';
 
 /**
- * The images to train on: in the shards `dataDir`/train-*.tar, in the class folders of `dataDir`/train, or, of `folder`, in `dataDir` itself where there is no such folder.
+ * The images to train on: in the shards `dataDir`/train-*.tar, in the class folders of `dataDir`/train, or, of
+ * `folder`, in `dataDir` itself where there is no such folder.
  *
  * @throws CortorchError ERR_DATASET_NOT_FOUND, ERR_DATASET_CORRUPT, ERR_READ_FAILED
  */
@@ -66,11 +67,7 @@ export async function listValidation(
 }
 
 /** Holds out `count` images for validation, as `Dataset.split` does. @throws CortorchError ERR_INVALID_ARGUMENT */
-export function splitList(
-  list: ImageList,
-  count: number,
-  seed: number,
-): { train: ImageList; validation: ImageList } {
+export function splitList(list: ImageList, count: number, seed: number): { train: ImageList; validation: ImageList } {
   const { train, validation } = holdOut(list.labels, list.classes.length, count, seed);
   return { train: subset(list, train), validation: subset(list, validation) };
 }

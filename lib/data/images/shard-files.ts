@@ -16,8 +16,8 @@ interface OpenFile {
 }
 
 /**
- * Files that stay open between reads: on a network's disk, opening one takes as long as reading an image of it. There is
- * nothing to dispose of, and the files keep no process alive.
+ * Files that stay open between reads: on a network's disk, opening one takes as long as reading an image of it. There
+ * is nothing to dispose of, and the files keep no process alive.
  */
 export class ShardFiles {
   /** The one that was used last is last. */

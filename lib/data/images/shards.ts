@@ -1,8 +1,8 @@
 /**
- * Images in tar shards, as WebDataset has them: `train-000000.tar`, `train-000001.tar` …, in which a sample is the files of
- * one key, KEY.jpg and KEY.cls (its label). Beside them lies an index with the place of each image, so that a shard is
- * read where an image is wanted, and an epoch is that of the class folders bit for bit.
- * Source: https://github.com/webdataset/webdataset, "The WebDataset Format".
+ * Images in tar shards, as WebDataset has them: `train-000000.tar`, `train-000001.tar` …, in which a sample is the
+ * files of one key, KEY.jpg and KEY.cls (its label). Beside them lies an index with the place of each image, so that a
+ * shard is read where an image is wanted, and an epoch is that of the class folders bit for bit. Source:
+ * https://github.com/webdataset/webdataset, "The WebDataset Format".
  */
 
 import { readdir, readFile, stat } from 'node:fs/promises';
@@ -55,8 +55,8 @@ export function shardNames(names: readonly string[], part: string): string[] {
 const numberOf = (name: string): number => Number(/(\d+)\.tar$/.exec(name)![1]);
 
 /**
- * The images in the shards of one part of a data set, in their order. What is read of a shard later is compared with the
- * index: an image that is not there any more is an error.
+ * The images in the shards of one part of a data set, in their order. What is read of a shard later is compared with
+ * the index: an image that is not there any more is an error.
  *
  * @param part `train` or `val`: the start of the shards' names
  * @returns null if there are no shards of this name
@@ -74,10 +74,7 @@ export async function listShards(dir: string, part: string): Promise<ImageList |
     return toList(dir, classes, shards);
   }
   if (names.includes(planName(part))) {
-    throw corrupt(
-      join(dir, planName(part)),
-      'these shards are not complete; pack the images again, to the end',
-    );
+    throw corrupt(join(dir, planName(part)), 'these shards are not complete; pack the images again, to the end');
   }
   const found = shardNames(names, part);
   if (found.length === 0) return null;
@@ -119,8 +116,7 @@ async function readMember(open: ShardFiles, path: string, shard: ReadableShard, 
   const expected = shard.headers?.[i] ?? crc32(tarHeader(member, size).subarray(-HEADER));
   const read = open.use(path, async (file) => {
     const bytes = await readAt(file, offset - HEADER, length);
-    if (bytes.length === length && crc32(bytes.subarray(0, HEADER)) === expected)
-      return bytes.subarray(HEADER);
+    if (bytes.length === length && crc32(bytes.subarray(0, HEADER)) === expected) return bytes.subarray(HEADER);
     throw corrupt(shard.name, `${member} is not at byte ${offset}, where the index has it; ${ANEW}`);
   });
   return read.catch((error: unknown) => {
@@ -158,9 +154,7 @@ function parse(text: string): ShardIndex | undefined {
   if (!isPlainObject(index) || index['format'] !== SHARD_FORMAT) return undefined;
   const { classes, shards } = index;
   if (!isTexts(classes) || !Array.isArray(shards) || shards.length === 0) return undefined;
-  return shards.every((shard) => isShard(shard, classes.length))
-    ? (index as unknown as ShardIndex)
-    : undefined;
+  return shards.every((shard) => isShard(shard, classes.length)) ? (index as unknown as ShardIndex) : undefined;
 }
 
 const isTexts = (value: unknown): value is string[] =>
@@ -171,8 +165,7 @@ const isSizes = (value: unknown): value is number[] =>
 function isShard(value: unknown, classes: number): value is Shard {
   if (!isPlainObject(value)) return false;
   const { name, bytes, members, offsets, sizes, labels } = value;
-  if (typeof name !== 'string' || basename(name) !== name || !isSizes([bytes]) || !isTexts(members))
-    return false;
+  if (typeof name !== 'string' || basename(name) !== name || !isSizes([bytes]) || !isTexts(members)) return false;
   const lists = [offsets, sizes, labels];
   if (!lists.every((list) => isSizes(list) && list.length === members.length)) return false;
   const end = bytes as number;
@@ -187,14 +180,10 @@ async function lookThrough(dir: string, names: readonly string[]): Promise<Reada
   for (const [i, name] of names.entries()) {
     const before = names[i - 1];
     if (before === undefined || numberOf(name) === numberOf(before) + 1) continue;
-    throw corrupt(
-      join(dir, name),
-      `the shard before it is ${before}; copy what is missing, or number them one by one`,
-    );
+    throw corrupt(join(dir, name), `the shard before it is ${before}; copy what is missing, or number them one by one`);
   }
   const shards: ReadableShard[] = [];
-  for await (const shard of inOrder(names.length, AT_A_TIME, (i) => lookInto(dir, names[i]!)))
-    shards.push(shard);
+  for await (const shard of inOrder(names.length, AT_A_TIME, (i) => lookInto(dir, names[i]!))) shards.push(shard);
   return shards;
 }
 
@@ -230,10 +219,7 @@ async function lookInto(dir: string, name: string): Promise<ReadableShard> {
     const key = split(member)[0];
     const label = labelOf.get(key);
     if (label !== undefined) return label;
-    throw corrupt(
-      path,
-      `${member} has no label, a file ${key}.cls with its number; pack the images with one`,
-    );
+    throw corrupt(path, `${member} has no label, a file ${key}.cls with its number; pack the images with one`);
   });
   return { name, bytes, members, offsets, sizes, labels, headers };
 }

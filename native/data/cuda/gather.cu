@@ -35,7 +35,8 @@ __device__ __forceinline__ int64_t inside(int64_t i, int64_t size, bool black) {
 }
 
 template <class T>
-__global__ void images_kernel(const GatherFrom from, const GatherWhich which, const GatherHow how, int64_t count, T* x) {
+__global__ void images_kernel(const GatherFrom from, const GatherWhich which, const GatherHow how, int64_t count,
+                              T* x) {
   const int64_t at = global_thread(), area = from.height * from.width, values = from.channels * area;
   if (at >= count * values) return;
   const int64_t i = at / values, channel = at % values / area;
@@ -76,12 +77,13 @@ cudaError_t gather_images(const GatherFrom& from, const GatherWhich& which, cons
                           Precision precision, void* x, cudaStream_t stream) {
   return with_type(precision, [&](auto element) {
     using T = decltype(element);
-    return launch_over(count * from.channels * from.height * from.width, images_kernel<T>, stream, from, which, how, count,
-                       static_cast<T*>(x));
+    return launch_over(count * from.channels * from.height * from.width, images_kernel<T>, stream, from, which, how,
+                       count, static_cast<T*>(x));
   });
 }
 
-cudaError_t gather_labels(const int64_t* labels, const GatherWhich& which, int64_t count, int64_t* out, cudaStream_t stream) {
+cudaError_t gather_labels(const int64_t* labels, const GatherWhich& which, int64_t count, int64_t* out,
+                          cudaStream_t stream) {
   return launch_over(count, labels_kernel, stream, labels, which, count, out);
 }
 

@@ -23,8 +23,8 @@ class GpuScaling {
   GpuScaling(const at::Tensor& images, const Normalization& normalization, at::ScalarType type);
 
   // Places place · size … of `order` (int64, on the GPU) in images [n, shape] → [count, shape].
-  at::Tensor gather(const at::Tensor& images, const at::Tensor& order, int64_t size, int64_t count, const BatchPlace& place,
-                    const Augmentation& augmentation, uint64_t seed) const;
+  at::Tensor gather(const at::Tensor& images, const at::Tensor& order, int64_t size, int64_t count,
+                    const BatchPlace& place, const Augmentation& augmentation, uint64_t seed) const;
 
  private:
   at::ScalarType type_;

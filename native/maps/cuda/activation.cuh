@@ -42,7 +42,8 @@ __device__ __forceinline__ float activation_difference_of(Activation activation,
     case Activation::identity: break;
     case Activation::tanh: return tanhf(u) * (1.0f - tanhf(a) * tanhf(a - u));
     case Activation::sigmoid: return 0.5f * tanhf(0.5f * u) * (1.0f - tanhf(0.5f * a) * tanhf(0.5f * (a - u)));
-    case Activation::relu: return a > 0.0f && a - u > 0.0f ? u : activate(Activation::relu, a) - activate(Activation::relu, a - u);
+    case Activation::relu:
+      return a > 0.0f && a - u > 0.0f ? u : activate(Activation::relu, a) - activate(Activation::relu, a - u);
   }
   return u;
 }

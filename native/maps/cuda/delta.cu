@@ -8,9 +8,9 @@ namespace cortorch::cuda {
 namespace {
 
 // A block has up to 256 columns of one tile, and as many examples at a time as there are threads for. So neighbouring
-// threads have neighbouring elements for any number of columns, and a thread keeps its column. Where there are few tiles the
-// pieces are narrower, so that many blocks share the work: 264 is twice the multiprocessors of a large GPU, and a constant,
-// so that sums have one order on all of them.
+// threads have neighbouring elements for any number of columns, and a thread keeps its column. Where there are few
+// tiles the pieces are narrower, so that many blocks share the work: 264 is twice the multiprocessors of a large GPU,
+// and a constant, so that sums have one order on all of them.
 constexpr int64_t enough_blocks = 264;
 constexpr int narrowest = 32;
 
@@ -27,11 +27,13 @@ int64_t blocks_of(const Tiles& tiles) {
 
 template <class T, bool is_residual>
 __global__ void __launch_bounds__(block_threads)
-    delta_kernel(const T* g, const T* y, T* delta, T* bias_gradient, float* squares, int64_t batch, int64_t columns, int piece,
-                 float scale, Activation activation) {
+    delta_kernel(const T* g, const T* y, T* delta, T* bias_gradient, float* squares, int64_t batch, int64_t columns,
+                 int piece, float scale, Activation activation) {
   const int64_t pieces = (columns + piece - 1) / piece;
-  const int64_t tile = static_cast<int64_t>(blockIdx.x) / pieces, first = static_cast<int64_t>(blockIdx.x) % pieces * piece;
-  const int width = static_cast<int>(columns - first < piece ? columns - first : piece), at_once = block_threads / width;
+  const int64_t tile = static_cast<int64_t>(blockIdx.x) / pieces,
+                first = static_cast<int64_t>(blockIdx.x) % pieces * piece;
+  const int width = static_cast<int>(columns - first < piece ? columns - first : piece),
+            at_once = block_threads / width;
   const int thread = static_cast<int>(threadIdx.x), example = thread / width;
   const int64_t column = first + thread % width, start = tile * batch * columns + column;
 
@@ -68,13 +70,13 @@ __global__ void __launch_bounds__(block_threads)
 }
 
 template <bool is_residual>
-cudaError_t launch(const Tiles& tiles, Precision precision, Activation activation, float scale, const void* g, const void* y,
-                   void* delta, void* bias_gradient, float* squares, cudaStream_t stream) {
+cudaError_t launch(const Tiles& tiles, Precision precision, Activation activation, float scale, const void* g,
+                   const void* y, void* delta, void* bias_gradient, float* squares, cudaStream_t stream) {
   if (tiles.count == 0 || tiles.columns == 0) return cudaSuccess;
   return with_type(precision, [&](auto element) {
     using T = decltype(element);
-    return launch_blocks(delta_kernel<T, is_residual>, blocks_of(tiles), block_threads, block_threads * sizeof(float), stream,
-                         static_cast<const T*>(g), static_cast<const T*>(y), static_cast<T*>(delta),
+    return launch_blocks(delta_kernel<T, is_residual>, blocks_of(tiles), block_threads, block_threads * sizeof(float),
+                         stream, static_cast<const T*>(g), static_cast<const T*>(y), static_cast<T*>(delta),
                          static_cast<T*>(bias_gradient), squares, tiles.batch, tiles.columns, piece_of(tiles), scale,
                          activation);
   });
@@ -82,8 +84,8 @@ cudaError_t launch(const Tiles& tiles, Precision precision, Activation activatio
 
 }  // namespace
 
-cudaError_t delta(const Tiles& tiles, Precision precision, Activation activation, float scale, const void* g, const void* y,
-                  void* delta, void* bias_gradient, cudaStream_t stream) {
+cudaError_t delta(const Tiles& tiles, Precision precision, Activation activation, float scale, const void* g,
+                  const void* y, void* delta, void* bias_gradient, cudaStream_t stream) {
   return launch<false>(tiles, precision, activation, scale, g, y, delta, bias_gradient, nullptr, stream);
 }
 

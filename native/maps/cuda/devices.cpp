@@ -22,7 +22,8 @@ std::string version(int number) {
 // A chip may be too old for our code or too new for libtorch's: whether kernels run shows when they do.
 bool runs_kernels(int index) {
   try {
-    const at::Tensor ones = at::ones({64}, at::TensorOptions(c10::Device(c10::kCUDA, static_cast<c10::DeviceIndex>(index))));
+    const at::Tensor ones =
+        at::ones({64}, at::TensorOptions(c10::Device(c10::kCUDA, static_cast<c10::DeviceIndex>(index))));
     return difference(ones, at::mul(ones, 3)).cpu().sum().item<double>() == -128;
   } catch (const c10::Error&) {
     (void)cudaGetLastError();
@@ -60,8 +61,9 @@ Gpus find_gpus(int closely) {
   for (int i = 0; i < count; ++i) {
     cudaDeviceProp properties{};
     if (cudaGetDeviceProperties(&properties, i) != cudaSuccess) continue;
-    Gpu gpu{i, properties.name, properties.major, properties.minor, static_cast<int64_t>(properties.totalGlobalMem), 0,
-            properties.major >= 8};
+    Gpu gpu{
+        i, properties.name,      properties.major, properties.minor, static_cast<int64_t>(properties.totalGlobalMem),
+        0, properties.major >= 8};
     if (closely == i || closely == -1) look_closely(gpu);
     result.devices.push_back(std::move(gpu));
   }

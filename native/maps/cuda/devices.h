@@ -15,7 +15,8 @@ struct Gpu {
   std::string name;
   int major = 0, minor = 0;      // compute capability
   int64_t memory = 0, free = 0;  // bytes; what is free only where it was asked for
-  bool supported = false;        // our kernels and libtorch's run on it; tried only where it was asked for, else by its capability
+  // Our kernels and libtorch's run on it; tried only where it was asked for, else by its capability.
+  bool supported = false;
 };
 
 struct Gpus {
@@ -23,14 +24,14 @@ struct Gpus {
   std::string problem;          // CUDA's own words why there is no device; empty: there is one
   std::vector<Gpu> devices;
 };
-// Asks for what is free, and tries kernels, on the device `closely` (−1: on all, −2: on none): that opens a context there,
-// which takes some of its memory for as long as the process lives.
+// Asks for what is free, and tries kernels, on the device `closely` (−1: on all, −2: on none): that opens a context
+// there, which takes some of its memory for as long as the process lives.
 Gpus find_gpus(int closely);
 // Gives what libtorch keeps of the GPUs' memory and nobody uses back to them.
 void trim_memory();
 
-// How products in float32 are made and whether libtorch may choose kernels that add in no fixed order: settings of the whole
-// process, as libtorch has them.
+// How products in float32 are made and whether libtorch may choose kernels that add in no fixed order: settings of the
+// whole process, as libtorch has them.
 struct Arithmetic {
   bool tf32 = false, deterministic = false;
   bool operator==(const Arithmetic&) const = default;

@@ -53,8 +53,8 @@ cudaError_t subtract(int64_t count, Precision precision, const void* a, const vo
   });
 }
 
-cudaError_t activation_difference(int64_t count, Precision precision, Activation activation, const void* a, const void* u,
-                                  void* out, cudaStream_t stream) {
+cudaError_t activation_difference(int64_t count, Precision precision, Activation activation, const void* a,
+                                  const void* u, void* out, cudaStream_t stream) {
   return with_type(precision, [&](auto element) {
     using T = decltype(element);
     return launch_over(count, activation_difference_kernel<T>, stream, count, activation, static_cast<const T*>(a),

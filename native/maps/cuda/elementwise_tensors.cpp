@@ -38,8 +38,8 @@ at::Tensor delta_of(const Tiles& tiles, Activation activation, const at::Tensor&
     TORCH_CHECK(bias_gradient.is_contiguous(), "the bias gradient is not contiguous");
   }
   check_launch(cuda::delta(tiles, precision_of(g), activation, static_cast<float>(scale), g.const_data_ptr(),
-                           y.const_data_ptr(), same ? nullptr : result.mutable_data_ptr(), mutable_or_null(bias_gradient),
-                           here.stream));
+                           y.const_data_ptr(), same ? nullptr : result.mutable_data_ptr(),
+                           mutable_or_null(bias_gradient), here.stream));
   return result;
 }
 
@@ -60,8 +60,8 @@ at::Tensor delta_of_rows(Activation activation, const at::Tensor& g, const at::T
   return delta_of(rows_of(g), activation, g.contiguous(), y.contiguous(), bias_gradient, scale);
 }
 
-at::Tensor delta_of_locations(Activation activation, const at::Tensor& g, const at::Tensor& y, at::Tensor& bias_gradient,
-                              double scale) {
+at::Tensor delta_of_locations(Activation activation, const at::Tensor& g, const at::Tensor& y,
+                              at::Tensor& bias_gradient, double scale) {
   return delta_of(locations_of(g), activation, location_major(g), location_major(y), bias_gradient, scale);
 }
 
@@ -77,11 +77,14 @@ ResidualOnGpu residual(Activation activation, const at::Tensor& r, const at::Ten
   const Here here(from);
   const int64_t batch = from.size(0), units = from.numel() / std::max<int64_t>(1, batch);
   const Tiles tiles = by_location ? locations_of(from) : Tiles{1, batch, units};
-  ResidualOnGpu result{at::empty_like(from), at::empty({units}, from.options().memory_format(at::MemoryFormat::Contiguous)),
-                       at::empty({residual_blocks(tiles)}, from.options().dtype(at::kFloat).memory_format(at::MemoryFormat::Contiguous))};
+  ResidualOnGpu result{at::empty_like(from),
+                       at::empty({units}, from.options().memory_format(at::MemoryFormat::Contiguous)),
+                       at::empty({residual_blocks(tiles)},
+                                 from.options().dtype(at::kFloat).memory_format(at::MemoryFormat::Contiguous))};
   check_launch(cuda::residual(tiles, precision_of(from), activation, static_cast<float>(scale), from.const_data_ptr(),
-                              target.const_data_ptr(), result.delta.mutable_data_ptr(), result.bias_sum.mutable_data_ptr(),
-                              result.squares.mutable_data_ptr<float>(), here.stream));
+                              target.const_data_ptr(), result.delta.mutable_data_ptr(),
+                              result.bias_sum.mutable_data_ptr(), result.squares.mutable_data_ptr<float>(),
+                              here.stream));
   if (by_location) {
     result.bias_sum = result.bias_sum.view({from.size(2), from.size(3), from.size(1)}).permute({2, 0, 1}).contiguous();
   } else {
@@ -95,8 +98,8 @@ at::Tensor difference(const at::Tensor& a, const at::Tensor& b) {
   const at::Tensor x = dense(a), y = in_order_of(b, x);
   const Here here(x);
   at::Tensor result = at::empty_like(x);
-  check_launch(cuda::subtract(x.numel(), precision_of(x), x.const_data_ptr(), y.const_data_ptr(), result.mutable_data_ptr(),
-                              here.stream));
+  check_launch(cuda::subtract(x.numel(), precision_of(x), x.const_data_ptr(), y.const_data_ptr(),
+                              result.mutable_data_ptr(), here.stream));
   return result;
 }
 
@@ -105,8 +108,8 @@ at::Tensor activation_difference(Activation activation, const at::Tensor& a, con
   const at::Tensor x = dense(a), y = in_order_of(u, x);
   const Here here(x);
   at::Tensor result = at::empty_like(x);
-  check_launch(cuda::activation_difference(x.numel(), precision_of(x), activation, x.const_data_ptr(), y.const_data_ptr(),
-                                           result.mutable_data_ptr(), here.stream));
+  check_launch(cuda::activation_difference(x.numel(), precision_of(x), activation, x.const_data_ptr(),
+                                           y.const_data_ptr(), result.mutable_data_ptr(), here.stream));
   return result;
 }
 

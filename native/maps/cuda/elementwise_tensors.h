@@ -10,12 +10,12 @@ namespace cortorch::cuda {
 // y = σ(y + bias) in place and back. y contiguous [rows, columns], bias [columns] or undefined.
 at::Tensor bias_activation(Activation activation, at::Tensor y, const at::Tensor& bias);
 
-// As LinearMap::delta: of [batch, units]; of location-major images, with a bias for each location and channel; of values
-// in any order that share no bias here.
+// As LinearMap::delta: of [batch, units]; of location-major images, with a bias for each location and channel; of
+// values in any order that share no bias here.
 at::Tensor delta_of_rows(Activation activation, const at::Tensor& g, const at::Tensor& y, at::Tensor& bias_gradient,
                          double scale);
-at::Tensor delta_of_locations(Activation activation, const at::Tensor& g, const at::Tensor& y, at::Tensor& bias_gradient,
-                              double scale);
+at::Tensor delta_of_locations(Activation activation, const at::Tensor& g, const at::Tensor& y,
+                              at::Tensor& bias_gradient, double scale);
 at::Tensor delta_of_values(Activation activation, const at::Tensor& g, const at::Tensor& y, double scale);
 
 // As residual() of maps/elementwise.h; the squares as sums of each block of threads, float32 [blocks].

@@ -26,18 +26,23 @@ struct Divisor {
 };
 
 // The taps along one axis that connect one location with something at the other end, in ascending order:
-// tap first + i·step meets place first_place + i·place_step. Where there is no second one, the steps are 0: what is made of
-// them would reach beyond the image, and need not fit anywhere.
+// tap first + i·step meets place first_place + i·place_step. Where there is no second one, the steps are 0: what is
+// made of them would reach beyond the image, and need not fit anywhere.
 struct Taps {
   int count, first, step, first_place, place_step;
 
   __device__ Taps(int taps, int first_tap, int tap_step, int place, int place_further)
-      : count(taps), first(first_tap), step(taps > 1 ? tap_step : 0), first_place(place), place_step(taps > 1 ? place_further : 0) {}
+      : count(taps),
+        first(first_tap),
+        step(taps > 1 ? tap_step : 0),
+        first_place(place),
+        place_step(taps > 1 ? place_further : 0) {}
 };
 
 struct Axis {
   int in, out, kernel, stride, padding, dilation;
-  int backward_step, backward_place_step;  // an input meets every so-manieth tap, each at so many locations from the one before
+  int backward_step,
+      backward_place_step;  // an input meets every so-manieth tap, each at so many locations from the one before
   Divisor by_dilation, by_stride, by_backward_step;
 
   // Of the output location `at`: the taps that fall inside of the image.
@@ -92,8 +97,8 @@ inline bool to_device(const Conv2dGeometry& from, int64_t batch, Geometry& to) {
       !fits(from.in_height, from.in_width) || !fits(from.out_height(), from.out_width()) || !fits(batch)) {
     return false;
   }
-  // The rows of images and weights that one location meets are less than 2³¹ elements, so that steps within them are 32 bits
-  // (walk.cuh); and so are the rows of a tile.
+  // The rows of images and weights that one location meets are less than 2³¹ elements, so that steps within them are 32
+  // bits (walk.cuh); and so are the rows of a tile.
   const auto reaches = [&from](int64_t height, std::initializer_list<int64_t> factors) {
     int64_t elements = std::min(from.kernel_h * from.dilation_h, height);
     for (const int64_t factor : factors) {
@@ -103,15 +108,25 @@ inline bool to_device(const Conv2dGeometry& from, int64_t batch, Geometry& to) {
     return true;
   };
   const int64_t in = from.in_channels, out = from.out_channels, taps = from.kernel_h * from.kernel_w;
-  if (!reaches(from.in_height, {from.in_width, batch, in}) || !reaches(from.out_height(), {from.out_width(), batch, out}) ||
+  if (!reaches(from.in_height, {from.in_width, batch, in}) ||
+      !reaches(from.out_height(), {from.out_width(), batch, out}) ||
       !reaches(from.out_height(), {from.out_width(), taps, in, out}) || !fits(128, in) || !fits(128, out)) {
     return false;
   }
   const auto axis = [](int64_t in, int64_t out, int64_t kernel, int64_t stride, int64_t padding, int64_t dilation) {
     const int s = static_cast<int>(stride), d = static_cast<int>(dilation);
     const int step = s / gcd(s, d);
-    return Axis{static_cast<int>(in), static_cast<int>(out), static_cast<int>(kernel), s, static_cast<int>(padding), d,
-                step, d * step / s, Divisor(d), Divisor(s), Divisor(step)};
+    return Axis{static_cast<int>(in),
+                static_cast<int>(out),
+                static_cast<int>(kernel),
+                s,
+                static_cast<int>(padding),
+                d,
+                step,
+                d * step / s,
+                Divisor(d),
+                Divisor(s),
+                Divisor(step)};
   };
   to.h = axis(from.in_height, from.out_height(), from.kernel_h, from.stride_h, from.padding_h, from.dilation_h);
   to.w = axis(from.in_width, from.out_width(), from.kernel_w, from.stride_w, from.padding_w, from.dilation_w);

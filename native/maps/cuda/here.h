@@ -28,7 +28,9 @@ inline Precision precision_of(const at::Tensor& t) {
 }
 
 inline void check_launch(cudaError_t error) {
-  TORCH_CHECK(error != cudaErrorInvalidValue, "a CUDA kernel was refused (invalid value), as a rule for more values than it can index: take a smaller batch");
+  TORCH_CHECK(
+      error != cudaErrorInvalidValue,
+      "a CUDA kernel was refused (invalid value), as a rule for more values than it can index: take a smaller batch");
   C10_CUDA_CHECK(error);
 }
 

@@ -18,8 +18,8 @@ __device__ __forceinline__ int64_t global_thread() {
 }
 
 template <class... Parameters, class... Arguments>
-cudaError_t launch_blocks(void (*kernel)(Parameters...), int64_t blocks, int threads, std::size_t shared, cudaStream_t stream,
-                          const Arguments&... arguments) {
+cudaError_t launch_blocks(void (*kernel)(Parameters...), int64_t blocks, int threads, std::size_t shared,
+                          cudaStream_t stream, const Arguments&... arguments) {
   if (blocks == 0) return cudaSuccess;
   if (blocks < 0 || blocks > INT32_MAX) return cudaErrorInvalidValue;
   cudaLaunchConfig_t config{};
@@ -32,7 +32,8 @@ cudaError_t launch_blocks(void (*kernel)(Parameters...), int64_t blocks, int thr
 
 // A thread for each of `count` indices.
 template <class... Parameters, class... Arguments>
-cudaError_t launch_over(int64_t count, void (*kernel)(Parameters...), cudaStream_t stream, const Arguments&... arguments) {
+cudaError_t launch_over(int64_t count, void (*kernel)(Parameters...), cudaStream_t stream,
+                        const Arguments&... arguments) {
   return launch_blocks(kernel, (count + block_threads - 1) / block_threads, block_threads, 0, stream, arguments...);
 }
 
@@ -42,7 +43,8 @@ cudaError_t with_type(Precision precision, const Work& work) {
   return precision == Precision::bf16 ? work(bf16{}) : work(float{});
 }
 
-// The sum over a block in a fixed order, for all its threads: `shared` has a value for each; their number is a power of two.
+// The sum over a block in a fixed order, for all its threads: `shared` has a value for each; their number is a power of
+// two.
 template <class T>
 __device__ __forceinline__ T block_sum(T value, T* shared) {
   const int thread = static_cast<int>(threadIdx.x);

@@ -19,22 +19,22 @@
 namespace cortorch::cuda {
 
 // Each returns the error of its launch; cudaErrorInvalidValue if a size does not fit the kernels' 32-bit indices
-// (elements in one location's product and in the rows of images and weights that it meets, locations, thread blocks; whole
-// tensors may be larger). Sizes of zero are the caller's business.
+// (elements in one location's product and in the rows of images and weights that it meets, locations, thread blocks;
+// whole tensors may be larger). Sizes of zero are the caller's business.
 
 // y[oh, ow] = σ(Σ_taps x[ih, iw] · W[oh, ow, kh, kw] + bias[oh, ow]); `bias` may be null.
 cudaError_t locally_connected2d_apply(const Conv2dGeometry& geometry, int64_t batch, Precision precision,
                                       const void* weight, const void* x, const void* bias, Activation activation,
                                       void* y, cudaStream_t stream);
 
-// x[ih, iw] = σ(Σ y[oh, ow] · V[oh, ow, kh, kw]ᵀ + c[ih, iw]) over all (oh, ow, kh, kw) that see (ih, iw); `c` [h, w, in] may
-// be null.
+// x[ih, iw] = σ(Σ y[oh, ow] · V[oh, ow, kh, kw]ᵀ + c[ih, iw]) over all (oh, ow, kh, kw) that see (ih, iw); `c` [h, w,
+// in] may be null.
 cudaError_t locally_connected2d_adjoint(const Conv2dGeometry& geometry, int64_t batch, Precision precision,
                                         const void* v, const void* y, const void* c, Activation activation, void* x,
                                         cudaStream_t stream);
 
 // G[oh, ow, kh, kw] = x[ih, iw]ᵀ · δ[oh, ow], zero where the tap lies outside of the image.
-cudaError_t locally_connected2d_outer(const Conv2dGeometry& geometry, int64_t batch, Precision precision,
-                                      const void* x, const void* delta, void* gradient, cudaStream_t stream);
+cudaError_t locally_connected2d_outer(const Conv2dGeometry& geometry, int64_t batch, Precision precision, const void* x,
+                                      const void* delta, void* gradient, cudaStream_t stream);
 
 }  // namespace cortorch::cuda

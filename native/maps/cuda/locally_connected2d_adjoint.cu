@@ -3,8 +3,8 @@
 namespace cortorch::cuda {
 namespace {
 
-// Columns are input channels; an input location collects from all that see it, so there are no atomics. The sum runs over
-// (tap, output channel), along which the blocks of V lie contiguous: B is Vᵀ as it lies.
+// Columns are input channels; an input location collects from all that see it, so there are no atomics. The sum runs
+// over (tap, output channel), along which the blocks of V lie contiguous: B is Vᵀ as it lies.
 template <class T>
 class Adjoint : public PatchProduct<T> {
  public:
@@ -12,7 +12,8 @@ class Adjoint : public PatchProduct<T> {
   static constexpr bool a_k_contiguous = true, b_k_contiguous = true;
 
   __device__ Adjoint(const Arguments& arguments, int line, int column, int location)
-      : PatchProduct<T>(arguments, arguments.geometry.h.of_input(line), arguments.geometry.w.of_input(column), location) {}
+      : PatchProduct<T>(arguments, arguments.geometry.h.of_input(line), arguments.geometry.w.of_input(column),
+                        location) {}
 
   __device__ PatchOperand<T> b() const {
     const Arguments& p = this->arguments_;
@@ -21,7 +22,7 @@ class Adjoint : public PatchProduct<T> {
     const int tap = this->w_.place_step * taps + this->tap_step();
     const int row = this->h_.place_step * p.width * taps + this->row_step();
     const int64_t first = this->first_place() * taps + this->first_tap();
-    return {p.weights + first * block, static_cast<int>(p.channels.d), this->h_.count, this->w_.count, p.channels,
+    return {p.weights + first * block,    static_cast<int>(p.channels.d), this->h_.count, this->w_.count, p.channels,
             {1, tap * block, row * block}};
   }
 };

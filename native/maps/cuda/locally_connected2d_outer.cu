@@ -10,8 +10,8 @@ struct TapsOperand {
   const T* x;
   const Geometry& geometry;
   Divisor in_channels, kernel_w;
-  int top, left;                 // where the patch begins, maybe outside of the image
-  static constexpr int row = 1;  // within the channels of one tap
+  int top, left;                                // where the patch begins, maybe outside of the image
+  static constexpr int row = 1;                 // within the channels of one tap
   static constexpr bool rows_are_even = false;  // the next tap's channels are elsewhere
 
   struct Place {
@@ -77,16 +77,17 @@ struct Outer {
 
 }  // namespace
 
-cudaError_t locally_connected2d_outer(const Conv2dGeometry& geometry, int64_t batch, Precision precision,
-                                      const void* x, const void* delta, void* gradient, cudaStream_t stream) {
+cudaError_t locally_connected2d_outer(const Conv2dGeometry& geometry, int64_t batch, Precision precision, const void* x,
+                                      const void* delta, void* gradient, cudaStream_t stream) {
   Geometry g;
   if (!to_device(geometry, batch, g)) return cudaErrorInvalidValue;
   const int rows = g.taps() * g.in_channels;
   return launch_product<Outer>(precision, {g.h.out, g.w.out}, rows, g.out_channels, stream, [&](auto element) {
     using T = decltype(element);
     const T *in = static_cast<const T*>(x), *d = static_cast<const T*>(delta);
-    return typename Outer<T>::Arguments{g, Divisor(g.in_channels), Divisor(g.w.kernel), in, d, static_cast<T*>(gradient),
-                                        in_vectors(in, g.in_channels), in_vectors(d, g.out_channels)};
+    return typename Outer<T>::Arguments{
+        g, Divisor(g.in_channels),    Divisor(g.w.kernel),           in,
+        d, static_cast<T*>(gradient), in_vectors(in, g.in_channels), in_vectors(d, g.out_channels)};
   });
 }
 

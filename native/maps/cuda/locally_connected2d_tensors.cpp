@@ -16,7 +16,8 @@ at::Tensor empty_images(const at::Tensor& like, int64_t batch, int64_t channels,
 void check_launch(cudaError_t error, const Conv2dGeometry& g, int64_t batch) {
   TORCH_CHECK(error != cudaErrorInvalidValue, "locally_connected2d: a batch of ", batch, " images of ", g.in_channels,
               "×", g.in_height, "×", g.in_width, " with a kernel of ", g.kernel_h, "×", g.kernel_w, " to ",
-              g.out_channels, " channels is more than the CUDA kernels can index: take a smaller batch or kernel, or fewer channels");
+              g.out_channels,
+              " channels is more than the CUDA kernels can index: take a smaller batch or kernel, or fewer channels");
   C10_CUDA_CHECK(error);
 }
 
@@ -57,8 +58,8 @@ at::Tensor locally_connected2d_outer(const Conv2dGeometry& g, const at::Tensor& 
   const Here here(x);
   const at::Tensor from = location_major(x), to = location_major(delta);
   const int64_t batch = x.size(0);
-  at::Tensor gradient = at::empty(
-      {g.out_height(), g.out_width(), g.kernel_h, g.kernel_w, g.in_channels, g.out_channels}, x.options());
+  at::Tensor gradient =
+      at::empty({g.out_height(), g.out_width(), g.kernel_h, g.kernel_w, g.in_channels, g.out_channels}, x.options());
   // An empty batch too is the kernel's: its sums are zeros.
   check_launch(locally_connected2d_outer(g, batch, precision_of(x), from.const_data_ptr(), to.const_data_ptr(),
                                          gradient.mutable_data_ptr(), here.stream),

@@ -12,8 +12,8 @@ template <int m_, int n_, int warp_m_, int warp_n_>
 struct Tile {
   static constexpr int m = m_, n = n_, warp_m = warp_m_, warp_n = warp_n_;
   static constexpr int threads = (m / warp_m) * (n / warp_n) * 32;
-  // That should fit on a multiprocessor at once: the compiler then keeps to 168 registers a thread, or to 128 or 255 where the
-  // tile is large.
+  // That should fit on a multiprocessor at once: the compiler then keeps to 168 registers a thread, or to 128 or 255
+  // where the tile is large.
   static constexpr int blocks = m * n > 128 * 96 ? 2 : 3;
 };
 
@@ -22,8 +22,8 @@ template <class TileShape, bool a_k_contiguous, bool b_k_contiguous>
 struct MultiplyFp32 {
   using Element = float;
   static constexpr int depth = 16;
-  // Lines 80 bytes apart along k: 16 bytes at one place of eight neighbouring ones are in different banks. Across it, every
-  // read is along one line.
+  // Lines 80 bytes apart along k: 16 bytes at one place of eight neighbouring ones are in different banks. Across it,
+  // every read is along one line.
   using A = Panel<float, TileShape::m, depth, a_k_contiguous, 4>;
   using B = Panel<float, TileShape::n, depth, b_k_contiguous, 4>;
 
@@ -57,7 +57,8 @@ struct MultiplyFp32 {
       } else {
         const auto store = visitor.pair(column);
 #pragma unroll
-        for (int i = 0; i < rows; ++i) store(place<a_k_contiguous, across_m>(thread_m(), i), sums_[i][j], sums_[i][j + 1]);
+        for (int i = 0; i < rows; ++i)
+          store(place<a_k_contiguous, across_m>(thread_m(), i), sums_[i][j], sums_[i][j + 1]);
       }
     }
   }
@@ -159,9 +160,9 @@ struct MultiplyTf32 : WarpSums<TileShape> {
   }
 
  private:
-  // A 2×2 square of matrices of 8 rows by 4 steps of k, of which a lane gets row lane / 4 and step lane % 4: those of A one
-  // fragment, with the second matrix further along the rows; those of B two, with the second further along k. ldmatrix takes the
-  // four floats of a row for eight numbers of 16 bits, and hands them out just so.
+  // A 2×2 square of matrices of 8 rows by 4 steps of k, of which a lane gets row lane / 4 and step lane % 4: those of A
+  // one fragment, with the second matrix further along the rows; those of B two, with the second further along k.
+  // ldmatrix takes the four floats of a row for eight numbers of 16 bits, and hands them out just so.
   template <class P, bool rows_first>
   static __device__ __forceinline__ void fetch(uint32_t (&to)[4], const float* panel, int row, int k) {
     if constexpr (P::k_contiguous) {
@@ -173,7 +174,8 @@ struct MultiplyTf32 : WarpSums<TileShape> {
 #pragma unroll
       for (int e = 0; e < 4; ++e) {
         const int second = e % 2, third = e / 2;
-        to[e] = load_shared<uint32_t>(panel + P::at(row + (rows_first ? second : third) * 8, k + (rows_first ? third : second) * 4));
+        to[e] = load_shared<uint32_t>(
+            panel + P::at(row + (rows_first ? second : third) * 8, k + (rows_first ? third : second) * 4));
       }
     }
 #pragma unroll

@@ -1,5 +1,5 @@
-// A panel of an operand in shared memory: `rows` (of the result: rows of A, columns of B) by `depth` along the sum; and how a
-// thread block copies an operand there, panel by panel.
+// A panel of an operand in shared memory: `rows` (of the result: rows of A, columns of B) by `depth` along the sum; and
+// how a thread block copies an operand there, panel by panel.
 #pragma once
 
 #include "maps/cuda/primitives.cuh"
@@ -21,8 +21,9 @@ struct Panel {
   static __device__ __forceinline__ int at(int row, int k) { return k_contiguous ? row * pitch + k : k * pitch + row; }
 };
 
-// How a block's threads share a panel among them, in pieces of some elements. A thread has either one step of the sum and some rows,
-// or one row and some steps, always equally far apart: `rows` or `steps` of the operand, `elements` of the panel.
+// How a block's threads share a panel among them, in pieces of some elements. A thread has either one step of the sum
+// and some rows, or one row and some steps, always equally far apart: `rows` or `steps` of the operand, `elements` of
+// the panel.
 template <class P, int threads, int piece, bool one_step>
 struct Share {
   static constexpr int per_line = P::line / piece;
@@ -36,8 +37,8 @@ struct Share {
   static_assert(per_line_at_once * lines_at_once == threads && passes * threads == per_line * P::lines);
   static_assert(one_step || !P::k_contiguous);
 
-  // Of 16-byte pieces eight threads write at a time, to two lines where a line takes four. The lines beside each other there are
-  // four apart, and so in different banks.
+  // Of 16-byte pieces eight threads write at a time, to two lines where a line takes four. The lines beside each other
+  // there are four apart, and so in different banks.
   static constexpr bool far_lines = piece > 1 && per_line_at_once == 4 && lines_at_once % 8 == 0;
   static __device__ __forceinline__ int line() {
     const int line = static_cast<int>(threadIdx.x) / per_line_at_once;
@@ -46,8 +47,9 @@ struct Share {
   static __device__ __forceinline__ int place() { return static_cast<int>(threadIdx.x) % per_line_at_once * piece; }
 };
 
-// One thread's part in copying an operand's panels, one after the other along the sum. The operand says where its elements are:
-// walk.cuh. `vector`: 16-byte pieces along the contiguous direction neither straddle an edge nor are misaligned.
+// One thread's part in copying an operand's panels, one after the other along the sum. The operand says where its
+// elements are: walk.cuh. `vector`: 16-byte pieces along the contiguous direction neither straddle an edge nor are
+// misaligned.
 template <class P, int threads, class Operand>
 class Copies {
   using T = typename P::Element;
@@ -62,11 +64,15 @@ class Copies {
         line_(vector ? Pieces::line() : Elements::line()),
         place_(vector ? Pieces::place() : Elements::place()),
         rows_left_(row_count - first_row - row()),
-        walk_(operand.walk(first_row + row(), k(), Operand::rows_are_even ? P::depth : vector ? Pieces::steps : Elements::steps)) {
+        walk_(operand.walk(first_row + row(), k(),
+                           Operand::rows_are_even ? P::depth
+                           : vector               ? Pieces::steps
+                                                  : Elements::steps)) {
     if (!operand.has(first_row + row())) rows_left_ = 0;
   }
 
-  // Starts copying the next panel. `k_left`: of the sum, from its first step on; what lies beyond, or beyond the rows, is zero.
+  // Starts copying the next panel. `k_left`: of the sum, from its first step on; what lies beyond, or beyond the rows,
+  // is zero.
   __device__ __forceinline__ void next(T* panel, int k_left) {
     if (vector_) {
       copy<Pieces, vector_piece>(panel, k_left);
@@ -89,7 +95,7 @@ class Copies {
       const T* const from = walk_.at() + pass * S::rows * row_;
       const bool inside = k() + pass * S::steps < k_left && pass * S::rows < rows_left_;
       if constexpr (piece * sizeof(T) >= 4) {
-        copy_async<piece * static_cast<int>(sizeof(T))>(to + pass * S::elements, from, inside);
+        copy_async<piece* static_cast<int>(sizeof(T))>(to + pass * S::elements, from, inside);
       } else {  // two bytes are too few for cp.async
         store_shared(to + pass * S::elements, inside ? *from : from_float<T>(0.0f));
       }

@@ -1,5 +1,5 @@
-// What apply and adjoint share: for each place of the result the patches of images that meet it, times weights; rows are examples,
-// and the sum runs over (tap, channel). They differ in which places meet, and in how weights lie (`b`).
+// What apply and adjoint share: for each place of the result the patches of images that meet it, times weights; rows
+// are examples, and the sum runs over (tap, channel). They differ in which places meet, and in how weights lie (`b`).
 #pragma once
 
 #include "maps/cuda/product.cuh"
@@ -14,9 +14,9 @@ class PatchProduct {
 
   struct Arguments {
     Geometry geometry;
-    Divisor channels;  // of the images
-    int width;         // of the images
-    int results;       // channels of the result
+    Divisor channels;                  // of the images
+    int width;                         // of the images
+    int results;                       // channels of the result
     const T *images, *weights, *bias;  // the last may be null
     T* result;
     Activation activation;
@@ -25,7 +25,11 @@ class PatchProduct {
 
   __device__ PatchOperand<T> a() const {
     const int channels = static_cast<int>(arguments_.channels.d), each = arguments_.geometry.batch * channels;
-    return {arguments_.images + first_place() * each, channels, h_.count, w_.count, arguments_.channels,
+    return {arguments_.images + first_place() * each,
+            channels,
+            h_.count,
+            w_.count,
+            arguments_.channels,
             {1, w_.place_step * each, h_.place_step * arguments_.width * each}};
   }
   __device__ T* c() const {
@@ -38,9 +42,15 @@ class PatchProduct {
 
  protected:
   __device__ PatchProduct(const Arguments& arguments, Taps h, Taps w, int location)
-      : arguments_(arguments), location_(location), h_(h), w_(w), depth(h.count * w.count * static_cast<int>(arguments.channels.d)) {}
+      : arguments_(arguments),
+        location_(location),
+        h_(h),
+        w_(w),
+        depth(h.count * w.count * static_cast<int>(arguments.channels.d)) {}
 
-  __device__ int64_t first_place() const { return static_cast<int64_t>(h_.first_place) * arguments_.width + w_.first_place; }
+  __device__ int64_t first_place() const {
+    return static_cast<int64_t>(h_.first_place) * arguments_.width + w_.first_place;
+  }
   __device__ int first_tap() const { return h_.first * arguments_.geometry.w.kernel + w_.first; }
   // From one tap of a row to the next, and from one row to the next, in taps.
   __device__ int tap_step() const { return w_.step; }
@@ -64,8 +74,17 @@ cudaError_t launch_patches(const Geometry& g, Precision precision, int width, in
   return launch_product<Problem>(precision, places, g.batch, results, stream, [&](auto element) {
     using T = decltype(element);
     const T *in = static_cast<const T*>(images), *w = static_cast<const T*>(weights);
-    return typename PatchProduct<T>::Arguments{g, Divisor(channels), width, results, in, w, static_cast<const T*>(bias),
-                                               static_cast<T*>(result), activation, in_vectors(in, channels), in_vectors(w, g.out_channels)};
+    return typename PatchProduct<T>::Arguments{g,
+                                               Divisor(channels),
+                                               width,
+                                               results,
+                                               in,
+                                               w,
+                                               static_cast<const T*>(bias),
+                                               static_cast<T*>(result),
+                                               activation,
+                                               in_vectors(in, channels),
+                                               in_vectors(w, g.out_channels)};
   });
 }
 

@@ -47,7 +47,8 @@ template <class T>
 __device__ __forceinline__ void store_global(T* to, const T (&from)[4]) {
   if constexpr (sizeof(T) == 2) {
     const auto pair = [&](int i) {
-      return static_cast<uint32_t>(__bfloat16_as_ushort(from[i])) | static_cast<uint32_t>(__bfloat16_as_ushort(from[i + 1])) << 16;
+      return static_cast<uint32_t>(__bfloat16_as_ushort(from[i])) |
+             static_cast<uint32_t>(__bfloat16_as_ushort(from[i + 1])) << 16;
     };
     *reinterpret_cast<uint2*>(to) = make_uint2(pair(0), pair(2));
   } else {
@@ -127,7 +128,8 @@ __device__ __forceinline__ void load_matrices_transposed(uint32_t (&out)[4], con
                : "memory");
 }
 
-// The bits of a float to the nearest tf32, ties away from zero; without it the tensor cores cut the low ones off, which is biased.
+// The bits of a float to the nearest tf32, ties away from zero; without it the tensor cores cut the low ones off, which
+// is biased.
 __device__ __forceinline__ uint32_t round_to_tf32(uint32_t value) {
   uint32_t bits;
   asm("cvt.rna.tf32.f32 %0, %1;" : "=r"(bits) : "f"(__uint_as_float(value)));
@@ -137,15 +139,13 @@ __device__ __forceinline__ uint32_t round_to_tf32(uint32_t value) {
 // c += a·b on the tensor cores, a 16×8 (tf32) or 16×16 (bf16), b with 8 columns. Where a lane's elements lie is
 // written in the PTX manual, "Matrix Fragments for mma.m16n8k8" and "… m16n8k16".
 __device__ __forceinline__ void multiply_tf32(float (&c)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]) {
-  asm(
-      "mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, "
+  asm("mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, "
       "{%0, %1, %2, %3};"
       : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
       : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
 }
 __device__ __forceinline__ void multiply_bf16(float (&c)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]) {
-  asm(
-      "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, "
+  asm("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, "
       "{%0, %1, %2, %3};"
       : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
       : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));

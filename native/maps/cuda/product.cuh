@@ -11,9 +11,9 @@
 // pieces, 48 KB in flight for each block of 128×128. Patches come from the second-level cache, batch / tile.n bytes for
 // each byte of W; with about 5.5 TB/s of it, it and not HBM is the bound to expect at batch 128: 82 % of HBM's rate at
 // 128 columns, 45 % at 48. Blocks of several neighbouring locations, whose patches overlap, would lift that.
-// Within a multiprocessor three things are to be in balance, the tensor cores, the issue of instructions and shared memory: what a
-// warp reads there for each HMMA falls with the size of its tile, and so do its other instructions. bench/instructions.py counts.
-// All of this is arithmetic on paper: bench/gpu.py measures.
+// Within a multiprocessor three things are to be in balance, the tensor cores, the issue of instructions and shared
+// memory: what a warp reads there for each HMMA falls with the size of its tile, and so do its other instructions.
+// bench/instructions.py counts. All of this is arithmetic on paper: bench/gpu.py measures.
 #pragma once
 
 #include <type_traits>
@@ -83,7 +83,8 @@ struct Store {
   }
 };
 
-// work(kind), where kind.value is a constant: the code for every sum of a tile then has one activation in it and not a switch.
+// work(kind), where kind.value is a constant: the code for every sum of a tile then has one activation in it and not a
+// switch.
 template <class Work>
 __device__ __forceinline__ void with_activation(Activation activation, const Work& work) {
   switch (activation) {
@@ -140,7 +141,8 @@ __global__ void __launch_bounds__(TileShape::threads, TileShape::blocks)
   wait_copies<0>();
 
   const auto store = [&](auto kind) {
-    multiply.visit(Store<T, Problem::finishes, kind.value>{problem.c(), problem.bias(), first_row, first_column, rows, columns});
+    multiply.visit(
+        Store<T, Problem::finishes, kind.value>{problem.c(), problem.bias(), first_row, first_column, rows, columns});
   };
   if constexpr (Problem::finishes) {
     with_activation(arguments.activation, store);
@@ -172,11 +174,12 @@ cudaError_t launch_tile(const typename Problem::Arguments& arguments, Places pla
       cudaFuncSetAttribute(reinterpret_cast<const void*>(kernel), cudaFuncAttributeMaxDynamicSharedMemorySize,
                            static_cast<int>(config.dynamicSmemBytes));
   if (error != cudaSuccess) return error;
-  return cudaLaunchKernelEx(&config, kernel, arguments, rows, columns, BlockOrder{Divisor(tiles_m), Divisor(tiles_n), Divisor(places.width)});
+  return cudaLaunchKernelEx(&config, kernel, arguments, rows, columns,
+                            BlockOrder{Divisor(tiles_m), Divisor(tiles_n), Divisor(places.width)});
 }
 
-// Chooses the tile: as many columns as leave least of the last tile empty, the wider if that is a tie. A warp of the tensor cores
-// takes 64×64 where it can: at 64×32 it would keep shared memory longer than them.
+// Chooses the tile: as many columns as leave least of the last tile empty, the wider if that is a tie. A warp of the
+// tensor cores takes 64×64 where it can: at 64×32 it would keep shared memory longer than them.
 template <class Problem, template <class, bool, bool> class Multiply, bool on_tensor_cores>
 cudaError_t launch_product(const typename Problem::Arguments& arguments, Places places, int rows, int columns,
                            cudaStream_t stream) {

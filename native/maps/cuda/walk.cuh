@@ -1,6 +1,7 @@
-// The operands of the products, and how one thread goes along their sum: an address, moved on by the same number of steps of the
-// sum each time. This is what the kernels do between two products, and it has to be little: making four addresses from an index
-// took 220 of the 290 instructions between two barriers (bf16, 128×128), more than the tensor cores take for the rest.
+// The operands of the products, and how one thread goes along their sum: an address, moved on by the same number of
+// steps of the sum each time. This is what the kernels do between two products, and it has to be little: making four
+// addresses from an index took 220 of the 290 instructions between two barriers (bf16, 128×128), more than the tensor
+// cores take for the rest.
 #pragma once
 
 #include "maps/cuda/geometry.cuh"
@@ -31,12 +32,15 @@ struct LineOperand {
   static constexpr bool rows_are_even = true;
 
   __device__ bool has(int) const { return true; }
-  __device__ Walk walk(int at_row, int k, int by) const { return {first + static_cast<int64_t>(k) * step + at_row, by * step}; }
+  __device__ Walk walk(int at_row, int k, int by) const {
+    return {first + static_cast<int64_t>(k) * step + at_row, by * step};
+  }
 };
 
-// Along all that one location meets: (row of taps, tap in the row, channel), the last of them fastest, as one dense index. So a
-// patch with few channels wastes no lanes, and taps that meet nothing cost nothing. The index is kept as these digits; what it
-// advances by is added digit by digit, with carries, and every carry changes the address by an amount of its own.
+// Along all that one location meets: (row of taps, tap in the row, channel), the last of them fastest, as one dense
+// index. So a patch with few channels wastes no lanes, and taps that meet nothing cost nothing. The index is kept as
+// these digits; what it advances by is added digit by digit, with carries, and every carry changes the address by an
+// amount of its own.
 template <class T>
 class PatchWalk {
  public:
@@ -53,7 +57,8 @@ class PatchWalk {
     const int by_taps = channels.quotient(by), by_rows = by_taps / columns_;
     by_channel_ = by - by_taps * channels_, by_column_ = by_taps - by_rows * columns_;
     // Past the last row it does not matter where, only that it can be added.
-    by_elements_ = by_rows < rows ? by_rows * strides.row + by_column_ * strides.tap + by_channel_ * strides.channel : 0;
+    by_elements_ =
+        by_rows < rows ? by_rows * strides.row + by_column_ * strides.tap + by_channel_ * strides.channel : 0;
     next_tap_ = strides.tap - channels_ * strides.channel;
     next_row_ = rows > 1 ? strides.row - columns_ * strides.tap : 0;
   }
@@ -74,9 +79,9 @@ class PatchWalk {
 template <class T>
 struct PatchOperand {
   using Walk = PatchWalk<T>;
-  const T* first;       // row 0, step 0
-  int row;              // elements from one row (of the product) to the next
-  int rows, columns;    // of taps
+  const T* first;     // row 0, step 0
+  int row;            // elements from one row (of the product) to the next
+  int rows, columns;  // of taps
   Divisor channels;
   typename Walk::Strides strides;
   static constexpr bool rows_are_even = true;

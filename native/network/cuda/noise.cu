@@ -13,7 +13,8 @@ __device__ __forceinline__ uint32_t step_of(const NoiseStream& stream) {
 // A thread has one block of words, and its four numbers, which lie 16 places apart: neighbours have neighbouring ones.
 template <class T, bool is_sum>
 __global__ void normal_kernel(int64_t count, const NoiseStream stream, float sigma, const T* h, T* out) {
-  const int64_t counter = global_thread(), group = counter / kNormalLanes, first = group * kNormalGroup + counter % kNormalLanes;
+  const int64_t counter = global_thread(), group = counter / kNormalLanes,
+                first = group * kNormalGroup + counter % kNormalLanes;
   if (first >= count) return;
   const Normals n = normals_of(philox({static_cast<uint32_t>(counter), step_of(stream), stream.purpose, stream.layer},
                                       static_cast<uint32_t>(stream.seed), static_cast<uint32_t>(stream.seed >> 32)));
@@ -33,9 +34,11 @@ template <class T>
 __global__ void uniform_kernel(int64_t count, const NoiseStream stream, float size, T* out) {
   const int64_t block = global_thread(), blocks = (count + 3) / 4;
   if (block >= blocks) return;
-  const uint64_t counter = static_cast<uint64_t>(step_of(stream)) * static_cast<uint64_t>(blocks) + static_cast<uint64_t>(block);
-  const Words w = philox({static_cast<uint32_t>(counter), static_cast<uint32_t>(counter >> 32), stream.purpose, stream.layer},
-                         static_cast<uint32_t>(stream.seed), static_cast<uint32_t>(stream.seed >> 32));
+  const uint64_t counter =
+      static_cast<uint64_t>(step_of(stream)) * static_cast<uint64_t>(blocks) + static_cast<uint64_t>(block);
+  const Words w =
+      philox({static_cast<uint32_t>(counter), static_cast<uint32_t>(counter >> 32), stream.purpose, stream.layer},
+             static_cast<uint32_t>(stream.seed), static_cast<uint32_t>(stream.seed >> 32));
   const uint32_t words[4] = {w.a, w.b, w.c, w.d};
 #pragma unroll
   for (int i = 0; i < 4; ++i) {
@@ -59,8 +62,8 @@ cudaError_t normal(int64_t count, Precision precision, const NoiseStream& stream
 
 }  // namespace
 
-cudaError_t add_noise(int64_t count, Precision precision, const NoiseStream& stream, float sigma, const void* h, void* out,
-                      cudaStream_t cuda_stream) {
+cudaError_t add_noise(int64_t count, Precision precision, const NoiseStream& stream, float sigma, const void* h,
+                      void* out, cudaStream_t cuda_stream) {
   return normal<true>(count, precision, stream, sigma, h, out, cuda_stream);
 }
 

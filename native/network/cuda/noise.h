@@ -1,5 +1,5 @@
-// Random numbers where they are used, on raw device pointers: the same as the processor's, up to the rounding of the last
-// bit.
+// Random numbers where they are used, on raw device pointers: the same as the processor's, up to the rounding of the
+// last bit.
 #pragma once
 
 #include <cuda_runtime.h>
@@ -10,7 +10,8 @@
 
 namespace cortorch::cuda {
 
-// A stream of the key `seed`; the step is `step`, or where it is not null what `step_on_gpu` points to when the kernel runs.
+// A stream of the key `seed`; the step is `step`, or where it is not null what `step_on_gpu` points to when the kernel
+// runs.
 struct NoiseStream {
   uint64_t seed;
   uint32_t purpose, layer, step;
@@ -18,8 +19,8 @@ struct NoiseStream {
 };
 
 // out = h + sigma · ε. cudaErrorInvalidValue past 2^34 values.
-cudaError_t add_noise(int64_t count, Precision precision, const NoiseStream& stream, float sigma, const void* h, void* out,
-                      cudaStream_t cuda_stream);
+cudaError_t add_noise(int64_t count, Precision precision, const NoiseStream& stream, float sigma, const void* h,
+                      void* out, cudaStream_t cuda_stream);
 // out = size · |ε|, with the ε of add_noise.
 cudaError_t normal_magnitudes(int64_t count, Precision precision, const NoiseStream& stream, float size, void* out,
                               cudaStream_t cuda_stream);

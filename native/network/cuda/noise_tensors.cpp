@@ -23,15 +23,16 @@ at::Tensor add_noise(const at::Tensor& h, double sigma, const NoiseSource& sourc
   return result;
 }
 
-at::Tensor draw_magnitudes(const at::Tensor& like, const FeedbackDistribution& distribution, const NoiseSource& source) {
+at::Tensor draw_magnitudes(const at::Tensor& like, const FeedbackDistribution& distribution,
+                           const NoiseSource& source) {
   const Here here(like);
   at::Tensor result = at::empty_like(like, like.options().requires_grad(false), at::MemoryFormat::Contiguous);
   const auto size = static_cast<float>(distribution.size);
   check_launch(distribution.normal
                    ? normal_magnitudes(result.numel(), precision_of(result), stream_of(source, Purpose::noise), size,
                                        result.mutable_data_ptr(), here.stream)
-                   : uniform_magnitudes(result.numel(), precision_of(result), stream_of(source, Purpose::magnitude), size,
-                                        result.mutable_data_ptr(), here.stream));
+                   : uniform_magnitudes(result.numel(), precision_of(result), stream_of(source, Purpose::magnitude),
+                                        size, result.mutable_data_ptr(), here.stream));
   return result;
 }
 

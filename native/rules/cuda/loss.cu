@@ -74,8 +74,8 @@ __global__ void cross_entropy_kernel(int64_t classes, const T* z, const int64_t*
 }
 
 template <class T>
-__global__ void squared_error_kernel(int64_t n, const T* o, const T* t, const int64_t* labels, T* gradient, double factor,
-                                     double* rows) {
+__global__ void squared_error_kernel(int64_t n, const T* o, const T* t, const int64_t* labels, T* gradient,
+                                     double factor, double* rows) {
   const int64_t b = blockIdx.x, label = t == nullptr ? labels[b] : 0;
   double* const memory = reinterpret_cast<double*>(dynamic_shared());
   const bool known = label >= 0 && label < n;
@@ -129,23 +129,25 @@ cudaError_t cross_entropy(int64_t batch, int64_t classes, Precision precision, c
   });
 }
 
-cudaError_t squared_error(int64_t batch, int64_t n, Precision precision, const void* o, const void* t, const int64_t* labels,
-                          void* gradient, double factor, double* rows, cudaStream_t stream) {
+cudaError_t squared_error(int64_t batch, int64_t n, Precision precision, const void* o, const void* t,
+                          const int64_t* labels, void* gradient, double factor, double* rows, cudaStream_t stream) {
   return with_type(precision, [&](auto element) {
     using T = decltype(element);
     const int threads = threads_for(n);
     return launch_blocks(squared_error_kernel<T>, batch, threads, threads * sizeof(double), stream, n,
-                         static_cast<const T*>(o), static_cast<const T*>(t), labels, static_cast<T*>(gradient), factor, rows);
+                         static_cast<const T*>(o), static_cast<const T*>(t), labels, static_cast<T*>(gradient), factor,
+                         rows);
   });
 }
 
 cudaError_t add_rows(int64_t batch, const double* rows, double* sums, float* mean, cudaStream_t stream) {
-  return launch_blocks(add_rows_kernel, 1, block_threads, block_threads * sizeof(double), stream, batch, rows, sums, mean);
+  return launch_blocks(add_rows_kernel, 1, block_threads, block_threads * sizeof(double), stream, batch, rows, sums,
+                       mean);
 }
 
 cudaError_t add_squares(int64_t count, const float* squares, double factor, double* sums, cudaStream_t stream) {
-  return launch_blocks(add_squares_kernel, 1, block_threads, block_threads * sizeof(double), stream, count, squares, factor,
-                       sums);
+  return launch_blocks(add_squares_kernel, 1, block_threads, block_threads * sizeof(double), stream, count, squares,
+                       factor, sums);
 }
 
 }  // namespace cortorch::cuda

@@ -1,5 +1,5 @@
-// The losses on raw device pointers. What is counted goes to rows first, and from there to sums in a fixed order, so that
-// nothing is atomic and every bit is repeatable.
+// The losses on raw device pointers. What is counted goes to rows first, and from there to sums in a fixed order, so
+// that nothing is atomic and every bit is repeatable.
 #pragma once
 
 #include <cuda_runtime.h>
@@ -22,8 +22,8 @@ cudaError_t cross_entropy(int64_t batch, int64_t classes, Precision precision, c
 
 // Σ (o − t)², and factor · (o − t) into `gradient`, which may be null. o [batch, n]; t of o's type [batch, n], or null:
 // labels, which stand for one-hot targets.
-cudaError_t squared_error(int64_t batch, int64_t n, Precision precision, const void* o, const void* t, const int64_t* labels,
-                          void* gradient, double factor, double* rows, cudaStream_t stream);
+cudaError_t squared_error(int64_t batch, int64_t n, Precision precision, const void* o, const void* t,
+                          const int64_t* labels, void* gradient, double factor, double* rows, cudaStream_t stream);
 
 // Adds the rows to `sums` [kCounts], and writes their mean loss to `mean` if it is not null.
 cudaError_t add_rows(int64_t batch, const double* rows, double* sums, float* mean, cudaStream_t stream);

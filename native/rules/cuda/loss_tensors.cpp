@@ -20,7 +20,8 @@ LossOnGpu counted(const at::Tensor& outputs, bool want_gradient, const at::Tenso
   const at::Tensor rows = at::empty({outputs.size(0), kRow}, options.dtype(at::kDouble));
   auto* const row_data = rows.mutable_data_ptr<double>();
   check_launch(launch(mutable_or_null(result.gradient), row_data));
-  check_launch(add_rows(outputs.size(0), row_data, counts.mutable_data_ptr<double>(), result.mean.mutable_data_ptr<float>(), stream));
+  check_launch(add_rows(outputs.size(0), row_data, counts.mutable_data_ptr<double>(),
+                        result.mean.mutable_data_ptr<float>(), stream));
   return result;
 }
 
@@ -35,8 +36,8 @@ LossOnGpu cross_entropy(const at::Tensor& logits, const at::Tensor& labels, bool
   const Here here(logits);
   const at::Tensor z = logits.contiguous(), y = labels.contiguous();
   return counted(z, want_gradient, counts, here.stream, [&](void* gradient, double* rows) {
-    return cuda::cross_entropy(z.size(0), z.size(1), precision_of(z), z.const_data_ptr(), y.const_data_ptr<int64_t>(), gradient,
-                               divisor, rows, here.stream);
+    return cuda::cross_entropy(z.size(0), z.size(1), precision_of(z), z.const_data_ptr(), y.const_data_ptr<int64_t>(),
+                               gradient, divisor, rows, here.stream);
   });
 }
 
@@ -44,18 +45,19 @@ LossOnGpu squared_error(const at::Tensor& outputs, const at::Tensor& targets, bo
                         const at::Tensor& counts) {
   const Here here(outputs);
   const bool labelled = targets.scalar_type() == at::kLong;
-  const at::Tensor o = outputs.contiguous(), t = labelled ? targets.contiguous() : targets.to(outputs.scalar_type()).contiguous();
+  const at::Tensor o = outputs.contiguous(),
+                   t = labelled ? targets.contiguous() : targets.to(outputs.scalar_type()).contiguous();
   return counted(o, want_gradient, counts, here.stream, [&](void* gradient, double* rows) {
     return cuda::squared_error(o.size(0), o.size(1), precision_of(o), o.const_data_ptr(),
-                               labelled ? nullptr : t.const_data_ptr(), labelled ? t.const_data_ptr<int64_t>() : nullptr,
-                               gradient, factor, rows, here.stream);
+                               labelled ? nullptr : t.const_data_ptr(),
+                               labelled ? t.const_data_ptr<int64_t>() : nullptr, gradient, factor, rows, here.stream);
   });
 }
 
 void add_squares(const at::Tensor& squares, double factor, const at::Tensor& counts) {
   const Here here(counts);
-  check_launch(cuda::add_squares(squares.numel(), squares.const_data_ptr<float>(), factor, counts.mutable_data_ptr<double>(),
-                                 here.stream));
+  check_launch(cuda::add_squares(squares.numel(), squares.const_data_ptr<float>(), factor,
+                                 counts.mutable_data_ptr<double>(), here.stream));
 }
 
 }  // namespace cortorch::cuda

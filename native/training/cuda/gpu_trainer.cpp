@@ -29,7 +29,9 @@ static_assert(sizeof(StepState) % sizeof(double) == 0 && offsetof(StepState, cur
 static_assert(sizeof(UpdateConstants) % sizeof(float) == 0);
 constexpr int64_t kConstants = sizeof(UpdateConstants) / sizeof(float);
 
-UpdateConstants* constants_in(const at::Tensor& table) { return reinterpret_cast<UpdateConstants*>(table.mutable_data_ptr<float>()); }
+UpdateConstants* constants_in(const at::Tensor& table) {
+  return reinterpret_cast<UpdateConstants*>(table.mutable_data_ptr<float>());
+}
 
 at::Tensor rows_of(std::vector<UpdateConstants>& constants) {
   return at::from_blob(constants.data(), {static_cast<int64_t>(constants.size()), kConstants}, at::kFloat);
@@ -45,8 +47,9 @@ LossCounts counts_of(const double (&sums)[kCounts]) {
 
 }  // namespace
 
-GpuTrainer::GpuTrainer(const Network& network, Loss loss, const Normalization& normalization, const Augmentation& augmentation,
-                       const std::optional<TargetTraining>& targets, Optimizer& optimizer, Optimizer* inverse_optimizer)
+GpuTrainer::GpuTrainer(const Network& network, Loss loss, const Normalization& normalization,
+                       const Augmentation& augmentation, const std::optional<TargetTraining>& targets,
+                       Optimizer& optimizer, Optimizer* inverse_optimizer)
     : network_(network),
       loss_(loss),
       normalization_(normalization),
@@ -176,7 +179,8 @@ GpuBatches& GpuTrainer::batches_of(const Dataset& data, const std::vector<int64_
   if (batches_ == nullptr || batches_->data() != on_gpu || std::get<0>(order_) != position.seed) {
     // What was recorded reads the batches of before.
     std::erase_if(recorded_, [](const auto& entry) { return std::get<0>(entry.first) != nullptr; });
-    batches_ = std::make_unique<GpuBatches>(on_gpu, normalization_, augmentation_, network_.compute_type(), position.seed);
+    batches_ =
+        std::make_unique<GpuBatches>(on_gpu, normalization_, augmentation_, network_.compute_type(), position.seed);
     ordered_ = false;
   }
   const std::tuple<uint64_t, uint32_t> wanted{position.seed, position.epoch};
@@ -188,8 +192,9 @@ GpuBatches& GpuTrainer::batches_of(const Dataset& data, const std::vector<int64_
   return *batches_;
 }
 
-PassResult GpuTrainer::run(const Dataset& data, int64_t batch_size, const Position& position, const std::vector<int64_t>& order,
-                           std::span<const double> lr_factors, const LossCounts& counts, const std::atomic<bool>& stop) {
+PassResult GpuTrainer::run(const Dataset& data, int64_t batch_size, const Position& position,
+                           const std::vector<int64_t>& order, std::span<const double> lr_factors,
+                           const LossCounts& counts, const std::atomic<bool>& stop) {
   const GpuBatches& batches = batches_of(data, order, position);
   PassResult total;
   total.counts = counts;
@@ -202,7 +207,8 @@ PassResult GpuTrainer::run(const Dataset& data, int64_t batch_size, const Positi
     int64_t given = 0;
     for (; given < static_cast<int64_t>(part.size()) && !stop.load(std::memory_order_relaxed); ++given) {
       const int64_t first = (at.first_step + given) * batch_size, size = std::min(batch_size, data.size() - first);
-      TORCH_CHECK(size > 0, "step ", at.first_step + given, " is past the end of the data set (", data.size(), " examples in batches of ", batch_size, ")");
+      TORCH_CHECK(size > 0, "step ", at.first_step + given, " is past the end of the data set (", data.size(),
+                  " examples in batches of ", batch_size, ")");
       const auto work = [&] {
         const auto batch = batches.gather(batch_size, size, place);
         step(batch.x, batch.targets, position.phase, position.seed);
@@ -227,7 +233,8 @@ PassResult GpuTrainer::run(const Dataset& data, int64_t batch_size, const Positi
   return total;
 }
 
-void GpuTrainer::launch(const at::Tensor& images, const at::Tensor& targets, double lr_factor, const Position& position) {
+void GpuTrainer::launch(const at::Tensor& images, const at::Tensor& targets, double lr_factor,
+                        const Position& position) {
   TORCH_CHECK(launched_ < kMostSteps, "trainer: ", launched_, " steps were launched and not collected");
   if (launched_ == 0) begin(position, {}, {});
   append_constants(launched_, lr_factor);
@@ -282,8 +289,8 @@ PassResult GpuTrainer::collect() {
   return end();
 }
 
-Dataset::Batch GpuTrainer::batch(const Dataset& data, const std::vector<int64_t>& order, int64_t batch_size, int64_t step,
-                                 const Position& position) {
+Dataset::Batch GpuTrainer::batch(const Dataset& data, const std::vector<int64_t>& order, int64_t batch_size,
+                                 int64_t step, const Position& position) {
   const GpuBatches& batches = batches_of(data, order, position);
   begin(position, {}, {});  // for the epoch, of which the augmentation is a function
   const int64_t size = std::min(batch_size, data.size() - step * batch_size);
@@ -296,7 +303,8 @@ LossCounts evaluate(const Network& network, Loss loss, const Dataset& data, cons
   const GpuBatches batches(data.on(network.device()), normalization, {}, network.compute_type(), 0);
   Tally tally;
   for (int64_t i = 0; i * batch_size < data.size() && !stop.load(std::memory_order_relaxed); ++i) {
-    const auto batch = batches.gather(batch_size, std::min(batch_size, data.size() - i * batch_size), {i, nullptr, nullptr});
+    const auto batch =
+        batches.gather(batch_size, std::min(batch_size, data.size() - i * batch_size), {i, nullptr, nullptr});
     loss_of(loss, network.forward(batch.x), batch.x, batch.targets, tally);
   }
   return tally.read();

@@ -1,6 +1,6 @@
-// Training where the network is on a GPU: steps are given to its stream one after the other, and only at the end of a run
-// somebody waits. Where a step stands is in the GPU's own memory (step_state.h), so a step is always the same work, and is
-// recorded as a CUDA graph once it has run a few times.
+// Training where the network is on a GPU: steps are given to its stream one after the other, and only at the end of a
+// run somebody waits. Where a step stands is in the GPU's own memory (step_state.h), so a step is always the same work,
+// and is recorded as a CUDA graph once it has run a few times.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -45,7 +45,8 @@ class GpuTrainer {
   bool use_graphs = true;
 
  private:
-  // What a recorded step has fixed: the data set (null: batches of the caller's), the batch's size, the phase, the seed.
+  // What a recorded step has fixed: the data set (null: batches of the caller's), the batch's size, the phase, the
+  // seed.
   using StepKey = std::tuple<const Dataset*, int64_t, Phase, uint64_t>;
   struct Recorded {
     int64_t eager = 0;  // steps made without it
@@ -74,8 +75,8 @@ class GpuTrainer {
   const std::optional<TargetTraining>& targets_;
   Optimizer& optimizer_;
   Optimizer* inverse_optimizer_;
-  at::Tensor state_, counts_;          // StepState as bytes; its `current`
-  at::Tensor table_, inverse_table_;   // UpdateConstants of a run's steps
+  at::Tensor state_, counts_;         // StepState as bytes; its `current`
+  at::Tensor table_, inverse_table_;  // UpdateConstants of a run's steps
   at::Tensor pinned_table_, pinned_inverse_table_;
   std::unique_ptr<GpuScaling> scaling_;  // of the caller's own batches, whose examples have this shape
   Shape scaled_;
@@ -86,8 +87,8 @@ class GpuTrainer {
   std::map<StepKey, std::unique_ptr<Recorded>> recorded_;
   std::unique_ptr<Uploader> uploader_;
   std::optional<GraphMemory> graph_memory_;  // made with the first graph
-  int64_t most_ = 0;                   // examples in a batch so far: smaller ones are not recorded
-  int64_t launched_ = 0;               // and not collected
+  int64_t most_ = 0;                         // examples in a batch so far: smaller ones are not recorded
+  int64_t launched_ = 0;                     // and not collected
   Phase launched_phase_ = Phase::forward;
   std::string graph_failure_;
 };

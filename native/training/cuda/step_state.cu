@@ -30,7 +30,9 @@ __global__ void keep_kernel(const KeepList list, const StepState* state) {
 
 }  // namespace
 
-cudaError_t judge(StepState* state, cudaStream_t stream) { return launch_blocks(judge_kernel, 1, 32, 0, stream, state); }
+cudaError_t judge(StepState* state, cudaStream_t stream) {
+  return launch_blocks(judge_kernel, 1, 32, 0, stream, state);
+}
 
 cudaError_t keep(const KeepList& list, const StepState* state, cudaStream_t stream) {
   return launch_blocks(keep_kernel, list.count, block_threads, 0, stream, list, state);

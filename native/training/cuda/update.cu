@@ -47,11 +47,13 @@ __device__ __forceinline__ uint32_t mix(uint32_t a, uint32_t b, uint32_t c) {
 
 // To one of the two neighbouring values, the nearer the likelier.
 __device__ __forceinline__ float moment_of(float value, uint32_t, float) { return value; }
-__device__ __forceinline__ bf16 moment_of(float value, uint32_t bits, bf16) { return round_at_random(value, bits & 0xffffu); }
+__device__ __forceinline__ bf16 moment_of(float value, uint32_t bits, bf16) {
+  return round_at_random(value, bits & 0xffffu);
+}
 
 template <class G, class M>
-__global__ void __launch_bounds__(block_threads)
-    update_kernel(const UpdateList list, UpdateKind kind, bool signs, const UpdateConstants* table, const StepState* state) {
+__global__ void __launch_bounds__(block_threads) update_kernel(const UpdateList list, UpdateKind kind, bool signs,
+                                                               const UpdateConstants* table, const StepState* state) {
   if (state->go == 0) return;
   int low = 0, high = list.count - 1;
   while (low < high) {  // the last entry that begins at or before this block

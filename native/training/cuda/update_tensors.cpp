@@ -46,7 +46,8 @@ void update(Optimizer& optimizer, const UpdateConstants* table, const StepState*
       entry.second = mutable_or_null(second);
       entry.values = value.numel();
       entry.number = static_cast<uint32_t>(i);
-      entry.vector = aligned(entry.value) && aligned(entry.copy) && aligned(entry.gradient) && aligned(entry.first) && aligned(entry.second);
+      entry.vector = aligned(entry.value) && aligned(entry.copy) && aligned(entry.gradient) && aligned(entry.first) &&
+                     aligned(entry.second);
       list.entries[list.count++] = entry;
       if (list.count == UpdateList::most) flush();
     }

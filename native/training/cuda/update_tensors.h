@@ -10,8 +10,9 @@
 
 namespace cortorch::cuda {
 
-// One update from the parameters' gradients, which are given up: with the constants table[state->made − 1], if state->go.
-// A parameter without a gradient is left alone. What the table and the state hold is read when the kernels run.
+// One update from the parameters' gradients, which are given up: with the constants table[state->made − 1], if
+// state->go. A parameter without a gradient is left alone. What the table and the state hold is read when the kernels
+// run.
 void update(Optimizer& optimizer, const UpdateConstants* table, const StepState* state);
 
 }  // namespace cortorch::cuda

@@ -48,8 +48,10 @@ Uploader::Uploaded Uploader::upload(const at::Tensor& images, const at::Tensor& 
   {
     // Memory of the copies' stream; the slot outlives every use of it.
     const c10::cuda::CUDAStreamGuard guard(stream_);
-    if (!fits(slot.images, images)) slot.images = at::empty(images.sizes(), at::TensorOptions(device_).dtype(images.scalar_type()));
-    if (!fits(slot.targets, targets)) slot.targets = at::empty(targets.sizes(), at::TensorOptions(device_).dtype(targets.scalar_type()));
+    if (!fits(slot.images, images))
+      slot.images = at::empty(images.sizes(), at::TensorOptions(device_).dtype(images.scalar_type()));
+    if (!fits(slot.targets, targets))
+      slot.targets = at::empty(targets.sizes(), at::TensorOptions(device_).dtype(targets.scalar_type()));
     slot.images.copy_(slot.pinned_images, /*non_blocking=*/true);
     slot.targets.copy_(slot.pinned_targets, /*non_blocking=*/true);
     C10_CUDA_CHECK(cudaEventRecord(slot.copied, stream_.stream()));

@@ -17,8 +17,8 @@ class Uploader {
   Uploader& operator=(const Uploader&) = delete;
   ~Uploader();
 
-  // Copies of tensors on the CPU, contiguous as they are, which the current stream may use at once: it waits for them. They
-  // hold until the upload after the next, which waits, here, until done() was reached for this one.
+  // Copies of tensors on the CPU, contiguous as they are, which the current stream may use at once: it waits for them.
+  // They hold until the upload after the next, which waits, here, until done() was reached for this one.
   struct Uploaded {
     at::Tensor images, targets;
   };

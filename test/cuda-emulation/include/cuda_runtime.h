@@ -52,8 +52,8 @@ void launch(const cudaLaunchConfig_t& config, const std::function<void()>& threa
 // Where a launch holds more blocks, only so many of its last ones run.
 extern unsigned blocks_at_most;
 
-// Where it is not null, every launch leaves here what it is: the kernel, its blocks, and of its arguments the numbers, also
-// those of structures by which steps differ. Addresses are left out: tensors are made anew at every step.
+// Where it is not null, every launch leaves here what it is: the kernel, its blocks, and of its arguments the numbers,
+// also those of structures by which steps differ. Addresses are left out: tensors are made anew at every step.
 extern std::vector<uint64_t>* launches;
 template <class T>
 void note(const T& argument) {

@@ -1,5 +1,5 @@
-// In place of native/training/cuda/step_graph.h: a recorded step runs once more. A graph would launch to the bit what was
-// recorded, so whatever a step takes from the host, and that differs from one step to the next, is found here.
+// In place of native/training/cuda/step_graph.h: a recorded step runs once more. A graph would launch to the bit what
+// was recorded, so whatever a step takes from the host, and that differs from one step to the next, is found here.
 #pragma once
 
 #include <c10/util/Exception.h>
