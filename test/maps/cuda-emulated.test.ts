@@ -1,0 +1,205 @@
+/**
+ * The CUDA kernels of the maps without a GPU: compiled for the processor against test/cuda-emulation, run on random
+ * sizes, and compared with loops in double. The emulation also finds races in shared memory, missing waits, misaligned
+ * accesses, reads that ask a bank of shared memory twice and, with the sanitizers, accesses outside of any buffer. What
+ * it cannot find: what only a real GPU shows (speed, registers), and PTX that does not do what the function around it
+ * says.
+ *
+ * CORTORCH_MUTATIONS=1 breaks the kernels on purpose, one line at a time, and wants each break to be found.
+ */
+import { spawn, spawnSync } from 'node:child_process';
+import fs from 'node:fs';
+import os from 'node:os';
+import path from 'node:path';
+import t from 'tap';
+import { packageRoot } from '../../scripts/build.mjs';
+import { findToolchain } from '../../scripts/toolchain.mjs';
+
+const KERNELS = 'native/maps/cuda';
+const CHECK = 'test/cuda-emulation/check.cpp';
+const SANITIZERS = ['-fsanitize=address,undefined', '-fno-sanitize-recover=all'];
+const COMPILER = findToolchain().compiler.path;
+const probe = spawnSync(COMPILER, [...SANITIZERS, '-x', 'c++', '-', '-o', '/dev/null'], {
+  input: 'int main() {}',
+  encoding: 'utf8',
+});
+const skip = probe.status !== 0 && `the compiler has no sanitizers: ${probe.stderr.trim().split('\n').at(-1)}`;
+
+function run(command: string, args: string[]): Promise<{ code: number | null; output: string }> {
+  return new Promise((resolve, reject) => {
+    // Fibers are not the stacks that the address sanitizer knows of, and a failure leaves their memory behind.
+    const env = { ...process.env, ASAN_OPTIONS: 'detect_stack_use_after_return=0:detect_leaks=0' };
+    const child = spawn(command, args, { env, stdio: ['ignore', 'pipe', 'pipe'] });
+    let output = '';
+    for (const stream of [child.stdout, child.stderr])
+      stream.setEncoding('utf8').on('data', (text) => (output += text));
+    child.on('error', reject);
+    child.on('close', (code) => resolve({ code, output }));
+  });
+}
+
+/** Compiles the named sources of `root` into `folder`, two at a time. */
+async function compile(root: string, folder: string, sources: string[], ...more: string[]): Promise<void> {
+  const flags = ['-std=c++20', '-O1', '-Wall', '-Wextra', '-Werror', '-Wno-unknown-pragmas', ...SANITIZERS];
+  const include = [`-I${packageRoot}/test/cuda-emulation/include`, `-I${root}/native`];
+  const queue = [...sources];
+  const worker = async () => {
+    for (let source = queue.shift(); source; source = queue.shift()) {
+      const object = path.join(folder, `${path.basename(source)}.o`);
+      const args = [...flags, ...more, ...include, '-x', 'c++', '-c', path.join(root, source), '-o', object];
+      const { code, output } = await run(COMPILER, args);
+      if (code !== 0) throw new Error(output.slice(0, 4000));
+    }
+  };
+  await Promise.all([worker(), worker()]);
+}
+
+async function link(folder: string, program: string): Promise<string> {
+  const objects = fs.readdirSync(folder).filter((name) => name.endsWith('.o'));
+  const file = path.join(folder, program);
+  const { code, output } = await run(COMPILER, [
+    ...SANITIZERS,
+    ...objects.map((name) => path.join(folder, name)),
+    '-o',
+    file,
+  ]);
+  if (code !== 0) throw new Error(output);
+  return file;
+}
+
+const kernels = fs
+  .readdirSync(path.join(packageRoot, KERNELS))
+  .filter((name) => /^(delta|locally_connected2d_.*)\.cu$/.test(name)) // what check.cpp calls; the others: test 91
+  .map((name) => `${KERNELS}/${name}`);
+const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'cortorch-emulation-'));
+t.teardown(() => fs.rmSync(folder, { recursive: true, force: true }));
+
+t.test('the CUDA kernels, emulated, agree with the definition', { skip, timeout: 600_000 }, async (t) => {
+  await compile(packageRoot, folder, [...kernels, 'test/cuda-emulation/emulation.cpp', CHECK]);
+  const check = await link(folder, 'check');
+  const results = await Promise.all(['1', '2'].map((seed) => run(check, [seed, '12'])));
+  for (const { code, output } of results) {
+    t.equal(code, 0, code === 0 ? 'no difference' : output.slice(0, 4000));
+    t.comment(/^far: .*/m.exec(output)?.[0]); // offsets beyond 2³¹
+    t.match(output, /^walks: [1-9]\d{4,} steps/m);
+    t.match(output, /^bank conflicts: 0 of [1-9]\d+$/m);
+    for (const operation of ['apply', 'adjoint', 'outer', 'delta'])
+      for (const precision of ['fp32', 'tf32', 'bf16'])
+        t.match(output, `${operation} ${precision} small: `, `${operation} in ${precision} ran`);
+  }
+});
+
+/** File, what stands there, what a slip would have made of it. */
+const MUTATIONS: [name: string, file: string, from: string, to: string][] = [
+  ['no barrier in the pipeline', 'product.cuh', '    __syncthreads();', '    '],
+  ['a wait for one group too few', 'product.cuh', 'wait_copies<stages - 2>()', 'wait_copies<stages - 1>()'],
+  ['no wait', 'product.cuh', '    wait_copies<stages - 2>();', ''],
+  ['the barrier before the wait', 'product.cuh', /( +wait_copies<stages - 2>.*\n)( +__syncthreads.*\n)/.source, '$2$1'],
+  [
+    'the next load before the barrier',
+    'product.cuh',
+    /( +__syncthreads.*\n)( +load\(step \+ stages - 1\).*\n)/.source,
+    '$2$1',
+  ],
+  ['a load over panels still in use', 'product.cuh', 'load(step + stages - 1);', 'load(step + stages);'],
+  ['one stage too few in the ring', 'product.cuh', 'step % stages, k', 'step % (stages - 1), k'],
+  ['no group for an empty load', 'product.cuh', '    }\n    commit_copies();', '    commit_copies(); }\n'],
+  ['the last step left out', 'product.cuh', '(problem.depth + Multiply::depth - 1)', '(problem.depth)'],
+  ['a row too many loaded', 'panel.cuh', 'S::rows < rows_left_', 'S::rows <= rows_left_'],
+  ['a step of k too many loaded', 'panel.cuh', 'S::steps < k_left', 'S::steps <= k_left'],
+  ['a row too many stored', 'product.cuh', 'if (row >= store.rows ||', 'if (row > store.rows ||'],
+  ['a column too many stored', 'product.cuh', 'if (column + 1 < store.columns)', 'if (column + 1 <= store.columns)'],
+  [
+    'adjoint: the bias of another place',
+    'patch_product.cuh',
+    'arguments_.bias + static_cast<int64_t>(location_) *',
+    'arguments_.bias + 0 *',
+  ],
+  ['vectors though misaligned', 'product.cuh', 'reinterpret_cast<uintptr_t>(data) % 16 == 0', 'true'],
+  ['vectors across channels', 'product.cuh', 'channels * sizeof(T) % 16 == 0', 'channels % 2 == 0'],
+  ['last tap of an image edge', 'geometry.cuh', 'quotient(room)', 'quotient(room + 1)'],
+  ['first tap of an image edge', 'geometry.cuh', '(-start + dilation - 1)', '(-start)'],
+  ['adjoint: outputs beyond the last', 'geometry.cuh', 'at + padding;  //', 'at + padding + 1;  //'],
+  ['adjoint: first tap', 'geometry.cuh', '(beyond + dilation - 1)', '(beyond)'],
+  ['adjoint: taps that no location meets', 'geometry.cuh', 'place * stride == rest', 'true'],
+  ['adjoint: step of taps', 'geometry.cuh', 's / gcd(s, d)', 's'],
+  ['adjoint: way back of places', 'geometry.cuh', 'step, d * step / s,', 'step, d,'],
+  [
+    'walk: steps where only one tap meets',
+    'geometry.cuh',
+    'place_step(taps > 1 ? place_further : 0)',
+    'place_step(place_further)',
+  ],
+  ['walk: no carry into the taps', 'walk.cuh', '++column_, at_ += next_tap_', 'at_ += next_tap_'],
+  ['walk: a carry without its address', 'walk.cuh', ', at_ += next_row_', ''],
+  ['walk: a carry too late', 'walk.cuh', 'if (channel_ >= channels_)', 'if (channel_ > channels_)'],
+  ['walk: a carry of channels without its address', 'walk.cuh', ', at_ += next_tap_', ''],
+  ['outer: no walk along the examples', 'walk.cuh', 'at_ += stride_;', ''],
+  ['outer: taps outside of the image', 'panel.cuh', 'if (!operand.has(first_row + row())) rows_left_ = 0;', ''],
+  [
+    'adjoint: a column too many stored',
+    'product.cuh',
+    'column < store.columns) *store',
+    'column <= store.columns) *store',
+  ],
+  ['lines of one bank beside each other', 'panel.cuh', 'far_lines ? ', 'false ? '],
+  ['the tiles of a place exchanged', 'product.cuh', 'order.m.quotient(block)', 'order.n.quotient(block)'],
+  ['outer: the right edge', 'locally_connected2d_outer.cu', 'at.w < geometry.w.in', 'at.w <= geometry.w.in'],
+  [
+    'tf32 fragment: rows and k swapped',
+    'multiply.cuh',
+    '(rows_first ? second : third) * 8, k += (rows_first ? third : second) * 4',
+    '(rows_first ? third : second) * 8, k += (rows_first ? second : third) * 4',
+  ],
+  ['tf32: not rounded', 'multiply.cuh', 'to[e] = round_to_tf32(to[e])', 'to[e] = to[e]'],
+  ['bf16 fragment of A: matrices swapped', 'multiply.cuh', 'first_row() + second', 'first_row() + third'],
+  ['bf16 fragment of B: matrices swapped', 'multiply.cuh', 'const int b_k = second', 'const int b_k = third'],
+  [
+    'bf16: lines without padding',
+    'multiply.cuh',
+    'Panel<bf16, TileShape::m, depth, a_k_contiguous, 8>',
+    'Panel<bf16, TileShape::m, depth, a_k_contiguous, 0>',
+  ],
+  ['tf32: too much padding', 'multiply.cuh', 'b_k_contiguous ? 4 : 8>', 'b_k_contiguous ? 4 : 16>'],
+  ['fp32: rows of a thread', 'multiply.cuh', 'i / 4 * (4 * across)', 'i / 4 * across'],
+  [
+    '32-bit offsets into W',
+    'locally_connected2d_apply.cu',
+    'const int64_t first = static_cast<int64_t>(this->location_)',
+    'const int first = this->location_',
+  ],
+  ['delta: no barrier', 'delta.cu', '  __syncthreads();', ''],
+  ['delta: too few threads at once', 'delta.cu', 'b += at_once', 'b += at_once + 1'],
+];
+
+const mutate = process.env.CORTORCH_MUTATIONS !== '1' && 'CORTORCH_MUTATIONS=1 runs it, for some minutes';
+t.test('a broken kernel is found', { skip: skip || mutate, timeout: 3_600_000 }, async (t) => {
+  for (const [name, file, from, to] of MUTATIONS) {
+    const root = path.join(folder, 'broken');
+    fs.rmSync(root, { recursive: true, force: true });
+    fs.cpSync(path.join(packageRoot, 'native/maps'), path.join(root, 'native/maps'), { recursive: true });
+    const at = path.join(root, KERNELS, file);
+    const good = fs.readFileSync(at, 'utf8');
+    const bad = from.startsWith('( +') ? good.replace(new RegExp(from), to) : good.replaceAll(from, to);
+    if (bad === good) throw new Error(`${name}: ${file} has no ${from}`);
+    fs.writeFileSync(at, bad);
+    const objects = path.join(root, 'objects');
+    fs.mkdirSync(objects);
+    for (const name of fs.readdirSync(folder).filter((name) => name.endsWith('.o')))
+      fs.copyFileSync(path.join(folder, name), path.join(objects, name));
+    // One kernel is enough: what they share is broken in all of them.
+    const broken = file.endsWith('.cu')
+      ? file
+      : `locally_connected2d_${/^(adjoint|outer):/.exec(name)?.[1] ?? 'apply'}.cu`;
+    const sources = [`${KERNELS}/${broken}`];
+    if (!file.endsWith('.cu')) {
+      // The check has functions of the headers in it too, and the linker takes one of each.
+      sources.push(CHECK);
+      fs.cpSync(path.join(packageRoot, CHECK), path.join(root, CHECK), { recursive: true });
+    }
+    await compile(root, objects, sources, '-w');
+    const { code, output } = await run(await link(objects, 'check'), ['1', '20']);
+    const how = output.split('\n').find((line) => /EMULATION|DIFFERENCE|ERROR|runtime error|conflicts/.test(line));
+    t.not(code, 0, `${name}: ${how?.slice(0, 140) ?? 'not found'}`);
+  }
+});

@@ -1,0 +1,228 @@
+import t from 'tap';
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { fileURLToPath } from 'node:url';
+import { Worker } from 'node:worker_threads';
+import { Dataset, layer, liveTensors, Network, network, scope, Tensor, Trainer } from '../../lib/index.js';
+import { gc } from '../support/gc.js';
+import { randomArray } from '../support/numbers.js';
+
+const index = fileURLToPath(new URL('../../lib/index.ts', import.meta.url));
+
+/** A network whose single step takes some tenths of a second, and data for it. */
+function heavy(): { net: Network; data: Dataset } {
+  const net = new Network(
+    network({ features: 2000 })
+      .dense(3000, { activation: 'tanh' })
+      .dense(2000, { activation: 'tanh' })
+      .dense(10)
+      .softmaxCrossEntropy(),
+  );
+  const data = Dataset.fromArrays({
+    images: new Uint8Array(1000 * 2000),
+    labels: new Uint8Array(1000),
+    shape: [2000],
+    classes: 10,
+  });
+  return { net, data };
+}
+
+function light(): { net: Network; data: Dataset } {
+  const net = new Network(network({ features: 20 }).dense(16, { activation: 'tanh' }).dense(10).softmaxCrossEntropy());
+  const images = randomArray(1000 * 20, 1);
+  const labels = Uint8Array.from({ length: 1000 }, (_, i) => i % 10);
+  return { net, data: Dataset.fromArrays({ images, labels, shape: [20], classes: 10 }) };
+}
+
+t.test('the event loop turns while a single step runs', async (t) => {
+  const { net, data } = heavy();
+  const trainer = new Trainer(net, { batchSize: 1000 });
+  let turns = 0;
+  let running = true;
+  const turn = (): void => {
+    turns++;
+    if (running) setImmediate(turn);
+  };
+  turn();
+  const steps = trainer.fit(data, { epochs: 1 });
+  const first = await steps.next();
+  running = false;
+  t.equal(first.value?.type, 'progress');
+  t.equal((first.value as { step: number }).step, 1, 'one step');
+  t.ok(turns > 100, `${turns} turns`);
+  await steps.return();
+  net.dispose();
+});
+
+t.test('an abort ends training between two steps; the model stays usable and training goes on', async (t) => {
+  const { net, data } = light();
+  const trainer = new Trainer(net, { batchSize: 10 });
+  const abort = new AbortController();
+  const work = (async () => {
+    for await (const event of trainer.fit(data, { epochs: 1e6, signal: abort.signal })) {
+      if (event.type === 'progress' && event.step > 500) abort.abort(new Error('enough'));
+    }
+  })();
+  await t.rejects(work, { code: 'ERR_ABORTED', cause: { message: 'enough' } });
+  const { step, optimizer } = await trainer.state();
+  t.ok(step > 500 && step === optimizer.steps);
+  const before = await net.evaluate(data);
+  for await (const event of trainer.fit(data, { epochs: 1e6, maxSteps: step + 10 })) void event;
+  t.equal((await trainer.state()).step, step + 10);
+  t.not((await net.evaluate(data)).loss, before.loss);
+
+  // In the middle of a long run of steps, and from outside of the loop.
+  const later = new AbortController();
+  setTimeout(() => later.abort(), 50);
+  await t.rejects(
+    (async () => {
+      for await (const event of trainer.fit(data, { epochs: 1e6, signal: later.signal })) void event;
+    })(),
+    { code: 'ERR_ABORTED' },
+  );
+  await t.rejects(net.evaluate(data, { signal: later.signal }), { code: 'ERR_ABORTED' }, 'given already');
+  t.equal((await net.evaluate(data)).examples, 1000);
+  await t.rejects(trainer.fit(data, { epochs: 1e6, signal: later.signal }).next(), { code: 'ERR_ABORTED' });
+  for await (const event of trainer.fit(data, { epochs: 1e6 })) {
+    if (event.type === 'progress') break; // leaving the loop is fine too
+  }
+  net.dispose();
+});
+
+t.test('an aborted evaluation says so, and takes no other one with it', async (t) => {
+  const { net, data } = heavy();
+  const abort = new AbortController();
+  const stopped = net.evaluate(data, { batchSize: 10, signal: abort.signal });
+  const other = net.evaluate(data, { batchSize: 1000 });
+  setTimeout(() => abort.abort(), 20);
+  await t.rejects(stopped, { code: 'ERR_ABORTED' });
+  t.equal((await other).examples, 1000);
+  net.dispose();
+});
+
+t.test('one fit() at a time', async (t) => {
+  const { net, data } = light();
+  const trainer = new Trainer(net, { batchSize: 10 });
+  const first = trainer.fit(data, { epochs: 100 });
+  await first.next();
+  await t.rejects(trainer.fit(data, { epochs: 100 }).next(), { code: 'ERR_BUSY' });
+  await first.return();
+  const again = await trainer.fit(data, { epochs: 100 }).next();
+  t.ok(again.value);
+  net.dispose();
+});
+
+t.test('disposing of a network that trains: the promise is settled, nothing crashes', async (t) => {
+  const { net, data } = light();
+  const trainer = new Trainer(net, { batchSize: 10 });
+  const loop = (async () => {
+    for await (const event of trainer.fit(data, { epochs: 1e6 })) void event;
+  })();
+  const waiting = net.evaluate(data).catch(() => undefined); // settled either way
+  setTimeout(() => net.dispose(), 30);
+  await t.rejects(loop, { code: 'ERR_DISPOSED' });
+  await waiting;
+});
+
+t.test('10,000 steps scripted on tensors leave none behind', async (t) => {
+  const before = liveTensors();
+  let weight = Tensor.full([8, 8], 0.1);
+  for (let step = 0; step < 10_000; step++) {
+    const next = scope(() => {
+      weight.requiresGrad = true;
+      const loss = layer(weight, { weight, activation: 'tanh', rule: 'bp' }).sum();
+      loss.backward();
+      return weight.detach().sub(weight.grad!.mul(1e-6));
+    });
+    weight.dispose();
+    weight = next;
+  }
+  t.equal(liveTensors(), before + 1);
+  weight.dispose();
+});
+
+/** Resident memory in bytes, without what the garbage collector gives back: the least of a few readings. */
+async function resident(): Promise<number> {
+  let least = Infinity;
+  for (let i = 0; i < 8; i++) {
+    gc();
+    await sleep(25); // V8 unmaps on another thread
+    least = Math.min(least, process.memoryUsage.rss());
+  }
+  return least;
+}
+
+t.test('10,000 steps leave the live-tensor count and the resident memory where they were', async (t) => {
+  const { net, data } = light();
+  const trainer = new Trainer(net, { batchSize: 100 });
+  const train = async (maxSteps: number): Promise<void> => {
+    for await (const event of trainer.fit(data, { epochs: 1e6, maxSteps, test: data })) void event;
+  };
+  await train(5000); // warm: kernels compiled, pools filled, V8's heap at its size
+  const [tensors, before] = [liveTensors(), await resident()];
+  await train(15_000);
+  const grown = (await resident()) - before;
+  t.equal(liveTensors(), tensors);
+  // A lost gradient a step would be 20 MB (the network's is 2 kB).
+  t.ok(grown < 8e6, `grown by ${(grown / 1e6).toFixed(1)} MB`);
+  t.comment(`grown by ${(grown / 1e6).toFixed(1)} MB`);
+  net.dispose();
+});
+
+const script = (body: string): string => `
+  import { Dataset, Network, network, Trainer } from ${JSON.stringify(index)};
+  const net = new Network(network({ features: 500 }).dense(500, { activation: 'tanh' }).dense(10).softmaxCrossEntropy());
+  const data = Dataset.fromArrays({ images: new Uint8Array(500 * 500), labels: new Uint8Array(500), shape: [500], classes: 10 });
+  const trainer = new Trainer(net, { batchSize: 50 });
+  const events = trainer.fit(data, { epochs: 1e9 });
+  ${body}
+`;
+
+t.test('the process ends cleanly in the middle of training', async (t) => {
+  const ways: Record<string, [body: string, code: number]> = {
+    'process.exit()': ['await events.next(); void events.next(); process.exit(7);', 7],
+    'process.exit() from a timer, a step running': [
+      'setTimeout(() => process.exit(3), 80); for await (const event of events) void event;',
+      3,
+    ],
+    'an uncaught exception': [
+      'setTimeout(() => { throw new Error("expected"); }, 50); for await (const event of events) void event;',
+      1,
+    ],
+    'the end, with an idle network that nobody disposed of': ['await events.next(); await events.return();', 0],
+    'exit from inside an event': ['for await (const event of events) process.exit(5);', 5],
+  };
+  for (const [name, [body, code]] of Object.entries(ways)) {
+    const child = spawn(process.execPath, ['--import=tsx', '--input-type=module', '-e', script(body)], {
+      stdio: ['ignore', 'ignore', 'pipe'],
+      cwd: fileURLToPath(new URL('../..', import.meta.url)),
+    });
+    let said = '';
+    child.stderr.on('data', (chunk: Buffer) => (said += chunk.toString()));
+    const [exitCode, signal] = (await once(child, 'close')) as [number | null, string | null];
+    t.strictSame([exitCode, signal], [code, null], `${name}\n${said}`);
+    t.notMatch(said, /terminate called|core dumped|FATAL/, name);
+  }
+});
+
+t.test('worker threads: each has its own, and one that is terminated takes nothing with it', async (t) => {
+  const { net, data } = light();
+  const trainer = new Trainer(net, { batchSize: 10 });
+  for (let i = 0; i < 6; i++) {
+    const endless = JSON.stringify(new URL('../support/endless-worker.ts', import.meta.url).href);
+    const source = `import('tsx/esm/api').then(({ register }) => { register(); return import(${endless}); });`;
+    const worker = new Worker(source, { eval: true });
+    worker.on('error', (error) => t.fail(String(error)));
+    await once(worker, 'message');
+    const steps = trainer.fit(data, { epochs: 1e6 });
+    await steps.next();
+    const code = await worker.terminate();
+    t.equal(code, 1, 'terminated');
+    t.ok((await steps.next()).value, 'training here goes on');
+    await steps.return();
+  }
+  const { error } = await net.evaluate(data);
+  t.ok(error >= 0);
+  net.dispose();
+});

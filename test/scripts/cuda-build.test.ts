@@ -1,0 +1,116 @@
+/**
+ * The build with CUDA kernels: compiled by nvcc, linked and loaded, without a GPU as well; where there is one, its
+ * results against the CPU's. CORTORCH_CUDA_LIBTORCH names a CUDA libtorch for this test alone, if the project itself
+ * is built on a CPU one.
+ */
+import { spawnSync } from 'node:child_process';
+import fs from 'node:fs';
+import os from 'node:os';
+import path from 'node:path';
+import t from 'tap';
+import { buildFolder, checkBuild, packageRoot } from '../../scripts/build.mjs';
+import { inspectLibtorch } from '../../scripts/libtorch.mjs';
+import { findNvcc, findToolchain } from '../../scripts/toolchain.mjs';
+
+const libtorch = process.env.CORTORCH_CUDA_LIBTORCH ?? checkBuild().libtorch.path;
+const tools = findToolchain();
+const nvcc = findNvcc();
+
+function reasonToSkip(): string | false {
+  const seen = inspectLibtorch(libtorch);
+  if ('problem' in seen) throw new Error(`CORTORCH_CUDA_LIBTORCH: ${libtorch} ${seen.problem}`);
+  if (!seen.cuda) return 'libtorch is a CPU build: CORTORCH_CUDA_LIBTORCH can name another';
+  return nvcc ? false : 'there is no nvcc';
+}
+
+/** Calls an operator of the library, as C++ does. */
+const PROGRAM = `
+#include <ATen/ops/full.h>
+#include <ATen/ops/sum.h>
+#include <cstdio>
+#include "maps/operators.h"
+int main() {
+  const at::Tensor x = at::full({2, 3, 5, 5}, 1.0), w = at::full({3, 3, 3, 3, 3, 4}, 0.5);
+  const at::Tensor y = cortorch::locally_connected2d(x, w, std::nullopt, {1, 1}, {0, 0}, {1, 1});
+  std::printf("%g", y.sum().item<double>());
+}
+`;
+
+const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'cortorch-cuda-'));
+t.teardown(() => fs.rmSync(folder, { recursive: true, force: true }));
+const build = path.join(folder, 'build');
+
+function run(command: string, args: string[], env: NodeJS.ProcessEnv = process.env): string {
+  const { status, stdout, stderr, error } = spawnSync(command, args, { env, encoding: 'utf8' });
+  if (status !== 0) throw error ?? new Error(`${command} ${args.join(' ')}\n${stdout}${stderr}`.slice(0, 8000));
+  return stdout;
+}
+
+/** A Python that imports this libtorch's own torch and sees a GPU, or the reason why there is none. */
+function gpuPython(): { python: string; env: NodeJS.ProcessEnv; reason: string | false } {
+  const python = process.env.CORTORCH_PYTHON ?? 'python3';
+  const env = { ...process.env, PYTHONPATH: path.dirname(libtorch) };
+  const ask = 'import torch; print(torch.cuda.is_available())';
+  const { status, stdout, stderr } = spawnSync(python, ['-W', 'ignore', '-c', ask], {
+    env,
+    encoding: 'utf8',
+  });
+  const why = stderr?.trim().split('\n').at(-1);
+  if (status !== 0) return { python, env, reason: `${python} cannot import this libtorch's torch: ${why}` };
+  return { python, env, reason: stdout.trim() === 'True' ? false : 'PyTorch sees no GPU' };
+}
+
+t.test('a build with CUDA kernels', { skip: reasonToSkip(), timeout: 1_800_000 }, async (t) => {
+  // The project's own build is not made twice.
+  const own = process.env.CORTORCH_CUDA_LIBTORCH === undefined;
+  const library = own ? checkBuild().library : path.join(build, 'libcortorch.so');
+  const configure = ['-S', packageRoot, '-B', build, '-G', tools.generator, `-DLIBTORCH=${libtorch}`];
+
+  await t.test('is what CMake makes by itself of a CUDA libtorch and nvcc', async (t) => {
+    if (!own) {
+      const compiler = `-DCMAKE_CXX_COMPILER=${tools.compiler.path}`;
+      run(tools.cmake.path, [...configure, '-DCORTORCH_NODE=OFF', compiler]);
+      const jobs = String(os.availableParallelism());
+      const output = run(tools.cmake.path, ['--build', build, '--parallel', jobs]);
+      t.notMatch(output, /\bwarning\b/i);
+    }
+    const { cudaKernels } = buildFolder();
+    const kernels = fs.readFileSync(own ? cudaKernels : path.join(build, 'cuda-kernels'), 'utf8');
+    t.match(kernels, /^built by .*nvcc.* for 80-real;90\n$/);
+    t.ok(fs.existsSync(library));
+  });
+
+  await t.test('loads without a GPU, and its CPU part works', async (t) => {
+    fs.writeFileSync(path.join(folder, 'program.cpp'), PROGRAM);
+    const include = ['native', `${libtorch}/include`].map((name) => `-I${path.resolve(packageRoot, name)}`);
+    const libraries = ['torch', 'torch_cpu', 'c10'].map((name) => `-l${name}`);
+    const at = [path.dirname(library), path.join(libtorch, 'lib')].flatMap((name) => [
+      `-L${name}`,
+      `-Wl,-rpath,${name}`,
+    ]);
+    const program = path.join(folder, 'program');
+    run(tools.compiler.path, [
+      ...['-std=c++20', '-w', ...include, path.join(folder, 'program.cpp'), '-o', program, ...at],
+      ...['-lcortorch', ...libraries, '-Wl,--allow-shlib-undefined'],
+    ]);
+    t.equal(run(program, [], { ...process.env, CUDA_VISIBLE_DEVICES: '' }), String(2 * 4 * 9 * 27 * 0.5));
+  });
+
+  const gpu = gpuPython();
+  await t.test('agrees with float64 on a GPU', { skip: gpu.reason }, async (t) => {
+    const check = path.join(packageRoot, 'test/python/cuda_check.py');
+    t.match(run(gpu.python, ['-W', 'ignore', check, library], gpu.env), 'gradients agree');
+  });
+
+  await t.test('trains on a GPU as on the CPU', { skip: gpu.reason }, async (t) => {
+    const check = path.join(packageRoot, 'test/python/gpu_training.py');
+    t.match(run(gpu.python, ['-W', 'ignore', check, library], gpu.env), ' 0 failed');
+  });
+
+  await t.test('is not made where it is not wanted', async (t) => {
+    const other = path.join(folder, 'off');
+    const off = configure.map((argument) => (argument === build ? other : argument));
+    run(tools.cmake.path, [...off, '-DCORTORCH_NODE=OFF', '-DCORTORCH_CUDA=OFF']);
+    t.equal(fs.readFileSync(path.join(other, 'cuda-kernels'), 'utf8'), 'none: CORTORCH_CUDA is OFF\n');
+  });
+});
