@@ -1,17 +1,19 @@
-"""The benchmarks of a GPU: locally connected layers, a step of mnist-fc and a step of imagenet-lc, each beside PyTorch and beside
-what this GPU could do at best; all of it ratios, taken in this run.
+"""The benchmarks of a GPU: locally connected layers, a step of mnist-fc and a step of imagenet-lc, each beside PyTorch
+and beside what this GPU could do at best; all of it ratios, taken in this run.
 
-Usage: python bench/gpu.py LIBCORTORCH [--only layers] [--precision tf32] [--batch 128] [--net imagenet-lc] [--seconds 120]
+Usage: python bench/gpu.py LIBCORTORCH [--only layers] [--precision tf32] [--batch 128] [--net imagenet-lc]
+           [--seconds 120]
        python bench/gpu.py LIBCORTORCH --device cpu --small      tiny sizes, to see that the program works
 
-Prints tables in Markdown, and `ratios` and one line of JSON after each part (the last one has all). With --seconds the parts
-that may be left out are, when the time is nearly over.
+Prints tables in Markdown, and each ratio as soon as it is known: `ratio` and a line of JSON. With --seconds it leaves
+out what would take longer, and says so: `left out for want of time`.
 
-What the GPU could do at best is measured first: `copy`, bytes read and written by a plain copy, and `matmul`, operations of a
-square product in each precision. A layer's operation needs at least the larger of two times: its bytes (weights or their
-gradient once, images in and out once) at the rate of the copy, and its operations (2 per weight and example, taps in the padding
-included) at the rate of the product. Times of layers are medians between events, with 256 MiB written before each, so that
-nothing is left in the second-level cache; times of steps are of many steps, between two waits for the GPU.
+What the GPU could do at best is measured first: `copy`, bytes read and written by a plain copy, and `matmul`,
+operations of a square product in each precision. A layer's operation needs at least the larger of two times: its bytes
+(weights or their gradient once, images in and out once) at the rate of the copy, and its operations (2 per weight and
+example, taps in the padding included) at the rate of the product. Times of layers are medians between events, with
+256 MiB written before each, so that nothing is left in the second-level cache; times of steps are of many steps,
+between two waits for the GPU.
 """
 
 import argparse
@@ -22,6 +24,9 @@ import math
 import statistics
 import time
 import warnings
+from functools import partial
+
+STARTED = time.perf_counter()  # PyTorch takes its time to load
 
 warnings.filterwarnings("ignore")
 
@@ -33,11 +38,15 @@ from lc_formulations import IN_IMAGE, Geometry, formulation  # noqa: E402
 from lc_steps import network as pytorch_network  # noqa: E402
 from pytorch_side import VERSION, adam, dense  # noqa: E402
 
-# Table 3 of Bartunov et al. 2018. name: (channels, size), then (kernel, out, stride) of each layer; padding (kernel − 1) / 2.
+# Table 3 of Bartunov et al. 2018. name: (channels, size), then (kernel, out, stride) of each layer; padding
+# (kernel − 1) / 2.
 NETS = {
     "mnist-lc": ((1, 28), [(3, 32, 2), (3, 64, 2)]),
     "cifar10-lc": ((3, 32), [(5, 64, 2), (5, 128, 2), (3, 256, 1)]),
-    "imagenet-lc": ((3, 224), [(9, 48, 4), (3, 48, 2), (5, 96, 1), (3, 96, 2), (3, 192, 1), (3, 192, 2), (3, 384, 1)]),
+    "imagenet-lc": (
+        (3, 224),
+        [(9, 48, 4), (3, 48, 2), (5, 96, 1), (3, 96, 2), (3, 192, 1), (3, 192, 2), (3, 384, 1)],
+    ),
 }
 SMALL = {"mnist-lc": ((1, 8), [(3, 4, 2)]), "imagenet-lc": ((3, 16), [(5, 8, 2), (3, 8, 1)])}
 FORMS = ("bmm views", "bmm channels-last", "bmm im2col")
@@ -57,16 +66,14 @@ def geometries(net, batch):
 
 class Bench:
     def __init__(self, given):
-        self.started = time.perf_counter()
         self.given = given
         self.device = given.device
         self.on_gpu = given.device.startswith("cuda")
-        self.nets = {name: net for name, net in (SMALL if given.small else NETS).items() if given.net in (None, name)}
+        self.nets = SMALL if given.small else NETS
         self.rounds, self.warm = (3, 1) if given.small else (15, 3)
-        self.ratios = []
+        self.failed = []
         self.flush = torch.empty(2**28 if self.on_gpu else 2**20, dtype=torch.uint8, device=self.device)
         self.best = {}
-        self.pytorch_imagenet, self.against_pytorch = {}, {}
 
     # --- time ---
 
@@ -74,8 +81,11 @@ class Bench:
         if self.on_gpu:
             torch.cuda.synchronize()
 
-    def left(self):
-        return self.given.seconds - (time.perf_counter() - self.started)
+    def has_time(self, seconds, what):
+        if self.given.seconds - (time.perf_counter() - STARTED) >= seconds:
+            return True
+        print(f"left out for want of time: {what}", flush=True)
+        return False
 
     def seconds(self, work, rounds=None, warm=None):
         """Of one piece of work, from a cold cache: the median."""
@@ -130,23 +140,23 @@ class Bench:
 
     # --- results ---
 
-    def ratio(self, what, kind, value, of=None):
-        """`of`: how many of several met the goal; the value is the least favourable one's."""
-        goal = GOALS[kind]
-        met = value <= goal if kind == "floor" else value >= goal
-        self.ratios = [r for r in self.ratios if r["what"] != what]  # a better form was found later
-        entry = {"what": what, "ratio": round(value, 3), "goal": goal, "at_most": kind == "floor", "met": met}
-        if of:
-            entry["of"] = of
-        self.ratios.append(entry)
+    def ratio(self, what, kind, value, words=""):
+        goal, at_most = GOALS[kind], kind == "floor"
+        met = value <= goal if at_most else value >= goal
+        entry = {"what": what, "ratio": round(value, 3), "goal": goal, "at_most": at_most, "met": met, "words": words}
+        print("ratio " + json.dumps(entry), flush=True)
 
     def several(self, what, kind, values):
-        mean = math.exp(statistics.fmean(map(math.log, values)))
-        count = sum(value >= GOALS[kind] for value in values)
-        self.ratio(what, kind, min(values), f"{count} of {len(values)} met, mean {mean:.2f}")
+        """The least favourable one counts."""
+        if values:
+            mean = math.exp(statistics.fmean(map(math.log, values)))
+            count = sum(value >= GOALS[kind] for value in values)
+            self.ratio(what, kind, min(values), f"{count} of {len(values)} met, mean {mean:.2f}")
 
-    def say_ratios(self):
-        print("ratios " + json.dumps(self.ratios), flush=True)
+    def failure(self, what, error):
+        """Said; what comes after it is worth its time."""
+        self.failed.append(what)
+        print(f"FAILED {what}: {type(error).__name__}: {error}", flush=True)
 
     # --- locally connected layers ---
 
@@ -156,7 +166,9 @@ class Bench:
             took = {}
             for name in FORMS:
                 with optional(f"{name}, {label(g)}, {precision}"):
-                    took[name] = sum(self.seconds(work, rounds=1, warm=1) for work in self.pytorch_layer(name, g, precision, *self.problem(g, precision)).values())
+                    works = self.pytorch_layer(name, g, *self.problem(g, precision)).values()
+                    took[name] = sum(self.seconds(work, rounds=1, warm=1) for work in works)
+                    del works
                 free()
             if not took:
                 raise RuntimeError(f"none of PyTorch's forms of {label(g)} works in {precision}")
@@ -179,8 +191,8 @@ class Bench:
             "outer": lambda: ops.locally_connected2d_outer(x, delta, [g.kernel] * 2, **rest),
         }
 
-    def pytorch_layer(self, name, g, precision, x, weight, delta):
-        """Everything in the layout that the formulation likes best; the patches stay for the gradient of the weights."""
+    def pytorch_layer(self, name, g, x, weight, delta):
+        """All in the layout that the formulation likes best; the patches stay for the gradient of the weights."""
         form = formulation(name, g)
         x, packed, delta = form.patches.layout(x), form.pack(weight), form.error(delta)
         patches = form.gather(x)
@@ -197,40 +209,65 @@ class Bench:
             b = form.unpack(b) if what == "outer" else b
             off = ((a.float() - b.float()).norm() / b.float().norm()).item()
             if not off < {"fp32": 1e-4, "tf32": 5e-3, "bf16": 2e-2}[precision]:
-                raise AssertionError(f"{what} of {label(g)} in {precision} is not PyTorch's: a relative difference of {off:.1e}")
+                raise AssertionError(f"{what} is not PyTorch's: a relative difference of {off:.1e}")
             del a, b
 
     def layers(self):
         for precision in self.given.precision:
             use_precision(precision)
-            print(f"| {precision}, µs | batch | forward | dx | dW | TFLOP/s | of the limit | bound by | PyTorch's best | µs | forward | dx | dW | vs PyTorch |")
-            print("| --- | ---: | ---: | ---: | ---: | ---: | ---: | --- | --- | ---: | ---: | ---: | ---: | ---: |")
-            against, of_limit = [], []
-            for net, batch in ((net, batch) for net in self.nets.values() for batch in self.given.batch):
-                for g in geometries(net, batch):
-                    name = self.best_form(g, precision)
-                    problem = self.problem(g, precision)
-                    ours, theirs = self.our_layer(g, *problem), self.pytorch_layer(name, g, precision, *problem)
-                    self.check_same(g, precision, ours, theirs, name)
-                    a = {what: self.seconds(work) for what, work in ours.items()}
-                    b = {what: self.seconds(work, rounds=max(3, self.rounds // 2)) for what, work in theirs.items()}
-                    x, weight, delta = problem
-                    moved = (weight.numel() + x.numel() + delta.numel()) * weight.element_size() / self.copy
-                    counted = 2 * weight.numel() * batch / self.matmul[precision]
-                    total, flop = sum(a.values()), 6 * weight.numel() * batch
-                    against.append(sum(b.values()) / total)
-                    of_limit.append(3 * max(moved, counted) / total)
-                    print(
-                        f"| {label(g)} | {batch} | {' | '.join(f'{s * 1e6:.1f}' for s in a.values())} | {flop / total / 1e12:.3g} | {of_limit[-1]:.0%} | "
-                        f"{'bytes' if moved > counted else 'operations'} | {name} | {sum(b.values()) * 1e6:.1f} | "
-                        f"{' | '.join(f'{b[what] / a[what]:.2f} ×' for what in a)} | {against[-1]:.2f} × |",
-                        flush=True,
-                    )
-                    del ours, theirs, problem, x, weight, delta
-                    free()
-            print()
-            self.several(f"layers {precision}, vs bmm", "bmm", against)
-            self.several(f"layers {precision}, of the limit", "limit", of_limit)
+            for batch in self.given.batch:
+                self.layers_table(precision, batch)
+
+    def layers_table(self, precision, batch):
+        ours = f"{precision}, batch {batch}, µs | forward | dx | dW | TFLOP/s | of the limit | bound by"
+        print(f"| {ours} | PyTorch's best | µs | forward | dx | dW | vs PyTorch |")
+        print("| --- | ---: | ---: | ---: | ---: | ---: | --- | --- | ---: | ---: | ---: | ---: | ---: |", flush=True)
+        against, of_limit = [], []
+        nets = [net for name, net in self.nets.items() if self.given.net in (None, name)]
+        for g in (g for net in nets for g in geometries(net, batch)):
+            what = f"{label(g)}, {precision}, batch {batch}"
+            if not self.has_time(4, what):
+                continue
+            try:
+                a, b = self.layer(g, precision)
+            except AssertionError as error:
+                self.failure(what, error)
+                continue
+            finally:
+                free()
+            weights = math.prod(g.weight)
+            images = batch * (g.channels * g.height * g.width + g.out * math.prod(g.places))
+            moved = (weights + images) * BITS[precision].itemsize / self.copy
+            counted = 2 * weights * batch / self.matmul[precision]
+            ours, theirs = sum(a.values()), sum(b.values())
+            against.append(theirs / ours)
+            of_limit.append(3 * max(moved, counted) / ours)
+            cells = (
+                label(g),
+                *(f"{seconds * 1e6:.1f}" for seconds in a.values()),
+                f"{6 * weights * batch / ours / 1e12:.3g}",
+                f"{of_limit[-1]:.0%}",
+                "bytes" if moved > counted else "operations",
+                self.best_form(g, precision),
+                f"{theirs * 1e6:.1f}",
+                *(f"{b[what] / a[what]:.2f} ×" for what in a),
+                f"{against[-1]:.2f} ×",
+            )
+            print(f"| {' | '.join(cells)} |", flush=True)
+        print()
+        self.several(f"layers {precision}, batch {batch}, vs bmm", "bmm", against)
+        self.several(f"layers {precision}, batch {batch}, of the limit", "limit", of_limit)
+
+    def layer(self, g, precision):
+        """Seconds of each operation, ours and PyTorch's."""
+        name = self.best_form(g, precision)
+        problem = self.problem(g, precision)
+        ours, theirs = self.our_layer(g, *problem), self.pytorch_layer(name, g, *problem)
+        self.check_same(g, precision, ours, theirs, name)
+        return (
+            {what: self.seconds(work) for what, work in ours.items()},
+            {what: self.seconds(work, rounds=max(3, self.rounds // 2)) for what, work in theirs.items()},
+        )
 
     # --- steps ---
 
@@ -245,51 +282,43 @@ class Bench:
         def run(steps):
             made = training.run(steps, batch)
             if made[5] != steps or training.graph_failure():
-                raise AssertionError(f"{made[5]} of {steps} steps were made; {training.graph_failure() or 'as a graph'}")
+                how = training.graph_failure() or "as a graph"
+                raise AssertionError(f"{made[5]} of {steps} steps were made; {how}")
 
         return run
 
-    def mnist_fc(self):
+    def mnist_fc(self, part):
         units, batch, examples = (16, 10, 40) if self.given.small else (256, 100, 60_000)
         sizes = [784, *[units] * 5, 10]
         model = "input 784; " + "".join(f"dense units={n} activation=tanh; " for n in sizes[1:-1]) + "dense units=10"
         steps = examples // batch
-        print("| mnist-fc, batch 100, Adam, µs a step | fp32 | tf32 |\n| --- | ---: | ---: |")
-        chosen = [p for p in ("fp32", "tf32") if p in self.given.precision]
-        rows, images = {}, torch.randint(0, 256, (examples, 784), dtype=torch.uint8)
-        for precision in chosen:
-            training = self.ours(model, f"rule=bp seed=1 lr=1.52e-4 device={self.device} precision={precision}", images, 10)
+        images = torch.randint(0, 256, (examples, 784), dtype=torch.uint8)
+        print(f"| mnist-fc, batch {batch}, Adam | precision | µs a step | cortorch is |\n| --- | --- | ---: | ---: |")
+        for precision in [p for p in self.given.precision if p != "bf16"]:
+            settings = f"rule=bp seed=1 lr=1.52e-4 device={self.device} precision={precision}"
+            training = self.ours(model, settings, images, 10)
             run = self.run_checked(training, batch)
             run(steps)
-            rows["cortorch", precision] = self.seconds_per_step(run, steps)
+            mine = self.seconds_per_step(run, steps)
+            print(f"| cortorch | {precision} | {mine * 1e6:.1f} | |", flush=True)
             del training, run
             free(cycles=True)
             use_precision(precision)
-            for form, (needs, make) in self.mnist_forms(sizes, batch).items():
-                if self.left() < needs * (1 if precision == chosen[0] else 2):
-                    print(f"left out for want of time: mnist-fc, {form}, {precision}")
+            for form, (kind, needs, make) in self.mnist_forms(part, sizes, batch).items():
+                if not self.has_time(needs, f"mnist-fc, {form}, {precision}"):
                     continue
-                if needs >= 60:  # in case it is ended before it ends
-                    self.say_ratios()
                 with optional(f"mnist-fc, {form}, {precision}"):
-                    rows[form, precision] = self.seconds_per_step(make(), 2 if self.given.small else 200)
+                    took = self.seconds_per_step(make(), 2 if self.given.small else 200)
+                    print(f"| {form} | {precision} | {took * 1e6:.1f} | {took / mine:.2f} × |", flush=True)
+                    self.ratio(f"mnist-fc {precision}, vs {form}", kind, took / mine)
                 free(cycles=True)
-                self.mnist_ratios(rows, precision)
-        for form in dict.fromkeys(form for form, _ in rows):
-            print(f"| {form} | " + " | ".join(f"{rows[form, p] * 1e6:.1f}" if (form, p) in rows else "" for p in ("fp32", "tf32")) + " |")
         print()
-    def mnist_ratios(self, rows, precision):
-        mine = rows["cortorch", precision]
-        if ("eager", precision) in rows:
-            self.ratio(f"mnist-fc {precision}, vs eager", "eager", rows["eager", precision] / mine)
-        graphs = [took for (form, p), took in rows.items() if p == precision and form not in ("cortorch", "eager")]
-        if graphs:
-            self.ratio(f"mnist-fc {precision}, vs the best with CUDA graphs", "graphs", min(graphs) / mine)
 
-    def mnist_forms(self, sizes, batch):
-        """Steps on batches that lie ready as floats on the GPU, while ours are gathered and scaled from bytes. Each with the
-        seconds that it may take to compile."""
-        ready = [(torch.rand(batch, sizes[0], device=self.device), torch.randint(0, 10, (batch,), device=self.device)) for _ in range(8)]
+    def mnist_forms(self, part, sizes, batch):
+        """PyTorch's, of one part: the goal's name, the seconds that it may take to compile, and what makes it. Steps on
+        batches that lie ready as floats on the GPU, while ours are gathered and scaled from bytes."""
+        with torch.device(self.device):
+            ready = [(torch.rand(batch, sizes[0]), torch.randint(0, 10, (batch,))) for _ in range(8)]
 
         def model():
             torch.manual_seed(1)
@@ -345,15 +374,18 @@ class Bench:
 
             return make
 
-        forms = {"eager": (0, stepping(None))}
-        if self.on_gpu:
-            forms["eager, the whole step one CUDA graph"] = 0, captured(False)
-            forms["torch.compile, the whole step one CUDA graph"] = 25, captured(True)
-        if self.on_gpu or self.given.compile:
-            forms["torch.compile, reduce-overhead"] = 20, stepping("reduce-overhead")
-        if self.on_gpu:
-            forms["torch.compile, max-autotune"] = 60, stepping("max-autotune")
-        return forms
+        forms = {
+            "mnist-fc": {
+                "eager": ("eager", 2, stepping(None)),
+                "eager, the whole step one CUDA graph": ("graphs", 2, captured(False)),
+            },
+            "mnist-fc-compiled": {
+                "torch.compile, the whole step one CUDA graph": ("graphs", 25, captured(True)),
+                "torch.compile, reduce-overhead": ("graphs", 20, stepping("reduce-overhead")),
+            },
+            "mnist-fc-autotuned": {"torch.compile, max-autotune": ("graphs", 60, stepping("max-autotune"))},
+        }[part]
+        return {form: how for form, how in forms.items() if self.on_gpu or "CUDA" not in form}
 
     def pytorch_steps(self, optimizer, loss_of, batches, warm, autocast=False):
         def run(n):
@@ -367,99 +399,97 @@ class Bench:
         run(warm)
         return run
 
-    def imagenet_lc(self):
-        net, classes = (self.nets["imagenet-lc"], 10) if self.given.small else (NETS["imagenet-lc"], 1000)
-        (channels, size), rows = net
-        examples = 2 * max(self.given.batch) if self.given.small else 8 * max(self.given.batch)
+    def imagenet(self):
+        """The network, its classes, and as many examples as are whole epochs of every batch."""
+        examples = (2 if self.given.small else 8) * max(self.given.batch)
+        return self.nets["imagenet-lc"], 10 if self.given.small else 1000, examples
+
+    def our_imagenet(self, precision, more=""):
+        """Gives the seconds of a step, batch by batch."""
+        ((channels, size), rows), classes, examples = self.imagenet()
         images = torch.randint(0, 256, (examples, channels, size, size), dtype=torch.uint8)
         model = f"input {channels} {size} {size}; " + "".join(
-            f"locally_connected2d channels={out} kernel={kernel} stride={stride} padding={(kernel - 1) // 2} activation=tanh; "
+            f"locally_connected2d channels={out} kernel={kernel} stride={stride} padding={(kernel - 1) // 2} "
+            "activation=tanh; "
             for kernel, out, stride in rows
         )
         model += f"flatten; dense units={classes}"
-        print("| imagenet-lc, Adam, ms a step | batch | cortorch | byte floor | times the floor | operations at the matmul rate | PyTorch's form | vs PyTorch |")
-        print("| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |")
-        variants = [("tf32", False), ("bf16", False), ("bf16", True), ("fp32", False)]
-        for precision, bf16_moments in [v for v in variants if v[0] in self.given.precision]:
+        settings = f"rule=bp seed=1 lr=1e-4 device={self.device} precision={precision}{more}"
+        training = self.ours(model, settings, images, classes)
+        for batch in self.given.batch:
+            run, steps = self.run_checked(training, batch), examples // batch
+            for _ in range(1 + 4 // steps):  # until a graph is recorded
+                run(steps)
+            yield batch, self.seconds_per_step(run, steps)
+
+    def imagenet_lc(self):
+        net, classes, _ = self.imagenet()
+        columns = ("batch", "cortorch", "byte floor", "times the floor", "operations at the matmul rate")
+        print(f"| imagenet-lc, Adam, ms a step | {' | '.join(columns)} | PyTorch's form | vs PyTorch |")
+        print("| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |", flush=True)
+        pytorch = {}
+        for precision, bf16_moments in ((p, m) for p in self.given.precision for m in (False, True)):
+            if bf16_moments and (precision != "bf16" or not self.on_gpu):
+                continue
             name = precision + (", moments in bf16" if bf16_moments else "")
-            if not self.on_gpu and bf16_moments:
+            if not self.has_time(15, f"imagenet-lc {name}"):
                 continue
-            if self.left() < 15:
-                print(f"left out for want of time: imagenet-lc {name}")
-                continue
-            settings = f"rule=bp seed=1 lr=1e-4 device={self.device} precision={precision}" + (" moments=bf16" if bf16_moments else "")
-            training = self.ours(model, settings, images, classes)
-            mine = {}
-            for batch in self.given.batch:
-                run, steps = self.run_checked(training, batch), examples // batch  # whole epochs
-                for _ in range(1 + 4 // steps):  # until a graph is recorded
-                    run(steps)
-                mine[batch] = self.seconds_per_step(run, steps)
-                del run
-            del training
-            free(cycles=True)
-            floors = {}
-            for batch in self.given.batch:
+            mine, floors = {}, {}
+            for batch, took in self.our_imagenet(precision, " moments=bf16" if bf16_moments else ""):
                 floor, flop = floor_of(geometries(net, batch), classes, precision, bf16_moments)
                 floor, counted = floor / self.copy, flop / self.matmul[precision]
-                theirs = self.pytorch_step(net, batch, classes, precision)
-                took, against = mine[batch], "" if theirs is None else f"{theirs / mine[batch]:.2f} ×"
-                shown = "" if theirs is None else f"{theirs * 1e3:.2f}"
-                print(f"| {name} | {batch} | {took * 1e3:.2f} | {floor * 1e3:.2f} | {took / floor:.2f} | {counted * 1e3:.2f} | {shown} | {against} |", flush=True)
-                floors[batch] = took / floor
-                if theirs is not None:
-                    self.against_pytorch[name, batch] = theirs / took
-            self.by_batch(f"imagenet-lc {name}, times its byte floor", "floor", floors)
-            self.imagenet_against(name)
+                mine[batch] = took
+                floors[batch] = f"{floor * 1e3:.2f} | {took / floor:.2f} | {counted * 1e3:.2f}"
+                self.ratio(f"imagenet-lc {name}, batch {batch}, times its byte floor", "floor", took / floor)
+            free(cycles=True)  # of our network, before PyTorch's
+            for batch, took in mine.items():
+                key = batch, precision
+                if key not in pytorch and self.has_time(8, f"imagenet-lc in PyTorch, {precision}, batch {batch}"):
+                    pytorch[key] = self.pytorch_step(net, batch, classes, precision)
+                theirs = pytorch.get(key)
+                shown = f"{theirs * 1e3:.2f} | {theirs / took:.2f} ×" if theirs else " | "
+                print(f"| {name} | {batch} | {took * 1e3:.2f} | {floors[batch]} | {shown} |", flush=True)
+                if theirs:
+                    self.ratio(f"imagenet-lc {name}, batch {batch}, vs PyTorch", "pytorch", theirs / took)
         print()
-
-    def by_batch(self, what, kind, values):
-        """The least favourable batch, and all."""
-        if values:
-            shown = ", ".join(f"batch {batch}: {value:.2f}" for batch, value in values.items())
-            self.ratio(what, kind, (max if kind == "floor" else min)(values.values()), shown)
-
-    def imagenet_against(self, name):
-        self.by_batch(f"imagenet-lc {name}, vs PyTorch", "pytorch", {batch: value for (n, batch), value in self.against_pytorch.items() if n == name})
 
     def pytorch_step(self, net, batch, classes, precision, compiled=False):
         """Seconds of PyTorch's step, each layer in its best form; bf16 by autocast. None if there is none."""
-        key = batch, precision, compiled
-        if key not in self.pytorch_imagenet:
-            self.pytorch_imagenet[key] = None
-            with optional(f"imagenet-lc in PyTorch, {precision}, batch {batch}"):
-                use_precision(precision)
-                local = [{"formulation": self.best_form(g, precision), "layer": g._asdict()} for g in geometries(net, batch)]
-                with torch.device(self.device):
-                    torch.manual_seed(1)
-                    module = pytorch_network("bp", local, [classes])
-                g = geometries(net, batch)[0]
-                dtype = BITS[precision]
-                ready = [
-                    (torch.rand(batch, g.channels, g.height, g.width, device=self.device, dtype=dtype), torch.randint(0, classes, (batch,), device=self.device))
-                    for _ in range(2)
-                ]
-                loss_of = lambda x, y: F.cross_entropy(module(x), y)
-                if compiled:
-                    loss_of = torch.compile(loss_of, dynamic=False)
-                run = self.pytorch_steps(adam(module.parameters()), loss_of, ready, 3, autocast=precision == "bf16")
-                self.pytorch_imagenet[key] = self.seconds_per_step(run, 1 if self.given.small else 5, rounds=3)
-                del module, run, ready, loss_of
-            free(cycles=True)
-        return self.pytorch_imagenet[key]
+        took = None
+        with optional(f"imagenet-lc in PyTorch, {precision}, batch {batch}"):
+            use_precision(precision)
+            layers = geometries(net, batch)
+            local = [{"formulation": self.best_form(g, precision), "layer": g._asdict()} for g in layers]
+            with torch.device(self.device):
+                torch.manual_seed(1)
+                module = pytorch_network("bp", local, [classes])
+                make = lambda: (
+                    torch.rand(batch, layers[0].channels, layers[0].height, layers[0].width, dtype=BITS[precision]),
+                    torch.randint(0, classes, (batch,)),
+                )
+                ready = [make() for _ in range(2)]
+            loss_of = lambda x, y: F.cross_entropy(module(x), y)
+            if compiled:
+                loss_of = torch.compile(loss_of, dynamic=False)
+            run = self.pytorch_steps(adam(module.parameters()), loss_of, ready, 3, autocast=precision == "bf16")
+            took = self.seconds_per_step(run, 1 if self.given.small else 5, rounds=3)
+            del module, run, ready, loss_of
+        free(cycles=True)
+        return took
 
-    def compiled_imagenet(self):
-        """torch.compile of PyTorch's form, if there is time for it: one precision, one batch."""
-        if not (self.on_gpu or self.given.compile) or self.left() < 60 or "tf32" not in self.given.precision:
+    def imagenet_lc_compiled(self):
+        """torch.compile of PyTorch's form: one precision, one batch."""
+        net, classes, _ = self.imagenet()
+        precision = self.given.precision[0]
+        batch, mine = next(self.our_imagenet(precision))
+        free(cycles=True)
+        if not self.has_time(50, "imagenet-lc by torch.compile"):
             return
-        net = NETS["imagenet-lc"]
-        batch = self.given.batch[0]
-        eager, compiled = self.pytorch_imagenet.get((batch, "tf32", False)), self.pytorch_step(net, batch, 1000, "tf32", compiled=True)
-        if eager and compiled:
-            print(f"imagenet-lc, tf32, batch {batch}: PyTorch's form takes {eager * 1e3:.2f} ms a step, by torch.compile {compiled * 1e3:.2f} ms.\n")
-            if compiled < eager and ("tf32", batch) in self.against_pytorch:
-                self.against_pytorch["tf32", batch] *= compiled / eager
-                self.imagenet_against("tf32")
+        took = self.pytorch_step(net, batch, classes, precision, compiled=True)
+        if took:
+            what = f"imagenet-lc {precision}, batch {batch}, vs torch.compile"
+            print(f"{what}: {mine * 1e3:.2f} and {took * 1e3:.2f} ms a step\n", flush=True)
+            self.ratio(what, "pytorch", took / mine)
 
 
 def label(g):
@@ -469,10 +499,11 @@ def label(g):
 def floor_of(layers, classes, precision, bf16_moments):
     """The bytes that a step with Adam has to move, and its operations.
 
-    A parameter: what is computed with is read forward and backward (w each), its gradient written and read (w each), value and
-    both moments read and written. In fp32 and tf32 w is 4, and with 4 + 8 in moments that is 16 + 24 = 40; in bf16 w is 2 and the
-    update writes the working copy too: 8 + 24 + 2 = 34, with moments in bf16 26. The lowest layer's weights are not read backward.
-    An activation is written, read by the layer above and again in the backward pass; its error is written and read.
+    A parameter: what is computed with is read forward and backward (w each), its gradient written and read (w each),
+    value and both moments read and written. In fp32 and tf32 w is 4, and with 4 + 8 in moments that is 16 + 24 = 40; in
+    bf16 w is 2 and the update writes the working copy too: 8 + 24 + 2 = 34, with moments in bf16 26. The lowest layer's
+    weights are not read backward. An activation is written, read by the layer above and again in the backward pass; its
+    error is written and read.
     """
     w = 2 if precision == "bf16" else 4
     per_parameter = 4 * w + 2 * (4 + (4 if bf16_moments else 8)) + (2 if precision == "bf16" else 0)
@@ -508,19 +539,37 @@ def optional(what):
         print(f"left out: {what}: {type(error).__name__}: {lines[0][:200]}", flush=True)
 
 
+def listed(*allowed):
+    """For argparse: a list with commas, of these words."""
+
+    def read(text):
+        words = text.split(",")
+        if unknown := [word for word in words if word not in allowed]:
+            raise argparse.ArgumentTypeError(f"{', '.join(map(repr, unknown))}: they are {', '.join(allowed)}")
+        return words
+
+    return read
+
+
 def main():
-    listed = lambda *allowed: lambda text: [word for word in text.split(",") if word in allowed or parser.error(f"{word!r} is none of {', '.join(allowed)}")]
+    work = {
+        "layers": Bench.layers,
+        "imagenet-lc": Bench.imagenet_lc,
+        **{
+            part: partial(Bench.mnist_fc, part=part)
+            for part in ("mnist-fc", "mnist-fc-compiled", "mnist-fc-autotuned")
+        },
+        "imagenet-lc-compiled": Bench.imagenet_lc_compiled,
+    }
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("library", metavar="LIBCORTORCH")
     parser.add_argument("--device", default="cuda:0")
-    parts = ("layers", "imagenet-lc", "mnist-fc")
-    parser.add_argument("--only", type=listed(*parts), default=list(parts), help="of " + ",".join(parts))
+    parser.add_argument("--only", type=listed(*work), default=list(work)[:3], help="of " + ",".join(work))
     parser.add_argument("--precision", type=listed(*BITS), help="of fp32,tf32,bf16")
     parser.add_argument("--batch", type=lambda text: [int(word) for word in text.split(",")])
     parser.add_argument("--net", choices=NETS, help="of the layers")
     parser.add_argument("--seconds", type=float, default=math.inf, help="leave out what would take longer")
     parser.add_argument("--small", action="store_true", help="tiny sizes")
-    parser.add_argument("--compile", action="store_true", help="torch.compile on the processor too")
     given = parser.parse_args()
     on_gpu = given.device.startswith("cuda")
     given.precision = given.precision or (list(BITS) if on_gpu else ["fp32"])
@@ -530,20 +579,12 @@ def main():
     torch.ops.load_library(given.library)
     bench = Bench(given)
     bench.measure_rates()
-    work = {"layers": bench.layers, "mnist-fc": bench.mnist_fc, "imagenet-lc": bench.imagenet_lc}
-    failed = []
     for part in given.only:
         try:
-            work[part]()
-        except Exception as error:  # the other parts are worth their time
-            failed.append(part)
-            print(f"FAILED {part}: {type(error).__name__}: {error}", flush=True)
-        bench.say_ratios()
-    if "imagenet-lc" in given.only and not given.small:
-        with optional("torch.compile of imagenet-lc"):
-            bench.compiled_imagenet()
-        bench.say_ratios()
-    raise SystemExit(1 if failed else 0)
+            work[part](bench)
+        except Exception as error:
+            bench.failure(part, error)
+    raise SystemExit(1 if bench.failed else 0)
 
 
 if __name__ == "__main__":

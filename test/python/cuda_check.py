@@ -1,7 +1,8 @@
 """The maps, and their layers under bp and fa, on a GPU against the CPU in float64, on sizes that reach every kernel.
 
-Usage: python cuda_check.py LIBCORTORCH. Prints one line per precision and map, and exits with 1 if something differs; without a
-GPU it says so and exits with 0. With --device cpu it checks the CPU's half, with --emulated too the emulated one.
+Usage: python cuda_check.py LIBCORTORCH [--maps locally_connected2d,dense]. Prints a line as each group of sizes is
+done, and exits with 1 if something differs; without a GPU it says so and exits with 0. With --device cpu it checks the
+CPU's half, with --emulated too the emulated one.
 """
 
 import itertools
@@ -9,13 +10,13 @@ import random
 
 import torch
 
-from device import Failures, place_from, use_precision
+from device import Failures, listed, place_from, use_precision
 
 # Relative to the sum of magnitudes behind each element, so that cancellation does not count as an error: rounding of
 # the sums (to 23 bits), of both factors (tf32: to 10 bits), and of the result (bf16: to 7 bits, twice with a bias).
 TOLERANCE = {"fp32": 2e-6, "tf32": 1.01 * 2**-10, "bf16": 2**-7}
-# Of products that are cuBLAS's and cuDNN's, relative to the largest of those sums: their factors are cut to tf32, not rounded,
-# and some of cuDNN's algorithms mix neighbours before they multiply.
+# Of products that are cuBLAS's and cuDNN's, relative to the largest of those sums: their factors are cut to tf32, not
+# rounded, and some of cuDNN's algorithms mix neighbours before they multiply.
 OF_LIBRARIES = {"fp32": 3e-5, "tf32": 2**-8, "bf16": 2**-7}
 OURS = "locally_connected2d"
 MAPS = (OURS, "conv2d", "dense")
@@ -95,7 +96,8 @@ def moved(given):
     return result
 
 
-def check_map(name, case, precision):
+def check_map(name, precision, is_large):
+    case = draw(name, is_large)
     given = tensors(name, case, dtype_of(precision))
     with place.here():
         there = moved(given)
@@ -117,15 +119,17 @@ SLOPES = {
 ACTIVATIONS = {"identity": lambda a: a, "tanh": torch.tanh, "relu": torch.relu, "sigmoid": torch.sigmoid}
 
 
-def check_layer(name, case, precision, rule, activation):
+def check_layer(name, precision, rule, activation):
     """Forward, and from the results that came of it back: so each part has its own tolerance."""
+    case = draw(name, False)
     weight, bias, x, g = tensors(name, case, dtype_of(precision))
     weight = weight / (weight.numel() / bias.numel()) ** 0.5  # sums of about 1, where activations bend
     feedback = torch.randn(weight.shape).to(weight.dtype)
     with place.here():
         there = [t.requires_grad_() for t in moved([weight, bias, x])]
         back = feedback.to(place.device) if rule == "fa" else None
-        y = getattr(torch.ops.cortorch, name + "_layer")(there[2], there[0], there[1], back, activation, rule, **case["options"])
+        layer = getattr(torch.ops.cortorch, name + "_layer")
+        y = layer(there[2], there[0], there[1], back, activation, rule, **case["options"])
         y.backward(g.to(place.device))
     weight, bias, x, g, feedback = (t.double() for t in (weight, bias, x, g, feedback))
     absolute = [t.abs() for t in (weight, bias, x, g)]
@@ -134,16 +138,28 @@ def check_layer(name, case, precision, rule, activation):
     sent_by = feedback if rule == "fa" else weight
     to_bias = lambda d: d.sum(0).permute(1, 2, 0) if name == OURS else d.transpose(0, 1).flatten(1).sum(1)
     bound = dict(operations(name, case, *absolute))
+    adjoint = lambda *given: operation(name, "_adjoint", case, *given)
     parts = (
         ("y", y.detach(), ACTIVATIONS[activation](a), bound["apply"] + 1),
         ("dW", there[0].grad, operation(name, "_outer", case, x, delta), bound["outer"]),
         ("db", there[1].grad, to_bias(delta), to_bias(absolute[3])),
-        ("dx", there[2].grad, operation(name, "_adjoint", case, sent_by, delta), operation(name, "_adjoint", case, sent_by.abs(), absolute[3])),
+        ("dx", there[2].grad, adjoint(sent_by, delta), adjoint(sent_by.abs(), absolute[3])),
     )
     return max(compare(name, precision, f"layer {rule} {activation} {what}", case, *rest) for what, *rest in parts)
 
 
-place, _ = place_from(__doc__)
+def check_group(what, name, precision, check, kinds):
+    """check(name, precision, *kind) of each kind, then the largest error that they gave."""
+    errors = []
+    for kind in kinds:
+        with failures.case(f"{name} {precision}"):
+            errors.append(check(name, precision, *kind))
+    if errors:
+        largest = f"largest relative error {max(errors):.3g}"
+        print(f"{name} {precision}: {len(errors)} {what}, {largest}; on {place.name}", flush=True)
+
+
+place, given = place_from(__doc__, maps={"type": listed(*MAPS), "default": MAPS, "help": "of " + ",".join(MAPS)})
 failures = Failures()
 random.seed(1)
 torch.manual_seed(1)
@@ -151,21 +167,16 @@ torch.manual_seed(1)
 precisions = TOLERANCE if place.on_gpu or place.emulated else ("fp32", "bf16")
 large = {OURS: 20, "conv2d": 3, "dense": 10} if place.on_gpu else dict.fromkeys(MAPS, 0 if place.emulated else 2)
 small = 60 if place.on_gpu else 12
-for precision, name in itertools.product(precisions, MAPS):
+# The small sizes of all precisions first: they reach most kernels, and take next to no time.
+for precision, name in itertools.product(precisions, given.maps):
     use_precision(precision)
-    errors, of_layers = [], []
-    sizes = [False] * small + [True] * large[name]
-    for is_large in sizes:
-        with failures.case(f"{name} {precision}"):
-            errors.append(check_map(name, draw(name, is_large), precision))
-    for rule, activation, _ in itertools.product(("bp", "fa"), ACTIVATIONS, range(3)):
-        with failures.case(f"{name} layer {precision}"):
-            of_layers.append(check_layer(name, draw(name, False), precision, rule, activation))
-    print(
-        f"{precision} {name}: {len(errors)} sizes, largest relative error {max(errors, default=0):.3g}; "
-        f"{len(of_layers)} layers, {max(of_layers, default=0):.3g}; on {place.name}",
-        flush=True,
-    )
+    check_group("small sizes", name, precision, check_map, [[False]] * small)
+for precision, name in itertools.product(precisions, given.maps):
+    use_precision(precision)
+    check_group("layers", name, precision, check_layer, [*itertools.product(("bp", "fa"), ACTIVATIONS)] * 3)
+for precision, name in itertools.product(precisions, given.maps):
+    use_precision(precision)
+    check_group("large sizes", name, precision, check_map, [[True]] * large[name])
 
 
 def check_gradients(name):
@@ -182,11 +193,12 @@ def check_gradients(name):
         got = gradients([t.to(place.device) for t in given[:3]], given[3].to(place.device))
     wanted = gradients([t.detach().double() for t in given[:3]], given[3].double())
     for what, a, b in zip(("weight", "bias", "x"), got, wanted):
-        failures.check(torch.allclose(a, b, rtol=1e-4, atol=1e-3), lambda: f"{name}: gradient of {what} differs: {case}")
+        near = torch.allclose(a, b, rtol=1e-4, atol=1e-3)
+        failures.check(near, lambda: f"{name}: gradient of {what} differs: {case}")
 
 
 use_precision("fp32")
-for name in MAPS:
+for name in given.maps:
     for _ in range(20):
         with failures.case(f"{name} gradients"):
             check_gradients(name)

@@ -1,5 +1,5 @@
-"""Where the checks run: on a GPU, on the processor (to see that a check itself works), or on the processor with the emulated
-CUDA half of a library that was built with CORTORCH_CUDA_EMULATED (test/cuda-emulation)."""
+"""Where the checks run: on a GPU, on the processor (to see that a check itself works), or on the processor with the
+emulated CUDA half of a library that was built with CORTORCH_CUDA_EMULATED (test/cuda-emulation)."""
 
 import argparse
 import contextlib
@@ -45,14 +45,27 @@ def use_precision(precision):
     torch.backends.cuda.matmul.allow_bf16_reduced_precision_reduction = False
 
 
-def place_from(description, *flags):
-    """The place and the arguments of the command line; ends the program where there is no GPU and none was named."""
+def listed(*allowed):
+    """For argparse: a list with commas, of these words."""
+
+    def read(text):
+        words = text.split(",")
+        if unknown := [word for word in words if word not in allowed]:
+            raise argparse.ArgumentTypeError(f"{', '.join(map(repr, unknown))}: they are {', '.join(allowed)}")
+        return words
+
+    return read
+
+
+def place_from(description, **options):
+    """The place and the arguments of the command line; ends the program where there is no GPU and none was named.
+    `options`: argparse's, by their names."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("library", metavar="LIBCORTORCH")
     parser.add_argument("--device", help="cuda:0, or cpu to try the check itself")
     parser.add_argument("--emulated", action="store_true", help="with --device cpu: against the emulated CUDA half")
-    for flag in flags:
-        parser.add_argument(flag, action="store_true")
+    for name, option in options.items():
+        parser.add_argument(f"--{name}", **option)
     given = parser.parse_args()
     if given.device is None and not torch.cuda.is_available():
         print("no GPU: nothing was checked")
