@@ -1,6 +1,5 @@
 #include "data/dataset.h"
 
-#include <ATen/Parallel.h>
 #include <ATen/ops/empty.h>
 #include <c10/util/Exception.h>
 
@@ -9,6 +8,7 @@
 #include <utility>
 
 #include "maps/linear_map.h"
+#include "maps/parallel.h"
 #include "maps/pool.h"
 #include "network/random.h"
 
@@ -19,7 +19,7 @@ namespace {
 template <typename Source>
 void copy_normalised(const at::Tensor& images, const Scaling& channels, Source source, at::Tensor& x) {
   const int64_t values = channels.channels * channels.size;
-  const int64_t grain = std::max<int64_t>(1, 16384 / std::max<int64_t>(1, values));
+  const int64_t grain = std::max<int64_t>(1, kGrain / std::max<int64_t>(1, values));
   float* out = x.mutable_data_ptr<float>();
   if (images.scalar_type() == at::kByte) {
     const std::vector<float> table = channels.table();
@@ -83,7 +83,7 @@ void copy_augmented(const at::Tensor& images, const int64_t* indices, const Augm
   const T* in = images.const_data_ptr<T>();
   float* out = x.mutable_data_ptr<float>();
   const RandomStream random(source.seed, Purpose::augmentation, source.epoch);
-  const int64_t grain = std::max<int64_t>(1, 16384 / std::max<int64_t>(1, channels * height * width));
+  const int64_t grain = std::max<int64_t>(1, kGrain / std::max<int64_t>(1, channels * height * width));
   at::parallel_for(0, x.size(0), grain, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) {
       const Placement place = placement_of(random, source.augmentation, indices[i]);

@@ -1,23 +1,14 @@
 #include "maps/autograd.h"
 
-#include <torch/csrc/autograd/custom_function.h>
-
+#include "maps/custom_function.h"
 #include "maps/image_layout.h"
 
 namespace cortorch {
 namespace {
 
-using torch::autograd::AutogradContext;
-using torch::autograd::Function;
-using torch::autograd::variable_list;
-
 void save(AutogradContext* ctx, const LinearMapPtr& map, const at::Tensor& first, const at::Tensor& second) {
-  ctx->saved_data["map"] = c10::IValue::make_capsule(map);
+  save_map(ctx, map);
   ctx->save_for_backward({first, second});
-}
-
-LinearMapPtr saved_map(AutogradContext* ctx) {
-  return c10::static_intrusive_pointer_cast<LinearMap>(ctx->saved_data["map"].toCapsule());
 }
 
 // y = W x is bilinear; so are the other two, and with z the third argument ⟨z, W x⟩ = ⟨Wᵀ z, x⟩ =

@@ -21,8 +21,6 @@ namespace {
 at::Tensor rows(const at::Tensor& t) { return t.stride(1) == 1 && t.stride(0) >= t.size(1) ? t : t.contiguous(); }
 Operand operand(const at::Tensor& t, bool transposed) { return {t.const_data_ptr<float>(), t.stride(0), transposed}; }
 
-bool fast(const at::Tensor& t) { return t.scalar_type() == at::kFloat && t.device().is_cpu(); }
-
 #ifdef CORTORCH_CUDA
 // cuBLAS's product, which adds a bias by itself where no activation follows, and otherwise one pass of ours for both.
 at::Tensor on_gpu_with(const at::Tensor& a, const at::Tensor& b, const at::Tensor& bias, Activation activation) {
@@ -40,7 +38,7 @@ Dense::Dense(int64_t in, int64_t out) : in_(in), out_(out) {
 at::Tensor Dense::apply(const at::Tensor& weight, const at::Tensor& x, const at::Tensor& bias,
                         Activation activation) const {
   CORTORCH_RETURN_ON_GPU(x, on_gpu_with(x, weight.t(), bias, activation));
-  if (!fast(x)) {
+  if (!has_cpu_kernels(x)) {
     const at::Tensor a = bias.defined() ? at::addmm(bias, x, weight.t()) : at::matmul(x, weight.t());
     return activate(activation, a);
   }
@@ -58,7 +56,7 @@ at::Tensor Dense::apply(const at::Tensor& weight, const at::Tensor& x, const at:
 
 at::Tensor Dense::adjoint(const at::Tensor& v, const at::Tensor& y, const at::Tensor& c, Activation activation) const {
   CORTORCH_RETURN_ON_GPU(y, on_gpu_with(y, v, c, activation));
-  if (!fast(y)) return activate(activation, c.defined() ? at::addmm(c, y, v) : at::matmul(y, v));
+  if (!has_cpu_kernels(y)) return activate(activation, c.defined() ? at::addmm(c, y, v) : at::matmul(y, v));
   const at::Tensor yr = rows(y), vr = rows(v);
   const at::Tensor cc = c.defined() ? c.contiguous() : c;
   const int64_t batch = y.size(0);
@@ -72,7 +70,7 @@ at::Tensor Dense::adjoint(const at::Tensor& v, const at::Tensor& y, const at::Te
 }
 
 at::Tensor Dense::outer(const at::Tensor& x, const at::Tensor& delta) const {
-  if (on_gpu(x) || !fast(x)) return at::matmul(delta.t(), x);
+  if (on_gpu(x) || !has_cpu_kernels(x)) return at::matmul(delta.t(), x);
   const at::Tensor xr = rows(x), dr = rows(delta);
   at::Tensor w = pooled_empty({out_, in_});
   gemm(out_, in_, x.size(0), operand(dr, true), operand(xr, false), w.mutable_data_ptr<float>(), in_);
@@ -82,7 +80,8 @@ at::Tensor Dense::outer(const at::Tensor& x, const at::Tensor& delta) const {
 at::Tensor Dense::delta(Activation activation, const at::Tensor& g, const at::Tensor& y, at::Tensor& bias_gradient,
                         double scale) const {
   CORTORCH_RETURN_ON_GPU(g, cuda::delta_of_rows(activation, g, y, bias_gradient, scale));
-  if (fast(g)) return through_activation_fused(activation, g.contiguous(), y.contiguous(), bias_gradient, scale);
+  if (has_cpu_kernels(g))
+    return through_activation_fused(activation, g.contiguous(), y.contiguous(), bias_gradient, scale);
   const at::Tensor d = through_activation(activation, g, y, scale);
   if (bias_gradient.defined()) bias_gradient.copy_(sum_to_bias(d));
   return d;

@@ -1,6 +1,5 @@
 #include "maps/elementwise.h"
 
-#include <ATen/Parallel.h>
 #include <ATen/ops/abs.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/mul.h>
@@ -16,6 +15,7 @@
 #include "maps/activation.h"
 #include "maps/gpu.h"
 #include "maps/image_layout.h"
+#include "maps/parallel.h"
 #include "maps/pool.h"
 #include "maps/simd.h"
 #include "maps/vector_math.h"
@@ -26,10 +26,6 @@
 
 namespace cortorch {
 namespace {
-
-bool fast(const at::Tensor& t) { return t.scalar_type() == at::kFloat && t.device().is_cpu(); }
-
-constexpr int64_t kGrain = 16384;  // values that are worth waking a thread for
 
 CORTORCH_CLONES void subtract_row(const float* __restrict__ a, const float* __restrict__ b, float* __restrict__ out,
                                   int64_t n) {
@@ -102,7 +98,7 @@ at::Tensor ordered(const at::Tensor& x) {
 
 at::Tensor difference(const at::Tensor& a, const at::Tensor& b) {
   CORTORCH_RETURN_ON_GPU(a, cuda::difference(a, b));
-  if (!fast(a) || !fast(b)) return at::sub(a, b);
+  if (!has_cpu_kernels(a) || !has_cpu_kernels(b)) return at::sub(a, b);
   const at::Tensor x = ordered(a), y = in_order_of(b, x);
   if (!same_order(y, x)) return at::sub(a, b);
   at::Tensor result = pooled_like(x);
@@ -118,7 +114,7 @@ at::Tensor activation_difference(Activation activation, const at::Tensor& a, con
   if (activation == Activation::identity) return u;
   CORTORCH_RETURN_ON_GPU(a, cuda::activation_difference(activation, a, u));
   const at::Tensor x = ordered(a), y = in_order_of(u, x);
-  if (!fast(x) || !same_order(y, x)) {
+  if (!has_cpu_kernels(x) || !same_order(y, x)) {
     if (activation == Activation::relu) return at::sub(activate(activation, a), activate(activation, at::sub(a, u)));
     const bool half = activation == Activation::sigmoid;  // σ(x) = (1 + tanh(x / 2)) / 2
     const at::Tensor p = half ? at::mul(a, 0.5) : a, q = half ? at::mul(u, 0.5) : u;
@@ -138,7 +134,7 @@ at::Tensor activation_difference(Activation activation, const at::Tensor& a, con
 
 at::Tensor with_signs(const at::Tensor& w, const at::Tensor& magnitude, double scale) {
   CORTORCH_RETURN_ON_GPU(w, cuda::with_signs(w, magnitude, scale));
-  if (!fast(w) || (magnitude.defined() && !fast(magnitude))) {
+  if (!has_cpu_kernels(w) || (magnitude.defined() && !has_cpu_kernels(magnitude))) {
     return magnitude.defined() ? at::mul(at::sign(w), at::abs(magnitude)) : at::mul(at::sign(w), scale);
   }
   const at::Tensor weight = w.contiguous(), m = magnitude.defined() ? magnitude.contiguous() : magnitude;
@@ -169,7 +165,7 @@ Residual residual_on_gpu(Activation activation, const at::Tensor& r, const at::T
 Residual residual(Activation activation, const at::Tensor& r, const at::Tensor& t, double scale) {
   CORTORCH_RETURN_ON_GPU(r, residual_on_gpu(activation, r, t, scale));
   const at::Tensor x = ordered(r), target = in_order_of(t, x);
-  if (!fast(x) || !same_order(target, x)) {
+  if (!has_cpu_kernels(x) || !same_order(target, x)) {
     const at::Tensor error = at::sub(r, t), delta = through_activation(activation, error, r, scale);
     return {delta, at::sum(delta, 0), at::sum(at::mul(error, error), at::kDouble).item().toDouble(), {}};
   }

@@ -14,6 +14,9 @@ inline bool on_gpu(const at::Tensor&) { return gpu_is_emulated; }
 inline bool on_gpu(const at::Tensor& t) { return t.is_cuda(); }
 #endif
 
+// Are there kernels of ours for the processor? Others go through libtorch's own operations.
+inline bool has_cpu_kernels(const at::Tensor& t) { return t.device().is_cpu() && t.scalar_type() == at::kFloat; }
+
 // Is there a CUDA kernel for its values? Others (float64, for checks) go through libtorch's own operations.
 inline bool has_gpu_kernels(const at::Tensor& t) {
   return on_gpu(t) && (t.scalar_type() == at::kFloat || t.scalar_type() == at::kBFloat16);

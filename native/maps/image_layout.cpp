@@ -1,22 +1,21 @@
 #include "maps/image_layout.h"
 
 #include <ATen/Dispatch.h>
-#include <ATen/Parallel.h>
 #include <c10/util/Exception.h>
 
 #include <algorithm>
 
+#include "maps/parallel.h"
 #include "maps/pool.h"
 #include "maps/transpose.h"
 
 namespace cortorch {
 namespace {
 
-constexpr int64_t kVector = 16;        // floats; what brgemm likes its rows to be a multiple of
-constexpr int64_t kGrain = 16 * 1024;  // values that are worth waking a thread for
-constexpr int64_t kPixels = 64;        // locations moved together out of a plane
+constexpr int64_t kVector = 16;  // floats; what brgemm likes its rows to be a multiple of
+constexpr int64_t kPixels = 64;  // locations moved together out of a plane
 
-bool fast(const at::Tensor& x) {
+bool has_transpose(const at::Tensor& x) {
   return x.device().is_cpu() && (x.scalar_type() == at::kFloat || x.scalar_type() == at::kDouble);
 }
 
@@ -44,7 +43,7 @@ at::Tensor location_major(const at::Tensor& x) {
   if (locations(x).is_contiguous()) return x;
   // Out of channels-last whole pixels move, which needs no transposition.
   const bool pixels = !x.is_contiguous() && x.is_contiguous(at::MemoryFormat::ChannelsLast);
-  if (!fast(x) || pixels) return locations(x).contiguous().permute({2, 3, 0, 1});
+  if (!has_transpose(x) || pixels) return locations(x).contiguous().permute({2, 3, 0, 1});
   const at::Tensor from = examples(x);
   const int64_t batch = x.size(0), channels = x.size(1), area = x.size(2) * x.size(3), apart = from.stride(0);
   at::Tensor result = empty_location_major(batch, channels, x.size(2), x.size(3), x.scalar_type());
@@ -62,7 +61,7 @@ at::Tensor location_major(const at::Tensor& x) {
 
 at::Tensor channels_first(const at::Tensor& x) {
   if (x.is_contiguous()) return x;
-  if (!fast(x) || !locations(x).is_contiguous()) return x.contiguous();
+  if (!has_transpose(x) || !locations(x).is_contiguous()) return x.contiguous();
   const int64_t batch = x.size(0), channels = x.size(1), area = x.size(2) * x.size(3);
   at::Tensor result = pooled_empty(x.sizes(), x.scalar_type());
   AT_DISPATCH_FLOATING_TYPES(x.scalar_type(), "channels_first", [&] {
@@ -82,7 +81,7 @@ at::Tensor channels_last(const at::Tensor& x) {
 }
 
 at::Tensor batch_last(const at::Tensor& x) {
-  TORCH_INTERNAL_ASSERT(fast(x));
+  TORCH_INTERNAL_ASSERT(has_transpose(x));
   const int64_t batch = x.size(0), channels = x.size(1), area = x.size(2) * x.size(3), stride = batch_stride(batch);
   at::Tensor result = pooled_empty({x.size(2), x.size(3), channels, stride}, x.scalar_type());
   const bool by_location = locations(x).is_contiguous();

@@ -28,7 +28,7 @@ constexpr int64_t kFewChannels = 16;
 // The adjoint collects neighbouring locations together until they have this many rows.
 constexpr int64_t kSegmentRows = 32;
 // Multiply-adds that are worth waking a thread for.
-constexpr int64_t kGrain = int64_t{1} << 16;
+constexpr int64_t kMultiplyAdds = int64_t{1} << 16;
 
 int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
@@ -91,7 +91,7 @@ struct Sizes {
         taps(g.kernel_h * g.kernel_w) {}
   int64_t batch, in, out, out_w, locations, taps;
 
-  int64_t grain() const { return std::max<int64_t>(1, kGrain / std::max<int64_t>(1, taps * in * out * batch)); }
+  int64_t grain() const { return std::max<int64_t>(1, kMultiplyAdds / std::max<int64_t>(1, taps * in * out * batch)); }
 };
 
 // y[rows, columns] of one location, tap by tap out of the location-major image.

@@ -1,10 +1,8 @@
 #include "rules/layer.h"
 
-#include <ATen/core/grad_mode.h>
 #include <ATen/ops/add.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/zeros.h>
-#include <torch/csrc/autograd/custom_function.h>
 
 #include <algorithm>
 #include <optional>
@@ -13,40 +11,25 @@
 #include "maps/dense.h"
 #include "maps/elementwise.h"
 #include "rules/layer_checks.h"
+#include "rules/layer_function.h"
 
 namespace cortorch {
 namespace {
 
-using torch::autograd::AutogradContext;
-using torch::autograd::Function;
-using torch::autograd::variable_list;
-
-// Function::apply takes an absent tensor only as an empty optional.
-std::optional<at::Tensor> if_defined(const at::Tensor& t) { return t.defined() ? std::optional(t) : std::nullopt; }
-at::Tensor or_undefined(const std::optional<at::Tensor>& t) { return t.value_or(at::Tensor()); }
-
 void save(AutogradContext* ctx, const LinearMapPtr& map, Activation activation, Rule rule, bool has_bias,
           variable_list tensors) {
   ctx->saved_data["has_bias"] = has_bias;
-  ctx->saved_data["map"] = c10::IValue::make_capsule(map);
+  save_map(ctx, map);
   ctx->saved_data["activation"] = static_cast<int64_t>(activation);
   ctx->saved_data["rule"] = static_cast<int64_t>(rule);
   ctx->save_for_backward(std::move(tensors));
-}
-
-LinearMapPtr saved_map(AutogradContext* ctx) {
-  return c10::static_intrusive_pointer_cast<LinearMap>(ctx->saved_data["map"].toCapsule());
 }
 
 Activation saved_activation(AutogradContext* ctx) {
   return static_cast<Activation>(ctx->saved_data["activation"].toInt());
 }
 
-void refuse_second_derivative(Rule rule) {
-  TORCH_CHECK(!at::GradMode::is_enabled(), "rule ", rule_name(rule),
-              " cannot be differentiated twice: its backward pass is not the derivative of its forward pass. "
-              "Call backward without create_graph, or use rule bp");
-}
+constexpr const char* kNoDerivative = "its backward pass is not the derivative of its forward pass";
 
 // The gradients that are the layer's own, whatever the rule.
 struct Local {
@@ -61,11 +44,6 @@ Local local_gradients(const LinearMap& map, Activation activation, const at::Ten
   if (want_weight) local.weight = map.outer(x, local.delta);
   return local;
 }
-
-// The tensors among the arguments of each function are its edges, in their order; an absent bias has none.
-enum Edge : std::size_t { kX = 0, kWeight = 1, kBias = 2 };
-
-bool wants_bias(AutogradContext* ctx) { return ctx->saved_data["has_bias"].toBool() && ctx->needs_input_grad(kBias); }
 
 struct LayerFunction : Function<LayerFunction> {
   static at::Tensor forward(AutogradContext* ctx, const at::Tensor& x, const at::Tensor& weight,
@@ -87,7 +65,7 @@ struct LayerFunction : Function<LayerFunction> {
     const at::Tensor &x = saved[0], &weight = saved[1], &feedback = saved[2], &y = saved[3], &g = grads[0];
     if (rule == Rule::bp && at::GradMode::is_enabled())
       return differentiable_backward(ctx, *map, map, activation, x, weight, y, g);
-    refuse_second_derivative(rule);
+    refuse_second_derivative(rule, kNoDerivative);
 
     const Local local = local_gradients(*map, activation, g, x, y, ctx->needs_input_grad(kWeight), wants_bias(ctx));
     at::Tensor down;
@@ -151,7 +129,7 @@ struct DfaHidden : Function<DfaHidden> {
   }
 
   static variable_list backward(AutogradContext* ctx, const variable_list& grads) {
-    refuse_second_derivative(Rule::dfa);
+    refuse_second_derivative(Rule::dfa, kNoDerivative);
     const auto map = saved_map(ctx);
     const auto saved = ctx->get_saved_variables();
     const at::Tensor &x = saved[0], &feedback = saved[1], &y = saved[2], &error = grads[1];
@@ -172,7 +150,7 @@ struct DfaPort : Function<DfaPort> {
   }
 
   static variable_list backward(AutogradContext* ctx, const variable_list& grads) {
-    refuse_second_derivative(Rule::dfa);
+    refuse_second_derivative(Rule::dfa, kNoDerivative);
     const at::Tensor feedback = ctx->get_saved_variables()[0], &error = grads[1];
     require_error(error);
     return {arrived(feedback, error, ctx->saved_data["shape"].toIntVector(), grads[0]), {}};
@@ -192,7 +170,7 @@ struct DfaOutput : Function<DfaOutput> {
   }
 
   static variable_list backward(AutogradContext* ctx, const variable_list& grads) {
-    refuse_second_derivative(Rule::dfa);
+    refuse_second_derivative(Rule::dfa, kNoDerivative);
     const auto map = saved_map(ctx);
     const auto saved = ctx->get_saved_variables();
     const at::Tensor &x = saved[0], &shared_feedback = saved[1], &y = saved[2];

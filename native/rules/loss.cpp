@@ -8,12 +8,12 @@
 #include <ATen/ops/scalar_tensor.h>
 #include <ATen/ops/softmax.h>
 #include <ATen/ops/sub.h>
-#include <torch/csrc/autograd/custom_function.h>
 
 #include <algorithm>
 #include <cmath>
 #include <limits>
 
+#include "maps/custom_function.h"
 #include "maps/gpu.h"
 
 #ifdef CORTORCH_CUDA
@@ -22,10 +22,6 @@
 
 namespace cortorch {
 namespace {
-
-using torch::autograd::AutogradContext;
-using torch::autograd::Function;
-using torch::autograd::variable_list;
 
 // The mean loss as a tensor. A sum in float64 may be past what float32 holds: that is infinity there.
 at::Tensor mean_loss(const LossCounts& counts, const at::Tensor& like) {

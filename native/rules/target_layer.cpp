@@ -1,12 +1,10 @@
 #include "rules/target_layer.h"
 
-#include <ATen/core/grad_mode.h>
 #include <ATen/ops/cat.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/mul.h>
 #include <ATen/ops/softmax.h>
 #include <ATen/ops/zeros.h>
-#include <torch/csrc/autograd/custom_function.h>
 
 #include <algorithm>
 #include <optional>
@@ -15,16 +13,10 @@
 #include "maps/dense.h"
 #include "maps/elementwise.h"
 #include "rules/layer_checks.h"
+#include "rules/layer_function.h"
 
 namespace cortorch {
 namespace {
-
-using torch::autograd::AutogradContext;
-using torch::autograd::Function;
-using torch::autograd::variable_list;
-
-std::optional<at::Tensor> if_defined(const at::Tensor& t) { return t.defined() ? std::optional(t) : std::nullopt; }
-at::Tensor or_undefined(const std::optional<at::Tensor>& t) { return t.value_or(at::Tensor()); }
 
 // What both functions keep beside their tensors.
 struct Kept : torch::CustomClassHolder {
@@ -46,12 +38,10 @@ c10::intrusive_ptr<Kept> kept_by(AutogradContext* ctx) {
   return c10::static_intrusive_pointer_cast<Kept>(ctx->saved_data["kept"].toCapsule());
 }
 
-enum Edge : std::size_t { kX = 0, kWeight = 1, kBias = 2 };
-
 // The gradient of weight and bias from δ = scale · g ⊙ σ'(a), which is returned.
 at::Tensor own_gradients(AutogradContext* ctx, const Kept& kept, const at::Tensor& g, const at::Tensor& x,
                          const at::Tensor& y, double scale, variable_list& result) {
-  if (ctx->saved_data["has_bias"].toBool() && ctx->needs_input_grad(kBias)) {
+  if (wants_bias(ctx)) {
     result[kBias] = at::empty(kept.map->bias_shape(), g.options().requires_grad(false));
   }
   const at::Tensor delta = kept.map->delta(kept.activation, g, y, result[kBias], scale);
@@ -59,11 +49,7 @@ at::Tensor own_gradients(AutogradContext* ctx, const Kept& kept, const at::Tenso
   return delta;
 }
 
-void refuse_second_derivative(Rule rule) {
-  TORCH_CHECK(!at::GradMode::is_enabled(), "rule ", rule_name(rule),
-              " cannot be differentiated twice: what travels down is no gradient. Call backward without create_graph, "
-              "or use rule bp");
-}
+constexpr const char* kNoGradient = "what travels down is no gradient";
 
 // For h of `units` values an example (or of the map's output shape) back to x.
 void check_inverse(const Inverse& inverse, const LinearMap& map) {
@@ -103,7 +89,7 @@ struct TargetHidden : Function<TargetHidden> {
   static variable_list backward(AutogradContext* ctx, const variable_list& grads) {
     const auto kept = kept_by(ctx);
     const Rule rule = kept->hidden.rule;
-    refuse_second_derivative(rule);
+    refuse_second_derivative(rule, kNoGradient);
     const auto saved = ctx->get_saved_variables();
     const at::Tensor &x = saved[0], &y = saved[1], &weight = saved[2], &d = grads[0];
     variable_list result(4);
@@ -137,7 +123,7 @@ struct TargetOutput : Function<TargetOutput> {
   static variable_list backward(AutogradContext* ctx, const variable_list& grads) {
     const auto kept = kept_by(ctx);
     const TargetOutputSettings& settings = kept->output;
-    refuse_second_derivative(settings.rule);
+    refuse_second_derivative(settings.rule, kNoGradient);
     const auto saved = ctx->get_saved_variables();
     const at::Tensor &x = saved[0], &y = saved[1], &weight = saved[2], &d = grads[0];
     variable_list result(4);
