@@ -13,11 +13,20 @@ import fs from 'node:fs';
 import path from 'node:path';
 
 const STEPS = 5;
-const given = JSON.parse(/** @type {string} */ (process.argv[2]));
+/** @type {unknown} */
+const json = JSON.parse(/** @type {string} */ (process.argv[2]));
+const given =
+  /**
+   * @type {{
+   *   preset: string, rule: import('../lib/index.js').RuleName, threads: number, batch: number, folder: string,
+   *   trainer: import('../lib/index.js').TrainerOptions,
+   * }}
+   */ (json);
 const { preset: name, rule, threads, batch, folder } = given;
 const built = '../dist/index.js'; // not there when this file is type-checked
-/** @type {typeof import('../lib/index.js')} */
-const { Dataset, Network, preset, Trainer } = await import(built);
+/** @type {unknown} */
+const cortorch = await import(built);
+const { Dataset, Network, preset, Trainer } = /** @type {typeof import('../lib/index.js')} */ (cortorch);
 
 const spec = preset(name);
 const network = new Network(spec, { rule, seed: 1, threads });

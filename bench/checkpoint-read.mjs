@@ -1,6 +1,11 @@
 /** cortorch's side of `npm run bench -- checkpoint`: opens a file and reads one tensor. */
 import { writeFileSync } from 'node:fs';
-import { openCheckpoint, saveTorchFile, tensorDataFrom, tensorsOf, typedArrayOf } from '../dist/index.js';
+
+const built = '../dist/index.js'; // not there when this file is type-checked
+/** @type {unknown} */
+const cortorch = await import(built);
+const { openCheckpoint, saveTorchFile, tensorDataFrom, tensorsOf, typedArrayOf } =
+  /** @type {typeof import('../lib/index.js')} */ (cortorch);
 
 const [path = '', name = ''] = process.argv.slice(2);
 const peak = () => process.resourceUsage().maxRSS * 1024;

@@ -80,7 +80,7 @@ async function main(): Promise<void> {
     const rows = [...readings].map(([side, all]) => [
       side,
       `${median(all.map(({ ms }) => ms)).toFixed(1)} ms`,
-      `${median(all.map(({ ms }, i) => base[i]!.ms / ms)).toFixed(2)}`,
+      median(all.map(({ ms }, i) => base[i]!.ms / ms)).toFixed(2),
       mebibytes(median(all.map(({ bytes }) => bytes))),
     ]);
     print(table(['', 'time', "PyTorch's time is … times", 'peak memory grows by'], rows));

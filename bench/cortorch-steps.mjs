@@ -14,13 +14,22 @@
  */
 import { createInterface } from 'node:readline';
 
-const given = JSON.parse(/** @type {string} */ (process.argv[2]));
+/** @type {unknown} */
+const json = JSON.parse(/** @type {string} */ (process.argv[2]));
+const given =
+  /**
+   * @type {{
+   *   preset: string, rule: import('../lib/index.js').RuleName, threads: number, batch: number, unit: number,
+   *   schedule?: import('../lib/index.js').ScheduleName, optimizer?: import('../lib/index.js').OptimizerOptions,
+   * }}
+   */ (json);
 const { preset: name, rule, threads, batch, unit, schedule } = given;
 // Table 5 of Bartunov et al. 2018, bp on mnist-fc; the values do not change the time.
 const { optimizer = { type: 'adam', lr: 1.52e-4, beta1: 0.9, beta2: 0.999, eps: 1e-8 } } = given;
 const built = '../dist/index.js'; // not there when this file is type-checked
-/** @type {typeof import('../lib/index.js')} */
-const { Dataset, mnist, Network, preset, Trainer } = await import(built);
+/** @type {unknown} */
+const cortorch = await import(built);
+const { Dataset, mnist, Network, preset, Trainer } = /** @type {typeof import('../lib/index.js')} */ (cortorch);
 
 const network = new Network(preset(name), { rule, seed: 1, threads });
 const trainer = new Trainer(network, {

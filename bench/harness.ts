@@ -76,16 +76,16 @@ export class Side {
       this.#child.once('error', () => resolve()); // it never began
     });
     this.#child.stdin!.on('error', () => undefined); // it died; read() says so
-    this.#child.stderr!.on('data', (text) => (this.#errors = (this.#errors + text).slice(-4000)));
+    this.#child.stderr!.on('data', (text: Buffer) => (this.#errors = (this.#errors + text.toString()).slice(-4000)));
     this.#reader = createInterface(this.#child.stdout!);
     this.#lines = this.#reader[Symbol.asyncIterator]();
   }
 
   /** The next line that it says of its own accord. */
   async read(): Promise<Reply> {
-    const { value, done } = await this.#lines.next();
-    if (done) throw new Error(`${this.name} ended: ${this.#errors.trim() || 'it said nothing'}`);
-    return JSON.parse(value) as Reply;
+    const next = await this.#lines.next();
+    if (next.done) throw new Error(`${this.name} ended: ${this.#errors.trim() || 'it said nothing'}`);
+    return JSON.parse(next.value) as Reply;
   }
 
   async ask(line: string): Promise<Reply> {

@@ -244,7 +244,9 @@ async function startLayer(setting: Setting, forms: readonly string[], layer: Lay
     versions.torch = said.version;
     norms ??= said.norms;
     if (!said.norms.every((norm, i) => Math.abs(norm / norms![i]! - 1) < AGREE)) {
-      throw new Error(`${form} gives other norms of y, dx and dW (${said.norms}) than ${forms[0]} (${norms})`);
+      throw new Error(
+        `${form} gives other norms of y, dx and dW (${said.norms.join()}) than ${forms[0]} (${norms.join()})`,
+      );
     }
     const { forward, backward, baseline } = said;
     contestants.push({ form, side, baseline, norms: said.norms, first: { forward, backward } });
@@ -467,9 +469,9 @@ async function measureSteps(
         unit: form === OURS ? unit : 1,
       });
       const { parameters, version } = ready;
-      if (version !== undefined) setting.versions.torch = String(version);
+      if (version !== undefined) setting.versions.torch = version as string;
       if (parameters !== undefined && parameters !== parametersOf(network)) {
-        throw new Error(`it has ${String(parameters)} parameters, not ${parametersOf(network)}`);
+        throw new Error(`it has ${parameters as number} parameters, not ${parametersOf(network)}`);
       }
       sides.push({ form, side, count });
     } catch (error) {

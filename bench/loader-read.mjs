@@ -12,8 +12,9 @@ import sharp from 'sharp';
 
 const [side, dir, batch] = /** @type {[string, string, string]} */ (process.argv.slice(2));
 const built = '../dist/index.js'; // not there when this file is type-checked
-/** @type {typeof import('../lib/index.js')} */
-const { ImageStream, listImages, listShards } = await import(built);
+/** @type {unknown} */
+const cortorch = await import(built);
+const { ImageStream, listImages, listShards } = /** @type {typeof import('../lib/index.js')} */ (cortorch);
 
 const SIZE = 224;
 sharp.concurrency(1);

@@ -80,7 +80,7 @@ function run(cores: number, command: string, args: readonly string[]): Reading {
   return JSON.parse(execFileSync(program, rest, { encoding: 'utf8', stdio: [...stdio], env })) as Reading;
 }
 
-async function measure(dir: string, shards: string, rounds: number, batch: string): Promise<void> {
+function measure(dir: string, shards: string, rounds: number, batch: string): void {
   const python = findPython();
   const hasVision = python !== null && spawnSync(python, ['-c', 'import torchvision']).status === 0;
   if (!hasVision) note('No torchvision: name a python that has it with CORTORCH_PYTHON. Its sides are left out.');
@@ -159,7 +159,7 @@ async function main(): Promise<void> {
     const packed = await packImages(list, shards, { part: 'train' });
     const bytes = packed.reduce((sum, shard) => sum + shard.bytes, 0);
     print(`${list.files.length} images, ${Math.round(bytes / list.files.length / 1000)} kB each on average`);
-    await measure(dir, shards, rounds, options.batch);
+    measure(dir, shards, rounds, options.batch);
   } finally {
     fs.rmSync(folder, { recursive: true, force: true });
   }

@@ -236,7 +236,7 @@ async function startAll(
         seconds,
         unit: ours ? unit : 1,
       });
-      if (ready.version !== undefined) versions.torch = String(ready.version);
+      if (ready.version !== undefined) versions.torch = ready.version as string;
       const phases = schedule === 'alternating' ? (['forward', 'inverse'] as const) : (['both'] as const);
       for (const phase of phases) {
         contestants.push({ name: `${form} ${rule} ${phase}`, form, rule, phase, side, count });

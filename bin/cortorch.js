@@ -25,7 +25,9 @@ async function run([command]) {
     console.error('This checkout of cortorch is not built yet: setting it up first, as npx cortorch setup does.');
     await setUp();
   }
-  return (await import(main)).main(args);
+  /** @type {unknown} */
+  const module = await import(main);
+  return /** @type {typeof import('../lib/cli/main.js')} */ (module).main(args);
 }
 
 /** Gets libtorch, if there is none, and builds; asked for by name, it looks at the whole machine again. */

@@ -47,6 +47,7 @@ const NEEDED = /^(?:torch\/(?!test\/|bin\/(?!torch_shm_manager))|torchgen\/|libt
  * @typedef {{ found: Libtorch | null, tried: Attempt[] }} Resolution
  * @typedef {(line: string) => void} Log
  * @typedef {Record<string, string | undefined>} Env
+ * @typedef {{ message?: string, code?: string }} Cause
  */
 
 /**
@@ -158,7 +159,7 @@ export function isSupported(version) {
 function readVersion(folder) {
   const python = readIfThere(path.join(folder, 'version.py'));
   const version =
-    /^__version__\s*=\s*'([^']+)'/m.exec(python)?.[1] ?? readIfThere(path.join(folder, 'build-version')).trim() ?? null;
+    /^__version__\s*=\s*'([^']+)'/m.exec(python)?.[1] ?? readIfThere(path.join(folder, 'build-version')).trim();
   const stated = /^cuda\b[^=\n]*=\s*'([^']+)'/m.exec(python)?.[1];
   if (stated || !version) return { version: version || null, cuda: stated ?? null };
 
@@ -215,12 +216,11 @@ function torchOfPython(python, env) {
   }
 }
 
-/** @param {any} error @returns {string} the shortest true account of a program that failed */
+/** @param {unknown} error @returns {string} the shortest true account of a program that failed */
 function failureOf(error) {
-  if (error.code === 'ENOENT') return 'not installed';
-  const lines = String(error.stderr || error.message)
-    .trim()
-    .split('\n');
+  const { code, stderr, message } = /** @type {NodeJS.ErrnoException & { stderr?: string }} */ (error);
+  if (code === 'ENOENT') return 'not installed';
+  const lines = (stderr || message).trim().split('\n');
   return /** @type {string} */ (lines.at(-1)).slice(0, 300);
 }
 
@@ -367,7 +367,7 @@ async function pipDownload(options, work, env) {
   await new Promise((resolve, reject) => {
     const child = spawn('python3', args, { env, stdio: ['ignore', 2, 'pipe'] });
     let said = '';
-    child.stderr?.setEncoding('utf8').on('data', (text) => (said = (said + text).slice(-4000)));
+    child.stderr?.setEncoding('utf8').on('data', (/** @type {string} */ text) => (said = (said + text).slice(-4000)));
     child.on('error', (error) => reject(new Error(`python3: ${failureOf(error)}`)));
     child.on('close', (code) => (code === 0 ? resolve(undefined) : reject(new Error(pipError(said, code)))));
   });
@@ -426,10 +426,11 @@ async function download(url, sha256, work, log) {
   return file;
 }
 
-/** @param {any} error fetch says `fetch failed` and keeps the reason in its cause */
+/** @param {unknown} error fetch says `fetch failed` and keeps the reason in its cause */
 function reasonOf(error) {
-  const cause = error.cause?.errors?.[0] ?? error.cause;
-  return cause ? `${error.message}: ${cause.message || cause.code}` : error.message;
+  const { message, cause } = /** @type {{ message: string, cause?: Cause & { errors?: Cause[] } }} */ (error);
+  const reason = cause?.errors?.[0] ?? cause;
+  return reason ? `${message}: ${reason.message || reason.code}` : message;
 }
 
 /**

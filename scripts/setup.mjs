@@ -55,7 +55,10 @@ export function installDependencies(root, log) {
 function dependenciesInstalled(/** @type {string} */ root) {
   const [wanted, installed] = ['package-lock.json', 'node_modules/.package-lock.json'].map((name) => {
     const file = path.join(root, name);
-    return fs.existsSync(file) ? JSON.parse(fs.readFileSync(file, 'utf8')).packages : null;
+    if (!fs.existsSync(file)) return null;
+    /** @type {unknown} */
+    const lock = JSON.parse(fs.readFileSync(file, 'utf8'));
+    return /** @type {{ packages: Record<string, { version?: string, optional?: boolean }> }} */ (lock).packages;
   });
   if (!installed) return false;
   return Object.entries(wanted ?? {}).every(

@@ -5,8 +5,10 @@ import { setUp } from './setup.mjs';
 try {
   await setUp();
   const built = '../dist/cli/start.js'; // not there when this file is type-checked
-  const { main } = await import(built);
-  process.exitCode = (await main(process.argv.slice(2))) ?? 0;
+  /** @type {unknown} */
+  const start = await import(built);
+  const { main } = /** @type {typeof import('../lib/cli/start.js')} */ (start);
+  process.exitCode = await main(process.argv.slice(2));
 } catch (error) {
   fail(error);
 }

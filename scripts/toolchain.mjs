@@ -38,9 +38,9 @@ export function thisPlatform() {
 function glibcVersion() {
   if (process.platform !== 'linux') return null;
   // Resolving the names of open sockets would make the report slow.
-  if (process.report && 'excludeNetwork' in process.report) process.report.excludeNetwork = true;
-  const report = /** @type {any} */ (process.report?.getReport());
-  return report?.header?.glibcVersionRuntime ?? null;
+  if ('excludeNetwork' in process.report) process.report.excludeNetwork = true;
+  const report = /** @type {{ header?: { glibcVersionRuntime?: string } }} */ (process.report.getReport());
+  return report.header?.glibcVersionRuntime ?? null;
 }
 
 /** @param {Platform} [platform] */
@@ -140,7 +140,8 @@ export function findTool(name, env = process.env) {
   const file = folders.map((folder) => path.resolve(folder, name)).find(isExecutable);
   if (!file) return null;
   const { stdout } = spawnSync(file, ['--version'], { env, encoding: 'utf8' });
-  const [version] = /\d+\.\d+(\.\d+)?/.exec(stripDistribution(stdout ?? '')) ?? ['unknown'];
+  const said = /** @type {string | null} */ (stdout); // null if it could not be started
+  const [version] = /\d+\.\d+(\.\d+)?/.exec(stripDistribution(said ?? '')) ?? ['unknown'];
   return { path: file, version };
 }
 

@@ -92,7 +92,7 @@ async function extract(archive, fd, { name, method, crc, packed, size, offset },
   let sum = 0;
   let length = 0;
   const check = new Transform({
-    transform(chunk, _encoding, done) {
+    transform(/** @type {Buffer} */ chunk, _encoding, done) {
       sum = zlib.crc32(chunk, sum);
       length += chunk.length;
       done(null, chunk);

@@ -59,9 +59,9 @@ function latin1(text: string): Uint8Array {
 }
 
 function elementType(dtype: unknown): { dtype: DType; bigEndian: boolean } {
-  if (!(dtype instanceof OpaqueObject) || dtype.className !== 'numpy.dtype')
+  if (!(dtype instanceof OpaqueObject) || dtype.className !== 'numpy.dtype' || typeof dtype.args[0] !== 'string')
     throw corrupt('it has a value of numpy without an element type');
-  const code = String(dtype.args[0]).replace(/^[<>|=]/, '');
+  const code = dtype.args[0].replace(/^[<>|=]/, '');
   const known = Object.hasOwn(CODES, code) ? CODES[code] : undefined;
   if (known === undefined) throw unsupported(`it has values of numpy's type ${code}`, 'save them as tensors');
   return { dtype: known, bigEndian: dtype.state instanceof Tuple && dtype.state[1] === '>' };

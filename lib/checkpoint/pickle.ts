@@ -14,7 +14,7 @@ import { corrupt, FormatError, unsupported } from './format-error.js';
 import { MAX_DEPTH, OP, READ_OP } from './pickle-instructions.js';
 import { StoredTensor } from './stored-tensor.js';
 import { isTensorData } from './tensor-data.js';
-import { OpaqueObject, OrderedDict, PyFloat, Tuple, type CheckpointKey, type CheckpointValue } from './value.js';
+import { OpaqueObject, OrderedDict, PyFloat, Tuple, type CheckpointValue } from './value.js';
 
 /** A class, function or constant of Python that a pickle may name. */
 export class Global {
@@ -401,7 +401,7 @@ class Unpickler {
     if (take !== undefined) return take(state, (bytes) => this.#charge(bytes));
     if (target instanceof OpaqueObject) {
       if (isModule(state)) this.#module = target.className;
-      target.state = plainValue(state) as CheckpointValue;
+      target.state = plainValue(state);
       return;
     }
     if (!(target instanceof OrderedDict) || !(state instanceof Map)) {
@@ -434,7 +434,7 @@ class Unpickler {
       if (typeof key === 'object' && key !== null) {
         throw unsupported('it has a dict whose keys are not strings or numbers', 'save it with such keys');
       }
-      dict.set(key as CheckpointKey, plainValue(items[i + 1]));
+      dict.set(key, plainValue(items[i + 1]));
     }
   }
 
@@ -577,7 +577,7 @@ class Unpickler {
     this.#budget.take(bytes);
   }
 
-  #chargeCall(args: Tuple): void {
+  #chargeCall(args: readonly unknown[]): void {
     this.#charge(args.reduce<number>((sum, argument) => sum + copyOf(argument), COST.call + copyOf(args)));
   }
 }

@@ -68,8 +68,8 @@ export function childrenOf(value: StoredValue): [key: unknown, item: StoredValue
   if (value instanceof Map) return [...(value as ReadonlyMap<unknown, StoredValue>)];
   if (value instanceof OpaqueObject) {
     const { args, state, items } = value;
-    const attributes = state === undefined ? [] : (childrenOf(state as StoredValue) ?? [['state', state]]);
-    const own = items === undefined ? [] : childrenOf(items as StoredValue)!;
+    const attributes = state === undefined ? [] : (childrenOf(state) ?? [['state', state]]);
+    const own = items === undefined ? [] : childrenOf(items)!;
     return [...args.entries(), ...attributes, ...own] as [unknown, StoredValue][];
   }
   if (value instanceof PyFloat || value instanceof Uint8Array) return undefined;

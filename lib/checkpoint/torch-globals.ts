@@ -174,7 +174,7 @@ function view(
 
 function integers(value: unknown, what: string): Tuple<number> {
   if (!(value instanceof Tuple) || !value.every(isSize)) throw corrupt(`${what} is not made of integers of at least 0`);
-  return value as Tuple<number>;
+  return value;
 }
 
 const isSize = (value: unknown): value is number => Number.isSafeInteger(value) && (value as number) >= 0;

@@ -35,10 +35,10 @@ export type CheckpointValue =
   | CheckpointObject;
 
 /** A list, or a tuple if it is a {@link Tuple}. */
-export interface CheckpointArray extends ReadonlyArray<CheckpointValue> {}
+export type CheckpointArray = readonly CheckpointValue[];
 
 /** A dict, or an OrderedDict if it is an {@link OrderedDict}. */
-export interface CheckpointMap extends ReadonlyMap<CheckpointKey, CheckpointValue> {}
+export type CheckpointMap = ReadonlyMap<CheckpointKey, CheckpointValue>;
 
 /** A dict whose keys are strings. */
 export interface CheckpointObject {

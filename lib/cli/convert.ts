@@ -117,7 +117,7 @@ const writeTorch: Write = async (file, output, forwardOnly, notes) => {
     requireTensors(file, count, false);
     const { value } = await loadCheckpoint(file.path, { exactFloats: true });
     try {
-      await saveTorchFile(output, value as object);
+      await saveTorchFile(output, value);
     } catch (error) {
       if (!(error instanceof CortorchError) || error.code !== 'ERR_INVALID_ARGUMENT') throw error;
       throw new CortorchError(

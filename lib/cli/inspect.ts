@@ -88,7 +88,6 @@ function* leaves(value: unknown, path: string): Generator<[path: string, text: s
 
 /** Names come from a file: what could command a terminal is escaped. */
 const printable = (text: string): string =>
-  // eslint-disable-next-line no-control-regex
   text.replace(/[\u0000-\u001f\u007f-\u009f\u2028-\u202e\u2066-\u2069]/g, (character) => {
     return `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`;
   });

@@ -125,16 +125,19 @@ async function dispatch([name = '', ...args]: readonly string[]): Promise<number
     const takes = words.length === 0 ? 'flags only' : `one ${words.join(', one ')} and flags`;
     throw new CortorchError('ERR_USAGE', `cortorch ${name} takes ${takes}, but was given ${rest.join(' ')}`);
   }
-  return run(name, given, rest.map(String));
+  return run(name, commandOptions[name], given, rest.map(String));
 }
 
 function run<Name extends CommandName>(
   name: Name,
+  known: readonly CommandOption<Name>[],
   given: Record<string, unknown>,
   words: readonly string[],
 ): Promise<number> | number {
-  const known: readonly CommandOption<Name>[] = commandOptions[name];
-  return commands[name].run(parseOptions(given, known, (flag) => `--${flag}`) as Flags<Name>, ...words);
+  return commands[name].run(
+    parseOptions(given, known, (flag) => `--${flag}`),
+    ...words,
+  );
 }
 
 type CommandOption<Name extends CommandName> = (typeof commandOptions)[Name][number];

@@ -8,7 +8,7 @@ import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { CortorchError, isNumber } from '../errors.js';
 import { paper, type PaperErrors } from '../training/hyperparameters.js';
-import type { EpochEvent } from '../training/events.js';
+import type { EpochEvent, TrainEvent } from '../training/events.js';
 import { didYouMean } from '../suggest.js';
 import { cellNames, cellsOf, modelOf, paperRuleOf, type ArchitectureName, type Cell } from './cells.js';
 import { percent, plural } from '../format.js';
@@ -178,8 +178,8 @@ async function readEpochs(path: string, epochs: number): Promise<EpochEvent[]> {
   const text = await readFile(join(path, 'metrics.jsonl'), 'utf8');
   const lines = text.split('\n').filter((line) => line !== '');
   return lines
-    .map((line) => JSON.parse(line) as EpochEvent)
-    .filter(({ type, epoch }) => type === 'epoch' && epoch <= epochs);
+    .map((line) => JSON.parse(line) as TrainEvent)
+    .filter((event): event is EpochEvent => event.type === 'epoch' && event.epoch <= epochs);
 }
 
 function errorsOf(all: readonly EpochEvent[]): Errors | null {

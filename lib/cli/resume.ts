@@ -38,7 +38,7 @@ export async function goOn(flags: Flags<'train'>, folder: string): Promise<Plan>
   }
   const { values: saved, network, images } = await readConfigFile(run.config, settingNames);
   const { settings: given } = await gatherSettings(flags);
-  const before: Readonly<Record<string, unknown>> = saved;
+  const before: Given = saved;
   const changed = (Object.entries(given) as [OptionName, unknown][])
     .filter(([name, value]) => !harmless.includes(name) && JSON.stringify(value) !== JSON.stringify(before[name]))
     .map(([name, value]) => {

@@ -59,7 +59,7 @@ export const renamings: Parser<readonly string[]> = (given) => {
 
 /** As an object: `{ a: 'b', c: 'd' }`. */
 export const toMap = (renamings: readonly string[] = []): Readonly<Record<string, string>> =>
-  Object.fromEntries(renamings.map((item) => item.split('=')));
+  Object.fromEntries(renamings.map((item) => item.split('=') as [string, string]));
 
 /** `0.1,0.2`, or a list of numbers. */
 export const list =

@@ -124,8 +124,10 @@ function choose(place: string, files: ReadonlyMap<string, LazyFile>): Found | un
 
 const testOf = ({ ending }: Cifar10Version): string => `test_batch${ending}`;
 const numberOf = (name: string): number => Number(/_(\d+)/.exec(name)?.[1]);
-const isBatch = (name: string, version: Cifar10Version): boolean =>
-  name === testOf(version) || (/^data_batch_\d+/.exec(name)?.[0] ?? NaN) + version.ending === name;
+const isBatch = (name: string, version: Cifar10Version): boolean => {
+  const stem = /^data_batch_\d+/.exec(name)?.[0];
+  return name === testOf(version) || (stem !== undefined && stem + version.ending === name);
+};
 
 /** Names in a folder; none if it is not there. */
 async function list(folder: string): Promise<string[]> {

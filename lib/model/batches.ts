@@ -19,7 +19,7 @@ export interface PreparedBatch extends NativeBatch {
 export class BatchReader {
   readonly #iterator: AsyncIterator<unknown>;
   readonly #spec: ResolvedSpec;
-  #ahead: Promise<IteratorResult<unknown>> | undefined;
+  #ahead: Promise<IteratorResult<unknown, unknown>> | undefined;
   #waited = 0;
 
   constructor(batches: AsyncIterable<Batch> | Iterable<Batch>, spec: ResolvedSpec) {
@@ -104,7 +104,8 @@ function untilAborted<T>(promise: Promise<T>, signal: AbortSignal | undefined): 
       try {
         throwIfAborted(signal);
       } catch (error) {
-        reject(error as Error);
+        const reason = error as Error;
+        reject(reason);
       }
     };
     signal.addEventListener('abort', aborted, { once: true });
@@ -116,7 +117,7 @@ function iterate(batches: AsyncIterable<unknown> | Iterable<unknown>): AsyncIter
   if (Symbol.asyncIterator in batches) return batches[Symbol.asyncIterator]();
   const iterator = batches[Symbol.iterator]();
   return {
-    next: async () => iterator.next(),
-    return: async () => iterator.return?.() ?? { done: true, value: undefined },
+    next: () => new Promise((resolve) => resolve(iterator.next())),
+    return: () => new Promise((resolve) => resolve(iterator.return?.() ?? { done: true, value: undefined })),
   };
 }

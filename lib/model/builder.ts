@@ -131,7 +131,7 @@ export function network(input: VectorShape): VectorBuilder;
 export function network(input: ImageShape | SignalShape | VectorShape): unknown {
   const expected = '{ channels, height, width }, { channels, length } or { features }';
   if (!isPlainObject(input)) throw invalid('input', expected, input);
-  const shape = shapeOf(input as unknown as ImageShape | SignalShape | VectorShape);
+  const shape = shapeOf(input);
   if (!shape.every(isCount)) throw invalid('input', `${expected}, all positive integers`, input);
   return new Builder(shape, [], shape);
 }

@@ -270,7 +270,7 @@ function parseResidual(value: Entry, where: string): Omit<ResolvedResidual, 'typ
   if (!isOneOf(shortcut, ['identity', 'pad'] as const))
     throw wrong(`${where}.shortcut`, "'identity', 'pad' or an array of layers", shortcut);
   if (shortcut === 'identity') return { layers, shortcut, activation };
-  const strides = layers.flatMap((layer) => ('stride' in layer ? [layer.stride!] : []));
+  const strides = layers.flatMap((layer) => ('stride' in layer ? [layer.stride] : []));
   const total = ([0, 1] as const).map((i) => strides.reduce((all, one) => all * one[i], 1)) as unknown as Pair;
   if (stride !== undefined && JSON.stringify(stride) !== JSON.stringify(total)) {
     throw wrong(`${where}.stride`, `${JSON.stringify(total)}, the product of the layers' strides`, stride);

@@ -264,7 +264,7 @@ export class Network implements Disposable {
     const reader = new BatchReader(stream.epoch(0), this.spec);
     try {
       for (let batch = await reader.read(signal); batch !== null; batch = await reader.read(signal)) {
-        const work = callAsync(() => this.#handle.evaluateBatch(batch!, loss, this.normalization));
+        const work = callAsync(() => this.#handle.evaluateBatch(batch, loss, this.normalization));
         reader.lookAhead();
         labelled &&= batch.outputs === 0;
         const counts = await work;
@@ -283,7 +283,7 @@ export class Network implements Disposable {
     const { input } = this.spec;
     const outputs = countOutputs(this.spec);
     if (!same(data.shape, input)) {
-      throw invalid('data', `examples of shape ${input.join('×')}, the network's input`, `${data.shape.join('×')}`);
+      throw invalid('data', `examples of shape ${input.join('×')}, the network's input`, data.shape.join('×'));
     }
     if (this.spec.loss === 'reconstruction') return; // the images are their own targets
     if (data.classes !== null && data.classes > outputs) {

@@ -44,7 +44,7 @@ export function parseNetworkSpec(value: unknown): ResolvedSpec {
   const layers = parseLayers(value['layers'], 'layers');
   const loss = value['loss'] ?? 'softmax-cross-entropy';
   if (!isOneOf(loss, lossNames)) throw wrong('loss', `one of ${lossNames.join(', ')}`, loss);
-  const spec = { input: [...(input as number[])], layers, loss };
+  const spec = { input: [...input], layers, loss };
   const outputs = countOutputs(spec);
   if (loss === 'reconstruction' && outputs !== product(spec.input)) {
     throw specError(

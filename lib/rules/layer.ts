@@ -118,7 +118,7 @@ export function targetLayer(
     lossReduction,
     inverse: typeof inverse === 'string' ? inverse : inverseOf(inverse),
   };
-  if (typeof inverse === 'string' && inverse !== 'transposed-jacobian')
+  if (typeof inverse === 'string' && !isOneOf(inverse, ['transposed-jacobian']))
     throw invalid('inverse', "{ weight, bias, activation } or 'transposed-jacobian'", inverse);
   return new Tensor(call((n) => n.tensor.targetLayer(input, weight, bias, activation, map, settings)));
 }

@@ -61,7 +61,7 @@ export const dfaFeedbackNames: readonly DfaFeedback[] = ['per-layer', 'shared'];
  * @returns null for a rule without it
  * @throws CortorchError ERR_INVALID_ARGUMENT; ERR_UNUSED_OPTION if it is given to a rule other than dfa
  */
-function resolveDfaFeedback(rule: RuleName, value: unknown = undefined, name = 'dfaFeedback'): DfaFeedback | null {
+function resolveDfaFeedback(rule: RuleName, value?: unknown, name = 'dfaFeedback'): DfaFeedback | null {
   if (value !== undefined && !isOneOf(value, dfaFeedbackNames))
     throw invalid(name, `one of ${dfaFeedbackNames.join(', ')}`, value);
   if (rule === 'dfa') return value ?? 'per-layer';
@@ -85,11 +85,7 @@ export const feedbackScaleNames: readonly FeedbackScale[] = ['glorot', 'xiao'];
  * @returns null for a rule without it
  * @throws CortorchError ERR_INVALID_ARGUMENT; ERR_UNUSED_OPTION if it is given to another rule
  */
-function resolveFeedbackScale(
-  rule: RuleName,
-  value: unknown = undefined,
-  name = 'feedbackScale',
-): FeedbackScale | null {
+function resolveFeedbackScale(rule: RuleName, value?: unknown, name = 'feedbackScale'): FeedbackScale | null {
   return ofFeedback(rule, value, name, feedbackScaleNames, { fa: 'glorot', signSymmetric: 'xiao' });
 }
 
@@ -105,7 +101,7 @@ export const lastLayerNames: readonly LastLayer[] = ['rule', 'bp'];
  * @returns null for a rule without it
  * @throws CortorchError ERR_INVALID_ARGUMENT; ERR_UNUSED_OPTION if it is given to another rule
  */
-function resolveLastLayer(rule: RuleName, value: unknown = undefined, name = 'lastLayer'): LastLayer | null {
+function resolveLastLayer(rule: RuleName, value?: unknown, name = 'lastLayer'): LastLayer | null {
   return ofFeedback(rule, value, name, lastLayerNames, { fa: 'rule', signSymmetric: 'bp' });
 }
 
@@ -137,7 +133,7 @@ const AUXILIARY = 512;
  * @returns null for a rule without them
  * @throws CortorchError ERR_INVALID_ARGUMENT; ERR_UNUSED_OPTION if it is given to a rule other than ao-sdtp
  */
-export function resolveAuxiliary(rule: RuleName, value: unknown = undefined, name = 'auxiliary'): number | null {
+export function resolveAuxiliary(rule: RuleName, value?: unknown, name = 'auxiliary'): number | null {
   if (value !== undefined && !isCount(value))
     throw invalid(name, 'a positive integer: how many auxiliary outputs there are (sdtp has none)', value);
   if (rule === 'ao-sdtp') return value ?? AUXILIARY;
@@ -183,5 +179,5 @@ export function resolveRuleOptions(
 /** Those that a rule has. */
 export function usedRuleOptions(settings: RuleSettings): RuleOptions {
   const used = ruleOptionNames.filter((name) => settings[name] !== null);
-  return Object.fromEntries(used.map((name) => [name, settings[name]])) as RuleOptions;
+  return Object.fromEntries(used.map((name) => [name, settings[name]]));
 }

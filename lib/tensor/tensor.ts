@@ -44,8 +44,8 @@ export class Tensor implements Disposable {
         throw invalid('data', `a ${arrayTypes.map((type) => type.name).join(', ')} or numbers`, data);
       }
       checkMemory(data, 'data');
-      values = data as TensorArray;
-      own = [(data as TensorArray).length];
+      values = data;
+      own = [data.length];
     } else {
       own = nestedShape(data);
       values = Float32Array.from(flat(data));
@@ -259,5 +259,5 @@ function nestedShape(data: Nested): number[] {
 }
 
 function flat(data: Nested): number[] {
-  return typeof data === 'number' ? [data] : (data as readonly Nested[]).flatMap(flat);
+  return typeof data === 'number' ? [data] : data.flatMap(flat);
 }

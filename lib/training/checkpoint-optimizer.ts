@@ -36,7 +36,7 @@ function settings(optimizer: OptimizerState): CheckpointObject {
   ).map((key) => new PyFloat(optimizer[key])) as [PyFloat, PyFloat, PyFloat, PyFloat, PyFloat, PyFloat];
   switch (optimizer.type) {
     case 'adam': {
-      const betas = Tuple.of<CheckpointValue>(beta1, beta2) as Tuple;
+      const betas = Tuple.of<CheckpointValue>(beta1, beta2);
       const flags = { amsgrad: false, capturable: false, fused: null, decoupled_weight_decay: false };
       return { lr, betas, eps, weight_decay: weightDecay, ...flags };
     }

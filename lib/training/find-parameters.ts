@@ -2,7 +2,7 @@
 
 import { loadCheckpoint } from '../checkpoint/load-checkpoint.js';
 import { isTensorData, type TensorData } from '../checkpoint/tensor-data.js';
-import { isDict, type CheckpointValue } from '../checkpoint/value.js';
+import { isDict, type CheckpointMap, type CheckpointObject, type CheckpointValue } from '../checkpoint/value.js';
 import { CortorchError } from '../errors.js';
 import type { StateDict } from '../model/network.js';
 import { toFloat32 } from './float32.js';
@@ -79,7 +79,7 @@ export function parametersOf(path: string, value: CheckpointValue): StateDict {
 
 /** Of a dict of either form. */
 export const entriesOf = (dict: Exclude<CheckpointValue, TensorData>): [unknown, CheckpointValue][] =>
-  dict instanceof Map ? [...dict] : Object.entries(dict as object);
+  dict instanceof Map ? [...(dict as CheckpointMap)] : Object.entries(dict as CheckpointObject);
 
 export function unsupported(path: string, what: string): CortorchError {
   return new CortorchError(

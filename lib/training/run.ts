@@ -126,7 +126,7 @@ export class RunDirectory {
   async plot(event: EpochEvent, { step, parameters }: Pick<Checkpoint, 'step' | 'parameters'>): Promise<void> {
     const events = this.#events!;
     for (const part of ['train', 'validation', 'test'] as const) {
-      for (const [name, value] of Object.entries(event[part] ?? {}) as [string, number | null][]) {
+      for (const [name, value] of Object.entries<number | null>(event[part] ?? {})) {
         if (value !== null) events.scalar(`${name}/${part}`, value, step);
       }
     }
@@ -205,8 +205,8 @@ export class RunDirectory {
  */
 async function makeFolder(path: string): Promise<void> {
   const make = (): Promise<void> =>
-    mkdir(path).catch((error: NodeJS.ErrnoException) => {
-      if (error.code !== 'EEXIST') throw error;
+    mkdir(path).catch((error: unknown) => {
+      if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error;
     });
   try {
     await make();

@@ -179,7 +179,7 @@ t.test('training: the trainer’s seed and its steps decide, and σ = 0 is no no
   const trained = async (seed: number, sigma: number): Promise<StateDict> => {
     using net = new Network(spec, { rule: 'dtp', seed: 4 });
     const trainer = new Trainer(net, { seed, noise: sigma });
-    for await (const event of trainer.fit(() => [batch], { epochs: 2 })) void event;
+    for await (const _event of trainer.fit(() => [batch], { epochs: 2 }));
     return await net.stateDict();
   };
   const [one, same, other] = [await trained(1, 0.2), await trained(1, 0.2), await trained(2, 0.2)];

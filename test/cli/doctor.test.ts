@@ -5,6 +5,16 @@ import t from 'tap';
 import { packageRoot } from '../../scripts/build.mjs';
 import { cortorch } from '../support/cli.js';
 
+/** What --json says of memory and GPUs. */
+interface Said {
+  memory: {
+    available: number;
+    training: { batchSize: number; weights: number; total: number; problem: { message: string } };
+  };
+  cuda: { available: boolean; reason: string };
+}
+const parse = (json: string) => JSON.parse(json) as Said;
+
 t.test('what was found', async (t) => {
   const { code, stdout, stderr } = await cortorch(['doctor']);
   t.equal(code, 0, stderr);
@@ -21,7 +31,7 @@ t.test('what was found', async (t) => {
 
   const json = await cortorch(['doctor', '--json']);
   t.equal(json.code, 0);
-  const found = JSON.parse(json.stdout);
+  const found: unknown = JSON.parse(json.stdout);
   t.match(found, {
     cortorch: String,
     node: process.version,
@@ -51,7 +61,7 @@ t.test('the memory that a model needs, beside what there is', async (t) => {
   }
   // What train would take.
   const batchOf = async (...flags: string[]): Promise<number> =>
-    JSON.parse((await cortorch(['doctor', ...flags, '--json'])).stdout).memory.training.batchSize;
+    parse((await cortorch(['doctor', ...flags, '--json'])).stdout).memory.training.batchSize;
   t.equal(await batchOf('--model', 'resnet18', '--rule', 'usf'), 256);
   t.equal(await batchOf('--model', 'resnet20'), 128);
   t.equal(await batchOf('--model', 'resnet20', '--optimizer', 'adam'), 100, 'another optimizer: no recipe');
@@ -59,7 +69,7 @@ t.test('the memory that a model needs, beside what there is', async (t) => {
   const asked = ['--model', 'imagenet-lc', '--rule', 'dfa', '--dfa-feedback', 'shared', '--optimizer', 'sgd'];
   const json = await cortorch(['doctor', ...asked, '--batch-size', '1000000000', '--json']);
   t.equal(json.code, 1, 'it does not fit');
-  const { training, available } = JSON.parse(json.stdout).memory;
+  const { training, available } = parse(json.stdout).memory;
   t.match(training, {
     ...{ model: 'imagenet-lc', rule: 'dfa', dfaFeedback: 'shared', optimizer: 'sgd', batchSize: 1e9 },
     ...{ feedback: 4 * 1000 * 48 * 56 ** 2, optimizerState: 0, gradients: training.weights },
@@ -87,7 +97,7 @@ t.test('the memory of a GPU that is not here', async (t) => {
   t.match(stdout, /^ in all +5\.68 GB$/m);
   t.match(stdout, /^ available on cuda:99 +none$/m);
   t.match(stdout, /^\[ERR_DEVICE_UNAVAILABLE\] device cuda:99 is not available: /m);
-  const json = JSON.parse((await cortorch([...asked, '--json'])).stdout);
+  const json = parse((await cortorch([...asked, '--json'])).stdout);
   t.match(json.memory.training, {
     ...{ device: 'cuda:99', precision: 'fp32', moments: 'fp32', available: null, runtime: 6e8 },
     problem: { code: 'ERR_DEVICE_UNAVAILABLE' },

@@ -98,7 +98,7 @@ t.test('a cell that diverges is a result', async (t) => {
   t.equal((await cortorch([...flags, '--max-steps', '1'])).code, 0);
   // A run whose learning rate was changed by hand: its next step gives a NaN.
   const config = path.join(out, 'fa', 'config.json');
-  const settings = JSON.parse(fs.readFileSync(config, 'utf8'));
+  const settings = JSON.parse(fs.readFileSync(config, 'utf8')) as object;
   fs.writeFileSync(config, JSON.stringify({ ...settings, lr: 1e38 }));
   const { code, lines, stderr } = await cortorch(flags);
   t.equal(code, 0, stderr);

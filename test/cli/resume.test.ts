@@ -137,7 +137,7 @@ t.test('a run of a GPU goes on elsewhere, if it is told to', async (t) => {
   t.match(await cortorch([...FLAGS, '--epochs', '1', '--out', out]), { code: 0 });
   // As if it had been computed on a GPU that is not in this computer.
   const file = path.join(out, 'config.json');
-  const config = () => JSON.parse(fs.readFileSync(file, 'utf8'));
+  const config = () => JSON.parse(fs.readFileSync(file, 'utf8')) as { device: string };
   fs.writeFileSync(file, JSON.stringify({ ...config(), device: 'cuda:99' }));
   t.match(await cortorch(['train', '--resume', out, '--epochs', '2']), {
     code: 1,

@@ -46,13 +46,13 @@ function checkLines(t: Test, lines: readonly Line[], epochs: number, checkpoint:
     t.strictSame(Object.keys(line.train), ['loss', 'error']);
     checkScores(t, line.validation);
     checkScores(t, line.test);
-    for (const key of ['seconds', 'evaluationSeconds', 'imagesPerSecond']) t.ok(line[key] > 0, key);
+    for (const key of ['seconds', 'evaluationSeconds', 'imagesPerSecond']) t.ok((line[key] as number) > 0, key);
   }
   t.strictSame(Object.keys(end), ['type', 'best', 'checkpoint']);
   t.strictSame(Object.keys(end.best), ['epoch', 'validation', 'test']);
   t.equal(end.checkpoint, checkpoint);
   // The first of the smallest validation errors.
-  const errors = lines.slice(1, -1).map((line) => line.validation.error as number);
+  const errors = lines.slice(1, -1).map((line) => line.validation.error);
   t.equal(end.best.epoch, 1 + errors.indexOf(Math.min(...errors)));
 }
 
@@ -67,7 +67,7 @@ t.test('a run with --out: lines, files, eval', async (t) => {
   t.match(fs.readdirSync(out).sort(), ['best.pt', 'config.json', /^events\.out\.tfevents/, 'last.pt', 'metrics.jsonl']);
   t.strictSame(metricsOf(out), lines, 'the same lines');
 
-  const config = JSON.parse(fs.readFileSync(path.join(out, 'config.json'), 'utf8'));
+  const config = JSON.parse(fs.readFileSync(path.join(out, 'config.json'), 'utf8')) as object;
   t.strictSame(config, lines[0]!.config);
   t.match(config, {
     ...{ dataset: 'mnist', dataDir: data, model: spec, rule: 'bp', seed: 1, validation: 100, batchSize: 20 },

@@ -39,7 +39,7 @@ t.test('help and version', async (t) => {
   t.equal(help.code, 0);
   for (const name of ['train', 'eval', 'reproduce', 'init', 'doctor', 'setup'])
     t.match(help.stdout, `cortorch ${name} `);
-  const { version } = JSON.parse(fs.readFileSync('package.json', 'utf8'));
+  const { version } = JSON.parse(fs.readFileSync('package.json', 'utf8')) as { version: string };
   const { stdout: flags } = await call('train', '--help');
   const words = flags.replace(/\s+/g, ' ');
   for (const [flag, theirs] of [

@@ -1,10 +1,10 @@
 import t from 'tap';
-import { Dataset, type DatasetArrays } from '../../lib/index.js';
+import { Dataset } from '../../lib/index.js';
 
 t.test('mistakes in arrays are named', async (t) => {
   const good = { images: new Uint8Array(12), labels: [0, 1, 2], shape: [4], classes: 3 };
   const refused = (change: object, message: RegExp): void => {
-    t.throws(() => Dataset.fromArrays({ ...good, ...change } as DatasetArrays), {
+    t.throws(() => Dataset.fromArrays({ ...good, ...change }), {
       code: 'ERR_INVALID_ARGUMENT',
       message,
     });

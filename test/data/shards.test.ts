@@ -70,7 +70,7 @@ t.test('an epoch of the shards is that of the folders', async (t) => {
     t.equal(new Set(packed.files).size, names.length, 'names are different');
     for (const number of [0, 1]) t.same(await epoch(packed, number), await epoch(list, number));
     for (const [i, file] of list.files.entries()) {
-      t.ok(fs.readFileSync(file).equals((await packed.read!(i)) as Buffer), 'the file itself');
+      t.ok(fs.readFileSync(file).equals(await packed.read!(i)), 'the file itself');
     }
     t.equal(await listShards(dir, 'val'), null);
   }
@@ -137,7 +137,7 @@ for s in range(2):
     t.same([...foreign.labels], [0, 2, 0, 2, 0, 1, 3, 1, 3], format);
     t.same(foreign.classes, ['0', '1', '2', '3']);
     for (const [i, original] of [0, 2, 4, 6, 8, 1, 3, 5, 7].entries()) {
-      t.ok(fs.readFileSync(list.files[original]!).equals((await foreign.read!(i)) as Buffer));
+      t.ok(fs.readFileSync(list.files[original]!).equals(await foreign.read!(i)));
     }
   }
   const dir = at('unlabelled');

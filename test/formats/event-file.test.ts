@@ -172,11 +172,11 @@ t.test('of a run that is resumed', async (t) => {
   t.equal(others.length, 0);
   t.strictSame([before!.starts, after!.starts], [[], [21]], 'what is dropped begins after the checkpoint');
   const epochs = [...first.lines, ...resumed.lines].filter(({ type }) => type === 'epoch');
-  for (const name of ['train', 'validation', 'test']) {
+  for (const name of ['train', 'validation', 'test'] as const) {
     const curve = [...before!.points, ...after!.points].filter(({ tag }) => tag === `error/${name}`);
     t.strictSame(
       curve.map(({ step, value }) => [step, value]),
-      epochs.map((line, i) => [10 * (i + 1), Math.fround(line[name].error as number)]),
+      epochs.map((line, i) => [10 * (i + 1), Math.fround(line[name].error)]),
     );
   }
   const histograms = after!.points.filter(({ histogram }) => histogram !== undefined);
@@ -216,7 +216,7 @@ print(json.dumps([[e.step, e.value] for e in events.Scalars('error/test')]))`,
   ]);
   if (python.status !== 0) t.comment('TensorBoard is not installed here: only the reader above has read the files');
   else {
-    const test = epochs.map((line, i) => [10 * (i + 1), Math.fround(line['test'].error as number)]);
+    const test = epochs.map((line, i) => [10 * (i + 1), Math.fround(line.test.error)]);
     t.strictSame(JSON.parse(String(python.stdout)), test);
   }
 });

@@ -67,7 +67,7 @@ t.test('many writers of one file: it is always the whole of one', async (t) => {
 });
 
 t.test('a link is followed; what is no regular file is refused', async (t) => {
-  const folder = t.testdir({ target: 'before', sub: {} });
+  const folder = t.testdir({ target: 'before', inner: {} });
   symlinkSync('target', join(folder, 'link'));
   await writeFileAtomic(join(folder, 'link'), bytes('after'));
   t.equal(readFileSync(join(folder, 'target'), 'utf8'), 'after');
@@ -80,7 +80,7 @@ t.test('a link is followed; what is no regular file is refused', async (t) => {
     message: /not a regular file/,
   });
   t.ok(statSync(pipe).isFIFO());
-  await t.rejects(writeFileAtomic(join(folder, 'sub'), bytes('x')), {
+  await t.rejects(writeFileAtomic(join(folder, 'inner'), bytes('x')), {
     code: 'ERR_WRITE_FAILED',
     message: /folder of that name/,
   });
@@ -109,9 +109,9 @@ t.test('failures say where, why and what to do', async (t) => {
 
 const root = process.getuid?.() === 0 && 'root may write everywhere';
 t.test('a folder without permission', { skip: root }, async (t) => {
-  const folder = t.testdir({ sub: {} });
-  chmodSync(join(folder, 'sub'), 0o555);
-  await t.rejects(writeFileAtomic(join(folder, 'sub', 'file'), bytes('x')), {
+  const folder = t.testdir({ inner: {} });
+  chmodSync(join(folder, 'inner'), 0o555);
+  await t.rejects(writeFileAtomic(join(folder, 'inner', 'file'), bytes('x')), {
     message: /no permission to write/,
   });
 });

@@ -61,7 +61,7 @@ t.test('damaged files: the file, what is wrong, what to do', async (t) => {
     const path = put(bytes);
     const error = await readIdx(path).then(
       () => new Error('it was read'),
-      (error: Error) => error,
+      (error: unknown) => error as Error,
     );
     t.match(error, { code: 'ERR_DATASET_CORRUPT', message });
     t.ok(error.message.startsWith(`${path}: `), 'names the file');
@@ -103,7 +103,7 @@ t.test('random flips of bits: read or refused, never anything else', async (t) =
       const bytes = Buffer.from(original);
       bytes[bit >> 3]! ^= 1 << (bit & 7);
       writeFileSync(path, bytes);
-      const outcome = await readIdxImages(path).catch((error: { code: string }) => error.code);
+      const outcome = await readIdxImages(path).catch((error: unknown) => (error as { code: string }).code);
       if (outcome === 'ERR_DATASET_CORRUPT') refused++;
       else if (typeof outcome === 'string') t.fail(`flip of bit ${bit}: ${outcome}`);
     }

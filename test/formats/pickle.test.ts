@@ -94,7 +94,7 @@ t.test('ints and floats are written as Python means them', async (t) => {
   t.equal(hex(-(2n ** 63n)), '8a080000000000000080', 'LONG1, as short as it can be');
   t.equal(hex(0.5), '473fe0000000000000', 'BINFLOAT');
   t.equal(hex(new PyFloat(1)), '473ff0000000000000');
-  t.equal(hex(1e20)[0] + hex(1e20)[1]!, '47', 'beyond 2^53 a number is a float');
+  t.equal(hex(1e20).slice(0, 2), '47', 'beyond 2^53 a number is a float');
   t.equal(hex(-0), '478000000000000000');
 });
 

@@ -65,8 +65,8 @@ t.test('truncated at each byte', async (t) => {
   const whole = file(`{${u8('a', '2', 0, 2)}}`, 2);
   let refused = 0;
   for (let end = 0; end < whole.length; end++) {
-    await read(whole.subarray(0, end)).catch((error: Error) => {
-      if (error.name === 'CortorchError') refused++;
+    await read(whole.subarray(0, end)).catch((error: unknown) => {
+      if ((error as Error).name === 'CortorchError') refused++;
     });
   }
   t.equal(refused, whole.length);

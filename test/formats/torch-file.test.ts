@@ -115,9 +115,9 @@ t.test('files that are no checkpoint: which, why and what to do', async (t) => {
   const refuses = async (content: Uint8Array | string, code: string, message: RegExp): Promise<void> => {
     const file = join(folder, 'foreign.pt');
     writeFileSync(file, content);
-    const error: Error = await loadTorchFile(file).then(
+    const error = await loadTorchFile(file).then(
       () => new Error('it was read'),
-      (error: Error) => error,
+      (error: unknown) => error as Error,
     );
     t.match(error, { code, message });
     t.ok(error.message.startsWith(`cannot read the checkpoint ${file}: `));

@@ -301,14 +301,14 @@ t.test('the bits do not depend on the number of threads', async (t) => {
       digest(locallyConnected2dOuter(image, delta, g));
     }
     console.log(JSON.stringify({ threads: native().info().threads, digests }));`;
-  const run = (threads: number): { threads: number; digests: string[] } =>
+  const run = (threads: number) =>
     JSON.parse(
       execFileSync(process.execPath, ['--import=tsx', '--input-type=module', '-e', script], {
         cwd: fileURLToPath(new URL('../..', import.meta.url)),
         env: { ...process.env, NODE_OPTIONS: '', OMP_NUM_THREADS: String(threads) },
         encoding: 'utf8',
       }),
-    );
+    ) as { threads: number; digests: string[] };
   const [one, two] = [run(1), run(2)];
   t.strictSame([one.threads, two.threads], [1, Math.min(2, availableParallelism())]);
   t.strictSame(two.digests, one.digests);

@@ -369,7 +369,10 @@ state = torch.load(sys.argv[1], weights_only=True)['state_dict']
 model.load_state_dict(state, strict=True)
 print(json.dumps({'outputs': model(x).flatten().tolist(), 'keys': list(state)}))
 `;
-  const python = JSON.parse(runTorchPython(script, checkpoint, path.join(folder, 'images.bin')));
+  const python = JSON.parse(runTorchPython(script, checkpoint, path.join(folder, 'images.bin'))) as {
+    outputs: number[];
+    keys: string[];
+  };
   t.strictSame(python.keys, ['0.weight', '0.bias', '3.weight', '7.weight', '7.bias']);
   const outputs = await net.predict(images);
   t.ok(largest(outputs) > 0.1);

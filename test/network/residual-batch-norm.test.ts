@@ -16,7 +16,6 @@ import {
   tensorDataFrom,
   trainingBudget,
   type ImageBuilder,
-  type NetworkSpec,
   type RuleName,
   type StateDict,
 } from '../../lib/index.js';
@@ -278,8 +277,10 @@ t.test('a batch of one example has no variance', async (t) => {
 });
 
 t.test('mistakes in a spec are named', async (t) => {
-  const within = (layer: object, input = [2, 4, 4]): unknown =>
-    ({ input, layers: [layer, { type: 'flatten' }, { type: 'dense', units: 2 }] }) as unknown;
+  const within = (layer: object, input = [2, 4, 4]): unknown => ({
+    input,
+    layers: [layer, { type: 'flatten' }, { type: 'dense', units: 2 }],
+  });
   const conv = { type: 'conv2d', channels: 3, kernel: 3, padding: 1 };
   const cases: [unknown, RegExp][] = [
     [within({ type: 'batch-norm', momentum: 0 }), /layers\[0\]\.momentum.*above 0 and at most 1/],
@@ -298,8 +299,7 @@ t.test('mistakes in a spec are named', async (t) => {
       /layers\[0\]\.shortcut\[0\]\.name: another layer is called "a"/,
     ],
   ];
-  for (const [value, message] of cases)
-    t.throws(() => parseNetworkSpec(value as NetworkSpec), { code: 'ERR_INVALID_SPEC', message });
+  for (const [value, message] of cases) t.throws(() => parseNetworkSpec(value), { code: 'ERR_INVALID_SPEC', message });
   t.throws(() => network({ features: 2 }).residual(() => 1 as never), {
     code: 'ERR_INVALID_ARGUMENT',
     message: /a function that returns the builder/,

@@ -68,7 +68,7 @@ t.test('an abort ends training between two steps; the model stays usable and tra
   const { step, optimizer } = await trainer.state();
   t.ok(step > 500 && step === optimizer.steps);
   const before = await net.evaluate(data);
-  for await (const event of trainer.fit(data, { epochs: 1e6, maxSteps: step + 10 })) void event;
+  for await (const _event of trainer.fit(data, { epochs: 1e6, maxSteps: step + 10 }));
   t.equal((await trainer.state()).step, step + 10);
   t.not((await net.evaluate(data)).loss, before.loss);
 
@@ -77,7 +77,7 @@ t.test('an abort ends training between two steps; the model stays usable and tra
   setTimeout(() => later.abort(), 50);
   await t.rejects(
     (async () => {
-      for await (const event of trainer.fit(data, { epochs: 1e6, signal: later.signal })) void event;
+      for await (const _event of trainer.fit(data, { epochs: 1e6, signal: later.signal }));
     })(),
     { code: 'ERR_ABORTED' },
   );
@@ -117,7 +117,7 @@ t.test('disposing of a network that trains: the promise is settled, nothing cras
   const { net, data } = light();
   const trainer = new Trainer(net, { batchSize: 10 });
   const loop = (async () => {
-    for await (const event of trainer.fit(data, { epochs: 1e6 })) void event;
+    for await (const _event of trainer.fit(data, { epochs: 1e6 }));
   })();
   const waiting = net.evaluate(data).catch(() => undefined); // settled either way
   setTimeout(() => net.dispose(), 30);
@@ -157,7 +157,7 @@ t.test('10,000 steps leave the live-tensor count and the resident memory where t
   const { net, data } = light();
   const trainer = new Trainer(net, { batchSize: 100 });
   const train = async (maxSteps: number): Promise<void> => {
-    for await (const event of trainer.fit(data, { epochs: 1e6, maxSteps, test: data })) void event;
+    for await (const _event of trainer.fit(data, { epochs: 1e6, maxSteps, test: data }));
   };
   await train(5000); // warm: kernels compiled, pools filled, V8's heap at its size
   const [tensors, before] = [liveTensors(), await resident()];

@@ -43,7 +43,7 @@ const lc = {
 };
 const lcFile = path.join(dir, 'lc.json');
 fs.writeFileSync(lcFile, JSON.stringify(lc));
-const lcSpec = await (await import('../../lib/model/spec.js')).parseNetworkSpec(lc);
+const lcSpec = (await import('../../lib/model/spec.js')).parseNetworkSpec(lc);
 t.equal(lcSpec.layers.length, 3);
 
 const runs = [
@@ -64,7 +64,7 @@ t.test('curves are those of the metrics', async (t) => {
   const angles = metricsOf(runs[0]!)
     .filter(({ type }) => type === 'diagnostics')
     .flatMap(({ step, layers }) =>
-      layers.map(({ name, gradientAngle }: { name: string; gradientAngle: number }) => ({
+      layers.map(({ name, gradientAngle }) => ({
         step,
         layer: name,
         value: gradientAngle,
@@ -87,7 +87,7 @@ t.test('Vega draws each', async (t) => {
       level: () => logger,
     };
     const fixed = { ...spec, width: 400 } as unknown as TopLevelSpec;
-    const compiled = compile(fixed, { logger: logger as never });
+    const compiled = compile(fixed, { logger });
     t.strictSame(warnings, []);
     const view = new View(parse(compiled.spec), { renderer: 'none' });
     const svg = await view.toSVG();
@@ -102,7 +102,7 @@ t.test('results, settings, filters', async (t) => {
   t.match(html, /dtp &#60;b&#62;&#38;&#34;/);
   const [results] = html.match(/<h2>Results<\/h2>.*?<\/table>/s)!;
   const best = metricsOf(runs[0]!).find(({ type }) => type === 'end')!.best;
-  t.ok(results!.includes(`${(100 * best.test.error).toFixed(2)}`), 'the error of the best epoch');
+  t.ok(results.includes((100 * best.test.error).toFixed(2)), 'the error of the best epoch');
   t.match(results, /2\.86/, "the paper's mnist-fc with dtp in parallel");
   t.match(html, /Bartunov et al\. 2018 .*500 epochs, the epoch chosen on the test set/);
   const [differ] = html.match(/What differs.*?<\/table>/s)!;
@@ -111,7 +111,7 @@ t.test('results, settings, filters', async (t) => {
   const pictures = html.match(/<img src="data:image\/png;base64,[^"]+" alt="[^"]+"/g)!;
   t.equal(pictures.length, 1, 'a dense first layer has no filters');
   t.match(html, /filters of 4 of the 5 channels of layers\.0 at all 4 × 4 places/);
-  const png = Buffer.from(/base64,([^"]+)/.exec(pictures[0]!)![1]!, 'base64');
+  const png = Buffer.from(/base64,([^"]+)/.exec(pictures[0])![1]!, 'base64');
   const { default: sharp } = await import('sharp');
   const { data, info } = await sharp(png).ensureAlpha().raw().toBuffer({ resolveWithObject: true });
   t.strictSame([info.width, info.height], [16 * 5 - 1, 4 * 5 - 1]);
@@ -151,7 +151,7 @@ function resultsOf(html: string, run: string): Record<string, string> {
   const [results] = html.match(/<h2>Results<\/h2>.*?<\/table>/s)!;
   const cells = (row: string): string[] =>
     [...row.matchAll(/<t[hd][^>]*>(.*?)<\/t[hd]>/gs)].map(([, cell]) => cell!.replace(/<[^>]*>/g, ''));
-  const [header, ...rows] = [...results!.matchAll(/<tr>(.*?)<\/tr>/gs)].map(([, row]) => cells(row!));
+  const [header, ...rows] = [...results.matchAll(/<tr>(.*?)<\/tr>/gs)].map(([, row]) => cells(row!));
   const row = rows.find(([name]) => name === run)!;
   return Object.fromEntries(header!.map((title, i) => [title, row[i]!]));
 }
@@ -167,7 +167,7 @@ t.test('an autoencoder: errors that are no fractions', async (t) => {
     .filter(({ type }) => type === 'epoch')
     .at(-1)!;
   const shown = resultsOf(both.html, 'autoencoder');
-  t.equal(shown['test, last epoch'], last['test'].error.toPrecision(4), 'a mean square');
+  t.equal(shown['test, last epoch'], last.test.error.toPrecision(4), 'a mean square');
   t.match(resultsOf(both.html, 'bp')['test, last epoch'], /^\d+\.\d\d %$/);
   t.strictSame(captions(both.html).slice(0, 6), [
     ...['Test error', 'Test error of autoencoders', 'Validation error', 'Validation error of autoencoders'],
@@ -239,11 +239,13 @@ t.test('published errors, and those of the five best answers', async (t) => {
 });
 
 t.test('networks that differ show', async (t) => {
-  const config = JSON.parse(fs.readFileSync(path.join(runs[0]!, 'config.json'), 'utf8')) as Record<string, any>;
-  config['network'].layers[1].activation = 'relu';
+  const config = JSON.parse(fs.readFileSync(path.join(runs[0]!, 'config.json'), 'utf8')) as {
+    network: { layers: { activation?: string }[] };
+  };
+  config.network.layers[1]!.activation = 'relu';
   const changed = write('relu', config, metricsOf(runs[0]!));
   const [differ] = (await report(runs[0]!, changed)).html.match(/What differs.*?<\/table>/s)!;
-  const [, a, b] = /<th scope="row">network<\/th><td>(.*?)<\/td><td>(.*?)<\/td>/.exec(differ!)!;
+  const [, a, b] = /<th scope="row">network<\/th><td>(.*?)<\/td><td>(.*?)<\/td>/.exec(differ)!;
   t.match(a, /^3 layers, 25,450 parameters, [0-9a-f]{8}$/);
   t.match(b, /^3 layers, 25,450 parameters, [0-9a-f]{8}$/);
   t.not(a, b);

@@ -139,9 +139,9 @@ function native(map: MapName, rule: GradientRuleName, parameters: Parameters) {
         activation: activations[l]!,
         map: { type: map, stride, padding, dilation },
       };
-      const data = parameters.feedback[l]!;
+      const data = parameters.feedback[l] ?? null;
       if (rule === 'dfa') {
-        const feedback = Tensor.from(data, [classes, data.length / classes]);
+        const feedback = Tensor.from(data!, [classes, data!.length / classes]);
         const hidden = dfaHiddenLayer(h, { ...options, feedback });
         h = hidden.y;
         errorPorts.push(hidden.errorPort);
@@ -152,7 +152,7 @@ function native(map: MapName, rule: GradientRuleName, parameters: Parameters) {
     });
     const top = { weight: weights[2]!, bias: biases[2]! };
     h = h.reshape([batch, flat]);
-    const b = parameters.feedback[2]!;
+    const b = parameters.feedback[2] ?? null;
     h =
       rule === 'dfa'
         ? dfaOutputLayer(h, { ...top, errorPorts })

@@ -144,7 +144,7 @@ async function stepped(spec: NetworkSpec, rule: GradientRuleName, state: StateDi
     shape: [sizes[0]],
     classes: 7,
   });
-  for await (const event of trainer.fit(data, { epochs: 1 })) void event;
+  for await (const _event of trainer.fit(data, { epochs: 1 }));
   return await network.stateDict(); // before `using` disposes of the network
 }
 

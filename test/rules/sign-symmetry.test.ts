@@ -85,7 +85,7 @@ t.test('gradients under every kind of feedback', async (t) => {
           const feedback = weight.map((row, i) =>
             row.map((w, j) => {
               if (exact) return w;
-              if (rule === 'fa') return B?.[i]![j]! ?? 0;
+              if (rule === 'fa') return B?.[i]![j] ?? 0;
               return Math.sign(w) * (rule === 'usf' ? s : (B?.[i]![j] ?? 0));
             }),
           );

@@ -61,7 +61,11 @@ print(json.dumps({
     'types': sorted({str(type(v).__name__) + ' ' + str(v.dtype) for v in checkpoint['state_dict'].values()}),
     'state_dict': type(checkpoint['state_dict']).__name__}))
 `;
-    const python = JSON.parse(runTorchPython(script, best, file));
+    const python = JSON.parse(runTorchPython(script, best, file)) as {
+      keys: string[];
+      types: string[];
+      outputs: number[];
+    };
     const { config, parameters, metrics, epoch, step } = await readCheckpoint(best);
     t.match(python, {
       rule,
@@ -79,7 +83,7 @@ print(json.dumps({
     await network.loadStateDict(parameters);
     const outputs = await network.predict(new Uint8Array(images));
     t.equal(outputs.length, python.outputs.length);
-    const difference = Math.max(...outputs.map((value, i) => Math.abs(value - python.outputs[i])));
+    const difference = Math.max(...outputs.map((value, i) => Math.abs(value - python.outputs[i]!)));
     t.ok(difference < 1e-5, `outputs differ by at most ${difference}`);
   });
 }
@@ -180,21 +184,25 @@ for (const [type, flags, make, group, state] of [
     const run = await train(type, '--optimizer', type, ...flags);
     const last = path.join(run, 'last.pt');
     const script = `${STEP}\nstepped(sys.argv[1], lambda p: ${make})`;
-    const python = JSON.parse(runTorchPython(script, last));
+    const python = JSON.parse(runTorchPython(script, last)) as {
+      group: Record<string, unknown>;
+      state: Record<string, number>[];
+      values: number[];
+    };
     const { training, parameters, step, epoch } = await readCheckpoint(last);
     const ours = training!.state;
     t.match(python.group, group);
     const names = ours.optimizer.parameters.map(({ name }) => name);
-    t.strictSame(python.group.param_names, names);
+    t.strictSame(python.group['param_names'], names);
     t.strictSame(names, ['layers.0.weight', 'layers.0.bias', 'layers.1.weight', 'layers.1.bias']);
     t.match(python, { epoch, step, rng: { seed: 1, epoch, step }, position: { step_in_epoch: 0 } });
     t.equal(ours.optimizer.steps, 20);
     for (const [i, { state: arrays }] of ours.optimizer.parameters.entries()) {
       t.strictSame(Object.keys(arrays).sort(), state);
-      if (type !== 'sgd') t.equal(python.state[i].step, 20);
+      if (type !== 'sgd') t.equal(python.state[i]!['step'], 20);
       for (const key of state) {
         const sum = arrays[key]!.reduce((total, value) => total + value, 0);
-        t.ok(Math.abs(sum - python.state[i][key]) < 1e-6 * (1 + Math.abs(sum)), `${names[i]} ${key}`);
+        t.ok(Math.abs(sum - python.state[i]![key]!) < 1e-6 * (1 + Math.abs(sum)), `${names[i]} ${key}`);
       }
     }
 
@@ -216,7 +224,7 @@ for (const [type, flags, make, group, state] of [
         const v = beta2 * of('square_avg') + (1 - beta2) * g * g;
         after = before - lr * (momentum * of('momentum_buffer') + g / (Math.sqrt(v) + eps));
       }
-      t.ok(Math.abs(after - python.values[i]) < 1e-6, `${name}: ${after} and ${python.values[i]}`);
+      t.ok(Math.abs(after - python.values[i]!) < 1e-6, `${name}: ${after} and ${python.values[i]}`);
     }
   });
 }
@@ -259,7 +267,7 @@ print(json.dumps({
     'names': optimizer.param_groups[0]['param_names'], 'steps': optimizer.state[v]['step'].item(),
     'finite': bool(torch.isfinite(v).all() and torch.isfinite(loss))}))
 `;
-  const python = JSON.parse(runTorchPython(script, path.join(run, 'last.pt')));
+  const python: unknown = JSON.parse(runTorchPython(script, path.join(run, 'last.pt')));
   t.strictSame(python, {
     shapes: {
       'layers.0.weight': [32, 784],

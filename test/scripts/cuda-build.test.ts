@@ -55,7 +55,7 @@ function gpuPython(): { python: string; env: NodeJS.ProcessEnv; reason: string |
     env,
     encoding: 'utf8',
   });
-  const why = stderr?.trim().split('\n').at(-1);
+  const why = (stderr as string | null)?.trim().split('\n').at(-1);
   if (status !== 0) return { python, env, reason: `${python} cannot import this libtorch's torch: ${why}` };
   return { python, env, reason: stdout.trim() === 'True' ? false : 'PyTorch sees no GPU' };
 }

@@ -37,9 +37,11 @@ let tarball = '';
 
 t.test('packs what is needed, and nothing else', async (t) => {
   const stdout = succeed(packageRoot, 'npm', 'pack', '--json', '--pack-destination', dir);
-  const [{ filename, files }] = JSON.parse(stdout.slice(stdout.indexOf('[')));
+  const [{ filename, files }] = JSON.parse(stdout.slice(stdout.indexOf('['))) as [
+    { filename: string; files: { path: string }[] },
+  ];
   tarball = path.join(dir, filename);
-  const names: string[] = files.map((file: { path: string }) => file.path);
+  const names = files.map((file) => file.path);
   for (const name of [
     'dist/index.js',
     'dist/index.d.ts',
@@ -98,7 +100,8 @@ t.test('its types hold for a TypeScript user', async (t) => {
 });
 
 t.test('a script trains with it', async (t) => {
-  const { parameters, testError } = JSON.parse(succeed(consumer, process.execPath, 'train.js'));
+  const said = succeed(consumer, process.execPath, 'train.js');
+  const { parameters, testError } = JSON.parse(said) as { parameters: number; testError: number };
   t.equal(parameters, 784 * 32 + 32 + 32 * 10 + 10);
   t.ok(testError > 0.05 && testError < 0.2, `chance is 0.9; test error ${testError} after 300 steps`);
 });
@@ -109,7 +112,7 @@ t.test('its command line works there', async (t) => {
   const events = stdout
     .trim()
     .split('\n')
-    .map((line) => JSON.parse(line));
+    .map((line): unknown => JSON.parse(line));
   t.match(events[0], { type: 'start', parameters: Number });
   t.match(events.at(-1), { type: 'end', checkpoint: String });
   t.match(succeed(consumer, 'npx', 'cortorch', 'doctor'), 'libtorch');

@@ -22,9 +22,30 @@ export interface Finished {
   readonly lines: readonly Line[];
 }
 
-/** A line of --json. */
-// eslint-disable-next-line @typescript-eslint/no-explicit-any
-export type Line = Record<string, any> & { readonly type: string };
+/** What an epoch or an evaluation gives. */
+type Scores = {
+  readonly loss: number;
+  readonly error: number;
+  readonly error5: number | null;
+  readonly inverseLoss: number;
+};
+
+/** A line of --json: each type of line has some of these fields, and others. */
+export interface Line {
+  readonly type: string;
+  readonly epoch: number;
+  readonly train: Scores;
+  readonly validation: Scores;
+  readonly test: Scores;
+  readonly best: { readonly epoch: number; readonly validation: Scores; readonly test: Scores };
+  readonly error: number;
+  readonly imagesPerSecond: number;
+  readonly waiting: number;
+  readonly config: Readonly<Record<string, unknown>>;
+  readonly layers: readonly { readonly name: string; readonly gradientAngle: number }[];
+  readonly cells: readonly unknown[];
+  readonly [field: string]: unknown;
+}
 
 export interface Running {
   readonly process: ChildProcess;

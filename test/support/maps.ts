@@ -82,7 +82,7 @@ export function naive(g: Geometry, map: MapName, { x, weight, bias, delta }: Ope
                   map === 'conv2d'
                     ? ((o * inputs + c) * kh + p) * kw + q
                     : ((((i * ow + j) * kh + p) * kw + q) * inputs + c) * outputs + o;
-                apply[y]! += weight[w]! * x[at]!;
+                apply[y] += weight[w]! * x[at]!;
                 adjoint[at]! += weight[w]! * delta[y]!;
                 outer[w]! += x[at]! * delta[y]!;
               }

@@ -19,7 +19,7 @@ export interface TorchPython {
 // The resolver is JavaScript; a name that the compiler does not follow spares a declaration file for one call.
 const resolver = new URL('../../scripts/libtorch.mjs', import.meta.url).href;
 const { resolveLibtorch } = (await import(resolver)) as {
-  resolveLibtorch(): { found: { path: string } | null };
+  resolveLibtorch: () => { found: { path: string } | null };
 };
 
 let answer: { python: TorchPython | null; reason: string } | undefined;

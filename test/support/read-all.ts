@@ -11,7 +11,7 @@ export async function readAll(value: StoredValue): Promise<CheckpointValue> {
     if (item instanceof StoredTensor) {
       const tensor = done.get(item) ?? (await item.read());
       done.set(item, tensor);
-      return tensor as CheckpointValue;
+      return tensor;
     }
     if (isTensorData(item)) return item;
     const children = item instanceof OpaqueObject ? undefined : childrenOf(item);
@@ -27,7 +27,7 @@ export async function readAll(value: StoredValue): Promise<CheckpointValue> {
       for (const [name, attribute] of item.attributes) dict.attributes.set(name, attribute);
       return dict;
     }
-    return new Map(items as never) as CheckpointValue;
+    return new Map(items as never);
   };
   return read(value);
 }

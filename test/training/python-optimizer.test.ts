@@ -136,12 +136,12 @@ t.test('what cannot be gone on with is refused', async (t) => {
   await save({ state: {}, param_groups: [{ ...group, nesterov: true }] });
   await refused('ERR_CHECKPOINT_UNSUPPORTED', /nesterov = true, which is not in cortorch; load its parameters alone/);
   // RAdam's and NAdam's groups, Adamax's, ASGD's and Rprop's: some of Adam's and SGD's keys, but other optimizers.
-  const betas = Tuple.of<CheckpointValue>(0.9, 0.999) as Tuple;
+  const betas = Tuple.of<CheckpointValue>(0.9, 0.999);
   for (const other of [
     { ...common, betas, eps: 1e-8, decoupled_weight_decay: false },
     { ...common, betas, eps: 1e-8, momentum_decay: 0.004 },
     { ...common, alpha: 0.75, lambd: 1e-4, t0: 1e6 },
-    { lr: 0.01, etas: Tuple.of<CheckpointValue>(0.5, 1.2) as Tuple, params: [0] },
+    { lr: 0.01, etas: Tuple.of<CheckpointValue>(0.5, 1.2), params: [0] },
     { ...common, lr_decay: 0, eps: 1e-10, initial_accumulator_value: 0 },
   ]) {
     await save({ state: {}, param_groups: [other] });

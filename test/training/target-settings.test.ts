@@ -11,7 +11,6 @@ import {
   Trainer,
   type NetworkSpec,
   type RuleName,
-  type TrainerOptions,
 } from '../../lib/index.js';
 
 const dense = (...units: number[]): NetworkSpec =>
@@ -65,7 +64,7 @@ t.test('settings of a trainer', async (t) => {
   using sdtp = new Network(dense(4, 3, 2), { rule: 'sdtp' });
   using bp = new Network(dense(4, 3, 2));
   const refused = (net: Network, options: object, code: string, message: RegExp): void => {
-    t.throws(() => new Trainer(net, options as TrainerOptions), { code, message }, JSON.stringify(options));
+    t.throws(() => new Trainer(net, options), { code, message }, JSON.stringify(options));
   };
   const wrong = 'ERR_INVALID_ARGUMENT';
   for (const noise of [-0.1, NaN, '0.1', [0.1, -0.1], [0.1, 0.1, 0.1], []]) refused(dtp, { noise }, wrong, /`noise`/);

@@ -210,8 +210,8 @@ t.test('state() and loadState(): another process’s trainer goes on bit for bit
     const [left, right] = await Promise.all([drain(a.fit(data, { epochs: 4 })), drain(b.fit(data, { epochs: 4 }))]);
     t.ok(sameState(await one.stateDict(), await other.stateDict()), type);
     t.strictSame(
-      epochsOf(right!).map((event) => event.train),
-      epochsOf(left!).map((event) => event.train),
+      epochsOf(right).map((event) => event.train),
+      epochsOf(left).map((event) => event.train),
     );
   }
   using net = new Network(spec, { seed: 1 });

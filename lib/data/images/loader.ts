@@ -139,7 +139,8 @@ export class ImageStream implements BatchStream {
       }
     };
     try {
-      for (fill(); ahead.length > 0;) {
+      fill();
+      while (ahead.length > 0) {
         const read = await ahead.shift()!;
         fill();
         this.#account(read.failed);

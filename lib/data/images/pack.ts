@@ -100,9 +100,10 @@ async function end(dir: string, part: string, text: string): Promise<void> {
 }
 
 const readIfThere = (path: string): Promise<string | undefined> =>
-  readFile(path, 'utf8').catch((error: NodeJS.ErrnoException) => {
-    if (error.code === 'ENOENT') return undefined;
-    throw new CortorchError('ERR_READ_FAILED', `cannot read ${path}: ${error.message}; check its permissions`, {
+  readFile(path, 'utf8').catch((error: unknown) => {
+    const { code, message } = error as NodeJS.ErrnoException;
+    if (code === 'ENOENT') return undefined;
+    throw new CortorchError('ERR_READ_FAILED', `cannot read ${path}: ${message}; check its permissions`, {
       cause: error,
     });
   });

@@ -64,9 +64,10 @@ const numberOf = (name: string): number => Number(/(\d+)\.tar$/.exec(name)![1]);
  *   completely packed, a sample without a label; ERR_READ_FAILED
  */
 export async function listShards(dir: string, part: string): Promise<ImageList | null> {
-  const names = await readdir(dir).catch((error: NodeJS.ErrnoException) => {
-    if (error.code === 'ENOENT' || error.code === 'ENOTDIR') return [] as string[];
-    throw unreadable(dir, error);
+  const names = await readdir(dir).catch((error: unknown) => {
+    const { code } = error as NodeJS.ErrnoException;
+    if (code === 'ENOENT' || code === 'ENOTDIR') return [] as string[];
+    throw unreadable(dir, error as Error);
   });
   if (names.includes(indexName(part))) {
     const { classes, shards } = await readIndex(join(dir, indexName(part)));
