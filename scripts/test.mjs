@@ -1,37 +1,39 @@
 /**
- * `npm test`: all the set-up that is missing, then formatting, types and the tests. With arguments
- * (`npm test -- test/20*`) they go to tap, and only tap runs.
+ * `npm test`: all the set-up that is missing, then lint, formatting, types and the tests. With arguments
+ * (`npm test -- test/maps/*.test.ts`) they go to tap, and only tap runs.
  */
 import { spawn } from 'node:child_process';
-import fs from 'node:fs';
-import path from 'node:path';
-import { packageRoot } from './build.mjs';
 import { logToStderr } from './libtorch.mjs';
+import { packageRoot } from './build.mjs';
 import { fail } from './setup-error.mjs';
 import { setUp } from './setup.mjs';
 
-const FORMATTED = ['{bench,bin,examples,lib,scripts,test}/**/*.{ts,mts,mjs,js}', '*.json'];
-const RAW_TAP = path.join(packageRoot, '.tap/output.tap');
+const FORMATTED = ['{bench,bin,examples,lib,scripts,test}/**/*.{ts,mts,mjs,js}', '*.{json,mjs}'];
+const CPP = /\.(?:cpp|h|cu|cuh)$/;
 
-/**
- * Runs a tool of node_modules/.bin.
- * @param {string} name
- * @param {string} tool
- * @param {string[]} args
- * @param {string} [copyTo] a file that gets the output as well
- * @returns {Promise<boolean>} whether it passed
- */
-function check(name, tool, args, copyTo) {
+/** Files that take longest start first, so that none is left alone at the end. */
+const FIRST = ['test/native/sanitizers.test.ts', 'test/scripts/gpu-check.test.ts', 'test/cli/resume.test.ts'];
+
+/** @typedef {typeof import('./run-tests.mjs')} Runner */
+
+/** A tool of node_modules/.bin and its arguments. @typedef {[name: string, tool: string, ...args: string[]]} Check */
+
+/** @param {Runner} runner @returns {Check[][]} what runs one after the other, beside the others */
+function checks({ filesUnder }) {
+  return [
+    [['Lint', 'eslint', '--max-warnings', '0', '.']],
+    [
+      ['Formatting', 'prettier', '--check', '--log-level=warn', ...FORMATTED],
+      ['Formatting of C++', 'clang-format', '--dry-run', '--Werror', ...filesUnder(['native', 'test', 'bench'], CPP)],
+      ['Types', 'tsc', '--noEmit', '-p', 'tsconfig.json'],
+    ],
+  ];
+}
+
+/** @param {Runner} runner @param {Check} check @returns {Promise<boolean>} whether it passed */
+function runCheck({ bin }, [name, tool, ...args]) {
   const start = performance.now();
-  const file = path.join(packageRoot, 'node_modules/.bin', tool);
-  const child = spawn(file, args, {
-    cwd: packageRoot,
-    stdio: ['inherit', copyTo ? 'pipe' : 'inherit', 'inherit'],
-  });
-  if (copyTo && child.stdout) {
-    child.stdout.pipe(fs.createWriteStream(copyTo));
-    child.stdout.pipe(process.stdout);
-  }
+  const child = spawn(bin(tool), args, { cwd: packageRoot, stdio: 'inherit' });
   return new Promise((resolve, reject) => {
     child.on('error', reject);
     child.on('close', (code) => {
@@ -42,40 +44,35 @@ function check(name, tool, args, copyTo) {
   });
 }
 
-/** @param {string[]} args */
-async function runTap(args) {
-  fs.mkdirSync(path.dirname(RAW_TAP), { recursive: true });
-  fs.rmSync(RAW_TAP, { force: true });
-  // On a terminal tap draws its own report. Elsewhere it would redraw the screen too, so it is asked for plain TAP,
-  // and that cannot go with its --output-file: everything would be printed twice.
-  const passed = process.stdout.isTTY
-    ? await check('Tests', 'tap', [`--output-file=${RAW_TAP}`, ...args])
-    : await check('Tests', 'tap', ['--reporter=tap', ...args], RAW_TAP);
-  const totals = readTotals();
-  if (!totals) return false;
-  console.log(`\n${totals.pass} passed, ${totals.fail} failed${totals.skip ? `, ${totals.skip} skipped` : ''}`);
-  return passed && totals.pass > 0;
+/** @param {Runner} runner */
+async function runChecks(runner) {
+  const chains = checks(runner).map(async (chain) => {
+    const results = [];
+    for (const check of chain) results.push(await runCheck(runner, check));
+    return results;
+  });
+  return (await Promise.all(chains)).flat();
 }
 
-/** tap's own closing count: `# { total: 4, pass: 3, skip: 1 }`, where a zero is left out. */
-function readTotals() {
-  if (!fs.existsSync(RAW_TAP)) return null;
-  const summary = /^# \{ total: \d+.*\}$/m.exec(fs.readFileSync(RAW_TAP, 'utf8'))?.[0];
-  if (!summary) return null;
-  const count = (/** @type {string} */ what) => Number(new RegExp(`\\b${what}: (\\d+)`).exec(summary)?.[1] ?? 0);
-  return { pass: count('pass'), fail: count('fail'), skip: count('skip') };
+/** Everything but test/soak, two files at a time; what measures time or memory by itself, afterwards. */
+function phases(/** @type {Runner} */ { filesUnder }) {
+  const all = filesUnder(['test'], /\.test\.ts$/).filter((name) => !name.startsWith('test/soak/'));
+  const serial = all.filter((name) => name.startsWith('test/serial/'));
+  const rank = (/** @type {string} */ name) => (FIRST.includes(name) ? FIRST.indexOf(name) : FIRST.length);
+  const rest = all.filter((name) => !serial.includes(name)).sort((a, b) => rank(a) - rank(b));
+  return [
+    ['--jobs=2', ...rest],
+    ['--jobs=1', ...serial],
+  ];
 }
 
 try {
   const args = process.argv.slice(2);
   await setUp();
-  const all = args.length === 0;
-  const results = [
-    !all || (await check('Formatting', 'prettier', ['--check', '--log-level=warn', ...FORMATTED])),
-    !all || (await check('Types', 'tsc', ['--noEmit', '-p', 'tsconfig.json'])),
-    await runTap(args),
-  ];
-  if (results.includes(false)) process.exitCode = 1;
+  const runner = await import('./run-tests.mjs'); // not before: its packages may just have been installed
+  const checked = args.length === 0 ? await runChecks(runner) : [];
+  const passed = await runner.runTests(args.length === 0 ? phases(runner) : [args], { whole: args.length === 0 });
+  if (!passed || checked.includes(false)) process.exitCode = 1;
 } catch (error) {
   fail(error);
 }

@@ -1,6 +1,6 @@
 // Runs the CUDA kernels, compiled for the processor, on random sizes, and compares with loops in double that follow
 // the definition. Most inputs are small integers: every sum is then exact, and so is the comparison.
-// Usage: check <seed> <seconds>; prints one line per operation and precision, or the first difference.
+// Usage: kernels_check <seed> <seconds>; prints one line per operation and precision, or the first difference.
 #include <sys/mman.h>
 
 #include <chrono>
