@@ -13,16 +13,15 @@
  *     memory     peak resident memory so far
  */
 import { createInterface } from 'node:readline';
+import { peakMemory, say, settings } from './cortorch-side.mjs';
 
-/** @type {unknown} */
-const json = JSON.parse(/** @type {string} */ (process.argv[2]));
-const given =
-  /**
-   * @type {{
-   *   preset: string, rule: import('../lib/index.js').RuleName, threads: number, batch: number, unit: number,
-   *   schedule?: import('../lib/index.js').ScheduleName, optimizer?: import('../lib/index.js').OptimizerOptions,
-   * }}
-   */ (json);
+/**
+ * @type {{
+ *   preset: string, rule: import('../lib/index.js').RuleName, threads: number, batch: number, unit: number,
+ *   schedule?: import('../lib/index.js').ScheduleName, optimizer?: import('../lib/index.js').OptimizerOptions,
+ * }}
+ */
+const given = settings();
 const { preset: name, rule, threads, batch, unit, schedule } = given;
 // Table 5 of Bartunov et al. 2018, bp on mnist-fc; the values do not change the time.
 const { optimizer = { type: 'adam', lr: 1.52e-4, beta1: 0.9, beta2: 0.999, eps: 1e-8 } } = given;
@@ -69,8 +68,6 @@ function randomImages() {
   return Dataset.fromArrays({ images, labels, shape, classes: 10 });
 }
 
-const say = (/** @type {object} */ message) => process.stdout.write(`${JSON.stringify(message)}\n`);
-
 const random = randomImages();
 /** @type {import('../lib/index.js').Dataset | undefined} */
 let images;
@@ -80,7 +77,7 @@ say({ ready: true, threads: network.threads });
 for await (const line of createInterface(process.stdin)) {
   const [what, count] = line.split(' ');
   if (what === 'memory') {
-    say({ bytes: process.resourceUsage().maxRSS * 1024 });
+    say({ bytes: peakMemory() });
   } else if (what === 'step') {
     say(await train(random, (phases * Number(count)) / unit));
   } else {

@@ -10,7 +10,7 @@ import path from 'node:path';
 import { createInterface, type Interface } from 'node:readline';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { ParseArgsConfig } from 'node:util';
-import { packageRoot } from '../scripts/build.mjs';
+import { packageRoot, readRecord } from '../scripts/build.mjs';
 
 export type Reply = Record<string, unknown>;
 
@@ -30,7 +30,8 @@ export const SHARED_USAGE = `  --out       where the single measurements go as J
   --json      the same on stdout, as one line; the tables go to stderr
   --help      this
 
-PyTorch is run by the Python that CORTORCH_PYTHON names, or by python3.
+PyTorch is run by the Python that CORTORCH_PYTHON names, or by python3, which need not have a torch of its own where
+cortorch was built on a whole one.
 `;
 
 /** An option that is a positive number, or a whole one. Wrong usage ends the program. */
@@ -146,15 +147,29 @@ export const medianRatio = (a: readonly number[], b: readonly number[]): number 
 /** What is said where PyTorch's sides may be missing. */
 export const NO_PYTHON = 'No Python that can import torch (CORTORCH_PYTHON names one): PyTorch is left out.';
 
-/** A Python that has torch: CORTORCH_PYTHON, or the one on the PATH. */
+/**
+ * A Python that has torch: CORTORCH_PYTHON, or the one on the PATH. One without torch gets the package that cortorch
+ * was built on, if that is a whole one (a wheel's, as in the cache) and not the libraries alone. That comes last: a
+ * torch that somebody installed has all that it needs around it, such as what torch.compile imports. It is put on this
+ * process's PYTHONPATH, which every side inherits.
+ */
 export function findPython(): string | null {
   const wish = process.env.CORTORCH_PYTHON;
   const candidates = wish ? [wish] : ['python3', 'python'];
-  const found = candidates.find((python) => spawnSync(python, ['-c', 'import torch']).status === 0);
-  if (wish && found === undefined) {
-    throw new Error(`CORTORCH_PYTHON is ${wish}, which cannot import torch`);
-  }
-  return found ?? null;
+  const works = (python: string) => spawnSync(python, ['-c', 'import torch']).status === 0;
+  const found = candidates.find(works);
+  if (found !== undefined) return found;
+  if (wish) throw new Error(`CORTORCH_PYTHON is ${wish}, which cannot import torch`);
+
+  const { PYTHONPATH: before } = process.env;
+  const built = readRecord()?.path;
+  if (built === undefined || !fs.existsSync(path.join(built, '__init__.py'))) return null;
+  process.env.PYTHONPATH = [path.dirname(built), ...(before ? [before] : [])].join(path.delimiter);
+  const withBuilt = candidates.find(works);
+  if (withBuilt !== undefined) return withBuilt;
+  if (before === undefined) delete process.env.PYTHONPATH;
+  else process.env.PYTHONPATH = before;
+  return null;
 }
 
 /** Compiles a C++ program of one file for this machine alone; null if there is no compiler. */

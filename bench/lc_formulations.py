@@ -5,6 +5,7 @@ errors) in the memory layout that it likes best, and makes no copy that it can d
 [B, C, H, W], give [B, out, oh, ow] and differ in nothing but speed, memory and rounding.
 """
 
+import math
 from typing import NamedTuple
 
 import torch
@@ -286,13 +287,28 @@ class LocallyConnected(torch.autograd.Function):
         return down, form.outer(patches, delta), gradient_of_bias, None, None
 
 
+CHUNK = 2**20
+
+
+def random(shape, stream, dtype):
+    """Numbers in [0, 1): the same in cortorch-layers.mjs, and whatever the version of torch; exact in float32."""
+    values = torch.empty(math.prod(shape), dtype=dtype)
+    for begin in range(0, len(values), CHUNK):
+        piece = values[begin : begin + CHUNK]
+        h = torch.arange(begin, begin + len(piece)) + (stream << 30)
+        for _ in range(2):
+            h = ((h >> 16) ^ h) * 0x45D9F3B & 0xFFFFFFFF
+        piece.copy_(((h >> 16) ^ h) >> 8).mul_(2**-24)
+    return values.view(shape)
+
+
 def random_problem(g, dtype=torch.float32):
-    """The same x, weight, bias and error for every side, in cortorch's order."""
-    torch.manual_seed(1)
-    weight = torch.rand(g.weight, dtype=dtype).sub_(0.5)
-    x = torch.rand(g.batch, g.channels, g.height, g.width, dtype=dtype)
-    bias = torch.rand(*g.places, g.out, dtype=dtype)
-    return x, weight, bias, torch.rand(g.batch, g.out, *g.places, dtype=dtype).sub_(0.5)
+    """The same x, weight, bias and error for every side, in cortorch's order: images [H, W, B, C] in memory."""
+    x = random((g.height, g.width, g.batch, g.channels), 0, dtype)
+    weight = random(g.weight, 1, dtype).sub_(0.5)
+    bias = random((*g.places, g.out), 2, dtype)
+    delta = random((*g.places, g.batch, g.out), 3, dtype).sub_(0.5)
+    return x.permute(IN_IMAGE), weight, bias, delta.permute(IN_IMAGE)
 
 
 def naive(g, x, weight, bias, delta):

@@ -1,7 +1,7 @@
-"""One locally connected layer of the benchmark `lc`, of one side, in a process of its own: its peak memory is the layer's.
+"""One locally connected layer of the benchmark `lc`, of one of PyTorch's sides, in a process of its own: its peak
+memory is the layer's. cortorch-layers.mjs is cortorch's side.
 
     python lc_layers.py '{"form":"bmm views","threads":2,"layer":{"batch":100,"channels":1,...}}'
-    python lc_layers.py '{"form":"cortorch","library":"libcortorch.so","threads":2,"layer":{...}}'
 
 First it checks small layers against the definition in float64. Then it says {"ready":true,...} with the norms of its
 results for the layer, for comparison with the other sides', and how long they took; and answers each line on stdin:
@@ -9,12 +9,12 @@ results for the layer, for comparison with the other sides', and how long they t
     backward N    N times both gradients, dx and dW, of one forward pass
     memory        peak resident memory so far
 
-Every side has everything in the memory layout that suits it best: images, weights, errors.
+Every formulation has everything in the memory layout that suits it best: images, weights, errors.
 """
 
 import math
 
-from lc_formulations import IN_IMAGE, Geometry, check, formulation, random_problem
+from lc_formulations import Geometry, check, formulation, random_problem
 from pytorch_side import VERSION, answer, peak_memory, say, settings, timed
 import torch
 
@@ -45,29 +45,6 @@ class Formulated:
         return self.form.unpack(weight)
 
 
-class Cortorch:
-    """Its operators, with images and errors as they are between its layers: [H, W, B, C] in memory."""
-
-    def __init__(self, form, g, x, weight, bias, delta):
-        self.x, self.delta = in_memory(x).requires_grad_(), in_memory(delta)
-        self.weight, self.bias = weight.clone().requires_grad_(), bias
-        self.rest = [g.stride] * 2, [g.padding] * 2, [1, 1]
-
-    def forward(self):
-        return torch.ops.cortorch.locally_connected2d(self.x, self.weight, self.bias, *self.rest)
-
-    def gradients(self):
-        y = self.forward()
-        return lambda: torch.autograd.grad(y, (self.x, self.weight), self.delta, retain_graph=True)
-
-    def unpack(self, weight):
-        return weight
-
-
-def in_memory(images):
-    return images.permute(IN_IMAGE).contiguous().permute(IN_IMAGE)
-
-
 def repeat(work):
     """work, n times, as a function that gives the seconds"""
 
@@ -83,18 +60,15 @@ def main():
     given = settings()
     form, g = given["form"], Geometry(**given["layer"])
     torch.set_num_threads(given["threads"])
-    if form == "cortorch":
-        torch.ops.load_library(given["library"])
     baseline = peak_memory()
-    kind = Cortorch if form == "cortorch" else Formulated
 
     def small(*problem):
-        layer = kind(form, *problem)
+        layer = Formulated(form, *problem)
         dx, dw = layer.gradients()()
         return layer.forward().detach(), dx, layer.unpack(dw)
 
     check(small)
-    layer = kind(form, g, *random_problem(g))
+    layer = Formulated(form, g, *random_problem(g))
     forward = repeat(layer.forward)
 
     def backward(n):
@@ -107,7 +81,8 @@ def main():
     took = [min(times) for times in zip(*tries)]
     y = layer.forward().detach()
     dx, dw = layer.gradients()()
-    norms = [torch.linalg.vector_norm(tensor).item() for tensor in (y, dx, dw)]
+    # Row by row: one sum of so many float32 values would be off.
+    norms = [torch.linalg.vector_norm(tensor, dim=-1).double().norm().item() for tensor in (y, dx, dw)]
     del y, dx, dw
     say({"ready": True, "version": VERSION, "baseline": baseline, "norms": norms, "forward": took[0], "backward": took[1]})
     answer(forward=forward, backward=backward)
