@@ -88,6 +88,7 @@ export async function buildNative({ root = packageRoot, env = process.env, log =
     const setup = digest([
       ...[root, libtorch.path, libtorch.version, tools.compiler, tools.generator],
       libtorch.cuda && findNvcc(env), // CMake remembers that it found none
+      libtorch.cuda && env.CORTORCH_CUDA_ARCHITECTURES,
     ]);
     const { folder, record: recordFile, setup: setupFile, lock } = buildFolder(root);
     const same = readIfThere(setupFile) === setup;
@@ -165,7 +166,10 @@ async function runCmakeJs(root, libtorch, tools, env, log) {
     .concat(['--parallel', env.CMAKE_BUILD_PARALLEL_LEVEL || String(jobs())])
     .concat([`--CDLIBTORCH=${libtorch.path}`])
     // A warning of a compiler newer than ours must not keep a user from installing.
-    .concat([`--CDCORTORCH_WERROR=${isCheckout(root) ? 'ON' : 'OFF'}`]);
+    .concat([`--CDCORTORCH_WERROR=${isCheckout(root) ? 'ON' : 'OFF'}`])
+    .concat(
+      env.CORTORCH_CUDA_ARCHITECTURES ? [`--CDCORTORCH_CUDA_ARCHITECTURES=${env.CORTORCH_CUDA_ARCHITECTURES}`] : [],
+    );
 
   fs.writeFileSync(logFile, '');
   // Configuring takes a second, and cmake-js does it by itself only once.
