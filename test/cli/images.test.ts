@@ -2,7 +2,6 @@
  * The command line over image files: class folders, ImageNet's labels, corrupt files, resuming, and memory that stays
  * flat.
  */
-import { spawnSync } from 'node:child_process';
 import fs from 'node:fs';
 import path from 'node:path';
 import sharp from 'sharp';
@@ -11,6 +10,7 @@ import { packageRoot } from '../../scripts/build.mjs';
 import { Network } from '../../lib/index.js';
 import { readCheckpoint } from '../../lib/training/checkpoint.js';
 import { cortorch, runFiles, start } from '../support/cli.js';
+import { runScript } from '../support/processes.js';
 import { result } from '../support/run-result.js';
 
 const SIDE = 16;
@@ -292,13 +292,9 @@ t.test('memory stays flat over 20,000 images', { timeout: 300_000 }, async (t) =
       if (images % 5000 === 0) after.push(process.memoryUsage.rss() / 2 ** 20);
     }
     console.log(JSON.stringify(after));`;
-  const tsx = path.join(packageRoot, 'node_modules/tsx/dist/esm/index.mjs');
-  const child = spawnSync(process.execPath, ['--import', tsx, '--input-type=module', '-e', script], {
-    encoding: 'utf8',
-    env: { ...process.env, NODE_OPTIONS: '' },
-  });
-  t.equal(child.status, 0, child.stderr);
-  const after = JSON.parse(child.stdout) as number[];
+  const { code, stdout, stderr } = await runScript(script);
+  t.equal(code, 0, stderr);
+  const after = JSON.parse(stdout) as number[];
   t.equal(after.length, 4);
   const grown = after[3]! - after[0]!;
   t.ok(grown < 30, `${after.map(Math.round).join(', ')} MiB after each 5,000 images`);

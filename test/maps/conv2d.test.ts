@@ -1,10 +1,9 @@
 /** The shared convolution against plain loops; test/python/gradcheck.py compares it with PyTorch's own functions. */
-import { spawnSync } from 'node:child_process';
 import t from 'tap';
-import { packageRoot } from '../../scripts/build.mjs';
 import { conv2d, conv2dAdjoint, conv2dOuter, scope, Tensor } from '../../lib/index.js';
 import { describeGeometry, mixed, naive, operands, randomGeometries } from '../support/maps.js';
 import { relativeError } from '../support/numbers.js';
+import { runScript } from '../support/processes.js';
 
 const limits = { float32: 3e-6, float64: 1e-12 } as const;
 
@@ -145,9 +144,6 @@ t.test("libtorch's own warnings do not reach the terminal", async (t) => {
     for (const n of [1, 4, 16, 32])
       for (const k of [1, 3, 5])
         conv2d(Tensor.from(new Float32Array(n * 3 * 64), [n, 3, 8, 8]), Tensor.from(new Float32Array(12 * k * k), [4, 3, k, k]), null);`;
-  const child = spawnSync(process.execPath, ['--import=tsx', '--input-type=module', '-e', script], {
-    cwd: packageRoot,
-    encoding: 'utf8',
-  });
-  t.strictSame([child.status, child.stderr], [0, '']);
+  const { code, stderr } = await runScript(script);
+  t.strictSame([code, stderr], [0, '']);
 });

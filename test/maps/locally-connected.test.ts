@@ -1,7 +1,5 @@
 import t from 'tap';
-import { execFileSync } from 'node:child_process';
 import { availableParallelism } from 'node:os';
-import { fileURLToPath } from 'node:url';
 import {
   conv2d,
   conv2dAdjoint,
@@ -24,6 +22,7 @@ import {
   type Geometry,
 } from '../support/maps.js';
 import { randomArray, relativeError, sameBits } from '../support/numbers.js';
+import { runScript } from '../support/processes.js';
 
 const limits = { float32: 3e-6, float64: 1e-12 } as const;
 
@@ -301,15 +300,12 @@ t.test('the bits do not depend on the number of threads', async (t) => {
       digest(locallyConnected2dOuter(image, delta, g));
     }
     console.log(JSON.stringify({ threads: native().info().threads, digests }));`;
-  const run = (threads: number): { threads: number; digests: string[] } =>
-    JSON.parse(
-      execFileSync(process.execPath, ['--import=tsx', '--input-type=module', '-e', script], {
-        cwd: fileURLToPath(new URL('../..', import.meta.url)),
-        env: { ...process.env, NODE_OPTIONS: '', OMP_NUM_THREADS: String(threads) },
-        encoding: 'utf8',
-      }),
-    );
-  const [one, two] = [run(1), run(2)];
+  const run = async (threads: number): Promise<{ threads: number; digests: string[] }> => {
+    const { code, stdout, stderr } = await runScript(script, { env: { OMP_NUM_THREADS: String(threads) } });
+    t.equal(code, 0, stderr);
+    return JSON.parse(stdout);
+  };
+  const [one, two] = [await run(1), await run(2)];
   t.strictSame([one.threads, two.threads], [1, Math.min(2, availableParallelism())]);
   t.strictSame(two.digests, one.digests);
 });

@@ -1,10 +1,10 @@
 /** What hostile files cost: the peak of memory, in a process for each, of files that claim what they do not hold. */
-import { spawnSync } from 'node:child_process';
 import fs from 'node:fs';
 import path from 'node:path';
 import t from 'tap';
 import { packageRoot } from '../../scripts/build.mjs';
 import { ZipWriter } from '../../lib/checkpoint/zip.js';
+import { runScript } from '../support/processes.js';
 
 const folder = t.testdir({});
 const MIB = 2 ** 20;
@@ -173,7 +173,7 @@ const files: Record<string, Buffer> = {
   ),
 };
 
-t.test('no file costs more than 64 MiB beyond its size', (t) => {
+t.test('no file costs more than 64 MiB beyond its size', async (t) => {
   const good = path.join(folder, 'good');
   fs.writeFileSync(good, zip(latin(`\x80\x02${tensor('K\x04', 'K\x04\x85', 'K\x01\x85')}.`), Buffer.alloc(16)));
   const paths = Object.entries(files).map(([name, bytes]) => {
@@ -182,13 +182,13 @@ t.test('no file costs more than 64 MiB beyond its size', (t) => {
     return file;
   });
   for (const file of paths) {
-    const { stdout, stderr, status } = spawnSync(
-      process.execPath,
-      ['--expose-gc', '--import=tsx', '--input-type=module', '-e', READER, good, file],
-      { cwd: packageRoot, encoding: 'utf8', timeout: 60_000, env: { ...process.env, NODE_OPTIONS: '' } },
-    );
+    const { stdout, stderr, code } = await runScript(READER, {
+      args: [good, file],
+      flags: ['--expose-gc'],
+      timeout: 60_000,
+    });
     const name = path.basename(file);
-    if (!t.equal(status, 0, `${name}: ${stderr.slice(-1000)}`)) continue;
+    if (!t.equal(code, 0, `${name}: ${stderr.slice(-1000)}`)) continue;
     const { outcomes, grown, bytes } = JSON.parse(stdout) as Reading;
     t.ok(grown < 64 * MIB + bytes, `${name}: ${Math.round(grown / MIB)} MiB`);
     for (const outcome of outcomes) {
@@ -198,5 +198,4 @@ t.test('no file costs more than 64 MiB beyond its size', (t) => {
     }
     t.comment(`${name}: ${outcomes.map((o) => o.slice(0, 60)).join(' | ')}, ${Math.round(grown / MIB)} MiB`);
   }
-  t.end();
 });

@@ -1,23 +1,16 @@
 /** The command line as a process of its own, and a data set small enough to learn in a moment. */
-import { spawn, type ChildProcess } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import fs from 'node:fs';
 import path from 'node:path';
 import { packageRoot } from '../../scripts/build.mjs';
-
-const tsx = path.join(packageRoot, 'node_modules/tsx/dist/esm/index.mjs');
+import { nodeCommand, startProcess, type Child, type Ended } from './processes.js';
 
 /** As bin/cortorch.js does it, but from the sources. */
 const script = (module: string): string =>
   `import { main } from ${JSON.stringify(path.resolve(packageRoot, module))};
    process.exitCode = await main(process.argv.slice(1));`;
 
-export interface Finished {
-  /** null: ended by a signal */
-  readonly code: number | null;
-  readonly signal: NodeJS.Signals | null;
-  readonly stdout: string;
-  readonly stderr: string;
+export interface Finished extends Ended {
   /** The lines of stdout. */
   readonly lines: readonly Line[];
 }
@@ -26,12 +19,7 @@ export interface Finished {
 // eslint-disable-next-line @typescript-eslint/no-explicit-any
 export type Line = Record<string, any> & { readonly type: string };
 
-export interface Running {
-  readonly process: ChildProcess;
-  readonly finished: Promise<Finished>;
-  /** Resolves when stdout and stderr together match; rejects if the process ends before. */
-  seen(pattern: RegExp): Promise<void>;
-}
+export type Running = Child<Finished>;
 
 export interface CliOptions {
   readonly cwd?: string;
@@ -45,39 +33,10 @@ export interface CliOptions {
 /** Starts `cortorch ARGS`. */
 export function start(args: readonly string[], options: CliOptions = {}): Running {
   const { cwd, env, module = 'lib/cli/main.ts', shell } = options;
-  // tap has every process load its hooks: slower, and they end it at signals that a user's process survives.
-  const node = ['env', '-u', 'NODE_OPTIONS', process.execPath, '--import', tsx];
-  const command = [...node, '--input-type=module', '-e', script(module), '--', ...args];
+  const command = nodeCommand(script(module), args);
   const [program, ...rest] = shell === undefined ? command : ['bash', '-c', `${shell}; exec "$@"`, '-', ...command];
-  const child = spawn(program!, rest, {
-    cwd,
-    env: { ...process.env, ...env },
-    stdio: ['ignore', 'pipe', 'pipe'],
-  });
-  const output = { stdout: '', stderr: '' };
-  const waiting = new Set<() => void>();
-  for (const name of ['stdout', 'stderr'] as const) {
-    child[name].setEncoding('utf8').on('data', (text: string) => {
-      output[name] += text;
-      for (const look of waiting) look();
-    });
-  }
-  const finished = new Promise<Finished>((resolve, reject) => {
-    child.on('error', reject);
-    child.on('close', (code, signal) => resolve({ code, signal, ...output, lines: parseLines(output.stdout) }));
-  });
-  const seen = (pattern: RegExp): Promise<void> =>
-    new Promise((resolve, reject) => {
-      const look = (): void => {
-        if (!pattern.test(output.stdout + output.stderr)) return;
-        waiting.delete(look);
-        resolve();
-      };
-      waiting.add(look);
-      look();
-      void finished.then(() => reject(new Error(`it ended without ${pattern}: ${output.stdout}${output.stderr}`)));
-    });
-  return { process: child, finished, seen };
+  const { finished, ...child } = startProcess(program!, rest, { cwd, env });
+  return { ...child, finished: finished.then((ended) => ({ ...ended, lines: parseLines(ended.stdout) })) };
 }
 
 /** Runs `cortorch ARGS` to its end. */
