@@ -7,6 +7,7 @@ import { encodePng } from '../../lib/data/png.js';
 import { Network } from '../../lib/model/network.js';
 import { readCheckpoint } from '../../lib/training/checkpoint.js';
 import { cortorch, smallSpec, writeTinyData } from '../support/cli.js';
+import { within } from '../support/folders.js';
 
 const SIDE = 28;
 const COUNT = 16;
@@ -24,7 +25,7 @@ const folder = t.testdir({
   'classifier.json': JSON.stringify(smallSpec),
 });
 const data = writeTinyData(path.join(folder, 'data'), { train: 300, test: 20 });
-const at = (name: string) => path.join(folder, name);
+const at = within(folder);
 const TRAIN = ['train', '--dataset', 'mnist', '--data-dir', data, '--validation', '0', '--epochs', '1'];
 const evaluate = (run: string, file: string) =>
   cortorch(['eval', '--checkpoint', at(`${run}/best.pt`), '--data-dir', data, '--json', '--images', at(file)]);

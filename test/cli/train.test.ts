@@ -3,12 +3,14 @@ import fs from 'node:fs';
 import path from 'node:path';
 import t, { type Test } from 'tap';
 import { readCheckpoint } from '../../lib/training/checkpoint.js';
-import { cortorch, digests, metricsOf, smallSpec, timeless, writeTinyData, type Line } from '../support/cli.js';
+import { cortorch, metricsOf, smallSpec, timeless, writeTinyData, type Line } from '../support/cli.js';
+import { digests } from '../support/digests.js';
+import { within } from '../support/folders.js';
 
 const folder = t.testdir({ 'small.json': JSON.stringify(smallSpec) });
 const data = writeTinyData(path.join(folder, 'data'));
 const spec = path.join(folder, 'small.json');
-const at = (name: string) => path.join(folder, name);
+const at = within(folder);
 
 /** Flags of a run that takes a moment. */
 const SMALL = [

@@ -4,6 +4,8 @@ import t from 'tap';
 import { loadTorchFile, saveTorchFile } from '../../lib/checkpoint/torch-file.js';
 import { DTYPES, tensorDataFrom, type DType, type TensorData } from '../../lib/checkpoint/tensor-data.js';
 import { OrderedDict, Tuple, type CheckpointValue } from '../../lib/checkpoint/value.js';
+import { CortorchError } from '../../lib/errors.js';
+import { refusal } from '../support/refusal.js';
 
 const folder = t.testdir();
 const path = join(folder, 'file.pt');
@@ -115,10 +117,7 @@ t.test('files that are no checkpoint: which, why and what to do', async (t) => {
   const refuses = async (content: Uint8Array | string, code: string, message: RegExp): Promise<void> => {
     const file = join(folder, 'foreign.pt');
     writeFileSync(file, content);
-    const error: Error = await loadTorchFile(file).then(
-      () => new Error('it was read'),
-      (error: Error) => error,
-    );
+    const error = await refusal(CortorchError, () => loadTorchFile(file));
     t.match(error, { code, message });
     t.ok(error.message.startsWith(`cannot read the checkpoint ${file}: `));
     t.match(error.message, /; /, 'a remedy follows');

@@ -7,11 +7,14 @@ import { convert } from '../../lib/cli/convert.js';
 import { readCheckpoint, readNetworkFile } from '../../lib/training/checkpoint.js';
 import { readParameters } from '../../lib/training/find-parameters.js';
 import { runTorchPython, whyNoTorchPython } from '../support/python.js';
-import { cortorch, digests, smallSpec, timeless, writeTinyData } from '../support/cli.js';
+import { cortorch, smallSpec, timeless, writeTinyData } from '../support/cli.js';
+import { digests } from '../support/digests.js';
+import { within } from '../support/folders.js';
+import { largestDifference } from '../support/numbers.js';
 
 const folder = t.testdir({ 'small.json': JSON.stringify(smallSpec) });
 const data = writeTinyData(path.join(folder, 'data'));
-const at = (name: string) => path.join(folder, name);
+const at = within(folder);
 const skip = whyNoTorchPython();
 const MEAN = 0.25;
 const STD = 0.5;
@@ -79,7 +82,7 @@ print(json.dumps({
     await network.loadStateDict(parameters);
     const outputs = await network.predict(new Uint8Array(images));
     t.equal(outputs.length, python.outputs.length);
-    const difference = Math.max(...outputs.map((value, i) => Math.abs(value - python.outputs[i])));
+    const difference = largestDifference(outputs, python.outputs);
     t.ok(difference < 1e-5, `outputs differ by at most ${difference}`);
   });
 }
@@ -113,7 +116,7 @@ print(json.dumps(model(images / 255).flatten().tolist()))
   using network = new Network(found.config!.network, { rule: 'fa' });
   await network.loadStateDict(found.parameters);
   const outputs = await network.predict(new Uint8Array(images));
-  const difference = Math.max(...outputs.map((value, i) => Math.abs(value - python[i]!)));
+  const difference = largestDifference(outputs, python);
   t.ok(outputs.length === python.length && difference < 1e-5, `outputs differ by at most ${difference}`);
 
   const errors = [];

@@ -7,6 +7,7 @@ import t from 'tap';
 import { buildFolder, buildNative, checkBuild, packageRoot, readRecord } from '../../scripts/build.mjs';
 import { describeSetup } from '../../scripts/doctor.mjs';
 import { SetupError } from '../../scripts/setup-error.mjs';
+import { refusal } from '../support/refusal.js';
 import { fakeLibtorch } from '../support/setup.js';
 
 const BUILD = path.join(packageRoot, 'scripts/build.mjs');
@@ -40,16 +41,6 @@ function load(): { status: number | null; stdout: string; stderr: string } {
   const program = `import { loadAddon } from '${BUILD}'; import { fail } from '${path.dirname(BUILD)}/setup-error.mjs';
     try { console.log(loadAddon({ root: '${root}' }).answer) } catch (error) { fail(error) }`;
   return spawnSync(process.execPath, ['--input-type=module', '-e', program], { encoding: 'utf8' });
-}
-
-async function refusal(work: () => unknown): Promise<SetupError> {
-  try {
-    await work();
-  } catch (error) {
-    if (error instanceof SetupError) return error;
-    throw error;
-  }
-  throw new Error('nothing was refused');
 }
 
 t.test('before the build, loading names the command that builds', async (t) => {
@@ -91,7 +82,7 @@ t.test("a warning is an error in a checkout, and only a warning on a user's mach
   fs.mkdirSync(path.join(root, 'lib'));
   fs.writeFileSync(path.join(root, 'lib/index.ts'), '');
   fs.appendFileSync(source, '\n');
-  const error = await refusal(build);
+  const error = await refusal(SetupError, build);
   t.equal(error.code, 'ERR_NATIVE_BUILD');
   t.match(error.message, /stub\.cpp:\d+:\d+: error: .*unused/, "the compiler's own words");
   t.match(error.message, `read ${buildFolder(root).log}, then: npx cortorch setup`);
@@ -127,7 +118,7 @@ t.test('a libtorch that was removed, and one that was replaced, are named at run
   t.match(setup, { built: { usable: false }, problems: [{ code: 'ERR_LIBTORCH_MOVED' }] });
 
   fakeLibtorch(link, '2.12.0+cpu');
-  const error = await refusal(() => checkBuild({ root }));
+  const error = await refusal(SetupError, () => checkBuild({ root }));
   t.equal(error.code, 'ERR_LIBTORCH_MOVED');
   t.match(error.message, `${link} now holds libtorch 2.12.0+cpu`);
   t.match(error.message, `Needed: libtorch ${libtorch.version} at ${link}`);

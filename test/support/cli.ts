@@ -1,8 +1,8 @@
 /** The command line as a process of its own, and a data set small enough to learn in a moment. */
-import { createHash } from 'node:crypto';
 import fs from 'node:fs';
 import path from 'node:path';
 import { packageRoot } from '../../scripts/build.mjs';
+import { BYTES, idx } from './idx.js';
 import { nodeCommand, startProcess, type Child, type Ended } from './processes.js';
 
 /** As bin/cortorch.js does it, but from the sources. */
@@ -85,19 +85,10 @@ export function writeTinyData(folder: string, { train = 600, test = 200 } = {}):
         images[i * SIDE * SIDE + p] = (noise >>> 26) + (bar ? 120 : 0);
       }
     }
-    fs.writeFileSync(path.join(folder, `${name}-images-idx3-ubyte`), idx([count, SIDE, SIDE], images));
-    fs.writeFileSync(path.join(folder, `${name}-labels-idx1-ubyte`), idx([count], labels));
+    fs.writeFileSync(path.join(folder, `${name}-images-idx3-ubyte`), idx(BYTES, [count, SIDE, SIDE], images));
+    fs.writeFileSync(path.join(folder, `${name}-labels-idx1-ubyte`), idx(BYTES, [count], labels));
   }
   return folder;
-}
-
-/** An IDX file of bytes. */
-export function idx(shape: readonly number[], data: Buffer): Buffer {
-  const header = Buffer.alloc(4 + 4 * shape.length);
-  header[2] = 0x08;
-  header[3] = shape.length;
-  shape.forEach((size, i) => header.writeUInt32BE(size, 4 + 4 * i));
-  return Buffer.concat([header, data]);
 }
 
 /** A network of one hidden layer on those images. */
@@ -106,15 +97,6 @@ export const smallSpec = {
   layers: [{ type: 'flatten' }, { type: 'dense', units: 32, activation: 'tanh' }, { type: 'dense', units: 10 }],
   loss: 'softmax-cross-entropy',
 };
-
-/** A digest of each parameter: comparing those is quick, and a difference is short to read. */
-export function digests(parameters: ReadonlyMap<string, { readonly data: Float32Array }>): Record<string, string> {
-  const digest = ({ buffer, byteOffset, byteLength }: Float32Array): string =>
-    createHash('sha256')
-      .update(Buffer.from(buffer, byteOffset, byteLength))
-      .digest('hex');
-  return Object.fromEntries([...parameters].map(([name, { data }]) => [name, digest(data)]));
-}
 
 /** What a run's folder holds, sorted, without TensorBoard's event files: each start of a run writes one of its own. */
 export const runFiles = (folder: string): string[] =>
