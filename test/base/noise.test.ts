@@ -3,7 +3,7 @@ import t from 'tap';
 import { Network, Trainer, type StateDict } from '../../lib/index.js';
 import { call } from '../../lib/native.js';
 import { network } from '../../lib/model/builder.js';
-import { randomArray, sameBits } from '../support/numbers.js';
+import { largestDifference, randomArray, sameBits } from '../support/numbers.js';
 import { runScript } from '../support/processes.js';
 import { normals, philox } from '../support/target-reference.js';
 
@@ -36,7 +36,7 @@ t.test('each number is Box and Muller’s of its Philox block', async (t) => {
     const want = normals(seed, layer, step, count);
     t.equal(got.length, count);
     // Cosines near zero have the angle's absolute error: half a unit of float32 at 2π, times the radius.
-    const worst = got.reduce((most, value, i) => Math.max(most, Math.abs(value - want[i]!)), 0);
+    const worst = largestDifference(got, want);
     t.ok(worst < 2e-6, `seed ${seed}, layer ${layer}, step ${step}: ${worst}`);
   }
   t.equal(noise(1, 1, 0, 0).length, 0);

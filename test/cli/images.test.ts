@@ -10,6 +10,8 @@ import { packageRoot } from '../../scripts/build.mjs';
 import { Network } from '../../lib/index.js';
 import { readCheckpoint } from '../../lib/training/checkpoint.js';
 import { cortorch, runFiles, start } from '../support/cli.js';
+import { within } from '../support/folders.js';
+import { writePicture } from '../support/pictures.js';
 import { runScript } from '../support/processes.js';
 import { result } from '../support/run-result.js';
 
@@ -24,16 +26,16 @@ const spec = {
   loss: 'softmax-cross-entropy',
 };
 const folder = t.testdir({ 'small.json': JSON.stringify(spec) });
-const at = (...parts: string[]): string => path.join(folder, ...parts);
+const at = within(folder);
 const MODEL = ['--model', at('small.json')];
 
 /** An image whose colour is its class, more or less. */
-async function write(file: string, label: number, i: number): Promise<void> {
-  const background = { r: 30 + 70 * (label % 3), g: 30 + 70 * (label >> 1), b: (i * 37) % 200 };
-  const image = sharp({ create: { width: 24 + (i % 9), height: 20 + (i % 7), channels: 3, background } });
-  fs.mkdirSync(path.dirname(file), { recursive: true });
-  fs.writeFileSync(file, await image.jpeg().toBuffer());
-}
+const write = (file: string, label: number, i: number): Promise<void> =>
+  writePicture(
+    file,
+    { width: 24 + (i % 9), height: 20 + (i % 7) },
+    { r: 30 + 70 * (label % 3), g: 30 + 70 * (label >> 1), b: (i * 37) % 200 },
+  );
 
 /** Class folders. @returns the folder that train and val are in */
 async function dataset(name: string, classes: readonly string[], counts: Record<string, number>): Promise<string> {

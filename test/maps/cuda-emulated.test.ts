@@ -9,11 +9,11 @@
  */
 import { spawnSync } from 'node:child_process';
 import fs from 'node:fs';
-import os from 'node:os';
 import path from 'node:path';
 import t from 'tap';
 import { packageRoot } from '../../scripts/build.mjs';
 import { findToolchain } from '../../scripts/toolchain.mjs';
+import { temporaryFolder } from '../support/folders.js';
 import { run, succeed } from '../support/processes.js';
 
 const KERNELS = 'native/maps/cuda';
@@ -55,8 +55,7 @@ const kernels = fs
   .readdirSync(path.join(packageRoot, KERNELS))
   .filter((name) => /^(delta|locally_connected2d_.*)\.cu$/.test(name)) // what check.cpp calls: test/serial/sanitizers.test.ts has the others
   .map((name) => `${KERNELS}/${name}`);
-const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'cortorch-emulation-'));
-t.teardown(() => fs.rmSync(folder, { recursive: true, force: true }));
+const folder = temporaryFolder(t, 'emulation');
 
 t.test('the CUDA kernels, emulated, agree with the definition', { skip, timeout: 600_000 }, async (t) => {
   await compile(packageRoot, folder, [...kernels, 'test/cuda-emulation/emulation.cpp', CHECK]);

@@ -6,6 +6,7 @@ import t from 'tap';
 import { parse, View } from 'vega';
 import { compile, type TopLevelSpec } from 'vega-lite';
 import { cortorch, metricsOf, smallSpec, writeTinyData } from '../support/cli.js';
+import { writeFiles } from '../support/folders.js';
 
 const dir = t.testdir({});
 const dataDir = writeTinyData(path.join(dir, 'data'));
@@ -135,13 +136,11 @@ t.test('results, settings, filters', async (t) => {
 });
 
 /** A run's folder from parts, as a training of days would leave it. */
-function write(name: string, config: object, lines: readonly object[]): string {
-  const folder = path.join(dir, name);
-  fs.mkdirSync(folder);
-  fs.writeFileSync(path.join(folder, 'config.json'), JSON.stringify(config));
-  fs.writeFileSync(path.join(folder, 'metrics.jsonl'), lines.map((line) => `${JSON.stringify(line)}\n`).join(''));
-  return folder;
-}
+const write = (name: string, config: object, lines: readonly object[]): string =>
+  writeFiles(path.join(dir, name), {
+    'config.json': JSON.stringify(config),
+    'metrics.jsonl': lines.map((line) => `${JSON.stringify(line)}\n`).join(''),
+  });
 const epochLine = (epoch: number, scores: { train: object; validation: object | null; test: object | null }) => ({
   ...{ type: 'epoch', epoch, phase: 'forward', seconds: 1, evaluationSeconds: 1, imagesPerSecond: 1000 },
   ...scores,

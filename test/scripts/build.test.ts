@@ -1,12 +1,12 @@
 /** The native build, on a stub of a few lines: built, rebuilt, broken, and its libtorch moved away. */
 import { execFileSync, spawnSync } from 'node:child_process';
 import fs from 'node:fs';
-import os from 'node:os';
 import path from 'node:path';
 import t from 'tap';
 import { buildFolder, buildNative, checkBuild, packageRoot, readRecord } from '../../scripts/build.mjs';
 import { describeSetup } from '../../scripts/doctor.mjs';
 import { SetupError } from '../../scripts/setup-error.mjs';
+import { temporaryFolder } from '../support/folders.js';
 import { refusal } from '../support/refusal.js';
 import { fakeLibtorch } from '../support/setup.js';
 
@@ -14,8 +14,7 @@ const BUILD = path.join(packageRoot, 'scripts/build.mjs');
 const libtorch = checkBuild().libtorch; // the one that the project itself was built on
 
 // Not in the checkout: its folders must not lend the stub what a user's project lacks.
-const root = fs.mkdtempSync(path.join(os.tmpdir(), 'cortorch-build-'));
-t.teardown(() => fs.rmSync(root, { recursive: true, force: true }));
+const root = temporaryFolder(t, 'build');
 fs.cpSync(path.join(packageRoot, 'test/fixtures/stub'), root, { recursive: true });
 for (const name of ['CMakeLists.txt', 'package.json'])
   fs.copyFileSync(path.join(packageRoot, name), path.join(root, name));

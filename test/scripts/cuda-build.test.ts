@@ -11,6 +11,8 @@ import t from 'tap';
 import { buildFolder, checkBuild, packageRoot } from '../../scripts/build.mjs';
 import { inspectLibtorch } from '../../scripts/libtorch.mjs';
 import { findNvcc, findToolchain } from '../../scripts/toolchain.mjs';
+import { temporaryFolder } from '../support/folders.js';
+import { python } from '../support/python.js';
 
 const libtorch = process.env.CORTORCH_CUDA_LIBTORCH ?? checkBuild().libtorch.path;
 const tools = findToolchain();
@@ -36,8 +38,7 @@ int main() {
 }
 `;
 
-const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'cortorch-cuda-'));
-t.teardown(() => fs.rmSync(folder, { recursive: true, force: true }));
+const folder = temporaryFolder(t, 'cuda');
 const build = path.join(folder, 'build');
 
 function run(command: string, args: string[], env: NodeJS.ProcessEnv = process.env): string {
@@ -48,7 +49,6 @@ function run(command: string, args: string[], env: NodeJS.ProcessEnv = process.e
 
 /** A Python that imports this libtorch's own torch and sees a GPU, or the reason why there is none. */
 function gpuPython(): { python: string; env: NodeJS.ProcessEnv; reason: string | false } {
-  const python = process.env.CORTORCH_PYTHON ?? 'python3';
   const env = { ...process.env, PYTHONPATH: path.dirname(libtorch) };
   const ask = 'import torch; print(torch.cuda.is_available())';
   const { status, stdout, stderr } = spawnSync(python, ['-W', 'ignore', '-c', ask], {

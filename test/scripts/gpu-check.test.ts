@@ -1,10 +1,10 @@
 /** scripts/gpu-check and its programs, so far as they run without a GPU: on the CPU they compare it with itself. */
 import { spawnSync } from 'node:child_process';
 import fs from 'node:fs';
-import os from 'node:os';
 import path from 'node:path';
 import t from 'tap';
 import { checkBuild, packageRoot } from '../../scripts/build.mjs';
+import { temporaryFolder } from '../support/folders.js';
 import { torchPython, whyNoTorchPython } from '../support/python.js';
 
 const skip = whyNoTorchPython();
@@ -36,8 +36,7 @@ t.test('the programs of gpu-check run on the CPU', { skip, timeout: 600_000 }, a
 
 t.test('without a GPU it says so', async (t) => {
   // A copy: it writes beside itself.
-  const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'cortorch-gpu-check-'));
-  t.teardown(() => fs.rmSync(folder, { recursive: true, force: true }));
+  const folder = temporaryFolder(t, 'gpu-check');
   fs.mkdirSync(path.join(folder, 'scripts'));
   const script = path.join(folder, 'scripts/gpu-check');
   fs.copyFileSync(path.join(packageRoot, 'scripts/gpu-check'), script);

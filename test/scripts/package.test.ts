@@ -1,13 +1,12 @@
 /** The packed package in an empty project, as a user has it: installed, imported, type-checked, trained, called. */
 import { spawnSync } from 'node:child_process';
 import fs from 'node:fs';
-import os from 'node:os';
 import path from 'node:path';
 import t from 'tap';
 import { packageRoot } from '../../scripts/build.mjs';
+import { temporaryFolder } from '../support/folders.js';
 
-const dir = fs.mkdtempSync(path.join(os.tmpdir(), 'cortorch-package-'));
-t.teardown(() => fs.rmSync(dir, { recursive: true, force: true }));
+const dir = temporaryFolder(t, 'package');
 const consumer = path.join(dir, 'consumer');
 const bare = path.join(dir, 'bare');
 const QUIET = ['--no-audit', '--no-fund', '--prefer-offline', '--loglevel=error'];

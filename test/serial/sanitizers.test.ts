@@ -4,16 +4,15 @@
  * hands to its micro-kernel is checked all the same (test/native/checked_memory.cpp). And so is the CUDA half, whose
  * kernels the processor runs (test/cuda-emulation): whole training steps of every rule, against those of the CPU half.
  */
-import fs from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import t from 'tap';
 import { checkBuild, packageRoot } from '../../scripts/build.mjs';
 import { findTool, findToolchain } from '../../scripts/toolchain.mjs';
+import { temporaryFolder } from '../support/folders.js';
 import { run, succeed } from '../support/processes.js';
 
-const dir = fs.mkdtempSync(path.join(os.tmpdir(), 'cortorch-sanitizers-'));
-t.teardown(() => fs.rmSync(dir, { recursive: true, force: true }));
+const dir = temporaryFolder(t, 'sanitizers');
 
 const { libtorch, library } = checkBuild();
 const tools = findToolchain();

@@ -24,16 +24,20 @@ export const tensor = ({ elements = 'K\x04', offset = 'K\0', shape, strides }: T
   `ctorch._utils\n_rebuild_tensor_v2\n((${text('storage')}ctorch\nFloatStorage\n${text('0')}${text('cpu')}` +
   `${elements}tQ${offset}${shape}${strides}\x89ccollections\nOrderedDict\n)RtR`;
 
-/** A checkpoint around a pickle, its checksums right. */
-export function torchArchive(pickle: Uint8Array, ...storages: readonly Uint8Array[]): Buffer {
+/** A zip archive as the package writes them, its checksums right. */
+export function zipArchive(entries: readonly (readonly [name: string, data: Uint8Array])[]): Buffer {
   const zip = new ZipWriter();
-  return Buffer.concat([
-    ...zip.entry('archive/data.pkl', pickle),
-    ...zip.entry('archive/byteorder', Buffer.from('little')),
-    ...storages.flatMap((data, i) => [...zip.entry(`archive/data/${i}`, data)]),
-    ...zip.end(),
-  ]);
+  const chunks = entries.flatMap(([name, data]) => [...zip.entry(name, data)]);
+  return Buffer.concat([...chunks, ...zip.end()]);
 }
+
+/** A checkpoint around a pickle. */
+export const torchArchive = (pickle: Uint8Array, ...storages: readonly Uint8Array[]): Buffer =>
+  zipArchive([
+    ['archive/data.pkl', pickle],
+    ['archive/byteorder', Buffer.from('little')],
+    ...storages.map((data, i) => [`archive/data/${i}`, data] as const),
+  ]);
 
 /** What a checkpoint of the format before 1.6 begins with. */
 export const LEGACY_MAGIC = latin('\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19.');

@@ -8,7 +8,7 @@ import { isMap, type ActivationName } from '../../lib/model/layers.js';
 import type { ResolvedSpec } from '../../lib/model/spec.js';
 import { sigma, slope } from './activations.js';
 import { count, naive, naiveDense, outputSize, type Geometry } from './maps.js';
-import type { Numbers } from './numbers.js';
+import { rows, type Numbers } from './numbers.js';
 
 export type TargetRule = 'tp' | 'dtp' | 'sdtp' | 'ao-sdtp';
 export const targetRules: readonly TargetRule[] = ['tp', 'dtp', 'sdtp', 'ao-sdtp'];
@@ -132,10 +132,7 @@ export function targetReference(spec: ResolvedSpec, batch: number, settings: Set
   }
 
   /** One row an example. */
-  const rowsOf = (a: Numbers): number[][] =>
-    Array.from({ length: batch }, (_, b) =>
-      Array.from({ length: a.length / batch }, (_, j) => a[(b * a.length) / batch + j]!),
-    );
+  const rowsOf = (a: Numbers): number[][] => rows(a, a.length / batch);
 
   function softmax(y: Numbers): Float64Array {
     return Float64Array.from(

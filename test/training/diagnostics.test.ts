@@ -21,6 +21,7 @@ import {
 } from '../../lib/index.js';
 import { packageRoot } from '../../scripts/build.mjs';
 import { cortorch, metricsOf, smallSpec, writeTinyData } from '../support/cli.js';
+import { gradientsFrom } from '../support/networks.js';
 import { randomArray } from '../support/numbers.js';
 import { runScript } from '../support/processes.js';
 
@@ -58,8 +59,8 @@ async function oneStep(
   for await (const event of trainer.fit(set, { epochs: 1, diagnostics: 1 }))
     if (event.type === 'diagnostics') found.push(event);
   const after = await net.stateDict();
-  const gradient = (name: string): number[] =>
-    [...before.get(name)!.data].map((value, i) => (value - after.get(name)!.data[i]!) / LR);
+  const gradients = gradientsFrom(before, after, LR);
+  const gradient = (name: string): number[] => [...gradients.get(name)!];
   return { layers: found[0]!.layers, before, gradient };
 }
 
