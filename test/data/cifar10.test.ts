@@ -110,15 +110,17 @@ function pythonBatch(labels: readonly number[], images: Buffer, shape = [labels.
 const imagesOf = (labels: readonly number[], first = 0): Buffer =>
   Buffer.concat(labels.map((_, i) => batch([0], first + i).subarray(1)));
 
+const ascii = Buffer.alloc(IMAGE, 'a'); // bytes that could be text
+const fewInPython = writeBatches('unpacked/cifar-10-batches-py', {
+  data_batch_1: pythonBatch([4, 5], imagesOf([4, 5], 20)),
+  data_batch_10: pythonBatch([9], ascii),
+  data_batch_2: pythonBatch([1], imagesOf([1], 100)),
+  test_batch: pythonBatch([7], imagesOf([7])),
+  'batches.meta': Buffer.from('something else'),
+});
+
 t.test('the Python version', async (t) => {
-  const ascii = Buffer.alloc(IMAGE, 'a'); // bytes that could be text
-  const at = writeBatches('unpacked/cifar-10-batches-py', {
-    data_batch_1: pythonBatch([4, 5], imagesOf([4, 5], 20)),
-    data_batch_10: pythonBatch([9], ascii),
-    data_batch_2: pythonBatch([1], imagesOf([1], 100)),
-    test_batch: pythonBatch([7], imagesOf([7])),
-    'batches.meta': Buffer.from('something else'),
-  });
+  const at = fewInPython;
   for (const dataDir of [at, path.dirname(at)]) {
     const { train, test, folder } = await readCifar10(dataDir);
     t.equal(folder, at);
@@ -157,7 +159,7 @@ t.test('archives', async (t) => {
     }
   }
   const python = path.join(folder, 'anything.tar');
-  execFileSync('tar', ['-cf', python, '-C', path.join(folder, 'unpacked'), 'cifar-10-batches-py']);
+  execFileSync('tar', ['-cf', python, '-C', path.dirname(fewInPython), 'cifar-10-batches-py']);
   t.strictSame([...(await readCifar10(python)).train.labels], [4, 5, 1, 9], 'what it is, its content says');
 
   const bytes = fs.readFileSync(archive);

@@ -11,6 +11,8 @@ const folder = t.testdir();
 const path = join(folder, 'file.pt');
 
 t.test('a checkpoint comes back as it was', async (t) => {
+  const folder = t.testdir();
+  const path = join(folder, 'file.pt');
   const weight = tensorDataFrom(Float32Array.of(1, 2, 3, 4, 5, 6), [2, 3]);
   const value = new Map<string, CheckpointValue>([
     [

@@ -7,6 +7,7 @@ import { openCheckpoint } from '../../lib/checkpoint/checkpoint-file.js';
 import { loadTorchFile, saveTorchFile } from '../../lib/checkpoint/torch-file.js';
 import { DTYPES, isTensorData, tensorDataFrom, type DType, type TensorData } from '../../lib/checkpoint/tensor-data.js';
 import { OpaqueObject, OrderedDict, PyFloat, Tuple, type CheckpointValue } from '../../lib/checkpoint/value.js';
+import { lazy } from '../support/lazy.js';
 import { runPython, runTorchPython, whyNoPython, whyNoTorchPython } from '../support/python.js';
 
 const folder = t.testdir();
@@ -124,11 +125,15 @@ torch.save({'x': torch.zeros(1).expand(2**40)}, f'{sys.argv[1]}/expanded.pth')
 torch.jit.save(torch.jit.script(model), f'{sys.argv[1]}/script.pth')
 `;
 
-t.test('files of torch.save are read here', { skip }, async (t) => {
+/** Lets Python write its files; what it printed of them. */
+const written = lazy(() => {
   const plain = Object.keys(DTYPES).filter((name) => !name.startsWith('q'));
   const typed = plain.filter((name) => DTYPES[name as DType].storage !== null && name !== 'bool');
-  const output = runTorchPython(WRITE, folder, plain.join(','), typed.join(','));
-  const expected = output
+  return runTorchPython(WRITE, folder, plain.join(','), typed.join(','));
+});
+
+t.test('files of torch.save are read here', { skip }, async (t) => {
+  const expected = written()
     .trim()
     .split('\n')
     .map((line) => JSON.parse(line) as [string, string]);
@@ -154,6 +159,7 @@ t.test('files of torch.save are read here', { skip }, async (t) => {
 });
 
 t.test('objects of other classes are records, and TorchScript is its parameters', { skip }, async (t) => {
+  written();
   const objects = (await loadTorchFile(join(folder, 'objects.pth'))) as Map<string, OpaqueObject>;
   const names = objects.get('args')!;
   t.equal(names.className, 'argparse.Namespace');
@@ -180,6 +186,7 @@ t.test('objects of other classes are records, and TorchScript is its parameters'
 });
 
 t.test('and refused with a reason where they hold more', { skip }, async (t) => {
+  written();
   const refused = async (name: string, message: RegExp): Promise<void> => {
     const file = join(folder, name);
     await t.rejects(loadTorchFile(file), { code: 'ERR_CHECKPOINT_UNSUPPORTED', message }, name);

@@ -14,6 +14,7 @@ import t from 'tap';
 import { packageRoot } from '../../scripts/build.mjs';
 import { findToolchain } from '../../scripts/toolchain.mjs';
 import { temporaryFolder } from '../support/folders.js';
+import { lazy } from '../support/lazy.js';
 import { run, succeed } from '../support/processes.js';
 
 const KERNELS = 'native/maps/cuda';
@@ -57,8 +58,11 @@ const kernels = fs
   .map((name) => `${KERNELS}/${name}`);
 const folder = temporaryFolder(t, 'emulation');
 
+/** Compiles all of it. */
+const compiled = lazy(() => compile(packageRoot, folder, [...kernels, 'test/cuda-emulation/emulation.cpp', CHECK]));
+
 t.test('the CUDA kernels, emulated, agree with the definition', { skip, timeout: 600_000 }, async (t) => {
-  await compile(packageRoot, folder, [...kernels, 'test/cuda-emulation/emulation.cpp', CHECK]);
+  await compiled();
   const check = await link(folder, 'check');
   const results = await Promise.all(['1', '2'].map((seed) => run(check, [seed, '12'], { env })));
   for (const { code, stdout, stderr } of results) {
@@ -158,6 +162,7 @@ const MUTATIONS: [name: string, file: string, from: string, to: string][] = [
 
 const mutate = process.env.CORTORCH_MUTATIONS !== '1' && 'CORTORCH_MUTATIONS=1 runs it, for some minutes';
 t.test('a broken kernel is found', { skip: skip || mutate, timeout: 3_600_000 }, async (t) => {
+  await compiled();
   for (const [name, file, from, to] of MUTATIONS) {
     const root = path.join(folder, 'broken');
     fs.rmSync(root, { recursive: true, force: true });

@@ -43,6 +43,13 @@ export function start(args: readonly string[], options: CliOptions = {}): Runnin
 export const cortorch = (args: readonly string[], options?: CliOptions): Promise<Finished> =>
   start(args, options).finished;
 
+/** The same for what has to succeed: anything else is an error. */
+export async function succeedCortorch(args: readonly string[]): Promise<Finished> {
+  const finished = await cortorch(args);
+  if (finished.code === 0) return finished;
+  throw new Error(`cortorch ${args.join(' ')} ended with ${finished.signal ?? finished.code}: ${finished.stderr}`);
+}
+
 function parseLines(stdout: string): Line[] {
   return stdout
     .split('\n')
