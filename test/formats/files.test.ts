@@ -17,6 +17,16 @@ import { nodeCommand, run } from '../support/processes.js';
 
 const bytes = (text: string): Uint8Array => Buffer.from(text);
 
+// A real full disk: a mount namespace of its own with a file system of 256 KiB, for root and for other users alike.
+const disk = t.testdir();
+const onSmallDisk = (script: string) =>
+  run('unshare', [
+    ...['-rm', 'sh', '-c', 'mount -t tmpfs -o size=256k none "$0" && exec "$@"', disk],
+    ...nodeCommand(script, [disk]),
+  ]);
+const trial = await onSmallDisk('0');
+const noSmallDisk = trial.code !== 0 && `no mount namespaces here: ${trial.stderr}`;
+
 t.test('writeFileAtomic writes, replaces and leaves nothing else', async (t) => {
   const folder = t.testdir({ old: 'before' });
   await writeFileAtomic(join(folder, 'new'), bytes('one'));
@@ -117,15 +127,6 @@ t.test('a folder without permission', { skip: root }, async (t) => {
   });
 });
 
-// A real full disk: a mount namespace of its own with a file system of 256 KiB, for root and for other users alike.
-const disk = t.testdir();
-const onSmallDisk = (script: string) =>
-  run('unshare', [
-    ...['-rm', 'sh', '-c', 'mount -t tmpfs -o size=256k none "$0" && exec "$@"', disk],
-    ...nodeCommand(script, [disk]),
-  ]);
-const trial = await onSmallDisk('');
-const noSmallDisk = trial.code !== 0 && `no mount namespaces here: ${trial.stderr}`;
 t.test('a disk that fills', { skip: noSmallDisk }, async (t) => {
   const script = `
     import { readdirSync, readFileSync, writeFileSync, rmSync } from 'node:fs';

@@ -26,7 +26,7 @@ function legacy(littleEndian = true): Buffer {
   const storage = `(${text('storage')}ctorch\nFloatStorage\n${text('0')}${text('cuda:0')}K\x04`;
   const view = (id: string, offset: string): string =>
     `ctorch._utils\n_rebuild_tensor_v2\n(${id}Q${offset}K\x02\x85K\x01\x85\x89ccollections\nOrderedDict\n)RtR`;
-  const values = `}(${text('all')}${view(`${storage}Nt`, 'K\0')}${text('part')}${view(`${storage}${window}t`, 'K\x01')}u.`;
+  const values = `}(${text('all')}${view(`${storage}Nt`, 'K\0')}${text('part')}${view(`${storage}${window}t`, 'K\x01')}u`;
   const floats = Buffer.alloc(24);
   if (littleEndian) floats.writeBigInt64LE(4n);
   else floats.writeBigInt64BE(4n);

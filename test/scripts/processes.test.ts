@@ -24,8 +24,9 @@ t.test('when a test ends, however it ends', async (t) => {
   await file.seen(/the last one begins/);
   const families = file.families();
   t.equal(new Set(families).size, 10, 'five shells and their children');
-  t.strictSame(families.filter(isRunning), []);
-  t.equal(file.process.exitCode, null, 'while the file goes on');
+  // A child of a killed shell may take a moment to die; the last test of the file takes two seconds.
+  while (families.some(isRunning) && file.process.exitCode === null) await sleep(5);
+  t.equal(file.process.exitCode, null, 'they are gone while the file goes on');
   const { code, stdout } = await file.finished;
   t.equal(code, 1);
   for (const result of [

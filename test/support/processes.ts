@@ -9,6 +9,7 @@ import fs from 'node:fs';
 import type { Socket } from 'node:net';
 import path from 'node:path';
 import type { Readable, Writable } from 'node:stream';
+import { setTimeout as sleep } from 'node:timers/promises';
 import t, { type TestBase } from 'tap';
 import { packageRoot } from '../../scripts/build.mjs';
 
@@ -35,7 +36,11 @@ export interface ProcessOptions {
   readonly timeout?: number | undefined;
 }
 
-/** The tests that are running, each within the one before it, and the children of each. */
+/**
+ * The tests that are running, each within the one before it, and the children of each. What a file starts outside of
+ * its tests has to be started before the first of them is named: later it would be taken for a child of a test that
+ * runs meanwhile.
+ */
 const running: { readonly test: TestBase | null; readonly children: Set<ChildProcess> }[] = [
   { test: null, children: new Set() },
 ];
@@ -50,9 +55,11 @@ t.teardown(() => endAll(running.flatMap(({ children }) => [...children])));
 async function endAll(children: readonly ChildProcess[]): Promise<void> {
   await Promise.all(
     children.map(async (child) => {
-      const exit = once(child, 'exit');
+      const [exit, close] = [once(child, 'exit'), once(child, 'close')];
       killGroup(child);
       await exit;
+      // Those that it started die at the same time, but nobody tells of it, except that their outputs are closed then.
+      await Promise.race([close, sleep(1000, undefined, { ref: false })]);
     }),
   );
 }
