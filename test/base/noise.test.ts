@@ -1,12 +1,10 @@
 /** The noise that inverses are trained with: its numbers one by one, their distribution, and what they depend on. */
-import { execFile } from 'node:child_process';
-import { promisify } from 'node:util';
 import t from 'tap';
 import { Network, Trainer, type StateDict } from '../../lib/index.js';
-import { packageRoot } from '../../scripts/build.mjs';
 import { call } from '../../lib/native.js';
 import { network } from '../../lib/model/builder.js';
-import { randomArray, sameBits } from '../support/numbers.js';
+import { largestDifference, randomArray, sameBits } from '../support/numbers.js';
+import { runScript } from '../support/processes.js';
 import { normals, philox } from '../support/target-reference.js';
 
 const noise = (seed: number, layer: number, step: number, count: number): Float32Array =>
@@ -38,7 +36,7 @@ t.test('each number is Box and Muller’s of its Philox block', async (t) => {
     const want = normals(seed, layer, step, count);
     t.equal(got.length, count);
     // Cosines near zero have the angle's absolute error: half a unit of float32 at 2π, times the radius.
-    const worst = got.reduce((most, value, i) => Math.max(most, Math.abs(value - want[i]!)), 0);
+    const worst = largestDifference(got, want);
     t.ok(worst < 2e-6, `seed ${seed}, layer ${layer}, step ${step}: ${worst}`);
   }
   t.equal(noise(1, 1, 0, 0).length, 0);
@@ -155,11 +153,11 @@ console.log(net.threads, hash.digest('hex'));
 
 t.test('the same bits whatever the number of threads', async (t) => {
   const run = async (threads: number): Promise<string[]> => {
-    const { stdout } = await promisify(execFile)(
-      process.execPath,
-      ['--import=tsx', '--input-type=module', '-e', child, String(threads)],
-      { cwd: packageRoot, env: { ...process.env, OMP_NUM_THREADS: String(threads) } },
-    );
+    const { code, stdout, stderr } = await runScript(child, {
+      args: [String(threads)],
+      env: { OMP_NUM_THREADS: String(threads) },
+    });
+    t.equal(code, 0, stderr);
     return stdout.trim().split(' ');
   };
   const [one, two, three] = [await run(1), await run(2), await run(3)];

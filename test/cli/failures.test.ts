@@ -1,15 +1,17 @@
 /** What can go wrong with disks, data and numbers: exit code 1, a remedy, and the old checkpoints whole. */
 import { execFileSync } from 'node:child_process';
 import fs from 'node:fs';
-import os from 'node:os';
 import path from 'node:path';
 import t, { type Test } from 'tap';
 import { readCheckpoint } from '../../lib/training/checkpoint.js';
-import { cortorch, digests, idx, smallSpec, writeTinyData, type Finished } from '../support/cli.js';
+import { cortorch, smallSpec, writeTinyData, type Finished } from '../support/cli.js';
+import { digests } from '../support/digests.js';
+import { temporaryFolder, within } from '../support/folders.js';
+import { BYTES, idx } from '../support/idx.js';
 
 const folder = t.testdir({ 'small.json': JSON.stringify(smallSpec), file: '' });
 const data = writeTinyData(path.join(folder, 'data'));
-const at = (name: string) => path.join(folder, name);
+const at = within(folder);
 const FLAGS = [
   ...['train', '--dataset', 'mnist', '--model', at('small.json'), '--validation', '100'],
   ...['--seed', '1', '--json'],
@@ -57,12 +59,9 @@ async function firstIsWhole(t: Test, run: string) {
   );
 }
 
-const disk = fs.mkdtempSync(path.join(os.tmpdir(), 'cortorch-disk-'));
+const disk = temporaryFolder(t, 'disk');
 const noDisk = mount(disk, '700k'); // one last.pt is 310 KB and one best.pt 105: the third file is too much
-t.teardown(() => {
-  if (noDisk === false) execFileSync('umount', [disk]);
-  fs.rmdirSync(disk);
-});
+t.teardown(() => noDisk === false && execFileSync('umount', [disk]));
 
 t.test('a disk that fills', { skip: noDisk }, async (t) => {
   const out = path.join(disk, 'run');
@@ -125,8 +124,8 @@ t.test('data that are broken', async (t) => {
   };
   await broken('truncated', images, (old) => old.subarray(0, 5000), /ends|too short|truncated/i);
   await broken('magic', images, (old) => Buffer.concat([Buffer.from('\x01\x02'), old.subarray(2)]), /IDX/);
-  await broken('label', labels, () => idx([600], Buffer.alloc(600, 10)), /label 0 is 10/);
-  await broken('counts', labels, () => idx([599], Buffer.alloc(599)), /600 images, but .* 599 labels/);
+  await broken('label', labels, () => idx(BYTES, [600], Buffer.alloc(600, 10)), /label 0 is 10/);
+  await broken('counts', labels, () => idx(BYTES, [599], Buffer.alloc(599)), /600 images, but .* 599 labels/);
   await broken('missing', labels, () => null, /holds no train-labels/);
   const nowhere = await cortorch([...FLAGS, '--data-dir', at('nowhere')]);
   failedWith(t, nowhere, 'ERR_DATASET_NOT_FOUND', /--data-dir/);

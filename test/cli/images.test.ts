@@ -2,7 +2,6 @@
  * The command line over image files: class folders, ImageNet's labels, corrupt files, resuming, and memory that stays
  * flat.
  */
-import { spawnSync } from 'node:child_process';
 import fs from 'node:fs';
 import path from 'node:path';
 import sharp from 'sharp';
@@ -11,6 +10,9 @@ import { packageRoot } from '../../scripts/build.mjs';
 import { Network } from '../../lib/index.js';
 import { readCheckpoint } from '../../lib/training/checkpoint.js';
 import { cortorch, runFiles, start } from '../support/cli.js';
+import { within } from '../support/folders.js';
+import { writePicture } from '../support/pictures.js';
+import { runScript } from '../support/processes.js';
 import { result } from '../support/run-result.js';
 
 const SIDE = 16;
@@ -24,16 +26,16 @@ const spec = {
   loss: 'softmax-cross-entropy',
 };
 const folder = t.testdir({ 'small.json': JSON.stringify(spec) });
-const at = (...parts: string[]): string => path.join(folder, ...parts);
+const at = within(folder);
 const MODEL = ['--model', at('small.json')];
 
 /** An image whose colour is its class, more or less. */
-async function write(file: string, label: number, i: number): Promise<void> {
-  const background = { r: 30 + 70 * (label % 3), g: 30 + 70 * (label >> 1), b: (i * 37) % 200 };
-  const image = sharp({ create: { width: 24 + (i % 9), height: 20 + (i % 7), channels: 3, background } });
-  fs.mkdirSync(path.dirname(file), { recursive: true });
-  fs.writeFileSync(file, await image.jpeg().toBuffer());
-}
+const write = (file: string, label: number, i: number): Promise<void> =>
+  writePicture(
+    file,
+    { width: 24 + (i % 9), height: 20 + (i % 7) },
+    { r: 30 + 70 * (label % 3), g: 30 + 70 * (label >> 1), b: (i * 37) % 200 },
+  );
 
 /** Class folders. @returns the folder that train and val are in */
 async function dataset(name: string, classes: readonly string[], counts: Record<string, number>): Promise<string> {
@@ -292,13 +294,9 @@ t.test('memory stays flat over 20,000 images', { timeout: 300_000 }, async (t) =
       if (images % 5000 === 0) after.push(process.memoryUsage.rss() / 2 ** 20);
     }
     console.log(JSON.stringify(after));`;
-  const tsx = path.join(packageRoot, 'node_modules/tsx/dist/esm/index.mjs');
-  const child = spawnSync(process.execPath, ['--import', tsx, '--input-type=module', '-e', script], {
-    encoding: 'utf8',
-    env: { ...process.env, NODE_OPTIONS: '' },
-  });
-  t.equal(child.status, 0, child.stderr);
-  const after = JSON.parse(child.stdout) as number[];
+  const { code, stdout, stderr } = await runScript(script);
+  t.equal(code, 0, stderr);
+  const after = JSON.parse(stdout) as number[];
   t.equal(after.length, 4);
   const grown = after[3]! - after[0]!;
   t.ok(grown < 30, `${after.map(Math.round).join(', ')} MiB after each 5,000 images`);

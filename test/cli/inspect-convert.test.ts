@@ -1,19 +1,19 @@
 /** inspect and convert: there and back without a changed byte, and what is refused. */
 import fs from 'node:fs';
-import path from 'node:path';
 import t from 'tap';
 import { openCheckpoint } from '../../lib/checkpoint/checkpoint-file.js';
 import { tensorsOf } from '../../lib/checkpoint/stored-values.js';
 import { tensorDataFrom, type TensorData } from '../../lib/checkpoint/tensor-data.js';
 import { loadTorchFile, saveTorchFile } from '../../lib/checkpoint/torch-file.js';
 import { OrderedDict, PyFloat } from '../../lib/checkpoint/value.js';
-import { ZipWriter } from '../../lib/checkpoint/zip.js';
+import { within } from '../support/folders.js';
+import { latin, tensor, text, torchArchive } from '../support/pickles.js';
 import { runTorchPython, whyNoTorchPython } from '../support/python.js';
 import { convert } from '../../lib/cli/convert.js';
 import { inspect } from '../../lib/cli/inspect.js';
 
 const folder = t.testdir({});
-const at = (name: string): string => path.join(folder, name);
+const at = within(folder);
 
 const names = async (file: string): Promise<string[]> => {
   await using open = await openCheckpoint(file);
@@ -22,11 +22,11 @@ const names = async (file: string): Promise<string[]> => {
 
 t.test('a training checkpoint there and back', async (t) => {
   t.capture(console, 'error');
-  const tensor = (value: number) => tensorDataFrom(Float32Array.of(value, 2), [2]);
+  const pair = (value: number) => tensorDataFrom(Float32Array.of(value, 2), [2]);
   await saveTorchFile(at('a.pt'), {
     state_dict: new OrderedDict([
-      ['layers.0.weight', tensor(1)],
-      ['layers.0.weight_backward', tensor(3)],
+      ['layers.0.weight', pair(1)],
+      ['layers.0.weight_backward', pair(3)],
     ]),
     config: { rule: 'fa', seed: 1 },
     epoch: 2,
@@ -98,15 +98,9 @@ t.test('what cannot be converted', async (t) => {
   });
   t.notOk(fs.existsSync(at('many.safetensors')));
   // As Python writes a pathlib.Path: read as a record, of which nothing is known.
-  const zip = new ZipWriter();
-  const pickle = Buffer.from(
-    '\x80\x02}(X\x01\0\0\0pcpathlib\nPosixPath\nX\x01\0\0\0a\x85RX\x01\0\0\0wctorch._utils\n_rebuild_tensor_v2\n' +
-      '((X\x07\0\0\0storagectorch\nFloatStorage\nX\x01\0\0\x000X\x03\0\0\0cpuK\x01tQK\0K\x01\x85K\x01\x85\x89ccollections\n' +
-      'OrderedDict\n)RtRu.',
-    'latin1',
-  );
-  const parts = [...zip.entry('archive/data.pkl', pickle), ...zip.entry('archive/data/0', Buffer.alloc(4))];
-  fs.writeFileSync(at('path.pt'), Buffer.concat([...parts, ...zip.end()]));
+  const one = tensor({ elements: 'K\x01', shape: 'K\x01\x85', strides: 'K\x01\x85' });
+  const pickle = latin('\x80\x02}(', text('p'), `cpathlib\nPosixPath\n${text('a')}\x85R`, text('w'), one, 'u.');
+  fs.writeFileSync(at('path.pt'), torchArchive(pickle, Buffer.alloc(4)));
   await t.rejects(convert({}, at('path.pt'), at('path-again.pt')), {
     code,
     message: /path\.pt.*pathlib\.PosixPath.*--forward-only/,
@@ -145,6 +139,7 @@ t.test('inspect', async (t) => {
 });
 
 t.test('refused', async (t) => {
-  await t.rejects(convert({}, at('a.pt'), at('a.pt')), { code: 'ERR_USAGE', message: /same file/ });
-  await t.rejects(convert({}, at('a.pt'), at('a.onnx')), { code: 'ERR_USAGE', message: /has to end in/ });
+  await saveTorchFile(at('good.pt'), { w: tensorDataFrom(Float32Array.of(1), [1]) });
+  await t.rejects(convert({}, at('good.pt'), at('good.pt')), { code: 'ERR_USAGE', message: /same file/ });
+  await t.rejects(convert({}, at('good.pt'), at('good.onnx')), { code: 'ERR_USAGE', message: /has to end in/ });
 });

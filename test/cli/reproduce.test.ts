@@ -5,11 +5,12 @@ import t from 'tap';
 import { cellNames, cellsOf, modelOf, paperRuleOf } from '../../lib/cli/cells.js';
 import { paper } from '../../lib/training/hyperparameters.js';
 import { cortorch, metricsOf, start, writeTinyData } from '../support/cli.js';
+import { within } from '../support/folders.js';
 
 const folder = t.testdir();
 const data = writeTinyData(path.join(folder, 'data'), { train: 5600, test: 100 }); // 6 steps an epoch
 const FC = ['reproduce', 'table1', '--dataset', 'mnist', '--data-dir', data, '--architecture', 'fc'];
-const at = (name: string) => path.join(folder, name);
+const at = within(folder);
 
 t.test('the cells are those of Table 1', (t) => {
   for (const architecture of ['fc', 'lc'] as const) {

@@ -4,11 +4,12 @@ import path from 'node:path';
 import t, { type Test } from 'tap';
 import { readCheckpoint } from '../../lib/training/checkpoint.js';
 import { cortorch, metricsOf, runFiles, smallSpec, start, writeTinyData } from '../support/cli.js';
+import { within } from '../support/folders.js';
 import { result } from '../support/run-result.js';
 
 const folder = t.testdir({ 'small.json': JSON.stringify(smallSpec) });
 const data = writeTinyData(path.join(folder, 'data'), { train: 3100, test: 200 });
-const at = (name: string) => path.join(folder, name);
+const at = within(folder);
 
 /** 300 steps an epoch. */
 const FLAGS = [

@@ -3,12 +3,15 @@ import fs from 'node:fs';
 import path from 'node:path';
 import t, { type Test } from 'tap';
 import { readCheckpoint } from '../../lib/training/checkpoint.js';
-import { cortorch, digests, metricsOf, smallSpec, timeless, writeTinyData, type Line } from '../support/cli.js';
+import { cortorch, metricsOf, smallSpec, timeless, writeTinyData, type Line } from '../support/cli.js';
+import { digests } from '../support/digests.js';
+import { within } from '../support/folders.js';
+import { lazy } from '../support/lazy.js';
 
 const folder = t.testdir({ 'small.json': JSON.stringify(smallSpec) });
 const data = writeTinyData(path.join(folder, 'data'));
 const spec = path.join(folder, 'small.json');
-const at = (name: string) => path.join(folder, name);
+const at = within(folder);
 
 /** Flags of a run that takes a moment. */
 const SMALL = [
@@ -56,9 +59,11 @@ function checkLines(t: Test, lines: readonly Line[], epochs: number, checkpoint:
   t.equal(end.best.epoch, 1 + errors.indexOf(Math.min(...errors)));
 }
 
+const run = lazy(() => cortorch(['train', ...SMALL, '--epochs', '3', '--json', '--out', at('run')]));
+
 t.test('a run with --out: lines, files, eval', async (t) => {
   const out = at('run');
-  const { code, stdout, stderr, lines } = await cortorch(['train', ...SMALL, '--epochs', '3', '--json', '--out', out]);
+  const { code, stdout, stderr, lines } = await run();
   t.equal(code, 0, stderr);
   checkLines(t, lines, 3, path.join(out, 'best.pt'));
   t.equal(stdout.trim().split('\n').length, lines.length, 'nothing but JSON on stdout');
@@ -107,6 +112,7 @@ t.test('without --out nothing is written; the same seed gives the same numbers',
 });
 
 t.test('a run is repeated from its config.json', async (t) => {
+  await run();
   const before = metricsOf(at('run'));
   const { code, lines } = await cortorch(['train', '--config', path.join(at('run'), 'config.json'), '--json']);
   t.equal(code, 0);

@@ -13,6 +13,7 @@ import {
   type EpochEvent,
   type StreamBatch,
 } from '../../lib/index.js';
+import { epochsOf } from '../support/networks.js';
 
 const [C, H, W] = [3, 5, 4];
 const SIZE = C * H * W;
@@ -84,13 +85,8 @@ async function weights(net: Network): Promise<string> {
   return Buffer.concat(all).toString('base64');
 }
 
-async function fit(trainer: Trainer, data: BatchStream, epochs: number, maxSteps?: number): Promise<EpochEvent[]> {
-  const events: EpochEvent[] = [];
-  for await (const event of trainer.fit(data, { epochs, maxSteps })) {
-    if (event.type === 'epoch') events.push(event);
-  }
-  return events;
-}
+const fit = (trainer: Trainer, data: BatchStream, epochs: number, maxSteps?: number): Promise<EpochEvent[]> =>
+  epochsOf(trainer.fit(data, { epochs, maxSteps }));
 
 t.test('both layouts, and a stream that starts at any batch, end the same', async (t) => {
   const { net, trainer } = make();

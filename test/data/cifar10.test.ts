@@ -8,6 +8,8 @@ import { CIFAR10_NORMALIZATION, readCifar10 } from '../../lib/data/cifar10.js';
 import { cifar10 } from '../../lib/index.js';
 import { readCheckpoint, writeCheckpoint } from '../../lib/training/checkpoint.js';
 import { cortorch } from '../support/cli.js';
+import { writeFiles, type Files } from '../support/folders.js';
+import { int4, latin } from '../support/pickles.js';
 
 const IMAGE = 3 * 32 * 32;
 
@@ -19,12 +21,7 @@ const batch = (labels: readonly number[], first = 0): Buffer =>
 
 const folder = t.testdir({ empty: {}, python: { data_batch_1: 'pickled' }, file: 'text' });
 
-function writeBatches(name: string, files: Readonly<Record<string, Buffer>>): string {
-  const at = path.join(folder, name);
-  fs.mkdirSync(at, { recursive: true });
-  for (const [file, bytes] of Object.entries(files)) fs.writeFileSync(path.join(at, file), bytes);
-  return at;
-}
+const writeBatches = (name: string, files: Files): string => writeFiles(path.join(folder, name), files);
 
 const few = writeBatches('few/cifar-10-batches-bin', {
   'data_batch_10.bin': batch([9], 100),
@@ -53,10 +50,9 @@ t.test('records in the order of the batches, from the folder or the one around i
 
 t.test('what is wrong is said of the file', async (t) => {
   const good = { 'data_batch_1.bin': batch([0, 1]), 'test_batch.bin': batch([2]) };
-  const refused = (files: Readonly<Record<string, Buffer>>, code: string, message: RegExp) => {
+  const refused = (files: Files, code: string, message: RegExp) => {
     const at = fs.mkdtempSync(path.join(folder, 'bad-'));
-    for (const [file, bytes] of Object.entries(files)) fs.writeFileSync(path.join(at, file), bytes);
-    return t.rejects(readCifar10(at), { code, message });
+    return t.rejects(readCifar10(writeFiles(at, files)), { code, message });
   };
   const cut = good['data_batch_1.bin'].subarray(1);
   const size = /data_batch_1\.bin: expected records of 3073 bytes .*it has 6145 bytes; unpack/;
@@ -89,19 +85,13 @@ t.test('what is wrong is said of the file', async (t) => {
 
 /** A dict as Python 2 pickles it: text and bytes are the same, and numpy's array is rebuilt from them. */
 function pythonBatch(labels: readonly number[], images: Buffer, shape = [labels.length, IMAGE]): Buffer {
-  const int4 = (value: number): Buffer => {
-    const bytes = Buffer.alloc(4);
-    bytes.writeInt32LE(value);
-    return bytes;
-  };
-  const text = (value: string): Buffer => Buffer.from(`U${String.fromCharCode(value.length)}${value}`, 'latin1');
-  const latin = (value: string): Buffer => Buffer.from(value, 'latin1');
+  const text = (value: string): Buffer => latin(`U${String.fromCharCode(value.length)}${value}`);
   const array = [
     latin('cnumpy.core.multiarray\n_reconstruct\n(cnumpy\nndarray\nK\0\x85U\x01bt\x52'),
     latin('(K\x01'),
-    ...shape.flatMap((size) => [latin('J'), int4(size)]),
+    ...shape.map((size) => latin('J', int4(size))),
     latin('\x86cnumpy\ndtype\n(U\x02u1K\0K\x01tR(K\x03U\x01|NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\0tb\x89T'),
-    int4(images.length),
+    latin(int4(images.length)),
     images,
     latin('tb'),
   ];
@@ -120,15 +110,17 @@ function pythonBatch(labels: readonly number[], images: Buffer, shape = [labels.
 const imagesOf = (labels: readonly number[], first = 0): Buffer =>
   Buffer.concat(labels.map((_, i) => batch([0], first + i).subarray(1)));
 
+const ascii = Buffer.alloc(IMAGE, 'a'); // bytes that could be text
+const fewInPython = writeBatches('unpacked/cifar-10-batches-py', {
+  data_batch_1: pythonBatch([4, 5], imagesOf([4, 5], 20)),
+  data_batch_10: pythonBatch([9], ascii),
+  data_batch_2: pythonBatch([1], imagesOf([1], 100)),
+  test_batch: pythonBatch([7], imagesOf([7])),
+  'batches.meta': Buffer.from('something else'),
+});
+
 t.test('the Python version', async (t) => {
-  const ascii = Buffer.alloc(IMAGE, 'a'); // bytes that could be text
-  const at = writeBatches('unpacked/cifar-10-batches-py', {
-    data_batch_1: pythonBatch([4, 5], imagesOf([4, 5], 20)),
-    data_batch_10: pythonBatch([9], ascii),
-    data_batch_2: pythonBatch([1], imagesOf([1], 100)),
-    test_batch: pythonBatch([7], imagesOf([7])),
-    'batches.meta': Buffer.from('something else'),
-  });
+  const at = fewInPython;
   for (const dataDir of [at, path.dirname(at)]) {
     const { train, test, folder } = await readCifar10(dataDir);
     t.equal(folder, at);
@@ -167,7 +159,7 @@ t.test('archives', async (t) => {
     }
   }
   const python = path.join(folder, 'anything.tar');
-  execFileSync('tar', ['-cf', python, '-C', path.join(folder, 'unpacked'), 'cifar-10-batches-py']);
+  execFileSync('tar', ['-cf', python, '-C', path.dirname(fewInPython), 'cifar-10-batches-py']);
   t.strictSame([...(await readCifar10(python)).train.labels], [4, 5, 1, 9], 'what it is, its content says');
 
   const bytes = fs.readFileSync(archive);

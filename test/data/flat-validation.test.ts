@@ -2,16 +2,18 @@
  * ImageNet's validation images without class folders: labels from the devkit's MATLAB file and ground truth, and from
  * Kaggle's table.
  */
-import { execFileSync, spawnSync } from 'node:child_process';
 import fs from 'node:fs';
 import path from 'node:path';
 import { deflateSync } from 'node:zlib';
 import t from 'tap';
 import { listImagenet } from '../../lib/index.js';
 import { MatFileError, readMatStructs } from '../../lib/data/images/mat-file.js';
+import { Random } from '../../lib/random.js';
+import { within, writeFiles, type Files } from '../support/folders.js';
+import { runPython, whyNoPython } from '../support/python.js';
 
 const folder = t.testdir({});
-const at = (...parts: string[]): string => path.join(folder, ...parts);
+const at = within(folder);
 
 /** The 1,000 ids in the devkit's order, which is not that of the ids; behind them two of their ancestors. */
 const ids = Array.from({ length: 1000 }, (_, i) => `n${String(20_000_000 + ((i * 7919) % 100_003))}`);
@@ -91,11 +93,10 @@ t.test('MATLAB files', (t) => {
   for (let end = 0; end < small.length; end++) {
     t.throws(() => readMatStructs(small.subarray(0, end), 'synsets'), { message: /^it (is|has|ends) / });
   }
-  let random = 1;
+  const random = new Random(1);
   for (let i = 0; i < 3000; i++) {
     const broken = Buffer.from(small);
-    random = (Math.imul(random, 1664525) + 1013904223) >>> 0;
-    broken[128 + (random % (small.length - 128))] = random >>> 24;
+    broken[128 + random.nextBelow(small.length - 128)] = random.nextBelow(256);
     try {
       readMatStructs(broken, 'synsets');
     } catch (error) {
@@ -107,9 +108,7 @@ t.test('MATLAB files', (t) => {
   t.end();
 });
 
-const python = process.env['CORTORCH_PYTHON'] ?? 'python3';
-const noScipy = spawnSync(python, ['-c', 'import scipy']).status !== 0 && `no scipy for ${python}`;
-t.test('and those of scipy', { skip: noScipy }, (t) => {
+t.test('and those of scipy', { skip: whyNoPython('scipy') }, (t) => {
   for (const compress of ['True', 'False']) {
     const file = at(`scipy-${compress}.mat`);
     const code = `
@@ -118,7 +117,7 @@ rows = numpy.zeros((3, 1), dtype=[('ILSVRC2012_ID', 'O'), ('WNID', 'O'), ('words
 for i, number in enumerate([1.0, 1000.0, 70000.0]):
     rows[i, 0] = (number, 'n0000000%d' % i, 'a, b', numpy.array([1.0, 2.0]))
 scipy.io.savemat(sys.argv[1], {'synsets': rows}, do_compression=${compress})`;
-    execFileSync(python, ['-c', code, file]);
+    runPython(code, file);
     t.same(
       readMatStructs(fs.readFileSync(file), 'synsets'),
       [1, 1000, 70000].map((number, i) => ({ ILSVRC2012_ID: number, WNID: `n0000000${i}`, words: 'a, b' })),
@@ -128,13 +127,9 @@ scipy.io.savemat(sys.argv[1], {'synsets': rows}, do_compression=${compress})`;
 });
 
 /** A folder with images 1 to 4 in val, flat. */
-function flat(name: string, files: Readonly<Record<string, string | Buffer>>): string {
+function flat(name: string, files: Files): string {
   for (let i = 1; i <= 4; i++) files = { ...files, [`val/ILSVRC2012_val_0000000${i}.JPEG`]: '' };
-  for (const [file, content] of Object.entries(files)) {
-    fs.mkdirSync(path.dirname(at(name, file)), { recursive: true });
-    fs.writeFileSync(at(name, file), content);
-  }
-  return at(name);
+  return writeFiles(at(name), files);
 }
 
 /** Of images 1 to 4, in the devkit's numbers. */
@@ -161,7 +156,7 @@ t.test('labels', async (t) => {
 });
 
 t.test('what is missing or wrong', async (t) => {
-  const refused = async (files: Readonly<Record<string, string | Buffer>>, code: string, message: RegExp) => {
+  const refused = async (files: Files, code: string, message: RegExp) => {
     const dir = fs.mkdtempSync(at('bad-'));
     await t.rejects(listImagenet(flat(path.basename(dir), files), 'val'), { code, message });
   };

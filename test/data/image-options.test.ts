@@ -18,16 +18,10 @@ import {
   scope,
   Tensor,
 } from '../../lib/index.js';
+import { count } from '../support/maps.js';
 import { randomArray, relativeError } from '../support/numbers.js';
 
-const random = (shape: readonly number[], seed: number): Tensor =>
-  Tensor.from(
-    randomArray(
-      shape.reduce((a, b) => a * b, 1),
-      seed,
-    ),
-    shape,
-  );
+const random = (shape: readonly number[], seed: number): Tensor => Tensor.from(randomArray(count(shape), seed), shape);
 
 t.test("numbers, pairs, 'same' and 'valid'", async (t) => {
   scope(() => {

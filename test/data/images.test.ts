@@ -1,6 +1,4 @@
 /** Images from files: the order of class folders, decoding against sharp's own pipeline, and epochs of batches. */
-import { execFileSync, spawnSync } from 'node:child_process';
-import fs from 'node:fs';
 import path from 'node:path';
 import sharp, { type Sharp } from 'sharp';
 import t from 'tap';
@@ -8,15 +6,14 @@ import { decodeImage, randomCrop, type ImageTransform } from '../../lib/data/ima
 import { randomFor } from '../../lib/data/images/draws.js';
 import { imagenetClasses, listImagenet, listImages } from '../../lib/data/images/folders.js';
 import { ImageStream, type ImageStreamOptions } from '../../lib/data/images/loader.js';
+import { writeFiles } from '../support/folders.js';
+import { largestDifference } from '../support/numbers.js';
+import { runPython, whyNoPython } from '../support/python.js';
 
 const folder = t.testdir({});
 
-const write = (name: string, bytes: Uint8Array | string = ''): string => {
-  const file = path.join(folder, name);
-  fs.mkdirSync(path.dirname(file), { recursive: true });
-  fs.writeFileSync(file, bytes);
-  return file;
-};
+const write = (name: string, bytes: Uint8Array | string = ''): string =>
+  path.join(writeFiles(folder, { [name]: bytes }), name);
 
 /** A smooth picture, so that JPEG keeps it closely; `hue` moves all of it. */
 function picture(width: number, height: number, hue = 0): Sharp {
@@ -45,11 +42,6 @@ async function planes(image: Sharp): Promise<Uint8Array> {
   const channels = ([0, 1, 2] as const).map((c) => sharp(png).extractChannel(c).raw().toBuffer());
   return new Uint8Array(Buffer.concat(await Promise.all(channels)));
 }
-
-const difference = (a: Uint8Array, b: Uint8Array): number => {
-  if (a.length !== b.length) return Infinity;
-  return a.reduce((most, value, i) => Math.max(most, Math.abs(value - b[i]!)), 0);
-};
 
 t.test('folders in the order of ImageFolder', async (t) => {
   for (const name of ['b/2.JPG', 'b/10.png', 'b/notes.txt', 'B/x.webp', 'a/z.jpeg', 'a/s/1.jpg', 'a/s-1/1.jpg']) {
@@ -112,7 +104,7 @@ t.test('every kind of image becomes RGB, upright', async (t) => {
   const base = picture(64, 64);
   const expected = await planes(base.clone().resize(32, 32, { fit: 'fill', kernel: 'linear' }));
   const near = async (bytes: Uint8Array, tolerance: number, name: string): Promise<void> => {
-    const most = difference(await decode(bytes, NONE), expected);
+    const most = largestDifference(await decode(bytes, NONE), expected);
     t.ok(most <= tolerance, `${name}: ${most}`);
   };
   await near(await base.clone().png().toBuffer(), 0, 'PNG');
@@ -134,7 +126,7 @@ t.test('every kind of image becomes RGB, upright', async (t) => {
   const cmyk = await base.clone().toColourspace('cmyk').jpeg({ quality: 100 }).toBuffer();
   t.equal((await sharp(cmyk).metadata()).channels, 4);
   const own = await planes(sharp(cmyk).toColourspace('srgb').resize(32, 32, { fit: 'fill', kernel: 'linear' }));
-  t.ok(difference(await decode(cmyk, NONE), own) <= 8, 'CMYK');
+  t.ok(largestDifference(await decode(cmyk, NONE), own) <= 8, 'CMYK');
   const grey = await decode(await base.clone().toColourspace('b-w').jpeg().toBuffer(), NONE);
   t.same(grey.subarray(0, 1024), grey.subarray(1024, 2048), 'grey: three equal planes');
   t.same(grey.subarray(0, 1024), grey.subarray(2048));
@@ -170,7 +162,7 @@ t.test('crops', async (t) => {
           .flip(upsideDown),
       );
       const got = await decode(bytes, { ...NONE, crop: 'random', flip: 'both' }, seed);
-      const most = difference(got, expected);
+      const most = largestDifference(got, expected);
       t.ok(most <= tolerance, `${name}, seed ${seed}`, { most, crop });
     }
   }
@@ -193,10 +185,7 @@ t.test('crops', async (t) => {
   t.same(randomCrop(1, 1, randomFor(0, 0, 0)), { left: 0, top: 0, width: 1, height: 1 });
 });
 
-const python = process.env['CORTORCH_PYTHON'] ?? 'python3';
-const has = (module: string): boolean => spawnSync(python, ['-c', `import ${module}`]).status === 0;
-
-t.test('decoded and resized as Pillow does it', { skip: !has('PIL') && `no Pillow for ${python}` }, async (t) => {
+t.test('decoded and resized as Pillow does it', { skip: whyNoPython('PIL') }, async (t) => {
   // Detail at every scale, so that another filter or another place would show.
   const [width, height] = [300, 220];
   const pixels = new Uint8Array(3 * width * height);
@@ -229,8 +218,7 @@ def squares(path):
     return [list(square.tobytes()) for square in (stretched, middle)]
 print(json.dumps({path: squares(path) for path in sys.argv[1:]}))`;
   const paths = Object.entries(files).map(([name, bytes]) => write(`pillow/${name}`, bytes));
-  const out = execFileSync(python, ['-c', code, ...paths], { encoding: 'utf8', maxBuffer: 2 ** 26 });
-  const theirs = JSON.parse(out) as Record<string, [number[], number[]]>;
+  const theirs = JSON.parse(runPython(code, ...paths)) as Record<string, [number[], number[]]>;
   for (const [i, [name, bytes]] of Object.entries(files).entries()) {
     for (const [s, crop] of (['none', 'center'] as const).entries()) {
       const target = new Uint8Array(3 * 32 * 32);
@@ -243,35 +231,31 @@ print(json.dumps({path: squares(path) for path in sys.argv[1:]}))`;
   }
 });
 
-t.test(
-  "labels and order of torchvision's ImageFolder",
-  { skip: !has('torchvision') && `no torchvision for ${python}` },
-  async (t) => {
-    for (const name of [
-      'b/2.JPG',
-      'b/10.png',
-      'b/notes.txt',
-      'B/x.webp',
-      'a/z.jpeg',
-      'a/s/1.jpg',
-      'a/s-1/1.jpg',
-      '\uff21/1.jpg',
-      '\u{1f600}/1.jpg',
-    ])
-      write(`vision/${name}`);
-    const code = `
+t.test("labels and order of torchvision's ImageFolder", { skip: whyNoPython('torchvision') }, async (t) => {
+  for (const name of [
+    'b/2.JPG',
+    'b/10.png',
+    'b/notes.txt',
+    'B/x.webp',
+    'a/z.jpeg',
+    'a/s/1.jpg',
+    'a/s-1/1.jpg',
+    '\uff21/1.jpg',
+    '\u{1f600}/1.jpg',
+  ])
+    write(`vision/${name}`);
+  const code = `
 import json, sys
 from torchvision.datasets import ImageFolder
 print(json.dumps(ImageFolder(sys.argv[1]).samples))`;
-    const dir = path.join(folder, 'vision');
-    const theirs = JSON.parse(execFileSync(python, ['-c', code, dir], { encoding: 'utf8' })) as [string, number][];
-    const { files, labels } = await listImages(dir);
-    t.same(
-      files.map((file, i) => [file, labels[i]]),
-      theirs,
-    );
-  },
-);
+  const dir = path.join(folder, 'vision');
+  const theirs = JSON.parse(runPython(code, dir)) as [string, number][];
+  const { files, labels } = await listImages(dir);
+  t.same(
+    files.map((file, i) => [file, labels[i]]),
+    theirs,
+  );
+});
 
 t.test('epochs', async (t) => {
   const files: string[] = [];

@@ -1,4 +1,3 @@
-import { createHash } from 'node:crypto';
 import { existsSync, copyFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { gzipSync } from 'node:zlib';
@@ -10,13 +9,9 @@ import {
   readIdxFolder,
   readMnist,
 } from '../../lib/data/mnist.js';
-
-const sha256 = (bytes: Uint8Array): string => createHash('sha256').update(bytes).digest('hex');
-const histogram = (labels: Uint8Array): number[] => {
-  const counts = new Array<number>(10).fill(0);
-  for (const label of labels) counts[label]!++;
-  return counts;
-};
+import { sha256 } from '../support/digests.js';
+import { BYTES, idx } from '../support/idx.js';
+import { histogram } from '../support/numbers.js';
 
 t.test('the embedded MNIST is the real one', async (t) => {
   const { train, test } = await readMnist();
@@ -28,8 +23,8 @@ t.test('the embedded MNIST is the real one', async (t) => {
   t.strictSame([...train.labels.slice(0, 10)], [5, 0, 4, 1, 9, 2, 1, 3, 1, 4]);
   t.strictSame([...test.labels.slice(0, 10)], [7, 2, 1, 0, 4, 1, 4, 9, 5, 9]);
   // Counts as published: http://yann.lecun.com/exdb/mnist/
-  t.strictSame(histogram(train.labels), [5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949]);
-  t.strictSame(histogram(test.labels), [980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009]);
+  t.strictSame(histogram(train.labels, 10), [5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949]);
+  t.strictSame(histogram(test.labels, 10), [980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009]);
   // The mean that everybody normalises with, 0.1307.
   const mean = train.images.reduce((sum, byte) => sum + byte, 0) / train.images.length / 255;
   t.ok(Math.abs(mean - 0.1306604762738429) < 1e-9, `mean ${mean}`);
@@ -38,8 +33,8 @@ t.test('the embedded MNIST is the real one', async (t) => {
 
 /** A tiny data set: 3 training and 2 test images of 2 × 1. */
 const images = (count: number, width = 1): Buffer =>
-  Buffer.from([0, 0, 8, 3, 0, 0, 0, count, 0, 0, 0, 2, 0, 0, 0, width, ...Array<number>(2 * count * width).fill(9)]);
-const labels = (...values: number[]): Buffer => Buffer.from([0, 0, 8, 1, 0, 0, 0, values.length, ...values]);
+  idx(BYTES, [count, 2, width], new Uint8Array(2 * count * width).fill(9));
+const labels = (...values: number[]): Buffer => idx(BYTES, [values.length], values);
 
 t.test('an IDX folder, in every spelling', async (t) => {
   for (const [spell, pack] of [
@@ -112,8 +107,8 @@ t.test('Fashion-MNIST that is not installed', { skip: installed && 'it is instal
 const fashion = process.env.FASHION_MNIST ?? FASHION_MNIST_FOLDER;
 t.test('Fashion-MNIST', { skip: !existsSync(fashion) && `no ${fashion}` }, async (t) => {
   const { train, test } = await readFashionMnist(fashion);
-  t.strictSame(histogram(train.labels), Array<number>(10).fill(6000));
-  t.strictSame(histogram(test.labels), Array<number>(10).fill(1000));
+  t.strictSame(histogram(train.labels, 10), Array<number>(10).fill(6000));
+  t.strictSame(histogram(test.labels, 10), Array<number>(10).fill(1000));
   t.strictSame([...train.labels.slice(0, 10)], [9, 0, 0, 3, 0, 2, 7, 2, 5, 5]);
   const mean = train.images.reduce((sum, byte) => sum + byte, 0) / train.images.length / 255;
   t.ok(Math.abs(mean - 0.286) < 1e-3, `mean ${mean}`);

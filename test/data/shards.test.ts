@@ -7,7 +7,6 @@ import { randomBytes } from 'node:crypto';
 import fs from 'node:fs';
 import path from 'node:path';
 import { setTimeout } from 'node:timers/promises';
-import sharp from 'sharp';
 import t from 'tap';
 import {
   ImageStream,
@@ -20,16 +19,16 @@ import {
 } from '../../lib/index.js';
 import { tarEnd, tarHeader, tarPadding, walkTar } from '../../lib/data/tar.js';
 import { cortorch, start } from '../support/cli.js';
+import { within } from '../support/folders.js';
+import { lazy } from '../support/lazy.js';
+import { writePicture } from '../support/pictures.js';
+import { runPython, whyNoPython } from '../support/python.js';
 
 const folder = t.testdir({});
-const at = (...parts: string[]): string => path.join(folder, ...parts);
+const at = within(folder);
 
-async function write(file: string, i: number): Promise<void> {
-  fs.mkdirSync(path.dirname(file), { recursive: true });
-  const background = { r: (i * 37) % 256, g: (i * 91) % 256, b: 40 };
-  const image = sharp({ create: { width: 9 + (i % 5), height: 8 + (i % 7), channels: 3, background } });
-  fs.writeFileSync(file, await (file.endsWith('.png') ? image.png() : image.jpeg()).toBuffer());
-}
+const write = (file: string, i: number): Promise<void> =>
+  writePicture(file, { width: 9 + (i % 5), height: 8 + (i % 7) }, { r: (i * 37) % 256, g: (i * 91) % 256, b: 40 });
 
 const LONG = 'long-'.repeat(30);
 const names = [
@@ -53,10 +52,19 @@ async function epoch(images: ImageList, number: number): Promise<string[]> {
   return batches;
 }
 
+/** In several shards. */
+const packed = lazy(async () => {
+  const dir = at('packed-20000');
+  return { dir, shards: await packImages(list, dir, { part: 'train', maxBytes: 20_000 }) };
+});
+
 t.test('an epoch of the shards is that of the folders', async (t) => {
   for (const maxBytes of [1, 20_000, undefined]) {
     const dir = at(`packed-${maxBytes}`);
-    const shards = await packImages(list, dir, { part: 'train', ...(maxBytes && { maxBytes }) });
+    const { shards } =
+      maxBytes === 20_000
+        ? await packed()
+        : { shards: await packImages(list, dir, { part: 'train', ...(maxBytes && { maxBytes }) }) };
     t.equal(shards.length > 1, maxBytes !== undefined, `${shards.length} shards`);
     if (maxBytes === 20_000) {
       for (const { name, bytes } of shards) {
@@ -64,27 +72,28 @@ t.test('an epoch of the shards is that of the folders', async (t) => {
         t.ok(bytes <= maxBytes);
       }
     }
-    const packed = (await listShards(dir, 'train'))!;
-    t.same([...packed.labels], [...list.labels]);
-    t.same(packed.classes, ['ant', 'bee', 'cat']);
-    t.equal(new Set(packed.files).size, names.length, 'names are different');
-    for (const number of [0, 1]) t.same(await epoch(packed, number), await epoch(list, number));
+    const listed = (await listShards(dir, 'train'))!;
+    t.same([...listed.labels], [...list.labels]);
+    t.same(listed.classes, ['ant', 'bee', 'cat']);
+    t.equal(new Set(listed.files).size, names.length, 'names are different');
+    for (const number of [0, 1]) t.same(await epoch(listed, number), await epoch(list, number));
     for (const [i, file] of list.files.entries()) {
-      t.ok(fs.readFileSync(file).equals(await packed.read!(i)), 'the file itself');
+      t.ok(fs.readFileSync(file).equals((await listed.read!(i))), 'the file itself');
     }
     t.equal(await listShards(dir, 'val'), null);
   }
 });
 
-const python = process.env['CORTORCH_PYTHON'] ?? 'python3';
-const whyNoPython = spawnSync(python, ['--version']).status === 0 ? false : `no ${python} here`;
-const readAll = (dir: string): Buffer => {
-  const tars = fs.readdirSync(dir).filter((name) => name.endsWith('.tar'));
-  return Buffer.concat(tars.sort().map((name) => fs.readFileSync(path.join(dir, name))));
-};
+const shardsIn = (dir: string): string[] => fs.readdirSync(dir).filter((name) => name.endsWith('.tar'));
+const bytesIn = (dir: string): Buffer =>
+  Buffer.concat(
+    shardsIn(dir)
+      .sort()
+      .map((name) => fs.readFileSync(path.join(dir, name))),
+  );
 
-t.test('other programs read them', { skip: whyNoPython }, (t) => {
-  const dir = at('packed-20000');
+t.test('other programs read them', { skip: whyNoPython() }, async (t) => {
+  const { dir } = await packed();
   const code = `
 import glob, hashlib, json, sys, tarfile
 samples = {}
@@ -102,22 +111,21 @@ for key, sample in samples.items():
     out.append([int(sample['cls']), hashlib.sha1(image).hexdigest()])
 print(json.dumps(out))
 `;
-  const out = JSON.parse(execFileSync(python, ['-c', code, dir], { encoding: 'utf8' })) as [number, string][];
+  const out = JSON.parse(runPython(code, dir)) as [number, string][];
   const sha1 = (file: string): string =>
     spawnSync('sha1sum', [file], { encoding: 'utf8' }).stdout.replace(/^\\/, '').slice(0, 40);
   t.same(
     out,
     list.files.map((file, i) => [list.labels[i], sha1(file)]),
   );
-  for (const name of fs.readdirSync(dir).filter((name) => name.endsWith('.tar'))) {
+  for (const name of shardsIn(dir)) {
     const gnu = spawnSync('tar', ['-tvf', path.join(dir, name)], { encoding: 'utf8' });
     t.equal(gnu.status, 0, gnu.stderr);
     t.equal(gnu.stderr, '');
   }
-  t.end();
 });
 
-t.test("other programs' shards, without an index", { skip: whyNoPython }, async (t) => {
+t.test("other programs' shards, without an index", { skip: whyNoPython() }, async (t) => {
   for (const format of ['USTAR', 'PAX', 'GNU']) {
     const dir = at(`foreign-${format}`);
     fs.mkdirSync(dir);
@@ -132,7 +140,7 @@ for s in range(2):
                 info.size = len(data)
                 archive.addfile(info, io.BytesIO(data))
 `;
-    execFileSync(python, ['-c', code, dir, ...list.files.slice(0, 9)]);
+    runPython(code, dir, ...list.files.slice(0, 9));
     const foreign = (await listShards(dir, 'train'))!;
     t.same([...foreign.labels], [0, 2, 0, 2, 0, 1, 3, 1, 3], format);
     t.same(foreign.classes, ['0', '1', '2', '3']);
@@ -246,8 +254,6 @@ t.test('names and sizes of any length', async (t) => {
   });
 });
 
-const shardsIn = (dir: string): string[] => fs.readdirSync(dir).filter((name) => name.endsWith('.tar'));
-
 t.test('interrupted, and again', async (t) => {
   // Packing does not decode: 30 MiB that are quickly made.
   const source = at('noise');
@@ -295,7 +301,7 @@ t.test('interrupted, and again', async (t) => {
   // A shard that got lost is written again.
   fs.rmSync(path.join(whole, 'train-000004.tar'));
   t.equal((await cortorch(flags(whole))).code, 0);
-  t.ok(readAll(whole).equals(readAll(at('noise-SIGKILL'))));
+  t.ok(bytesIn(whole).equals(bytesIn(at('noise-SIGKILL'))));
 });
 
 t.test('what is there already', async (t) => {
@@ -342,7 +348,7 @@ t.test('what is there already', async (t) => {
   const large = at('repacked');
   await packImages((await listShards(dir, 'train'))!, large, { part: 'train' });
   await packImages((await listShards(large, 'train'))!, at('back'), options);
-  t.ok(readAll(at('back')).equals(readAll(dir)));
+  t.ok(bytesIn(at('back')).equals(bytesIn(dir)));
 });
 
 t.test('keys', async (t) => {
@@ -506,7 +512,7 @@ t.test('on the command line', async (t) => {
   fs.cpSync(path.join(source, 'val'), path.join(valOnly, 'val'), { recursive: true });
   const val = await cortorch(['data', 'pack', '--dataset', 'folder', '--data-dir', valOnly, '--out', at('val-shards')]);
   t.equal(val.code, 0, val.stderr);
-  t.ok(readAll(at('val-shards')).equals(fs.readFileSync(path.join(packed, 'val-000000.tar'))));
+  t.ok(bytesIn(at('val-shards')).equals(fs.readFileSync(path.join(packed, 'val-000000.tar'))));
 
   const model = at('small.json');
   const layers = [{ type: 'flatten' }, { type: 'dense', units: 3 }];

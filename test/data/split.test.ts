@@ -2,16 +2,17 @@ import t from 'tap';
 import { readMnist } from '../../lib/data/mnist.js';
 import { holdOut } from '../../lib/data/split.js';
 import { Random } from '../../lib/random.js';
+import { histogram } from '../support/numbers.js';
 
 /** Labels with so many images of each class, mixed. */
 function labelsOf(sizes: number[], seed = 1): Uint8Array {
   return new Random(seed).shuffle(Uint8Array.from(sizes.flatMap((size, label) => Array<number>(size).fill(label))));
 }
-function counts(labels: ArrayLike<number>, indices: Uint32Array, classes: number): number[] {
-  const result = Array<number>(classes).fill(0);
-  for (const index of indices) result[labels[index]!]!++;
-  return result;
-}
+const counts = (labels: ArrayLike<number>, indices: Uint32Array, classes: number): number[] =>
+  histogram(
+    Array.from(indices, (index) => labels[index]!),
+    classes,
+  );
 
 t.test('MNIST: 500 of each digit', async (t) => {
   const { labels } = (await readMnist()).train;
@@ -88,10 +89,9 @@ t.test('Random: seeds and ranges', async (t) => {
   t.equal(new Set(seeds.map(first)).size, seeds.length, 'different seeds differ');
   t.equal(first(7), first(7));
   const random = new Random(1);
-  const histogram = Array<number>(6).fill(0);
-  for (let i = 0; i < 60_000; i++) histogram[random.nextBelow(6)]!++;
+  const draws = Array.from({ length: 60_000 }, () => random.nextBelow(6));
   // Five degrees of freedom: chi-squared stays below 20.5 with a probability of 99.9 %.
-  const chi2 = histogram.reduce((sum, n) => sum + (n - 10_000) ** 2 / 10_000, 0);
+  const chi2 = histogram(draws, 6).reduce((sum, n) => sum + (n - 10_000) ** 2 / 10_000, 0);
   t.ok(chi2 < 20.5, `chi-squared ${chi2}`);
   // A plain remainder by 3 · 2^30 would give the lowest third half of the draws.
   const low = Array.from({ length: 3000 }, () => random.nextBelow(3 * 2 ** 30)).filter((n) => n < 2 ** 30).length;

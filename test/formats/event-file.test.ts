@@ -1,10 +1,10 @@
 /** TensorBoard's event files, read back by a reader of the test's own, and by TensorBoard where it is installed. */
-import { spawnSync } from 'node:child_process';
 import fs from 'node:fs';
 import path from 'node:path';
 import t from 'tap';
 import { EventFile } from '../../lib/training/event-file.js';
 import { cortorch, smallSpec, writeTinyData } from '../support/cli.js';
+import { runPython, whyNoPython } from '../support/python.js';
 
 /** Bit by bit. */
 function crc32c(bytes: Uint8Array): number {
@@ -206,17 +206,15 @@ t.test('of a run that is resumed', async (t) => {
     'each once, at the step that it is of',
   );
 
-  const python = spawnSync('python3', [
-    '-c',
-    `import json, sys
+  const why = whyNoPython('tensorboard');
+  if (why !== false) t.comment(`only the reader above has read the files: ${why}`);
+  else {
+    const script = `
+import json, sys
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 events = EventAccumulator(sys.argv[1]).Reload()
-print(json.dumps([[e.step, e.value] for e in events.Scalars('error/test')]))`,
-    out,
-  ]);
-  if (python.status !== 0) t.comment('TensorBoard is not installed here: only the reader above has read the files');
-  else {
-    const test = epochs.map((line, i) => [10 * (i + 1), Math.fround(line.test.error)]);
-    t.strictSame(JSON.parse(String(python.stdout)), test);
+print(json.dumps([[e.step, e.value] for e in events.Scalars('error/test')]))`;
+    const test = epochs.map((line, i) => [10 * (i + 1), Math.fround(line['test'].error)]);
+    t.strictSame(JSON.parse(runPython(script, out)), test);
   }
 });

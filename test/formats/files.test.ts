@@ -1,4 +1,4 @@
-import { execFileSync, spawnSync } from 'node:child_process';
+import { execFileSync } from 'node:child_process';
 import {
   mkdirSync,
   readdirSync,
@@ -13,8 +13,19 @@ import { join } from 'node:path';
 import t from 'tap';
 import { CortorchError } from '../../lib/errors.js';
 import { LineFile, removeLeftovers, writeFailure, writeFileAtomic } from '../../lib/files.js';
+import { nodeCommand, run } from '../support/processes.js';
 
 const bytes = (text: string): Uint8Array => Buffer.from(text);
+
+// A real full disk: a mount namespace of its own with a file system of 256 KiB, for root and for other users alike.
+const disk = t.testdir();
+const onSmallDisk = (script: string) =>
+  run('unshare', [
+    ...['-rm', 'sh', '-c', 'mount -t tmpfs -o size=256k none "$0" && exec "$@"', disk],
+    ...nodeCommand(script, [disk]),
+  ]);
+const trial = await onSmallDisk('0');
+const noSmallDisk = trial.code !== 0 && `no mount namespaces here: ${trial.stderr}`;
 
 t.test('writeFileAtomic writes, replaces and leaves nothing else', async (t) => {
   const folder = t.testdir({ old: 'before' });
@@ -116,23 +127,6 @@ t.test('a folder without permission', { skip: root }, async (t) => {
   });
 });
 
-// A real full disk: a mount namespace of its own with a file system of 256 KiB, for root and for other users alike.
-const disk = t.testdir();
-const onSmallDisk = (script: string) =>
-  spawnSync(
-    'unshare',
-    ['-rm', 'sh', '-c', 'mount -t tmpfs -o size=256k none "$0" && exec "$@"', disk].concat([
-      process.execPath,
-      '--import=tsx',
-      '--input-type=module',
-      '-e',
-      script,
-      disk,
-    ]),
-    { encoding: 'utf8' },
-  );
-const trial = onSmallDisk('');
-const noSmallDisk = trial.status !== 0 && `no mount namespaces here: ${trial.error?.message ?? trial.stderr}`;
 t.test('a disk that fills', { skip: noSmallDisk }, async (t) => {
   const script = `
     import { readdirSync, readFileSync, writeFileSync, rmSync } from 'node:fs';
@@ -155,7 +149,7 @@ t.test('a disk that fills', { skip: noSmallDisk }, async (t) => {
     console.log(JSON.stringify({ code: failure.code, message: failure.message, whole, left,
       lineCode: lineFailure.code, lineMessage: lineFailure.message, count, text }));
   `;
-  const { stdout, stderr } = onSmallDisk(script);
+  const { stdout, stderr } = await onSmallDisk(script);
   t.equal(stderr, '');
   const result = JSON.parse(stdout) as object;
   t.strictSame(result, {

@@ -13,26 +13,20 @@ import { loadTorchFile, saveTorchFile } from '../../lib/checkpoint/torch-file.js
 import { storageReference, torchGlobals } from '../../lib/checkpoint/torch-globals.js';
 import { OpaqueObject, OrderedDict, type CheckpointValue } from '../../lib/checkpoint/value.js';
 import { ZipReader, ZipWriter } from '../../lib/checkpoint/zip.js';
+import { Random } from '../../lib/random.js';
 import { gc } from '../support/gc.js';
+import { latin, legacyFile, tensor, text, torchArchive } from '../support/pickles.js';
 import { readAll } from '../support/read-all.js';
 
 const folder = t.testdir();
 
-const text = (value: string): string => {
-  const size = Buffer.alloc(4);
-  size.writeUInt32LE(Buffer.byteLength(value, 'latin1'));
-  return `X${size.toString('latin1')}${value}`;
-};
-const bytesOf = (...parts: string[]): Buffer => Buffer.from(parts.join(''), 'latin1');
-
 /** A file of the format before 1.6: one storage of floats, and a tensor that sees part of it. */
 function legacy(littleEndian = true): Buffer {
-  const machine = `}(${text('protocol_version')}M\xe9\x03${text('little_endian')}${littleEndian ? '\x88' : '\x89'}u.`;
   const window = `(${text('w')}K\x01K\x03t`;
   const storage = `(${text('storage')}ctorch\nFloatStorage\n${text('0')}${text('cuda:0')}K\x04`;
-  const tensor = (id: string, offset: string): string =>
+  const view = (id: string, offset: string): string =>
     `ctorch._utils\n_rebuild_tensor_v2\n(${id}Q${offset}K\x02\x85K\x01\x85\x89ccollections\nOrderedDict\n)RtR`;
-  const values = `}(${text('all')}${tensor(`${storage}Nt`, 'K\0')}${text('part')}${tensor(`${storage}${window}t`, 'K\x01')}u.`;
+  const values = `}(${text('all')}${view(`${storage}Nt`, 'K\0')}${text('part')}${view(`${storage}${window}t`, 'K\x01')}u`;
   const floats = Buffer.alloc(24);
   if (littleEndian) floats.writeBigInt64LE(4n);
   else floats.writeBigInt64BE(4n);
@@ -40,13 +34,7 @@ function legacy(littleEndian = true): Buffer {
     if (littleEndian) floats.writeFloatLE(i + 0.5, 8 + 4 * i);
     else floats.writeFloatBE(i + 0.5, 8 + 4 * i);
   }
-  const head = bytesOf(
-    '\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19.\x80\x02M\xe9\x03.',
-    `\x80\x02${machine}`,
-    `\x80\x02${values}`,
-    `\x80\x02](${text('0')}e.`,
-  );
-  return Buffer.concat([head, floats]);
+  return legacyFile(values, [latin(`\x80\x02](${text('0')}e.`), floats], littleEndian);
 }
 
 for (const littleEndian of [true, false]) {
@@ -68,21 +56,11 @@ for (const littleEndian of [true, false]) {
 }
 
 t.test('a storage that is named with two sizes', async (t) => {
-  const float = (count: string, size: string, stride: string): string =>
-    `ctorch._utils\n_rebuild_tensor_v2\n((${text('storage')}ctorch\nFloatStorage\n${text('0')}${text('cpu')}K${count}tQK\0` +
-    `${size}${stride}\x89ccollections\nOrderedDict\n)RtR`;
+  const float = (elements: string, shape: string, strides: string): string => tensor({ elements, shape, strides });
   // The second would see 40 floats where there are 10, every second one.
-  const values = `(${float('\x0a', 'K\x0a\x85', 'K\x01\x85')}${float('\x28', 'K\x14\x85', 'K\x02\x85')}t`;
-  const zip = new ZipWriter();
+  const values = `(${float('K\x0a', 'K\x0a\x85', 'K\x01\x85')}${float('K\x28', 'K\x14\x85', 'K\x02\x85')}t`;
   const file = join(folder, 'two-sizes.pt');
-  writeFileSync(
-    file,
-    Buffer.concat([
-      ...zip.entry('archive/data.pkl', bytesOf(`\x80\x02${values}.`)),
-      ...zip.entry('archive/data/0', Buffer.alloc(40)),
-      ...zip.end(),
-    ]),
-  );
+  writeFileSync(file, torchArchive(latin(`\x80\x02${values}.`), Buffer.alloc(40)));
   const refusal = { code: 'ERR_CHECKPOINT_CORRUPT', message: /two-sizes\.pt.*storage 0.*40 bytes, and 160/ };
   await t.rejects(loadTorchFile(file), refusal);
   await t.rejects(openCheckpoint(file), refusal);
@@ -97,7 +75,7 @@ t.test('a storage that is named with two sizes', async (t) => {
 t.test('classes made from dict and list keep their items', (t) => {
   const environment = { global: () => undefined, persistent: storageReference };
   const read = (pickle: string): OpaqueObject =>
-    readPickle(bytesOf('\x80\x02', pickle, '.'), environment) as OpaqueObject;
+    readPickle(latin('\x80\x02', pickle, '.'), environment) as OpaqueObject;
   const dict = read(`ceasydict\nEasyDict\n)\x81(${text('lr')}K\x05u}${text('a')}K\x01sb`);
   t.equal(dict.className, 'easydict.EasyDict');
   t.strictSame([...(dict.items as Map<string, number>)], [['lr', 5]]);
@@ -106,7 +84,7 @@ t.test('classes made from dict and list keep their items', (t) => {
   t.strictSame(list.items, [1, 2]);
   const globals = torchGlobals(() => tensorDataFrom(new Float32Array(0)));
   const names = { global: (module: string, name: string) => globals.get(`${module}.${name}`) };
-  const deque = readPickle(bytesOf('\x80\x02ccollections\ndeque\n)R(K\x07e.'), { ...environment, ...names });
+  const deque = readPickle(latin('\x80\x02ccollections\ndeque\n)R(K\x07e.'), { ...environment, ...names });
   t.strictSame((deque as OpaqueObject).items, [7]);
   t.throws(() => read('cmine\nList\n)\x81(K\x01K\x02ee'), { message: /./ }, 'and nothing else does');
   t.end();
@@ -151,7 +129,7 @@ t.test('big-endian archives', async (t) => {
 
 const globals = torchGlobals(() => tensorDataFrom(new Float32Array(0)));
 const read = (...parts: string[]): CheckpointValue =>
-  readPickle(bytesOf(...parts, '.'), {
+  readPickle(latin(...parts, '.'), {
     global: (module, name) => globals.get(`${module}.${name}`),
     persistent: storageReference,
   });
@@ -221,11 +199,6 @@ t.test('no code is run, whatever the way to it', async (t) => {
   });
 });
 
-/** Seeded, so that a failure comes again. */
-function* random(seed: number): Generator<number> {
-  for (let x = seed; ; x = (x * 48271) % 2147483647) yield x;
-}
-
 t.test('a file cut off at any byte, or with bits flipped, is read or refused by its name', async (t) => {
   const zip = join(folder, 'good.pt');
   await saveTorchFile(zip, {
@@ -255,7 +228,7 @@ t.test('a file cut off at any byte, or with bits flipped, is read or refused by 
     return heapUsed + arrayBuffers;
   };
   const before = held();
-  const numbers = random(20240917);
+  const random = new Random(20240917); // a failure comes again
   for (const [name, good] of [
     ['before 1.6', legacy()],
     ['zip', readFileSync(zip)],
@@ -267,10 +240,9 @@ t.test('a file cut off at any byte, or with bits flipped, is read or refused by 
     let refused = 0;
     for (let i = 0; i < 5000; i++) {
       const bytes = Buffer.from(good);
-      const flips = 1 + ((numbers.next().value as number) % 3);
+      const flips = 1 + random.nextBelow(3);
       for (let flip = 0; flip < flips; flip++) {
-        const at = (numbers.next().value as number) % bytes.length;
-        bytes[at]! ^= 1 << ((numbers.next().value as number) % 8);
+        bytes[random.nextBelow(bytes.length)]! ^= 1 << random.nextBelow(8);
       }
       if (!(await attempt(bytes))) refused++;
     }

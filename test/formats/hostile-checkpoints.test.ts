@@ -2,7 +2,7 @@
 import { execFileSync } from 'node:child_process';
 import { writeFileSync, readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
-import t from 'tap';
+import t, { type Test } from 'tap';
 import { CortorchError } from '../../lib/errors.js';
 import { Random } from '../../lib/random.js';
 import { loadTorchFile, saveTorchFile } from '../../lib/checkpoint/torch-file.js';
@@ -10,7 +10,7 @@ import { openCheckpoint } from '../../lib/checkpoint/checkpoint-file.js';
 import { openSafetensors } from '../../lib/checkpoint/safetensors.js';
 import { tensorDataFrom } from '../../lib/checkpoint/tensor-data.js';
 import { OrderedDict, Tuple } from '../../lib/checkpoint/value.js';
-import { ZipWriter } from '../../lib/checkpoint/zip.js';
+import { latin, tensor, torchArchive, zipArchive } from '../support/pickles.js';
 
 const folder = t.testdir();
 const path = join(folder, 'hostile.pt');
@@ -34,7 +34,7 @@ await saveTorchFile(path, {
 const good = readFileSync(path);
 
 /** @returns the error's code, or 'read' */
-async function outcome(t: { fail(message: string): unknown }, bytes: Uint8Array, what: string): Promise<string> {
+async function outcome(t: Test, bytes: Uint8Array, what: string): Promise<string> {
   writeFileSync(path, bytes);
   try {
     await loadTorchFile(path);
@@ -83,22 +83,12 @@ t.test('random flips of bits in the file', async (t) => {
   );
 });
 
-/** The archive with another pickle in it, its checksum right. */
-function withPickle(pickle: Uint8Array, ...storages: Uint8Array[]): Buffer {
-  const zip = new ZipWriter();
-  return Buffer.concat([
-    ...zip.entry('archive/data.pkl', pickle),
-    ...zip.entry('archive/byteorder', Buffer.from('little')),
-    ...storages.flatMap((data, i) => [...zip.entry(`archive/data/${i}`, data)]),
-    ...zip.end(),
-  ]);
-}
 const start = good.indexOf('\x80\x02}', 0, 'latin1');
 const pickle = good.subarray(start, good.indexOf('.PK\x07\x08', start, 'latin1') + 1);
 const storages = [Buffer.alloc(48), Buffer.alloc(12), Buffer.alloc(8)];
 
 t.test('the pickle is found, to damage it behind the checksum', async (t) => {
-  t.equal(await outcome(t, withPickle(pickle, ...storages), 'good'), 'read');
+  t.equal(await outcome(t, torchArchive(pickle, ...storages), 'good'), 'read');
 });
 
 t.test('random flips of bits in the pickle', async (t) => {
@@ -109,7 +99,7 @@ t.test('random flips of bits in the pickle', async (t) => {
     for (let flips = 1 + random.nextBelow(3); flips > 0; flips--) {
       bytes[random.nextBelow(bytes.length)]! ^= 1 << random.nextBelow(8);
     }
-    const code = await outcome(t, withPickle(bytes, ...storages), `flip ${i}`);
+    const code = await outcome(t, torchArchive(bytes, ...storages), `flip ${i}`);
     counts[code] = (counts[code] ?? 0) + 1;
   }
   t.ok(counts.ERR_CHECKPOINT_CORRUPT! > 1000 && counts.ERR_CHECKPOINT_UNSUPPORTED! > 50, JSON.stringify(counts));
@@ -124,27 +114,27 @@ t.test('random pickles', async (t) => {
     const body = Array.from({ length: 1 + random.nextBelow(60) }, () =>
       random.nextBelow(8) === 0 ? random.nextBelow(256) : alphabet[random.nextBelow(alphabet.length)]!,
     );
-    await outcome(t, withPickle(Buffer.from([0x80, 2, ...body, 0x2e])), `random ${i}`);
+    await outcome(t, torchArchive(Buffer.from([0x80, 2, ...body, 0x2e])), `random ${i}`);
   }
   t.pass('no other error came');
 });
 
 t.test('cut pickles', async (t) => {
   for (let length = 0; length < pickle.length; length++) {
-    const code = await outcome(t, withPickle(pickle.subarray(0, length), ...storages), `cut to ${length}`);
+    const code = await outcome(t, torchArchive(pickle.subarray(0, length), ...storages), `cut to ${length}`);
     if (code !== 'ERR_CHECKPOINT_CORRUPT') t.fail(`cut to ${length} bytes: ${code}`);
   }
 });
 
 t.test('storages that are missing, too short or too long', async (t) => {
   for (const [bytes, message] of [
-    [withPickle(pickle, storages[0]!, storages[1]!), /its record data\/2 is missing; it is damaged/],
+    [torchArchive(pickle, storages[0]!, storages[1]!), /its record data\/2 is missing; it is damaged/],
     [
-      withPickle(pickle, storages[0]!.subarray(4), storages[1]!, storages[2]!),
+      torchArchive(pickle, storages[0]!.subarray(4), storages[1]!, storages[2]!),
       /storage 0 has 44 bytes, but its pickle says 48/,
     ],
     [
-      withPickle(pickle, storages[0]!, Buffer.alloc(13), storages[2]!),
+      torchArchive(pickle, storages[0]!, Buffer.alloc(13), storages[2]!),
       /storage 1 has 13 bytes, but its pickle says 12/,
     ],
   ] as const) {
@@ -154,16 +144,9 @@ t.test('storages that are missing, too short or too long', async (t) => {
 });
 
 t.test('other archives', async (t) => {
-  const zip = (...entries: [string, string][]): Buffer => {
-    const writer = new ZipWriter();
-    return Buffer.concat([
-      ...entries.flatMap(([name, text]) => [...writer.entry(name, Buffer.from(text))]),
-      ...writer.end(),
-    ]);
-  };
   for (const [bytes, message] of [
-    [zip(['readme.txt', 'hello']), /no data\.pkl/],
-    [zip(['a/b/data.pkl', 'N.']), /no data\.pkl/],
+    [zipArchive([['readme.txt', latin('hello')]]), /no data\.pkl/],
+    [zipArchive([['a/b/data.pkl', latin('N.')]]), /no data\.pkl/],
   ] as const) {
     writeFileSync(path, bytes);
     await t.rejects(loadTorchFile(path), { code: 'ERR_CHECKPOINT_UNSUPPORTED', message });
@@ -190,15 +173,12 @@ t.test('what is no regular file is not opened: a pipe would be waited for', asyn
 
 t.test('views that copy far more than the file holds', async (t) => {
   // 4 floats in the file, expanded to 2^40 or copied ten thousand times.
-  const tensor = (shape: string, strides: string): string =>
-    'ctorch._utils\n_rebuild_tensor_v2\n((X\x07\0\0\0storagectorch\nFloatStorage\nX\x01\0\0\x000X\x03\0\0\0cpuK\x04tQK\0' +
-    `${shape}${strides}\x89ccollections\nOrderedDict\n)RtR`;
   const million = 'J\x40\x42\x0f\0';
-  const file = (body: string): Buffer => withPickle(Buffer.from(`\x80\x02${body}.`, 'latin1'), Buffer.alloc(16));
+  const file = (body: string): Buffer => torchArchive(latin(`\x80\x02${body}.`), Buffer.alloc(16));
   const before = process.memoryUsage.rss();
   for (const body of [
-    tensor(`${million}${million}\x86`, 'K\0K\0\x86'),
-    `(${tensor(`${million}\x85`, 'K\0\x85').repeat(1000)}t`,
+    tensor({ shape: `${million}${million}\x86`, strides: 'K\0K\0\x86' }),
+    `(${tensor({ shape: `${million}\x85`, strides: 'K\0\x85' }).repeat(1000)}t`,
   ]) {
     writeFileSync(path, file(body));
     await t.rejects(loadTorchFile(path), {
@@ -207,6 +187,6 @@ t.test('views that copy far more than the file holds', async (t) => {
     });
   }
   t.ok(process.memoryUsage.rss() - before < 100 * 2 ** 20);
-  writeFileSync(path, file(tensor('K\x03K\x04\x86', 'K\0K\x01\x86')));
+  writeFileSync(path, file(tensor({ shape: 'K\x03K\x04\x86', strides: 'K\0K\x01\x86' })));
   t.match(await loadTorchFile(path), { shape: [3, 4] }, 'a modest one is read');
 });

@@ -2,16 +2,10 @@ import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { gzipSync } from 'node:zlib';
 import t from 'tap';
+import { CortorchError } from '../../lib/errors.js';
 import { readIdx, readIdxImages, readIdxImageSet, readIdxLabels } from '../../lib/data/idx.js';
-
-/** An IDX file: type, sizes, the elements' bytes. */
-function idx(type: number, shape: number[], elements: Uint8Array | number[]): Buffer {
-  const header = Buffer.alloc(4 + 4 * shape.length);
-  header[2] = type;
-  header[3] = shape.length;
-  shape.forEach((size, i) => header.writeUInt32BE(size, 4 + 4 * i));
-  return Buffer.concat([header, Buffer.from(elements)]);
-}
+import { idx } from '../support/idx.js';
+import { refusal } from '../support/refusal.js';
 
 const folder = t.testdir();
 let files = 0;
@@ -59,10 +53,7 @@ t.test('damaged files: the file, what is wrong, what to do', async (t) => {
   const packed = gzipSync(good);
   const rejects = async (bytes: Uint8Array, message: RegExp): Promise<void> => {
     const path = put(bytes);
-    const error = await readIdx(path).then(
-      () => new Error('it was read'),
-      (error: unknown) => error as Error,
-    );
+    const error = await refusal(CortorchError, () => readIdx(path));
     t.match(error, { code: 'ERR_DATASET_CORRUPT', message });
     t.ok(error.message.startsWith(`${path}: `), 'names the file');
     t.match(error.message, /get the file again, or name the right folder with --data-dir$/);

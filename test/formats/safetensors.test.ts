@@ -1,14 +1,15 @@
 /** safetensors: written and read again, and the format's rules on files that break them. */
 import fs from 'node:fs';
-import path from 'node:path';
 import t from 'tap';
 import { openCheckpoint } from '../../lib/checkpoint/checkpoint-file.js';
 import { saveSafetensors } from '../../lib/checkpoint/safetensors.js';
 import type { TensorData } from '../../lib/checkpoint/tensor-data.js';
+import { Random } from '../../lib/random.js';
+import { within } from '../support/folders.js';
 import { readAll } from '../support/read-all.js';
 
 const folder = t.testdir({});
-const at = (name: string): string => path.join(folder, name);
+const at = within(folder);
 
 function file(header: string | Buffer, data = 0): Buffer {
   const text = Buffer.from(header);
@@ -74,12 +75,12 @@ t.test('truncated at each byte', async (t) => {
 
 t.test('bits flipped: read, or refused by the name of the file', async (t) => {
   const whole = file(`{${u8('a', '2', 0, 2)},${u8('b', '1,3', 2, 5)}}   `, 5);
-  let seed = 987654321;
-  const next = (below: number): number => (seed = (seed * 48271) % 2147483647) % below;
+  const random = new Random(1);
   let refused = 0;
   for (let i = 0; i < 5000; i++) {
     const bytes = Buffer.from(whole);
-    for (let flips = 1 + next(3); flips > 0; flips--) bytes[next(bytes.length)]! ^= 1 << next(8);
+    for (let flips = 1 + random.nextBelow(3); flips > 0; flips--)
+      bytes[random.nextBelow(bytes.length)]! ^= 1 << random.nextBelow(8);
     try {
       await read(bytes);
     } catch (error) {

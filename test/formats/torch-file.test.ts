@@ -4,11 +4,15 @@ import t from 'tap';
 import { loadTorchFile, saveTorchFile } from '../../lib/checkpoint/torch-file.js';
 import { DTYPES, tensorDataFrom, type DType, type TensorData } from '../../lib/checkpoint/tensor-data.js';
 import { OrderedDict, Tuple, type CheckpointValue } from '../../lib/checkpoint/value.js';
+import { CortorchError } from '../../lib/errors.js';
+import { refusal } from '../support/refusal.js';
 
 const folder = t.testdir();
 const path = join(folder, 'file.pt');
 
 t.test('a checkpoint comes back as it was', async (t) => {
+  const folder = t.testdir();
+  const path = join(folder, 'file.pt');
   const weight = tensorDataFrom(Float32Array.of(1, 2, 3, 4, 5, 6), [2, 3]);
   const value = new Map<string, CheckpointValue>([
     [
@@ -115,10 +119,7 @@ t.test('files that are no checkpoint: which, why and what to do', async (t) => {
   const refuses = async (content: Uint8Array | string, code: string, message: RegExp): Promise<void> => {
     const file = join(folder, 'foreign.pt');
     writeFileSync(file, content);
-    const error = await loadTorchFile(file).then(
-      () => new Error('it was read'),
-      (error: unknown) => error as Error,
-    );
+    const error = await refusal(CortorchError, () => loadTorchFile(file));
     t.match(error, { code, message });
     t.ok(error.message.startsWith(`cannot read the checkpoint ${file}: `));
     t.match(error.message, /; /, 'a remedy follows');

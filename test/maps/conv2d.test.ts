@@ -1,10 +1,10 @@
 /** The shared convolution against plain loops; test/python/gradcheck.py compares it with PyTorch's own functions. */
-import { spawnSync } from 'node:child_process';
 import t from 'tap';
-import { packageRoot } from '../../scripts/build.mjs';
 import { conv2d, conv2dAdjoint, conv2dOuter, scope, Tensor } from '../../lib/index.js';
 import { describeGeometry, mixed, naive, operands, randomGeometries } from '../support/maps.js';
 import { relativeError } from '../support/numbers.js';
+import { runScript } from '../support/processes.js';
+import { checkClose, checkGradients } from '../support/tensors.js';
 
 const limits = { float32: 3e-6, float64: 1e-12 } as const;
 
@@ -64,14 +64,15 @@ t.test('an empty batch, and operands that are not contiguous', async (t) => {
       const other = tensor.transpose(0, 2).transpose(1, 3);
       return Tensor.from(other.data(), other.shape).transpose(1, 3).transpose(0, 2);
     };
-    const close = (a: Tensor, b: Tensor, what: string): void => {
-      t.strictSame(a.shape, b.shape, what);
-      t.ok(relativeError(a.data() as Float32Array, b.data() as Float32Array) < 1e-6, what);
-    };
-    close(conv2d(moved(x), moved(weight), null, mixed), conv2d(x, weight, null, mixed), 'apply');
-    close(conv2dOuter(moved(x), moved(delta), mixed), conv2dOuter(x, delta, mixed), 'outer');
+    checkClose(t, 'apply', conv2d(moved(x), moved(weight), null, mixed), conv2d(x, weight, null, mixed));
+    checkClose(t, 'outer', conv2dOuter(moved(x), moved(delta), mixed), conv2dOuter(x, delta, mixed));
     const options = { ...mixed, inputSize: mixed.size };
-    close(conv2dAdjoint(moved(weight), moved(delta), options), conv2dAdjoint(weight, delta, options), 'adjoint');
+    checkClose(
+      t,
+      'adjoint',
+      conv2dAdjoint(moved(weight), moved(delta), options),
+      conv2dAdjoint(weight, delta, options),
+    );
   });
 });
 
@@ -81,29 +82,21 @@ t.test('the derivatives of each operation are made of the other two', async (t) 
     const { biasSums } = naive(mixed, 'conv2d', values);
     const options = { ...mixed, inputSize: mixed.size };
     for (const leaf of [x, weight, bias, delta]) leaf.requiresGrad = true;
-    const check = (what: string, y: Tensor, gradient: Tensor, want: [Tensor, Tensor][]): void => {
-      y.backward({ gradient: gradient.detach() });
-      for (const [i, [leaf, expected]] of want.entries()) {
-        const error = relativeError(leaf.grad!.data() as Float32Array, expected.data() as Float32Array);
-        t.ok(error < 3e-6, `${what}, gradient ${i}: ${error}`);
-        leaf.clearGrad();
-      }
-    };
     const [applied, adjoint, outer] = [
       conv2d(x, weight, null, mixed).detach(),
       conv2dAdjoint(weight, delta, options).detach(),
       conv2dOuter(x, delta, mixed).detach(),
     ];
-    check('apply', conv2d(x, weight, bias, mixed), delta, [
+    checkGradients(t, 'apply', conv2d(x, weight, bias, mixed), delta, [
       [x, adjoint],
       [weight, outer],
       [bias, Tensor.from(biasSums, bias.shape)],
     ]);
-    check('adjoint', conv2dAdjoint(weight, delta, options), x, [
+    checkGradients(t, 'adjoint', conv2dAdjoint(weight, delta, options), x, [
       [weight, outer],
       [delta, applied],
     ]);
-    check('outer', conv2dOuter(x, delta, mixed), weight, [
+    checkGradients(t, 'outer', conv2dOuter(x, delta, mixed), weight, [
       [x, adjoint],
       [delta, applied],
     ]);
@@ -145,9 +138,6 @@ t.test("libtorch's own warnings do not reach the terminal", async (t) => {
     for (const n of [1, 4, 16, 32])
       for (const k of [1, 3, 5])
         conv2d(Tensor.from(new Float32Array(n * 3 * 64), [n, 3, 8, 8]), Tensor.from(new Float32Array(12 * k * k), [4, 3, k, k]), null);`;
-  const child = spawnSync(process.execPath, ['--import=tsx', '--input-type=module', '-e', script], {
-    cwd: packageRoot,
-    encoding: 'utf8',
-  });
-  t.strictSame([child.status, child.stderr], [0, '']);
+  const { code, stderr } = await runScript(script);
+  t.strictSame([code, stderr], [0, '']);
 });

@@ -7,13 +7,15 @@
  *
  * CORTORCH_MUTATIONS=1 breaks the kernels on purpose, one line at a time, and wants each break to be found.
  */
-import { spawn, spawnSync } from 'node:child_process';
+import { spawnSync } from 'node:child_process';
 import fs from 'node:fs';
-import os from 'node:os';
 import path from 'node:path';
 import t from 'tap';
 import { packageRoot } from '../../scripts/build.mjs';
 import { findToolchain } from '../../scripts/toolchain.mjs';
+import { temporaryFolder } from '../support/folders.js';
+import { lazy } from '../support/lazy.js';
+import { run, succeed } from '../support/processes.js';
 
 const KERNELS = 'native/maps/cuda';
 const CHECK = 'test/cuda-emulation/check.cpp';
@@ -25,18 +27,8 @@ const probe = spawnSync(COMPILER, [...SANITIZERS, '-x', 'c++', '-', '-o', '/dev/
 });
 const skip = probe.status !== 0 && `the compiler has no sanitizers: ${probe.stderr.trim().split('\n').at(-1)}`;
 
-function run(command: string, args: string[]): Promise<{ code: number | null; output: string }> {
-  return new Promise((resolve, reject) => {
-    // Fibers are not the stacks that the address sanitizer knows of, and a failure leaves their memory behind.
-    const env = { ...process.env, ASAN_OPTIONS: 'detect_stack_use_after_return=0:detect_leaks=0' };
-    const child = spawn(command, args, { env, stdio: ['ignore', 'pipe', 'pipe'] });
-    let output = '';
-    for (const stream of [child.stdout, child.stderr])
-      stream.setEncoding('utf8').on('data', (text: string) => (output += text));
-    child.on('error', reject);
-    child.on('close', (code) => resolve({ code, output }));
-  });
-}
+/** Fibers are not the stacks that the address sanitizer knows of, and a failure leaves their memory behind. */
+const env = { ASAN_OPTIONS: 'detect_stack_use_after_return=0:detect_leaks=0' };
 
 /** Compiles the named sources of `root` into `folder`, two at a time. */
 async function compile(root: string, folder: string, sources: string[], ...more: string[]): Promise<void> {
@@ -47,8 +39,7 @@ async function compile(root: string, folder: string, sources: string[], ...more:
     for (let source = queue.shift(); source; source = queue.shift()) {
       const object = path.join(folder, `${path.basename(source)}.o`);
       const args = [...flags, ...more, ...include, '-x', 'c++', '-c', path.join(root, source), '-o', object];
-      const { code, output } = await run(COMPILER, args);
-      if (code !== 0) throw new Error(output.slice(0, 4000));
+      await succeed(COMPILER, args);
     }
   };
   await Promise.all([worker(), worker()]);
@@ -57,28 +48,25 @@ async function compile(root: string, folder: string, sources: string[], ...more:
 async function link(folder: string, program: string): Promise<string> {
   const objects = fs.readdirSync(folder).filter((name) => name.endsWith('.o'));
   const file = path.join(folder, program);
-  const { code, output } = await run(COMPILER, [
-    ...SANITIZERS,
-    ...objects.map((name) => path.join(folder, name)),
-    '-o',
-    file,
-  ]);
-  if (code !== 0) throw new Error(output);
+  await succeed(COMPILER, [...SANITIZERS, ...objects.map((name) => path.join(folder, name)), '-o', file]);
   return file;
 }
 
 const kernels = fs
   .readdirSync(path.join(packageRoot, KERNELS))
-  .filter((name) => /^(delta|locally_connected2d_.*)\.cu$/.test(name)) // what check.cpp calls; the others: test 91
+  .filter((name) => /^(delta|locally_connected2d_.*)\.cu$/.test(name)) // what check.cpp calls: test/serial/sanitizers.test.ts has the others
   .map((name) => `${KERNELS}/${name}`);
-const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'cortorch-emulation-'));
-t.teardown(() => fs.rmSync(folder, { recursive: true, force: true }));
+const folder = temporaryFolder(t, 'emulation');
+
+/** Compiles all of it. */
+const compiled = lazy(() => compile(packageRoot, folder, [...kernels, 'test/cuda-emulation/emulation.cpp', CHECK]));
 
 t.test('the CUDA kernels, emulated, agree with the definition', { skip, timeout: 600_000 }, async (t) => {
-  await compile(packageRoot, folder, [...kernels, 'test/cuda-emulation/emulation.cpp', CHECK]);
+  await compiled();
   const check = await link(folder, 'check');
-  const results = await Promise.all(['1', '2'].map((seed) => run(check, [seed, '12'])));
-  for (const { code, output } of results) {
+  const results = await Promise.all(['1', '2'].map((seed) => run(check, [seed, '12'], { env })));
+  for (const { code, stdout, stderr } of results) {
+    const output = stdout + stderr;
     t.equal(code, 0, code === 0 ? 'no difference' : output.slice(0, 4000));
     t.comment(/^far: .*/m.exec(output)?.[0]); // offsets beyond 2³¹
     t.match(output, /^walks: [1-9]\d{4,} steps/m);
@@ -174,6 +162,7 @@ const MUTATIONS: [name: string, file: string, from: string, to: string][] = [
 
 const mutate = process.env.CORTORCH_MUTATIONS !== '1' && 'CORTORCH_MUTATIONS=1 runs it, for some minutes';
 t.test('a broken kernel is found', { skip: skip || mutate, timeout: 3_600_000 }, async (t) => {
+  await compiled();
   for (const [name, file, from, to] of MUTATIONS) {
     const root = path.join(folder, 'broken');
     fs.rmSync(root, { recursive: true, force: true });
@@ -198,8 +187,10 @@ t.test('a broken kernel is found', { skip: skip || mutate, timeout: 3_600_000 },
       fs.cpSync(path.join(packageRoot, CHECK), path.join(root, CHECK), { recursive: true });
     }
     await compile(root, objects, sources, '-w');
-    const { code, output } = await run(await link(objects, 'check'), ['1', '20']);
-    const how = output.split('\n').find((line) => /EMULATION|DIFFERENCE|ERROR|runtime error|conflicts/.test(line));
+    const { code, stdout, stderr } = await run(await link(objects, 'check'), ['1', '20'], { env });
+    const how = (stdout + stderr)
+      .split('\n')
+      .find((line) => /EMULATION|DIFFERENCE|ERROR|runtime error|conflicts/.test(line));
     t.not(code, 0, `${name}: ${how?.slice(0, 140) ?? 'not found'}`);
   }
 });

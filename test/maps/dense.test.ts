@@ -1,23 +1,10 @@
 import t from 'tap';
 import { dense, denseAdjoint, denseOuter, scope, Tensor } from '../../lib/index.js';
-import { randomArray, relativeError, rows } from '../support/numbers.js';
+import { naiveDense } from '../support/maps.js';
+import { randomArray, relativeError } from '../support/numbers.js';
 import { buildFolder } from '../../scripts/build.mjs';
 import { runTorchPython, whyNoTorchPython } from '../support/python.js';
 import { readFileSync } from 'node:fs';
-
-/** The three operations as plain loops in float64. */
-const naive = {
-  apply: (x: number[][], w: number[][], b: ArrayLike<number>): number[] =>
-    x.flatMap((row) => w.map((weights, i) => weights.reduce((sum, value, j) => sum + value * row[j]!, b[i]!))),
-  adjoint: (v: number[][], y: number[][], inputs: number): number[] =>
-    y.flatMap((row) =>
-      Array.from({ length: inputs }, (_, j) => row.reduce((sum, value, i) => sum + value * v[i]![j]!, 0)),
-    ),
-  outer: (x: number[][], d: number[][], inputs: number, outputs: number): number[] =>
-    Array.from({ length: outputs }, (_, i) =>
-      Array.from({ length: inputs }, (_, j) => x.reduce((sum, row, b) => sum + row[j]! * d[b]![i]!, 0)),
-    ).flat(),
-};
 
 // Batch 1; sizes that are no multiple of 16, of the micro-kernel's panel (64) or of its depth (512); the paper's
 // layers; one input, one output.
@@ -45,18 +32,19 @@ t.test('apply, adjoint and outer against plain loops in float64', async (t) => {
         const w = Tensor.from(ws, [outputs, inputs]).to(dtype);
         const b = Tensor.from(bs, [outputs]).to(dtype);
         const d = Tensor.from(ds, [batch, outputs]).to(dtype);
-        const [x_, w_, d_] = [rows(xs, inputs), rows(ws, inputs), rows(ds, outputs)];
+        const loops = { x: xs, weight: ws, delta: ds };
+        const want = naiveDense(batch, { ...loops, bias: bs });
         const limit = dtype === 'float64' ? 1e-12 : 2e-6;
         const name = `${batch} × (${inputs} → ${outputs}) ${dtype}`;
-        const check = (what: string, got: Tensor, want: number[], shape: number[]): void => {
+        const check = (what: string, got: Tensor, want: Float64Array, shape: number[]): void => {
           t.strictSame(got.shape, shape, `${name} ${what}: shape`);
           const error = relativeError(got.data() as Float32Array, want);
           t.ok(error < limit, `${name} ${what}: ${error}`);
         };
-        check('apply', dense(x, w, b), naive.apply(x_, w_, bs), [batch, outputs]);
-        check('apply without bias', dense(x, w), naive.apply(x_, w_, new Float32Array(outputs)), [batch, outputs]);
-        check('adjoint', denseAdjoint(w, d), naive.adjoint(w_, d_, inputs), [batch, inputs]);
-        check('outer', denseOuter(x, d), naive.outer(x_, d_, inputs, outputs), [outputs, inputs]);
+        check('apply', dense(x, w, b), want.apply, [batch, outputs]);
+        check('apply without bias', dense(x, w), naiveDense(batch, { ...loops, bias: null }).apply, [batch, outputs]);
+        check('adjoint', denseAdjoint(w, d), want.adjoint, [batch, inputs]);
+        check('outer', denseOuter(x, d), want.outer, [outputs, inputs]);
       });
     }
   }

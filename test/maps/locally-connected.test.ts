@@ -1,7 +1,5 @@
 import t from 'tap';
-import { execFileSync } from 'node:child_process';
 import { availableParallelism } from 'node:os';
-import { fileURLToPath } from 'node:url';
 import {
   conv2d,
   conv2dAdjoint,
@@ -24,6 +22,8 @@ import {
   type Geometry,
 } from '../support/maps.js';
 import { randomArray, relativeError, sameBits } from '../support/numbers.js';
+import { runScript } from '../support/processes.js';
+import { checkClose, checkGradients } from '../support/tensors.js';
 
 const limits = { float32: 3e-6, float64: 1e-12 } as const;
 
@@ -71,10 +71,8 @@ t.test('with the same weights everywhere it is a convolution', async (t) => {
       const weight = Tensor.from(everywhere, shapesOf(g, 'locally-connected2d').weight);
       // [k_h, k_w, in, out] → [out, in, k_h, k_w]
       const shared = Tensor.from(kernels, [kh, kw, inputs, outputs]).transpose(0, 3).transpose(1, 2).transpose(2, 3);
-      const close = (what: string, a: Tensor, b: Tensor): void => {
-        const error = relativeError(a.data() as Float32Array, b.data() as Float32Array);
-        t.ok(error < 3e-6, `${describeGeometry(g)}: ${what}: ${error}`);
-      };
+      const close = (what: string, a: Tensor, b: Tensor): void =>
+        checkClose(t, `${describeGeometry(g)}: ${what}`, a, b, 3e-6);
       close('apply', locallyConnected2d(x, weight, null, g), conv2d(x, shared, null, g));
       const options = { ...g, inputSize: g.size };
       close('adjoint', locallyConnected2dAdjoint(weight, delta, options), conv2dAdjoint(shared, delta, options));
@@ -127,10 +125,7 @@ t.test('operands that lie in memory in any order', async (t) => {
   for (const g of [mixed, { ...mixed, channels: [17, 33], batch: 18 } as const]) {
     scope(() => {
       const { x, weight, bias, delta, shapes } = operands(g, 'locally-connected2d');
-      const same = (a: Tensor, b: Tensor, what: string): void => {
-        t.strictSame(a.shape, b.shape, what);
-        t.ok(relativeError(a.data() as Float32Array, b.data() as Float32Array) < 1e-6, what);
-      };
+      const same = (a: Tensor, b: Tensor, what: string): void => checkClose(t, what, a, b);
       const inputSize = g.size;
       for (const [name, swaps] of Object.entries(orders)) {
         const [x_, delta_] = [laidOut(x, swaps), laidOut(delta, swaps)];
@@ -205,14 +200,8 @@ t.test('the derivatives of each operation are made of the other two', async (t) 
       const { x, weight, bias, delta } = operands(g, 'locally-connected2d');
       const options = { ...g, inputSize: g.size };
       for (const leaf of [x, weight, bias, delta]) leaf.requiresGrad = true;
-      const check = (what: string, y: Tensor, gradient: Tensor, want: [Tensor, Tensor][]): void => {
-        y.backward({ gradient: gradient.detach() });
-        for (const [i, [leaf, expected]] of want.entries()) {
-          const error = relativeError(leaf.grad!.data() as Float32Array, expected.data() as Float32Array);
-          t.ok(error < 3e-6, `${describeGeometry(g)}: ${what}, gradient ${i}: ${error}`);
-          leaf.clearGrad();
-        }
-      };
+      const check = (what: string, ...how: [y: Tensor, gradient: Tensor, want: [Tensor, Tensor][]]): void =>
+        checkGradients(t, `${describeGeometry(g)}: ${what}`, ...how);
       const { biasSums } = naive(g, 'locally-connected2d', {
         x: x.data() as Float32Array,
         weight: weight.data() as Float32Array,
@@ -301,15 +290,12 @@ t.test('the bits do not depend on the number of threads', async (t) => {
       digest(locallyConnected2dOuter(image, delta, g));
     }
     console.log(JSON.stringify({ threads: native().info().threads, digests }));`;
-  const run = (threads: number) =>
-    JSON.parse(
-      execFileSync(process.execPath, ['--import=tsx', '--input-type=module', '-e', script], {
-        cwd: fileURLToPath(new URL('../..', import.meta.url)),
-        env: { ...process.env, NODE_OPTIONS: '', OMP_NUM_THREADS: String(threads) },
-        encoding: 'utf8',
-      }),
-    ) as { threads: number; digests: string[] };
-  const [one, two] = [run(1), run(2)];
+  const run = async (threads: number) => {
+    const { code, stdout, stderr } = await runScript(script, { env: { OMP_NUM_THREADS: String(threads) } });
+    t.equal(code, 0, stderr);
+    return JSON.parse(stdout) as { threads: number; digests: string[] };
+  };
+  const [one, two] = [await run(1), await run(2)];
   t.strictSame([one.threads, two.threads], [1, Math.min(2, availableParallelism())]);
   t.strictSame(two.digests, one.digests);
 });

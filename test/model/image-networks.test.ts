@@ -4,7 +4,7 @@
  */
 import fs from 'node:fs';
 import path from 'node:path';
-import t from 'tap';
+import t, { type Test } from 'tap';
 import {
   Dataset,
   Network,
@@ -18,8 +18,11 @@ import { isMap, type ResolvedPool } from '../../lib/model/layers.js';
 import type { ResolvedSpec } from '../../lib/model/spec.js';
 import { writeCheckpoint } from '../../lib/training/checkpoint.js';
 import { runTorchPython, whyNoTorchPython } from '../support/python.js';
-import { count, naive, outputSize, type Geometry } from '../support/maps.js';
-import { randomArray, sameBits } from '../support/numbers.js';
+import { sigma, slope } from '../support/activations.js';
+import { crossEntropy } from '../support/losses.js';
+import { count, naive, naiveDense, outputSize, type Geometry } from '../support/maps.js';
+import { gradientsFrom, randomState } from '../support/networks.js';
+import { largest, misfit, randomArray, sameBits, type Numbers } from '../support/numbers.js';
 
 const batch = 5;
 const classes = 4;
@@ -45,22 +48,6 @@ const specs: Readonly<Record<string, ResolvedSpec>> = {
     .dense(classes)
     .softmaxCrossEntropy(),
 };
-
-const sigma = {
-  identity: (a: number) => a,
-  tanh: Math.tanh,
-  relu: (a: number) => Math.max(0, a),
-  sigmoid: (a: number) => 1 / (1 + Math.exp(-a)),
-};
-/** σ' as a function of σ(a). */
-const slope = {
-  identity: () => 1,
-  tanh: (y: number) => 1 - y * y,
-  relu: (y: number) => (y > 0 ? 1 : 0),
-  sigmoid: (y: number) => y * (1 - y),
-};
-
-type Numbers = ArrayLike<number>;
 
 /** A pool over [batch, channels, ...size]: for each output the inputs in its window, and the share of each. */
 function pool({ type, kernel, stride, padding }: ResolvedPool, shape: readonly number[], x: Numbers) {
@@ -97,29 +84,6 @@ function pool({ type, kernel, stride, padding }: ResolvedPool, shape: readonly n
   return { shape: [channels, oh, ow], y, down };
 }
 
-/** W x + b, Wᵀ δ, δᵀ x and Σ δ of a dense layer. */
-function dense(x: Numbers, weight: Numbers, bias: Numbers | null, delta: Numbers) {
-  const inputs = x.length / batch;
-  const units = weight.length / inputs;
-  const apply = new Float64Array(batch * units);
-  const adjoint = new Float64Array(x.length);
-  const outer = new Float64Array(weight.length);
-  const biasSums = new Float64Array(units);
-  for (let b = 0; b < batch; b++) {
-    for (let k = 0; k < units; k++) {
-      const d = delta[b * units + k]!;
-      apply[b * units + k] = bias?.[k] ?? 0;
-      biasSums[k]! += d;
-      for (let j = 0; j < inputs; j++) {
-        apply[b * units + k]! += weight[k * inputs + j]! * x[b * inputs + j]!;
-        adjoint[b * inputs + j]! += weight[k * inputs + j]! * d;
-        outer[k * inputs + j]! += x[b * inputs + j]! * d;
-      }
-    }
-  }
-  return { apply, adjoint, outer, biasSums };
-}
-
 /** Outputs, loss and gradients by name, in float64, from the equations; images in the order (batch, C, H, W). */
 function reference(spec: ResolvedSpec, rule: RuleName, state: StateDict, images: Float32Array) {
   interface Done {
@@ -127,7 +91,7 @@ function reference(spec: ResolvedSpec, rule: RuleName, state: StateDict, images:
     readonly y: Numbers;
     readonly slope: (y: number) => number;
     /** For other weights (feedback) too. */
-    readonly at: (delta: Numbers, weight?: Numbers) => ReturnType<typeof dense>;
+    readonly at: (delta: Numbers, weight?: Numbers) => ReturnType<typeof naiveDense>;
     readonly down: (g: Numbers) => Numbers;
   }
   const done: Done[] = [];
@@ -152,7 +116,7 @@ function reference(spec: ResolvedSpec, rule: RuleName, state: StateDict, images:
     const bias = state.get(`${prefix}.bias`)?.data ?? null;
     let at: Done['at'];
     if (layer.type === 'dense') {
-      at = (delta, weight = own) => dense(x, weight, bias, delta);
+      at = (delta, weight = own) => naiveDense(batch, { x, weight, bias, delta });
       shape = [layer.units];
     } else {
       const { kernel, stride, padding, dilation, type } = layer;
@@ -169,16 +133,7 @@ function reference(spec: ResolvedSpec, rule: RuleName, state: StateDict, images:
   }
 
   const outputs = h;
-  let loss = 0;
-  const error = new Float64Array(batch * classes);
-  for (let b = 0; b < batch; b++) {
-    const logits = Array.from({ length: classes }, (_, k) => outputs[b * classes + k]!);
-    const total = logits.reduce((sum, z) => sum + Math.exp(z), 0);
-    loss += (Math.log(total) - logits[labels[b]!]!) / batch;
-    logits.forEach((z, k) => {
-      error[b * classes + k] = (Math.exp(z) / total - (k === labels[b] ? 1 : 0)) / batch;
-    });
-  }
+  const { loss, error } = crossEntropy(outputs, labels);
 
   const gradients = new Map<string, Float64Array>();
   let g: Numbers | null = error;
@@ -211,14 +166,8 @@ function reference(spec: ResolvedSpec, rule: RuleName, state: StateDict, images:
   return { outputs, loss, gradients };
 }
 
-/** Parameters and feedback at random, biases too, that a network has the names and shapes of. */
-const randomState = (net: Network): StateDict =>
-  new Map(
-    net.parameters.map(({ name, shape }, i) => [
-      name,
-      { shape, data: randomArray(count(shape), 100 + i, name.endsWith('backward') ? 1 : 0.4) },
-    ]),
-  );
+/** Of random parameters. */
+const scaleOf = (name: string): number => (name.endsWith('backward') ? 1 : 0.4);
 
 /** What one step of SGD with a learning rate of 1 on one batch subtracts. */
 async function step(net: Network, images: Float32Array) {
@@ -232,35 +181,14 @@ async function step(net: Network, images: Float32Array) {
   }
   if (steps !== 1) throw new Error(`${steps} steps`);
   const after = await net.stateDict();
-  const gradients = new Map<string, Float64Array>();
-  for (const [name, { data }] of before) {
-    gradients.set(
-      name,
-      Float64Array.from(data, (value, i) => value - after.get(name)!.data[i]!),
-    );
-  }
+  const gradients = gradientsFrom(before, after, 1);
   return { loss, gradients, before, after };
 }
 
-const largest = (values: Numbers): number =>
-  Array.from(values).reduce((most, value) => Math.max(most, Math.abs(value)), 0);
-
-/** The largest |a − b| over the largest |b|. */
-const misfit = (a: Numbers, b: Numbers): number =>
-  a.length === b.length
-    ? largest(Array.from(b).map((value, i) => a[i]! - value)) / largest(b)
-    : Number.POSITIVE_INFINITY;
-
-/** Of tap's test. */
-interface Checks {
-  ok(condition: boolean, what: string): boolean;
-  equal<T>(found: T, wanted: T, what: string): boolean;
-}
-
 /** One step's gradients, those of the reference, and whether they agree. */
-async function compare(t: Checks, spec: ResolvedSpec, options: NetworkOptions, state?: StateDict) {
+async function compare(t: Test, spec: ResolvedSpec, options: NetworkOptions, state?: StateDict) {
   using net = new Network(spec, options);
-  await net.loadStateDict(state ?? randomState(net));
+  await net.loadStateDict(state ?? randomState(net, scaleOf));
   const images = randomArray(batch * count(spec.input), 7, 2);
   const outputs = await net.predict(images);
   const got = await step(net, images);
@@ -296,7 +224,7 @@ for (const [name, spec] of Object.entries(specs)) {
     t.ok(trainable.length >= 5 && trainable.includes('layers.0.weight'));
     for (const name of trainable) t.ok(sameBits(a.get(name)!.data, b.get(name)!.data), `${name} from a seed`);
 
-    const state = randomState(shared);
+    const state = randomState(shared, scaleOf);
     const matrix = state.get('weight_backward')!;
     const columns = matrix.shape[1]!;
     const apart: StateDict = new Map();
@@ -325,7 +253,7 @@ for (const [name, spec] of Object.entries(specs)) {
 t.test('gradients of the rules differ where they should', async (t) => {
   const spec = specs['LC, max, conv, average']!;
   using net = new Network(spec, { rule: 'dfa' });
-  const state = randomState(net);
+  const state = randomState(net, scaleOf);
   const images = randomArray(batch * count(spec.input), 7, 2);
   const [bp, dfa] = (['bp', 'dfa'] as const).map((rule) => reference(spec, rule, state, images).gradients);
   for (const hidden of ['layers.0.weight', 'layers.1.weight', 'layers.2.weight']) {
@@ -345,7 +273,7 @@ t.test('a checkpoint of convolutions and pools in nn.Sequential', { skip: whyNoT
     .dense(classes, { name: '7' })
     .softmaxCrossEntropy();
   using net = new Network(spec);
-  await net.loadStateDict(randomState(net));
+  await net.loadStateDict(randomState(net, scaleOf));
   const images = randomArray(batch * count(spec.input), 7, 2);
   const checkpoint = path.join(folder, 'conv.pt');
   await writeCheckpoint(checkpoint, {

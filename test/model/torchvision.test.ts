@@ -11,18 +11,16 @@ import {
   loadTorchFile,
   network,
   Network,
-  OrderedDict,
   preset,
   readParameters,
-  saveTorchFile,
-  tensorDataFrom,
   Trainer,
   type ImageBuilder,
   type NetworkSpec,
   type StateDict,
 } from '../../lib/index.js';
 import { typedArrayOf, type TensorData } from '../../lib/checkpoint/tensor-data.js';
-import { relativeError } from '../support/numbers.js';
+import { gradientsFrom, saveState } from '../support/networks.js';
+import { largestDifference, relativeError } from '../support/numbers.js';
 import { runTorchPython, whyNoTorchPython } from '../support/python.js';
 
 const LR = 0.1;
@@ -64,7 +62,7 @@ async function compare(
   using net = new Network(spec);
   await net.loadStateDict(state);
   const logits = await net.predict(expected.x);
-  const worst = Math.max(...logits.map((value, i) => Math.abs(value - expected.logits[i]!)));
+  const worst = largestDifference(logits, expected.logits);
   t.ok(worst < 1e-4, `logits in evaluation mode: ${worst}`);
   const [channels, height, width] = net.spec.input;
   const data = Dataset.fromArrays({
@@ -81,10 +79,9 @@ async function compare(
   }
   data.dispose();
   const after = await net.stateDict();
+  const found = gradientsFrom(before, after, LR);
   for (const [name, gradient] of expected.gradients) {
-    const start = before.get(name)!.data;
-    const found = after.get(name)!.data.map((value, i) => (start[i]! - value) / LR);
-    const error = relativeError(found, gradient);
+    const error = relativeError(found.get(name)!, gradient);
     t.ok(error < tolerance, `gradient of ${name}: ${error}`);
   }
   t.equal(expected.gradients.size, net.parameters.filter(({ trainable }) => trainable).length);
@@ -122,17 +119,6 @@ t.test('a small residual network of PyTorch', async (t) => {
   await compare(t, spec, await readParameters(file), expected, 1e-4);
 });
 
-function whyNoTorchvision(): string | false {
-  const reason = whyNoTorchPython();
-  if (reason !== false) return reason;
-  try {
-    runTorchPython('import torchvision');
-    return false;
-  } catch {
-    return 'the Python with torch has no torchvision';
-  }
-}
-
 const MAKE = `
 import sys, torch, torchvision
 from torch import nn
@@ -147,7 +133,7 @@ def make():
     return net
 `;
 
-t.test("torchvision's own networks", { skip: whyNoTorchvision(), timeout: 300_000 }, async (t) => {
+t.test("torchvision's own networks", { skip: whyNoTorchPython('torchvision'), timeout: 300_000 }, async (t) => {
   for (const [name, model] of [
     ['resnet18', 'resnet18'],
     ['alexnet', 'alexnet-torchvision'],
@@ -173,8 +159,7 @@ torch.save(dict(x=x, y=y, logits=logits, loss=loss.item(), moved=moved, gradient
     const expected = expectedIn((await loadTorchFile(path.join(folder, 'expected.pt'))) as Map<string, unknown>);
     const state = await readParameters(path.join(folder, 'state.pth'));
     const { state: after, logits } = await compare(t, preset(model), state, expected, 1e-3);
-    const entries = [...after].map(([key, { data, shape }]) => [key, tensorDataFrom(data, shape)] as const);
-    await saveTorchFile(path.join(folder, 'after.pt'), new OrderedDict(entries));
+    await saveState(path.join(folder, 'after.pt'), after);
     const back = JSON.parse(
       runTorchPython(
         `${MAKE}
@@ -188,7 +173,7 @@ print(json.dumps(net(torch.load(folder + '/expected.pt')['x']).flatten().tolist(
         folder,
       ),
     ) as number[];
-    const worst = Math.max(...back.map((value, i) => Math.abs(value - logits[i]!)));
+    const worst = largestDifference(back, logits);
     t.ok(worst < 1e-4, `${name}: the logits there, after a step here: ${worst}`);
     fs.rmSync(path.join(folder, 'expected.pt'));
   }

@@ -1,5 +1,5 @@
 /** How parameters start: the fans of Glorot's uniform limits, of weights and of feedback; biases at zero. */
-import t from 'tap';
+import t, { type Test } from 'tap';
 import {
   Network,
   network,
@@ -18,12 +18,7 @@ async function start(spec: ResolvedSpec, options: NetworkOptions = {}): Promise<
 }
 
 /** Uniform on ±√(6 / (in + out)), and centred. Values are enough for the variance to be within 3 %. */
-function glorot(
-  t: { ok(condition: boolean, what: string): boolean },
-  value: ParameterValue | undefined,
-  fans: [number, number],
-  what: string,
-) {
+function glorot(t: Test, value: ParameterValue | undefined, fans: [number, number], what: string) {
   const { data } = value!;
   const limit = Math.sqrt(6 / (fans[0] + fans[1]));
   let [largest, sum, squares] = [0, 0, 0];

@@ -11,14 +11,13 @@ import {
   Trainer,
   network,
   parseNetworkSpec,
-  saveTorchFile,
-  OrderedDict,
-  tensorDataFrom,
   trainingBudget,
   type ImageBuilder,
   type RuleName,
   type StateDict,
 } from '../../lib/index.js';
+import { epochsOf, saveState } from '../support/networks.js';
+import { largestDifference, randomArray } from '../support/numbers.js';
 import { runTorchPython, whyNoTorchPython } from '../support/python.js';
 
 const skip = whyNoTorchPython();
@@ -83,14 +82,7 @@ class Net(nn.Module):
         return self.out(torch.tanh(self.vector(x)) + x)
 `;
 
-function* numbers(seed: number): Generator<number> {
-  for (let x = seed; ; x = (x * 48271) % 2147483647) yield (x / 2147483647) * 2 - 1;
-}
-const take = (count: number, seed: number): Float32Array => {
-  const source = numbers(seed);
-  return Float32Array.from({ length: count }, () => source.next().value as number);
-};
-const images = take(COUNT * 2 * 7 * 9, 12345);
+const images = randomArray(COUNT * 2 * 7 * 9, 12345);
 const labels = Uint8Array.from({ length: COUNT }, (_, i) => (i * 7) % 3);
 const data = Dataset.fromArrays({ images, labels, shape: [2, 7, 9], classes: 3 });
 t.teardown(() => data.dispose());
@@ -100,7 +92,7 @@ const sgd = { type: 'sgd', lr: 0.1, momentum: 0.9, weightDecay: 1e-3 } as const;
 async function stir(net: Network): Promise<StateDict> {
   const state = await net.stateDict();
   for (const [i, [name, { data: values }]] of [...state].entries()) {
-    const drawn = take(values.length, 1000 + i);
+    const drawn = randomArray(values.length, 1000 + i);
     const spread = name.endsWith('running_var') ? 0.5 : 0.3;
     values.forEach((value, j) => (values[j] = value + spread * drawn[j]!));
   }
@@ -110,26 +102,15 @@ async function stir(net: Network): Promise<StateDict> {
 
 async function fit(net: Network, epochs: number): Promise<number[]> {
   const trainer = new Trainer(net, { optimizer: sgd, batchSize: COUNT });
-  const losses: number[] = [];
-  for await (const event of trainer.fit(data, { epochs })) if (event.type === 'epoch') losses.push(event.train.loss);
-  return losses;
+  return (await epochsOf(trainer.fit(data, { epochs }))).map(({ train }) => train.loss);
 }
-
-const worst = (a: ArrayLike<number>, b: ArrayLike<number>): number => {
-  let most = a.length === b.length ? 0 : Infinity;
-  for (let i = 0; i < a.length; i++) most = Math.max(most, Math.abs(a[i]! - b[i]!));
-  return most;
-};
 
 t.test('training and evaluation are those of PyTorch', { skip, timeout: 120_000 }, async (t) => {
   using net = new Network(spec, { seed: 3 });
   const start = await stir(net);
   const folder = t.testdir();
   const file = path.join(folder, 'start.pt');
-  await saveTorchFile(
-    file,
-    new OrderedDict([...start].map(([name, value]) => [name, tensorDataFrom(value.data, value.shape)])),
-  );
+  await saveState(file, start);
   fs.writeFileSync(path.join(folder, 'images.json'), JSON.stringify([[...images], [...labels]]));
   const before = await net.predict(images);
   const losses = await fit(net, STEPS);
@@ -158,15 +139,15 @@ print(json.dumps([before, losses, net(x).flatten().tolist(), state]))
       path.join(folder, 'images.json'),
     ),
   ) as [number[], number[], number[], Record<string, number[]>];
-  t.ok(worst(before, python[0]) < 1e-5, 'evaluation uses the running statistics');
-  t.ok(worst(losses, python[1]) < 1e-5, `losses of ${STEPS} steps`);
+  t.ok(largestDifference(before, python[0]) < 1e-5, 'evaluation uses the running statistics');
+  t.ok(largestDifference(losses, python[1]) < 1e-5, `losses of ${STEPS} steps`);
   t.ok(losses.at(-1)! < losses[0]! - 0.05, 'it learns');
-  t.ok(worst(after, python[2]) < 1e-4, 'evaluation after them');
+  t.ok(largestDifference(after, python[2]) < 1e-4, 'evaluation after them');
   const state = await net.stateDict();
   t.strictSame([...state.keys()].sort(), Object.keys(python[3]).sort(), 'the same names');
   for (const [name, { data: values }] of state) {
-    t.ok(worst(values, python[3][name]!) < 2e-5, `${name} after ${STEPS} steps`);
-    const moved = worst(values, start.get(name)!.data);
+    t.ok(largestDifference(values, python[3][name]!) < 2e-5, `${name} after ${STEPS} steps`);
+    const moved = largestDifference(values, start.get(name)!.data);
     // The bias before a batch norm has no gradient; weight decay alone moves it.
     t.ok(moved > 0, `${name} was trained`);
   }
@@ -223,8 +204,8 @@ t.test('feedback alignment goes through them: with B = W it is bp, with another 
   const [a, b, c] = await Promise.all([bp, fa, other].map((net) => net.stateDict()));
   let different = 0;
   for (const [name, { data: values }] of a!) {
-    t.ok(worst(values, b!.get(name)!.data) < 1e-6, name);
-    different = Math.max(different, worst(values, c!.get(name)!.data));
+    t.ok(largestDifference(values, b!.get(name)!.data) < 1e-6, name);
+    different = Math.max(different, largestDifference(values, c!.get(name)!.data));
   }
   t.ok(different > 1e-3);
 });
@@ -242,7 +223,8 @@ t.test('a step whose loss is not finite leaves the running statistics as they ar
     },
     { code: 'ERR_LOSS_NOT_FINITE' },
   );
-  for (const [name, { data: values }] of await net.stateDict()) t.equal(worst(values, start.get(name)!.data), 0, name);
+  for (const [name, { data: values }] of await net.stateDict())
+    t.equal(largestDifference(values, start.get(name)!.data), 0, name);
 });
 
 t.test('rules that cannot go through them are refused, with the layer', async (t) => {
@@ -265,7 +247,7 @@ t.test('rules that cannot go through them are refused, with the layer', async (t
 
 t.test('a batch of one example has no variance', async (t) => {
   using net = new Network(network({ features: 4 }).dense(4).batchNorm().dense(2).softmaxCrossEntropy());
-  using one = Dataset.fromArrays({ images: take(20, 7), labels: [0, 1, 0, 1, 0], shape: [4], classes: 2 });
+  using one = Dataset.fromArrays({ images: randomArray(20, 7), labels: [0, 1, 0, 1, 0], shape: [4], classes: 2 });
   const trainer = new Trainer(net, { optimizer: sgd, batchSize: 4 });
   await t.rejects(
     async () => {

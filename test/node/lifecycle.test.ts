@@ -1,5 +1,4 @@
 import t from 'tap';
-import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
@@ -7,6 +6,7 @@ import { Worker } from 'node:worker_threads';
 import { Dataset, layer, liveTensors, Network, network, scope, Tensor, Trainer } from '../../lib/index.js';
 import { gc } from '../support/gc.js';
 import { randomArray } from '../support/numbers.js';
+import { runScript } from '../support/processes.js';
 
 const index = fileURLToPath(new URL('../../lib/index.ts', import.meta.url));
 
@@ -194,15 +194,9 @@ t.test('the process ends cleanly in the middle of training', async (t) => {
     'exit from inside an event': ['for await (const event of events) process.exit(5);', 5],
   };
   for (const [name, [body, code]] of Object.entries(ways)) {
-    const child = spawn(process.execPath, ['--import=tsx', '--input-type=module', '-e', script(body)], {
-      stdio: ['ignore', 'ignore', 'pipe'],
-      cwd: fileURLToPath(new URL('../..', import.meta.url)),
-    });
-    let said = '';
-    child.stderr.on('data', (chunk: Buffer) => (said += chunk.toString()));
-    const [exitCode, signal] = (await once(child, 'close')) as [number | null, string | null];
-    t.strictSame([exitCode, signal], [code, null], `${name}\n${said}`);
-    t.notMatch(said, /terminate called|core dumped|FATAL/, name);
+    const ended = await runScript(script(body));
+    t.strictSame([ended.code, ended.signal], [code, null], `${name}\n${ended.stderr}`);
+    t.notMatch(ended.stderr, /terminate called|core dumped|FATAL/, name);
   }
 });
 
@@ -213,6 +207,7 @@ t.test('worker threads: each has its own, and one that is terminated takes nothi
     const endless = JSON.stringify(new URL('../support/endless-worker.ts', import.meta.url).href);
     const source = `import('tsx/esm/api').then(({ register }) => { register(); return import(${endless}); });`;
     const worker = new Worker(source, { eval: true });
+    t.teardown(() => worker.terminate());
     worker.on('error', (error) => t.fail(String(error)));
     await once(worker, 'message');
     const steps = trainer.fit(data, { epochs: 1e6 });

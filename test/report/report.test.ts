@@ -5,7 +5,8 @@ import { pathToFileURL } from 'node:url';
 import t from 'tap';
 import { parse, View } from 'vega';
 import { compile, type TopLevelSpec } from 'vega-lite';
-import { cortorch, metricsOf, smallSpec, writeTinyData } from '../support/cli.js';
+import { cortorch, metricsOf, smallSpec, succeedCortorch, writeTinyData } from '../support/cli.js';
+import { writeFiles } from '../support/folders.js';
 
 const dir = t.testdir({});
 const dataDir = writeTinyData(path.join(dir, 'data'));
@@ -17,15 +18,13 @@ interface ChartSpec {
 async function train(name: string, ...flags: string[]): Promise<string> {
   const out = path.join(dir, name);
   const common = ['--dataset', 'mnist', '--data-dir', dataDir, '--validation', '100', '--batch-size', '50'];
-  const { code, stderr } = await cortorch(['train', ...common, '--threads', '1', '--out', out, ...flags]);
-  t.equal(code, 0, stderr);
+  await succeedCortorch(['train', ...common, '--threads', '1', '--out', out, ...flags]);
   return out;
 }
 
 async function report(...args: string[]): Promise<{ html: string; specs: readonly ChartSpec[] }> {
   const out = path.join(dir, 'report.html');
-  const { code, stderr } = await cortorch(['report', ...args, '--out', out]);
-  t.equal(code, 0, stderr);
+  await succeedCortorch(['report', ...args, '--out', out]);
   const html = fs.readFileSync(out, 'utf8');
   const [, json] = /<script type="application\/json" id="charts">(.*?)<\/script>/s.exec(html)!;
   return { html, specs: JSON.parse(json!) as ChartSpec[] };
@@ -135,13 +134,11 @@ t.test('results, settings, filters', async (t) => {
 });
 
 /** A run's folder from parts, as a training of days would leave it. */
-function write(name: string, config: object, lines: readonly object[]): string {
-  const folder = path.join(dir, name);
-  fs.mkdirSync(folder);
-  fs.writeFileSync(path.join(folder, 'config.json'), JSON.stringify(config));
-  fs.writeFileSync(path.join(folder, 'metrics.jsonl'), lines.map((line) => `${JSON.stringify(line)}\n`).join(''));
-  return folder;
-}
+const write = (name: string, config: object, lines: readonly object[]): string =>
+  writeFiles(path.join(dir, name), {
+    'config.json': JSON.stringify(config),
+    'metrics.jsonl': lines.map((line) => `${JSON.stringify(line)}\n`).join(''),
+  });
 const epochLine = (epoch: number, scores: { train: object; validation: object | null; test: object | null }) => ({
   ...{ type: 'epoch', epoch, phase: 'forward', seconds: 1, evaluationSeconds: 1, imagesPerSecond: 1000 },
   ...scores,

@@ -9,8 +9,11 @@ import {
   Tensor,
   type GradientRuleName,
 } from '../../lib/index.js';
-import { count, naive, outputSize, shapesOf, type Geometry, type MapName } from '../support/maps.js';
-import { randomArray, relativeError, sameBits } from '../support/numbers.js';
+import { sigma, slope } from '../support/activations.js';
+import { crossEntropy } from '../support/losses.js';
+import { count, naive, naiveDense, outputSize, shapesOf, type Geometry, type MapName } from '../support/maps.js';
+import { randomArray, relativeError, sameBits, type Numbers } from '../support/numbers.js';
+import { leaf } from '../support/tensors.js';
 
 const batch = 6;
 const classes = 5;
@@ -35,9 +38,6 @@ const upper: Geometry = {
 const flat = upper.channels[1] * count(outputSize(upper));
 const labels = Array.from({ length: batch }, (_, b) => (b * 3) % classes);
 
-const sigma = { tanh: Math.tanh, relu: (a: number) => Math.max(0, a) };
-/** σ' as a function of σ(a). */
-const slope = { tanh: (y: number) => 1 - y * y, relu: (y: number) => (y > 0 ? 1 : 0) };
 const activations = ['tanh', 'relu'] as const;
 
 interface Parameters {
@@ -72,38 +72,17 @@ function reference(map: MapName, rule: GradientRuleName, { weight, bias, feedbac
     const { apply } = naive(g, map, { x: h[l]!, weight: weight[l]!, bias: bias[l]!, delta: zero(g) });
     h.push(apply.map(sigma[activations[l]!]));
   });
-  let loss = 0;
-  const error = new Float64Array(batch * classes);
-  for (let b = 0; b < batch; b++) {
-    const logits = Array.from({ length: classes }, (_, k) => {
-      let sum = bias[2]![k]!;
-      for (let j = 0; j < flat; j++) sum += weight[2]![k * flat + j]! * h[2]![b * flat + j]!;
-      return sum;
-    });
-    const total = logits.reduce((sum, z) => sum + Math.exp(z), 0);
-    loss += (Math.log(total) - logits[labels[b]!]!) / batch;
-    logits.forEach((z, k) => {
-      error[b * classes + k] = (Math.exp(z) / total - (k === labels[b] ? 1 : 0)) / batch;
-    });
-  }
+  const top = (matrix: Numbers, delta: Numbers) =>
+    naiveDense(batch, { x: h[2]!, weight: matrix, bias: bias[2]!, delta });
+  const { loss, error } = crossEntropy(top(weight[2]!, []).apply, labels);
   /** e times a matrix [classes, n]. */
-  const down = (matrix: ArrayLike<number>): Float64Array => {
-    const n = matrix.length / classes;
-    const result = new Float64Array(batch * n);
-    for (let b = 0; b < batch; b++)
-      for (let k = 0; k < classes; k++)
-        for (let j = 0; j < n; j++) result[b * n + j]! += error[b * classes + k]! * matrix[k * n + j]!;
-    return result;
+  const down = (matrix: Numbers): Float64Array => {
+    const x = new Float64Array((batch * matrix.length) / classes);
+    return naiveDense(batch, { x, weight: matrix, bias: null, delta: error }).adjoint;
   };
+  const { outer, biasSums } = top(weight[2]!, error);
   const gradients: { weight: Float64Array; bias: Float64Array }[] = [];
-  const top = { weight: new Float64Array(classes * flat), bias: new Float64Array(classes) };
-  for (let b = 0; b < batch; b++)
-    for (let k = 0; k < classes; k++) {
-      const e = error[b * classes + k]!;
-      top.bias[k]! += e;
-      for (let j = 0; j < flat; j++) top.weight[k * flat + j]! += e * h[2]![b * flat + j]!;
-    }
-  gradients[2] = top;
+  gradients[2] = { weight: outer, bias: biasSums };
   let g = rule === 'dfa' ? null : down(rule === 'fa' ? feedback[2]! : weight[2]!);
   for (const l of [1, 0]) {
     const arriving = g ?? down(feedback[l]!);
@@ -122,13 +101,8 @@ function native(map: MapName, rule: GradientRuleName, parameters: Parameters) {
   return scope(() => {
     const geometries = [lower, upper];
     const shapes = [...geometries.map((g) => shapesOf(g, map)), { weight: [classes, flat], bias: [classes] }];
-    const leaf = (data: Float32Array, shape: number[]): Tensor => {
-      const tensor = Tensor.from(data, shape);
-      tensor.requiresGrad = true;
-      return tensor;
-    };
-    const weights = shapes.map(({ weight }, l) => leaf(parameters.weight[l]!, weight));
-    const biases = shapes.map(({ bias }, l) => leaf(parameters.bias[l]!, bias));
+    const weights = shapes.map(({ weight }, l) => leaf(Tensor.from(parameters.weight[l]!, weight)));
+    const biases = shapes.map(({ bias }, l) => leaf(Tensor.from(parameters.bias[l]!, bias)));
     const errorPorts: Tensor[] = [];
     let h = Tensor.from(x, shapesOf(lower, map).x);
     geometries.forEach((g, l) => {
@@ -222,8 +196,7 @@ t.test('differentiating FA twice is refused; BP can be', async (t) => {
     scope(() => {
       const { weight } = parametersOf(map, 'bp');
       const { stride, padding, dilation } = lower;
-      const w = Tensor.from(weight[0]!, shapesOf(lower, map).weight);
-      w.requiresGrad = true;
+      const w = leaf(Tensor.from(weight[0]!, shapesOf(lower, map).weight));
       const of = (rule: 'bp' | 'fa'): Tensor =>
         layer(Tensor.from(x, shapesOf(lower, map).x), {
           weight: w,

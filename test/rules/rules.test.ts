@@ -16,6 +16,7 @@ import {
 } from '../../lib/index.js';
 import { randomArray, relativeError, rows, sameBits } from '../support/numbers.js';
 import { gradients, type ReferenceLayer } from '../support/reference.js';
+import { leaf } from '../support/tensors.js';
 
 const sizes = [23, 18, 40, 7] as const; // no multiple of 16
 const activations = ['tanh', 'relu', 'identity'] as const;
@@ -39,12 +40,6 @@ function layersOf(rule: GradientRuleName, bias: boolean): ReferenceLayer[] {
   });
 }
 
-const leaf = (data: number[] | number[][]): Tensor => {
-  const tensor = Tensor.from(data);
-  tensor.requiresGrad = true;
-  return tensor;
-};
-
 /** The gradients that the native functions give. */
 function nativeGradients(
   layers: ReferenceLayer[],
@@ -55,8 +50,8 @@ function nativeGradients(
 ): { loss: number; weight: Float32Array[]; bias: (Float32Array | null)[] } {
   return scope(() => {
     const parameters = layers.map((l) => ({
-      weight: leaf(l.weight),
-      bias: l.bias === null ? null : leaf(l.bias),
+      weight: leaf(Tensor.from(l.weight)),
+      bias: l.bias === null ? null : leaf(Tensor.from(l.bias)),
       feedback: l.feedback === null ? null : Tensor.from(l.feedback),
     }));
     let h = Tensor.from(x);
@@ -194,8 +189,8 @@ t.test('networks: FA with B = W is BP; DFA with one hidden layer is FA with the 
 
 t.test('what a rule cannot do is refused', async (t) => {
   scope(() => {
-    const weight = leaf(layersOf('fa', false)[1]!.weight);
-    const input = leaf(rows(randomArray(2 * 18, 3), 18));
+    const weight = leaf(Tensor.from(layersOf('fa', false)[1]!.weight));
+    const input = leaf(Tensor.from(rows(randomArray(2 * 18, 3), 18)));
     const feedback = Tensor.full([40, 18], 1);
     t.throws(() => layer(input, { weight, rule: 'fa', feedback }).sum().backward({ createGraph: true }), {
       message: /rule fa cannot be differentiated twice/,

@@ -19,6 +19,9 @@ import {
   type OptimizerOptions,
   type StateDict,
 } from '../../lib/index.js';
+import { crossEntropy } from '../support/losses.js';
+import { count } from '../support/maps.js';
+import { gradientsFrom } from '../support/networks.js';
 import { randomArray, relativeError, rows } from '../support/numbers.js';
 import { gradients, type ReferenceLayer } from '../support/reference.js';
 
@@ -39,11 +42,7 @@ async function gradientsOf(
   const trainer = new Trainer(net, { optimizer: sgd, batchSize: data.size });
   for await (const _ of trainer.fit(data, { epochs: 1 }));
   const after = await net.stateDict();
-  const made = [...before].map(([name, { data: values }]) => {
-    const moved = after.get(name)!.data;
-    return [name, Float64Array.from(values, (value, i) => (value - moved[i]!) / LR)] as const;
-  });
-  return { before, gradients: new Map(made) };
+  return { before, gradients: gradientsFrom(before, after, LR) };
 }
 
 const COUNT = 11;
@@ -234,6 +233,19 @@ t.test('layer() of a script', (t) => {
   t.end();
 });
 
+/** Of a loss's mean over the batch, with respect to the outputs: e of every example. */
+const outputErrors = (logits: number[][]): number[][] =>
+  rows(crossEntropy(logits.flat(), deepLabels).error, logits[0]!.length);
+/** W x */
+const times = (w: number[][], x: number[]): number[] =>
+  w.map((row) => row.reduce((sum, value, j) => sum + value * x[j]!, 0));
+/** The first of Wᵀ e */
+const back = (w: number[][], e: number[], units: number): number[] =>
+  Array.from({ length: units }, (_, j) => w.reduce((sum, row, i) => sum + row[j]! * e[i]!, 0));
+/** Σ δ ⊗ h over the examples */
+const outer = (delta: number[][], h: number[][]): number[] =>
+  delta[0]!.flatMap((_, o) => h[0]!.map((__, j) => delta.reduce((sum, row, i) => sum + row[o]! * h[i]![j]!, 0)));
+
 t.test('dfa through a residual block and batch norm', async (t) => {
   const wide = 5;
   const spec = network({ features: 4 })
@@ -256,15 +268,9 @@ t.test('dfa through a residual block and batch norm', async (t) => {
     const expectedNames =
       dfaFeedback === 'shared' ? ['weight_backward'] : ['a.weight_backward', 'b.weight_backward', 'c.weight_backward'];
     t.strictSame(names, expectedNames);
-    const feedback = (name: string, units: number): number[][] =>
-      matrix(before, dfaFeedback === 'shared' ? 'weight_backward' : `${name}.weight_backward`).map((row) =>
-        row.slice(0, units),
-      );
+    const feedback = (name: string): number[][] =>
+      matrix(before, dfaFeedback === 'shared' ? 'weight_backward' : `${name}.weight_backward`);
     const W = (name: string): number[][] => matrix(before, `${name}.weight`);
-    const times = (w: number[][], x: number[]): number[] =>
-      w.map((row) => row.reduce((sum, value, j) => sum + value * x[j]!, 0));
-    const back = (w: number[][], e: number[]): number[] =>
-      w[0]!.map((_, j) => w.reduce((sum, row, i) => sum + row[j]! * e[i]!, 0));
     const x = rows([...inputs], 4);
     const ha = x.map((row) => times(W('a'), row).map(Math.tanh));
     const hb = ha.map((row) => times(W('b'), row));
@@ -279,17 +285,12 @@ t.test('dfa through a residual block and batch norm', async (t) => {
       const c = times(W('c'), normed[i]!);
       return row.map((value, j) => Math.tanh(value + c[j]!));
     });
-    const e = block.map((row, i) => {
-      const logits = times(W('out'), row);
-      const exps = logits.map(Math.exp);
-      const total = exps.reduce((a, b) => a + b, 0);
-      return exps.map((value, j) => (value / total - (deepLabels[i] === j ? 1 : 0)) / COUNT);
-    });
-    const atSum = e.map((row, i) => back(feedback('c', wide), row).map((value, j) => value * (1 - block[i]![j]! ** 2)));
+    const e = outputErrors(block.map((row) => times(W('out'), row)));
+    const atSum = e.map((row, i) => back(feedback('c'), row, wide).map((value, j) => value * (1 - block[i]![j]! ** 2)));
     const deltaA = e.map((row, i) =>
-      back(feedback('a', wide), row).map((value, j) => (value + atSum[i]![j]!) * (1 - ha[i]![j]! ** 2)),
+      back(feedback('a'), row, wide).map((value, j) => (value + atSum[i]![j]!) * (1 - ha[i]![j]! ** 2)),
     );
-    const atNorm = e.map((row) => back(feedback('b', 6), row));
+    const atNorm = e.map((row) => back(feedback('b'), row, 6));
     // Batch norm's own derivative (Ioffe and Szegedy 2015), γ = 1.
     const deltaB = atNorm.map((row, i) =>
       row.map((value, j) => {
@@ -298,8 +299,6 @@ t.test('dfa through a residual block and batch norm', async (t) => {
         return (value - average - normed[i]![j]! * along) / stats[j]!.sigma;
       }),
     );
-    const outer = (delta: number[][], h: number[][]): number[] =>
-      delta[0]!.flatMap((_, o) => h[0]!.map((__, j) => delta.reduce((sum, row, i) => sum + row[o]! * h[i]![j]!, 0)));
     const expected: Record<string, number[]> = {
       'a.weight': outer(deltaA, x),
       'b.weight': outer(deltaB, ha),
@@ -313,18 +312,6 @@ t.test('dfa through a residual block and batch norm', async (t) => {
   }
   set.dispose();
 });
-
-/** Of a loss's mean over the batch, with respect to the outputs: e of every example. */
-const outputErrors = (logits: number[][]): number[][] =>
-  logits.map((row, i) => {
-    const exps = row.map(Math.exp);
-    const total = exps.reduce((a, b) => a + b, 0);
-    return exps.map((value, j) => (value / total - (deepLabels[i] === j ? 1 : 0)) / COUNT);
-  });
-const times = (w: number[][], x: number[]): number[] =>
-  w.map((row) => row.reduce((sum, value, j) => sum + value * x[j]!, 0));
-const back = (w: number[][], e: number[], units: number): number[] =>
-  Array.from({ length: units }, (_, j) => w.reduce((sum, row, i) => sum + row[j]! * e[i]!, 0));
 
 t.test('dfa: a block whose weights are in its shortcut alone', async (t) => {
   const spec = parseNetworkSpec({
@@ -358,8 +345,6 @@ t.test('dfa: a block whose weights are in its shortcut alone', async (t) => {
     const deltaA = e.map((row, i) =>
       back(feedback('a'), row, 5).map((value, j) => (value + atSum[i]![j]!) * (1 - ha[i]![j]! ** 2)),
     );
-    const outer = (delta: number[][], h: number[][]): number[] =>
-      delta[0]!.flatMap((_, o) => h[0]!.map((__, j) => delta.reduce((sum, row, i) => sum + row[o]! * h[i]![j]!, 0)));
     for (const [name, values] of Object.entries({
       a: outer(deltaA, x),
       p: outer(atSum, ha),
@@ -425,13 +410,10 @@ t.test('dfa: a block that pools behind its last layer with weights', async (t) =
       const sent = back(B('a'), row, CHANNELS * WIDTH);
       return places.map((w) => ha[i]![w]!.map((h, o) => (sent[o * WIDTH + w]! + atPlaces[i]![w]![o]!) * (1 - h ** 2)));
     });
-    const outer = (delta: number[][][], h: number[][][]): number[] =>
-      delta[0]![0]!.flatMap((_, o) =>
-        h[0]![0]!.map((__, j) =>
-          delta.reduce((sum, one, i) => one.reduce((all, row, w) => all + row[o]! * h[i]![w]![j]!, sum), 0),
-        ),
-      );
-    for (const [name, values] of Object.entries({ a: outer(deltaA, x), c: outer(atPlaces, ha) }))
+    for (const [name, values] of Object.entries({
+      a: outer(deltaA.flat(), x.flat()),
+      c: outer(atPlaces.flat(), ha.flat()),
+    }))
       t.ok(relativeError(found.get(`${name}.weight`)!, values) < 3e-5, `${dfaFeedback}: ${name}`);
   }
 });
@@ -572,7 +554,7 @@ t.test('the budget counts what is kept', async (t) => {
       using net = new Network(spec, { rule });
       const kept = net.parameters
         .filter((parameter) => parameter.name.endsWith('weight_backward'))
-        .reduce((sum, { shape }) => sum + shape.reduce((a, b) => a * b, 1), 0);
+        .reduce((sum, { shape }) => sum + count(shape), 0);
       const { feedback } = trainingBudget(spec, { rule });
       if (rule === 'fa' || rule === 'dfa' || rule === 'bp') t.equal(feedback, 4 * kept, `${name} ${rule}`);
       else t.ok(feedback > 4 * kept, `${name} ${rule}: and the signed weights of a step`);

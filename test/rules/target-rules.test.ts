@@ -14,9 +14,10 @@ import {
 import { isMap, type ResolvedMap } from '../../lib/model/layers.js';
 import type { ResolvedSpec } from '../../lib/model/spec.js';
 import { count } from '../support/maps.js';
-import { randomArray, rows } from '../support/numbers.js';
+import { misfit, randomArray, rows, type Numbers } from '../support/numbers.js';
 import { gradients as reference } from '../support/reference.js';
-import { targetReference, targetRules, type Numbers, type Settings } from '../support/target-reference.js';
+import { targetReference, targetRules, type Settings } from '../support/target-reference.js';
+import { leaf } from '../support/tensors.js';
 
 const batch = 5;
 const classes = 4;
@@ -95,14 +96,6 @@ const valuesOf = (p: ReadonlyMap<string, Shaped>): Map<string, Float64Array> =>
   new Map([...p].map(([name, { data }]) => [name, data]));
 
 const imagesOf = (spec: ResolvedSpec): Float64Array => Float64Array.from(randomArray(batch * count(spec.input), 7));
-
-/** The largest |a − b| over the largest |b|. */
-function misfit(a: Numbers, b: Numbers): number {
-  const largest = (values: Numbers): number =>
-    Array.from(values).reduce((most, value) => Math.max(most, Math.abs(value)), 0);
-  if (a.length !== b.length || largest(b) === 0) return Infinity;
-  return largest(Array.from(b).map((value, i) => a[i]! - value)) / largest(b);
-}
 
 // --- the reference ---------------------------------------------------------------------------------------------
 
@@ -199,11 +192,7 @@ type DType = 'float32' | 'float64';
 const tensorOf = ({ shape, data }: Shaped, dtype: DType): Tensor =>
   Tensor.from(dtype === 'float64' ? data : Float32Array.from(data), shape);
 
-function leafOf(value: Shaped, dtype: DType): Tensor {
-  const tensor = tensorOf(value, dtype);
-  tensor.requiresGrad = true;
-  return tensor;
-}
+const leafOf = (value: Shaped, dtype: DType): Tensor => leaf(tensorOf(value, dtype));
 
 const mapOf = (spec: ResolvedMap): LayerMap => {
   if (spec.type === 'dense') return { type: 'dense' };
@@ -225,9 +214,9 @@ function nativeLayer(
   leaves: Map<string, Tensor>,
 ): Tensor {
   const layers = spec.layers.filter(isMap);
-  const own = layers[i]!;
+  const map = layers[i]!;
   const { prefix, inputShape } = targetReference(spec, batch, { rule: 'bp' }).layers[i]!;
-  const leaf = (name: string): Tensor | null => {
+  const own = (name: string): Tensor | null => {
     const value = p.get(name);
     if (value === undefined) return null;
     const tensor = leafOf(value, dtype);
@@ -236,10 +225,10 @@ function nativeLayer(
   };
   const input = x.shape.length === inputShape.length + 1 ? x : x.reshape([batch, ...inputShape]);
   const options = {
-    weight: leaf(`${prefix}.weight`)!,
-    bias: leaf(`${prefix}.bias`),
-    activation: own.activation,
-    map: mapOf(own),
+    weight: own(`${prefix}.weight`)!,
+    bias: own(`${prefix}.bias`),
+    activation: map.activation,
+    map: mapOf(map),
   };
   if (way === 'bp') return layer(input, { ...options, rule: 'bp' });
   const rule = way === 'transposed-jacobian' ? 'dtp' : way;

@@ -7,21 +7,23 @@ import { convert } from '../../lib/cli/convert.js';
 import { readCheckpoint, readNetworkFile } from '../../lib/training/checkpoint.js';
 import { readParameters } from '../../lib/training/find-parameters.js';
 import { runTorchPython, whyNoTorchPython } from '../support/python.js';
-import { cortorch, digests, smallSpec, timeless, writeTinyData } from '../support/cli.js';
+import { cortorch, smallSpec, succeedCortorch, timeless, writeTinyData } from '../support/cli.js';
+import { digests } from '../support/digests.js';
+import { within } from '../support/folders.js';
+import { largestDifference } from '../support/numbers.js';
 
 const folder = t.testdir({ 'small.json': JSON.stringify(smallSpec) });
 const data = writeTinyData(path.join(folder, 'data'));
-const at = (name: string) => path.join(folder, name);
+const at = within(folder);
 const skip = whyNoTorchPython();
 const MEAN = 0.25;
 const STD = 0.5;
 
 async function train(out: string, ...flags: string[]): Promise<string> {
-  const finished = await cortorch([
+  await succeedCortorch([
     ...['train', '--dataset', 'mnist', '--data-dir', data, '--model', at('small.json'), '--validation', '100'],
     ...['--batch-size', '50', '--epochs', '2', '--seed', '1', '--out', at(out), ...flags],
   ]);
-  if (finished.code !== 0) throw new Error(finished.stderr);
   return at(out);
 }
 
@@ -83,7 +85,7 @@ print(json.dumps({
     await network.loadStateDict(parameters);
     const outputs = await network.predict(new Uint8Array(images));
     t.equal(outputs.length, python.outputs.length);
-    const difference = Math.max(...outputs.map((value, i) => Math.abs(value - python.outputs[i]!)));
+    const difference = largestDifference(outputs, python.outputs);
     t.ok(difference < 1e-5, `outputs differ by at most ${difference}`);
   });
 }
@@ -117,7 +119,7 @@ print(json.dumps(model(images / 255).flatten().tolist()))
   using network = new Network(found.config!.network, { rule: 'fa' });
   await network.loadStateDict(found.parameters);
   const outputs = await network.predict(new Uint8Array(images));
-  const difference = Math.max(...outputs.map((value, i) => Math.abs(value - python[i]!)));
+  const difference = largestDifference(outputs, python);
   t.ok(outputs.length === python.length && difference < 1e-5, `outputs differ by at most ${difference}`);
 
   const errors = [];

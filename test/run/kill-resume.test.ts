@@ -3,6 +3,7 @@ import fs from 'node:fs';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import t from 'tap';
+import { Random } from '../../lib/random.js';
 import { readCheckpoint } from '../../lib/training/checkpoint.js';
 import { cortorch, runFiles, smallSpec, start, writeTinyData, type Running } from '../support/cli.js';
 import { result } from '../support/run-result.js';
@@ -18,12 +19,6 @@ const FLAGS = [
   ...['train', '--dataset', 'mnist', '--data-dir', data, '--model', path.join(folder, 'small.json')],
   ...['--validation', '100', '--batch-size', '10', '--seed', '3', '--threads', '1', '--json'],
 ];
-
-/** Seeded numbers from 0 to 1: a failure comes again, as far as the machine's speed allows. */
-function randoms(seed: number): () => number {
-  let state = seed;
-  return () => (state = (Math.imul(state, 1664525) + 1013904223) >>> 0) / 2 ** 32;
-}
 
 /** Half-written checkpoints in a run's folder. */
 const halves = (out: string): string[] =>
@@ -51,14 +46,14 @@ for (const [name, ...rule] of [
 ] as const) {
   t.test(`${name}: ${KILLS} kills`, async (t) => {
     const out = path.join(folder, name);
-    const random = randoms(name.length);
+    const random = new Random(name.length); // a failure comes again, as far as the machine's speed allows
     let epoch = 0;
     let torn = 0;
     for (let i = 0; i < KILLS; i++) {
       const args = i === 0 ? [...FLAGS, ...rule, '--out', out] : ['train', '--resume', out, '--json'];
       const run = start([...args, '--epochs', '100000']);
       const moment = i % 3 === 1 ? 'saving' : i % 3 === 2 ? 'starting' : 'training';
-      if (await kill(run, out, moment, random())) torn++;
+      if (await kill(run, out, moment, random.nextUint32() / 2 ** 32)) torn++;
       const last = await readCheckpoint(path.join(out, 'last.pt'));
       t.ok(last.training && last.epoch >= epoch, `kill ${i + 1}, ${moment}: last.pt is of epoch ${last.epoch}`);
       if (fs.existsSync(path.join(out, 'best.pt'))) await readCheckpoint(path.join(out, 'best.pt'));

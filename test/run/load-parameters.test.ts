@@ -8,11 +8,14 @@ import { Network, network, type StateDict } from '../../lib/index.js';
 import { matchParameters } from '../../lib/model/match-parameters.js';
 import { readCheckpoint } from '../../lib/training/checkpoint.js';
 import { findParameters } from '../../lib/training/find-parameters.js';
-import { cortorch, digests, smallSpec, writeTinyData } from '../support/cli.js';
+import { cortorch, smallSpec, writeTinyData } from '../support/cli.js';
+import { digests } from '../support/digests.js';
+import { within } from '../support/folders.js';
+import { count } from '../support/maps.js';
 
 const value = (shape: readonly number[], fill = 0) => ({
   shape,
-  data: new Float32Array(shape.reduce((a, b) => a * b, 1)).fill(fill),
+  data: new Float32Array(count(shape)).fill(fill),
 });
 const dict = (shapes: Readonly<Record<string, readonly number[]>>): StateDict =>
   new Map(Object.entries(shapes).map(([name, shape], i) => [name, value(shape, i + 1)]));
@@ -94,7 +97,7 @@ t.test('loadStateDict: strict, and what fits', async (t) => {
 });
 
 const folder = t.testdir({ 'small.json': JSON.stringify(smallSpec) });
-const at = (name: string) => path.join(folder, name);
+const at = within(folder);
 
 t.test('files: where the parameters are, and of what type', async (t) => {
   const tensor = (dtype: DType, bytes: readonly number[], shape: readonly number[]) => ({

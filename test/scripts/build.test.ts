@@ -1,24 +1,33 @@
 /** The native build, on a stub of a few lines: built, rebuilt, broken, and its libtorch moved away. */
-import { execFileSync, spawnSync } from 'node:child_process';
 import fs from 'node:fs';
-import os from 'node:os';
 import path from 'node:path';
 import t from 'tap';
 import { buildFolder, buildNative, checkBuild, packageRoot, readRecord } from '../../scripts/build.mjs';
 import { describeSetup } from '../../scripts/doctor.mjs';
 import { SetupError } from '../../scripts/setup-error.mjs';
+import { temporaryFolder } from '../support/folders.js';
+import { lazy } from '../support/lazy.js';
+import { run, succeed, type Ended } from '../support/processes.js';
+import { refusal } from '../support/refusal.js';
 import { fakeLibtorch } from '../support/setup.js';
 
 const BUILD = path.join(packageRoot, 'scripts/build.mjs');
 const libtorch = checkBuild().libtorch; // the one that the project itself was built on
 
 // Not in the checkout: its folders must not lend the stub what a user's project lacks.
-const root = fs.mkdtempSync(path.join(os.tmpdir(), 'cortorch-build-'));
-t.teardown(() => fs.rmSync(root, { recursive: true, force: true }));
-fs.cpSync(path.join(packageRoot, 'test/fixtures/stub'), root, { recursive: true });
-for (const name of ['CMakeLists.txt', 'package.json'])
-  fs.copyFileSync(path.join(packageRoot, name), path.join(root, name));
-fs.symlinkSync(path.join(packageRoot, 'node_modules'), path.join(root, 'node_modules'));
+const folder = temporaryFolder(t, 'build');
+
+/** A project with the stub, not built yet. */
+function emptyProject(name: string): string {
+  const root = path.join(folder, name);
+  fs.cpSync(path.join(packageRoot, 'test/fixtures/stub'), root, { recursive: true });
+  for (const file of ['CMakeLists.txt', 'package.json'])
+    fs.copyFileSync(path.join(packageRoot, file), path.join(root, file));
+  fs.symlinkSync(path.join(packageRoot, 'node_modules'), path.join(root, 'node_modules'));
+  return root;
+}
+
+const root = emptyProject('project');
 const link = path.join(root, 'libtorch');
 fs.symlinkSync(libtorch.path, link);
 
@@ -34,42 +43,49 @@ const env = {
 };
 const build = () => buildNative({ root, env, log: (line) => lines.push(line) });
 const source = path.join(root, 'native/stub.cpp');
+const SOURCE = fs.readFileSync(source, 'utf8');
 
-/** Loads the stub in a process of its own, as a user's script would. */
-function load(): { status: number | null; stdout: string; stderr: string } {
-  const program = `import { loadAddon } from '${BUILD}'; import { fail } from '${path.dirname(BUILD)}/setup-error.mjs';
-    try { console.log(loadAddon({ root: '${root}' }).answer) } catch (error) { fail(error) }`;
-  return spawnSync(process.execPath, ['--input-type=module', '-e', program], { encoding: 'utf8' });
+const firstBuild = lazy(async () => ({ ...(await build()), said: lines.join('\n') }));
+
+/** The project is as it was after its first build, whatever another test has made of it. */
+async function built(): Promise<void> {
+  await firstBuild();
+  if (!fs.lstatSync(link, { throwIfNoEntry: false })?.isSymbolicLink()) {
+    fs.rmSync(link, { recursive: true, force: true });
+    fs.symlinkSync(libtorch.path, link);
+  }
+  fs.rmSync(path.join(root, 'lib'), { recursive: true, force: true });
+  if (fs.readFileSync(source, 'utf8') !== SOURCE) fs.writeFileSync(source, SOURCE);
+  await build();
 }
 
-async function refusal(work: () => unknown): Promise<SetupError> {
-  try {
-    await work();
-  } catch (error) {
-    if (error instanceof SetupError) return error;
-    throw error;
-  }
-  throw new Error('nothing was refused');
+/** Loads the stub in a process of its own, as a user's script would. */
+function load(project = root): Promise<Ended> {
+  const program = `import { loadAddon } from '${BUILD}'; import { fail } from '${path.dirname(BUILD)}/setup-error.mjs';
+    try { console.log(loadAddon({ root: '${project}' }).answer) } catch (error) { fail(error) }`;
+  return run(process.execPath, ['--input-type=module', '-e', program]);
 }
 
 t.test('before the build, loading names the command that builds', async (t) => {
-  const { status, stderr } = load();
-  t.equal(status, 1);
+  const { code, stderr } = await load(emptyProject('never-built'));
+  t.equal(code, 1);
   t.match(stderr, /^cortorch: \[ERR_NATIVE_NOT_BUILT\] cortorch's native part is not built\.\n/);
   t.match(stderr, 'npx cortorch setup');
   t.notMatch(stderr, /\n {4}at /, 'without a stack');
 });
 
 t.test('it builds without downloading anything, and writes down on what', async (t) => {
-  const { changed, record } = await build();
+  const { changed, record, said } = await firstBuild();
   t.ok(changed);
   t.match(record, { path: link, version: libtorch.version, source: 'LIBTORCH' });
-  t.match(lines.join('\n'), /\[\d.*\] native\/stub\.cpp/);
+  t.match(said, /\[\d.*\] native\/stub\.cpp/);
   t.notOk(fs.existsSync(path.join(root, '.cmake-js')));
-  t.match(load(), { status: 0, stdout: '42\n' });
+  await built();
+  t.match(await load(), { code: 0, stdout: '42\n' });
 });
 
 t.test('with nothing to do it does nothing, at once', async (t) => {
+  await built();
   const start = performance.now();
   t.equal((await build()).changed, false);
   t.ok(performance.now() - start < 500);
@@ -82,46 +98,49 @@ t.test('with nothing to do it does nothing, at once', async (t) => {
 });
 
 t.test('a changed source is built', async (t) => {
-  fs.writeFileSync(source, fs.readFileSync(source, 'utf8').replace('42', '43'));
+  await built();
+  fs.writeFileSync(source, SOURCE.replace('42', '43'));
   t.equal((await build()).changed, true);
-  t.match(load(), { status: 0, stdout: '43\n' });
+  t.match(await load(), { code: 0, stdout: '43\n' });
 });
 
 t.test("a warning is an error in a checkout, and only a warning on a user's machine", async (t) => {
-  const good = fs.readFileSync(source, 'utf8');
+  await built();
   fs.appendFileSync(source, 'static int unused() { return 1; }\n');
   t.equal((await build()).changed, true, 'as a user has it, without lib/');
 
   fs.mkdirSync(path.join(root, 'lib'));
   fs.writeFileSync(path.join(root, 'lib/index.ts'), '');
   fs.appendFileSync(source, '\n');
-  const error = await refusal(build);
+  const error = await refusal(SetupError, build);
   t.equal(error.code, 'ERR_NATIVE_BUILD');
   t.match(error.message, /stub\.cpp:\d+:\d+: error: .*unused/, "the compiler's own words");
   t.match(error.message, `read ${buildFolder(root).log}, then: npx cortorch setup`);
   t.equal(readRecord(root), null, 'a failed build is not taken for one');
 
-  fs.writeFileSync(source, good);
+  fs.writeFileSync(source, SOURCE);
   t.equal((await build()).changed, true);
 });
 
 t.test('a damaged addon is reported with what helps', async (t) => {
+  await built();
   const { addon } = buildFolder(root);
   const whole = fs.readFileSync(addon);
+  t.teardown(() => fs.writeFileSync(addon, whole));
   fs.writeFileSync(`${addon}.cut`, whole.subarray(0, 20)); // longer, and the loader itself crashes
   fs.renameSync(`${addon}.cut`, addon);
-  const { status, stderr } = load();
-  t.equal(status, 1);
+  const { code, stderr } = await load();
+  t.equal(code, 1);
   t.match(stderr, '[ERR_NATIVE_LOAD]');
   t.match(stderr, 'npx cortorch setup');
   t.match(stderr, 'npx cortorch doctor');
-  fs.writeFileSync(addon, whole);
 });
 
 t.test('a libtorch that was removed, and one that was replaced, are named at run time', async (t) => {
+  await built();
   fs.rmSync(link);
-  const { status, stdout, stderr } = load();
-  t.equal(status, 1);
+  const { code, stdout, stderr } = await load();
+  t.equal(code, 1);
   t.equal(stdout, '');
   t.match(stderr, '[ERR_LIBTORCH_MOVED] The libtorch that cortorch was built on is not there any more.');
   t.match(stderr, `LIBTORCH: ${link} does not exist`);
@@ -131,19 +150,18 @@ t.test('a libtorch that was removed, and one that was replaced, are named at run
   t.match(setup, { built: { usable: false }, problems: [{ code: 'ERR_LIBTORCH_MOVED' }] });
 
   fakeLibtorch(link, '2.12.0+cpu');
-  const error = await refusal(() => checkBuild({ root }));
+  const error = await refusal(SetupError, () => checkBuild({ root }));
   t.equal(error.code, 'ERR_LIBTORCH_MOVED');
   t.match(error.message, `${link} now holds libtorch 2.12.0+cpu`);
   t.match(error.message, `Needed: libtorch ${libtorch.version} at ${link}`);
 });
 
 t.test('`cortorch setup` says in one message what is wrong, without a stack', async (t) => {
-  const { status, stdout, stderr } = spawnSync(process.execPath, ['bin/cortorch.js', 'setup'], {
+  const { code, stdout, stderr } = await run(process.execPath, ['bin/cortorch.js', 'setup'], {
     cwd: packageRoot,
-    env: { ...process.env, LIBTORCH: '/nowhere' },
-    encoding: 'utf8',
+    env: { LIBTORCH: '/nowhere' },
   });
-  t.equal(status, 1);
+  t.equal(code, 1);
   t.equal(stdout, '');
   t.match(stderr, /^cortorch: \[ERR_LIBTORCH_INVALID\] LIBTORCH is set to \/nowhere, which does not exist\.\nNeeded: /);
   t.notMatch(stderr, /\n {4}at /);
@@ -170,6 +188,6 @@ const hasHeaders = fs.existsSync(path.join(nodePrefix, 'include/node/node_versio
 t.test('`node-gyp rebuild` hands over', { skip: !hasHeaders && 'no Node headers here' }, async (t) => {
   const nodeGyp = path.join(packageRoot, 'node_modules/.bin/node-gyp');
   const args = ['rebuild', `--nodedir=${nodePrefix}`, '--loglevel=error'];
-  t.match(execFileSync(nodeGyp, args, { cwd: packageRoot, encoding: 'utf8' }), 'cortorch_target_build');
+  t.match(await succeed(nodeGyp, args, { cwd: packageRoot }), 'cortorch_target_build');
   t.doesNotThrow(() => checkBuild());
 });

@@ -3,7 +3,6 @@
  * results against the CPU's. CORTORCH_CUDA_LIBTORCH names a CUDA libtorch for this test alone, if the project itself
  * is built on a CPU one.
  */
-import { spawnSync } from 'node:child_process';
 import fs from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
@@ -11,6 +10,10 @@ import t from 'tap';
 import { buildFolder, checkBuild, packageRoot } from '../../scripts/build.mjs';
 import { inspectLibtorch } from '../../scripts/libtorch.mjs';
 import { findNvcc, findToolchain } from '../../scripts/toolchain.mjs';
+import { temporaryFolder } from '../support/folders.js';
+import { lazy } from '../support/lazy.js';
+import { run, succeed } from '../support/processes.js';
+import { python } from '../support/python.js';
 
 const libtorch = process.env.CORTORCH_CUDA_LIBTORCH ?? checkBuild().libtorch.path;
 const tools = findToolchain();
@@ -36,28 +39,17 @@ int main() {
 }
 `;
 
-const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'cortorch-cuda-'));
-t.teardown(() => fs.rmSync(folder, { recursive: true, force: true }));
+const folder = temporaryFolder(t, 'cuda');
 const build = path.join(folder, 'build');
 
-function run(command: string, args: string[], env: NodeJS.ProcessEnv = process.env): string {
-  const { status, stdout, stderr, error } = spawnSync(command, args, { env, encoding: 'utf8' });
-  if (status !== 0) throw error ?? new Error(`${command} ${args.join(' ')}\n${stdout}${stderr}`.slice(0, 8000));
-  return stdout;
-}
-
 /** A Python that imports this libtorch's own torch and sees a GPU, or the reason why there is none. */
-function gpuPython(): { python: string; env: NodeJS.ProcessEnv; reason: string | false } {
-  const python = process.env.CORTORCH_PYTHON ?? 'python3';
-  const env = { ...process.env, PYTHONPATH: path.dirname(libtorch) };
+async function gpuPython(): Promise<{ env: NodeJS.ProcessEnv; reason: string | false }> {
+  const env = { PYTHONPATH: path.dirname(libtorch) };
   const ask = 'import torch; print(torch.cuda.is_available())';
-  const { status, stdout, stderr } = spawnSync(python, ['-W', 'ignore', '-c', ask], {
-    env,
-    encoding: 'utf8',
-  });
-  const why = (stderr as string | null)?.trim().split('\n').at(-1);
-  if (status !== 0) return { python, env, reason: `${python} cannot import this libtorch's torch: ${why}` };
-  return { python, env, reason: stdout.trim() === 'True' ? false : 'PyTorch sees no GPU' };
+  const { code, stdout, stderr } = await run(python, ['-W', 'ignore', '-c', ask], { env });
+  const why = stderr.trim().split('\n').at(-1);
+  if (code !== 0) return { env, reason: `${python} cannot import this libtorch's torch: ${why}` };
+  return { env, reason: stdout.trim() === 'True' ? false : 'PyTorch sees no GPU' };
 }
 
 t.test('a build with CUDA kernels', { skip: reasonToSkip(), timeout: 1_800_000 }, async (t) => {
@@ -65,15 +57,18 @@ t.test('a build with CUDA kernels', { skip: reasonToSkip(), timeout: 1_800_000 }
   const own = process.env.CORTORCH_CUDA_LIBTORCH === undefined;
   const library = own ? checkBuild().library : path.join(build, 'libcortorch.so');
   const configure = ['-S', packageRoot, '-B', build, '-G', tools.generator, `-DLIBTORCH=${libtorch}`];
+  /** What the compilers said. */
+  const built = lazy(async () => {
+    if (own) return '';
+    await succeed(tools.cmake.path, [
+      ...[...configure, '-DCORTORCH_NODE=OFF', `-DCMAKE_CXX_COMPILER=${tools.compiler.path}`],
+    ]);
+    const jobs = String(os.availableParallelism());
+    return await succeed(tools.cmake.path, ['--build', build, '--parallel', jobs]);
+  });
 
   await t.test('is what CMake makes by itself of a CUDA libtorch and nvcc', async (t) => {
-    if (!own) {
-      const compiler = `-DCMAKE_CXX_COMPILER=${tools.compiler.path}`;
-      run(tools.cmake.path, [...configure, '-DCORTORCH_NODE=OFF', compiler]);
-      const jobs = String(os.availableParallelism());
-      const output = run(tools.cmake.path, ['--build', build, '--parallel', jobs]);
-      t.notMatch(output, /\bwarning\b/i);
-    }
+    t.notMatch(await built(), /\bwarning\b/i);
     const { cudaKernels } = buildFolder();
     const kernels = fs.readFileSync(own ? cudaKernels : path.join(build, 'cuda-kernels'), 'utf8');
     const architectures = (own && process.env.CORTORCH_CUDA_ARCHITECTURES) || '80-real;90';
@@ -83,6 +78,7 @@ t.test('a build with CUDA kernels', { skip: reasonToSkip(), timeout: 1_800_000 }
   });
 
   await t.test('loads without a GPU, and its CPU part works', async (t) => {
+    await built();
     fs.writeFileSync(path.join(folder, 'program.cpp'), PROGRAM);
     const include = ['native', `${libtorch}/include`].map((name) => `-I${path.resolve(packageRoot, name)}`);
     const libraries = ['torch', 'torch_cpu', 'c10'].map((name) => `-l${name}`);
@@ -91,28 +87,30 @@ t.test('a build with CUDA kernels', { skip: reasonToSkip(), timeout: 1_800_000 }
       `-Wl,-rpath,${name}`,
     ]);
     const program = path.join(folder, 'program');
-    run(tools.compiler.path, [
+    await succeed(tools.compiler.path, [
       ...['-std=c++20', '-w', ...include, path.join(folder, 'program.cpp'), '-o', program, ...at],
       ...['-lcortorch', ...libraries, '-Wl,--allow-shlib-undefined'],
     ]);
-    t.equal(run(program, [], { ...process.env, CUDA_VISIBLE_DEVICES: '' }), String(2 * 4 * 9 * 27 * 0.5));
+    t.equal(await succeed(program, [], { env: { CUDA_VISIBLE_DEVICES: '' } }), String(2 * 4 * 9 * 27 * 0.5));
   });
 
-  const gpu = gpuPython();
+  const gpu = await gpuPython();
   await t.test('agrees with float64 on a GPU', { skip: gpu.reason }, async (t) => {
+    await built();
     const check = path.join(packageRoot, 'test/python/cuda_check.py');
-    t.match(run(gpu.python, ['-W', 'ignore', check, library], gpu.env), 'gradients agree');
+    t.match(await succeed(python, ['-W', 'ignore', check, library], { env: gpu.env }), 'gradients agree');
   });
 
   await t.test('trains on a GPU as on the CPU', { skip: gpu.reason }, async (t) => {
+    await built();
     const check = path.join(packageRoot, 'test/python/gpu_training.py');
-    t.match(run(gpu.python, ['-W', 'ignore', check, library], gpu.env), ' 0 failed');
+    t.match(await succeed(python, ['-W', 'ignore', check, library], { env: gpu.env }), ' 0 failed');
   });
 
   await t.test('is not made where it is not wanted', async (t) => {
     const other = path.join(folder, 'off');
     const off = configure.map((argument) => (argument === build ? other : argument));
-    run(tools.cmake.path, [...off, '-DCORTORCH_NODE=OFF', '-DCORTORCH_CUDA=OFF']);
+    await succeed(tools.cmake.path, [...off, '-DCORTORCH_NODE=OFF', '-DCORTORCH_CUDA=OFF']);
     t.equal(fs.readFileSync(path.join(other, 'cuda-kernels'), 'utf8'), 'none: CORTORCH_CUDA is OFF\n');
   });
 });

@@ -1,14 +1,14 @@
 /**
- * scripts/gpu-check without a GPU: its budget, its files and its exit codes with a Python and a CMake that only say that
- * they are; and its programs on the CPU, which they compare with itself.
+ * scripts/gpu-check without a GPU: its budget, its files and its exit codes with a Python and a CMake that only say
+ * that they are; and its programs on the CPU, which they compare with itself.
  */
 import { spawn, spawnSync } from 'node:child_process';
 import fs from 'node:fs';
-import os from 'node:os';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import t, { type Test } from 'tap';
 import { checkBuild, packageRoot } from '../../scripts/build.mjs';
+import { temporaryFolder } from '../support/folders.js';
 import { torchPython, whyNoTorchPython } from '../support/python.js';
 
 /** What the pretended machine does, in shell: `programs` for each program of Python, by its name. */
@@ -19,8 +19,7 @@ interface Pretended {
 
 /** A copy of gpu-check, which builds beside itself, and its tools. */
 function pretend(t: Test, { programs = {}, build = 'touch "$2/libcortorch.so"' }: Pretended) {
-  const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'cortorch-gpu-check-'));
-  t.teardown(() => fs.rmSync(folder, { recursive: true, force: true }));
+  const folder = temporaryFolder(t, 'gpu-check');
   const out = path.join(folder, 'out');
   const bin = path.join(folder, 'bin');
   for (const name of ['scripts', 'bin']) fs.mkdirSync(path.join(folder, name));

@@ -1,24 +1,15 @@
 /** Getting libtorch: pip, pip with PyTorch's index, the archive; and what a bad network or a bad file leads to. */
-import { createHash } from 'node:crypto';
 import fs from 'node:fs';
 import path from 'node:path';
 import t from 'tap';
 import { fetchLibtorch, resolveLibtorch, SetupError } from '../../scripts/libtorch.mjs';
 import { unzip } from '../../scripts/unzip.mjs';
+import { sha256 } from '../support/digests.js';
+import { refusal } from '../support/refusal.js';
 import { fakePrograms, fakePython, libtorchArchive, libtorchFiles, serve, zip } from '../support/setup.js';
 
 const quiet = () => {};
-const sha256 = (data: Buffer) => createHash('sha256').update(data).digest('hex');
 const UNREACHABLE = 'http://127.0.0.1:9/libtorch.zip'; // the discard port: nobody listens
-
-async function refusal(work: Promise<unknown>): Promise<SetupError> {
-  const error = await work.then(
-    () => new Error('nothing was refused'),
-    (error: unknown) => error,
-  );
-  if (error instanceof SetupError) return error;
-  throw error;
-}
 
 t.test('pip, as it is configured, is asked for the CPU build alone', async (t) => {
   const dir = t.testdir({ 'torch.whl': '' });
@@ -92,7 +83,7 @@ t.test('without a network one message says all that was tried, and what helps', 
   const PATH = fakePrograms(path.join(dir, 'bin'), { python3: fakePython('', noNetwork) });
   const env = { PATH, CORTORCH_CACHE: path.join(dir, 'cache') };
   const { tried } = resolveLibtorch({ env });
-  const error = await refusal(fetchLibtorch({ env, log: quiet, tried, archiveUrl: UNREACHABLE }));
+  const error = await refusal(SetupError, () => fetchLibtorch({ env, log: quiet, tried, archiveUrl: UNREACHABLE }));
   t.equal(error.code, 'ERR_LIBTORCH_DOWNLOAD');
   for (const part of [
     'No libtorch was found, and it could not be downloaded.',
@@ -139,7 +130,7 @@ t.test('a download that cannot be trusted is thrown away', async (t) => {
       });
       t.teardown(server.close);
       const env = { PATH: '', CORTORCH_CACHE: dir, CORTORCH_LIBTORCH_SHA256: sha256(sha) };
-      const error = await refusal(fetchLibtorch({ env, log: quiet, archiveUrl: server.url }));
+      const error = await refusal(SetupError, () => fetchLibtorch({ env, log: quiet, archiveUrl: server.url }));
       t.equal(error.code, 'ERR_LIBTORCH_DOWNLOAD');
       t.match(error.message, says);
       t.equal(resolveLibtorch({ env }).found, null, 'and is not taken for a libtorch later');
@@ -161,7 +152,7 @@ t.test('what an older failure left in the cache is replaced', async (t) => {
 t.test('a cache that cannot be written names the way out', async (t) => {
   const dir = t.testdir({ file: '' });
   const env = { PATH: '', CORTORCH_CACHE: path.join(dir, 'file/cache') };
-  const error = await refusal(fetchLibtorch({ env, log: quiet, archiveUrl: UNREACHABLE }));
+  const error = await refusal(SetupError, () => fetchLibtorch({ env, log: quiet, archiveUrl: UNREACHABLE }));
   t.equal(error.code, 'ERR_CACHE_NOT_WRITABLE');
   t.match(error.message, 'export CORTORCH_CACHE=');
 });

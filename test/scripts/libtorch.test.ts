@@ -3,18 +3,9 @@ import { execFileSync } from 'node:child_process';
 import path from 'node:path';
 import t from 'tap';
 import { cacheRoot, inspectLibtorch, isSupported, resolveLibtorch, SetupError } from '../../scripts/libtorch.mjs';
-import { fakeLibtorch, fakePrograms, fakePython, writeFiles } from '../support/setup.js';
-
-/** What a resolution throws; a test fails if it throws nothing. */
-function refusal(work: () => unknown): SetupError {
-  try {
-    work();
-  } catch (error) {
-    if (error instanceof SetupError) return error;
-    throw error;
-  }
-  throw new Error('nothing was refused');
-}
+import { writeFiles } from '../support/folders.js';
+import { refusal } from '../support/refusal.js';
+import { fakeLibtorch, fakePrograms, fakePython } from '../support/setup.js';
 
 t.test('LIBTORCH comes first, then Python, then the cache', async (t) => {
   const dir = t.testdir();
@@ -106,24 +97,24 @@ t.test('LIBTORCH is a wish: one that cannot be used is refused, never skipped', 
   const dir = t.testdir();
   const cached = { CORTORCH_CACHE: path.join(dir, 'cache'), PATH: '' };
   fakeLibtorch(path.join(dir, 'cache/libtorch-2.13.0+cpu/torch'));
-  const refused = (LIBTORCH: string) => refusal(() => resolveLibtorch({ env: { ...cached, LIBTORCH } }));
+  const refused = (LIBTORCH: string) => refusal(SetupError, () => resolveLibtorch({ env: { ...cached, LIBTORCH } }));
 
-  const nowhere = refused('/nowhere/libtorch');
+  const nowhere = await refused('/nowhere/libtorch');
   t.equal(nowhere.code, 'ERR_LIBTORCH_INVALID');
   t.match(nowhere.message, 'LIBTORCH is set to /nowhere/libtorch, which does not exist.');
   t.match(nowhere.message, 'Needed: libtorch 2.11–2.14 for Linux x64');
   t.match(nowhere.message, 'npx cortorch setup');
 
-  const empty = refused(writeFiles(path.join(dir, 'empty'), { 'README.md': '' }));
+  const empty = await refused(writeFiles(path.join(dir, 'empty'), { 'README.md': '' }));
   t.equal(empty.code, 'ERR_LIBTORCH_INVALID');
   t.match(empty.message, 'which holds no lib/libtorch.so');
 
-  const arm = refused(fakeLibtorch(path.join(dir, 'arm'), '2.13.0+cpu', { machine: 0xb7 }));
+  const arm = await refused(fakeLibtorch(path.join(dir, 'arm'), '2.13.0+cpu', { machine: 0xb7 }));
   t.equal(arm.code, 'ERR_LIBTORCH_INVALID');
   t.match(arm.message, 'not a library for Linux on x86-64 (aarch64)');
 
   for (const version of ['2.10.2+cpu', '2.15.0+cpu', '1.13.1']) {
-    const error = refused(fakeLibtorch(path.join(dir, version), version));
+    const error = await refused(fakeLibtorch(path.join(dir, version), version));
     t.equal(error.code, 'ERR_LIBTORCH_VERSION');
     t.match(error.message, `is libtorch ${version}, outside the supported 2.11–2.14`);
     t.match(error.message, 'unset LIBTORCH; npx cortorch setup');

@@ -1,47 +1,59 @@
 /** The packed package in an empty project, as a user has it: installed, imported, type-checked, trained, called. */
-import { spawnSync } from 'node:child_process';
 import fs from 'node:fs';
-import os from 'node:os';
 import path from 'node:path';
 import t from 'tap';
 import { packageRoot } from '../../scripts/build.mjs';
+import { temporaryFolder } from '../support/folders.js';
+import { lazy } from '../support/lazy.js';
+import { run, succeed, userEnvironment } from '../support/processes.js';
 
-const dir = fs.mkdtempSync(path.join(os.tmpdir(), 'cortorch-package-'));
-t.teardown(() => fs.rmSync(dir, { recursive: true, force: true }));
+const dir = temporaryFolder(t, 'package');
 const consumer = path.join(dir, 'consumer');
 const bare = path.join(dir, 'bare');
 const QUIET = ['--no-audit', '--no-fund', '--prefer-offline', '--loglevel=error'];
 
-/** tap watches the processes that it starts through NODE_OPTIONS, and npm adds variables: a user has neither. */
-const env = Object.fromEntries(
-  Object.entries(process.env).filter(([name]) => !/^(npm_|NODE_OPTIONS|TAP|_TAPJS)/.test(name)),
-);
-
-function run(cwd: string, command: string, ...args: string[]) {
-  const { status, stdout, stderr } = spawnSync(command, args, { cwd, env, encoding: 'utf8' });
-  return { status, stdout, stderr };
-}
-
-/** The same for what has to succeed: its stdout, or an error with its stderr. */
-function succeed(cwd: string, command: string, ...args: string[]): string {
-  const { status, stdout, stderr } = run(cwd, command, ...args);
-  if (status !== 0) throw new Error(`${command} ${args.join(' ')} ended with ${status}:\n${stdout}\n${stderr}`);
-  return stdout;
-}
+/** Runs a program in a folder, as a user does. */
+const runIn = (cwd: string, command: string, ...args: string[]) => run(command, args, { cwd, env: userEnvironment });
+const succeedIn = (cwd: string, command: string, ...args: string[]) =>
+  succeed(command, args, { cwd, env: userEnvironment });
 
 function emptyProject(folder: string) {
   fs.cpSync(path.join(packageRoot, 'test/fixtures/consumer'), folder, { recursive: true });
 }
 
-let tarball = '';
-
-t.test('packs what is needed, and nothing else', async (t) => {
-  const stdout = succeed(packageRoot, 'npm', 'pack', '--json', '--pack-destination', dir);
+/** The package as it is published, and the names of what is in it. */
+const packed = lazy(async (): Promise<{ tarball: string; names: string[] }> => {
+  const stdout = await succeedIn(packageRoot, 'npm', 'pack', '--json', '--pack-destination', dir);
   const [{ filename, files }] = JSON.parse(stdout.slice(stdout.indexOf('['))) as [
     { filename: string; files: { path: string }[] },
   ];
-  tarball = path.join(dir, filename);
-  const names = files.map((file) => file.path);
+  return { tarball: path.join(dir, filename), names: files.map((file) => file.path) };
+});
+
+/** Installs it for `consumer`, which builds it. */
+const installed = lazy(async () => {
+  const { tarball } = await packed();
+  emptyProject(consumer);
+  const start = performance.now();
+  await succeedIn(consumer, 'npm', 'install', tarball, ...QUIET);
+  t.comment(`npm install took ${((performance.now() - start) / 1000).toFixed(0)} s`);
+});
+
+/** Compiles the TypeScript of `consumer`. */
+const compiled = lazy(async () => {
+  await installed();
+  const types = path.join(consumer, 'node_modules/@types');
+  fs.mkdirSync(types, { recursive: true });
+  for (const name of ['@types/node', 'undici-types']) {
+    fs.cpSync(path.join(packageRoot, 'node_modules', name), path.join(consumer, 'node_modules', name), {
+      recursive: true,
+    });
+  }
+  await succeedIn(consumer, process.execPath, path.join(packageRoot, 'node_modules/typescript/bin/tsc'), '-p', '.');
+});
+
+t.test('packs what is needed, and nothing else', async (t) => {
+  const { names } = await packed();
   for (const name of [
     'dist/index.js',
     'dist/index.d.ts',
@@ -64,56 +76,50 @@ t.test('packs what is needed, and nothing else', async (t) => {
 });
 
 t.test('installed without its scripts, it says which command builds it', async (t) => {
+  const { tarball } = await packed();
   emptyProject(bare);
-  succeed(bare, 'npm', 'install', tarball, '--ignore-scripts', ...QUIET);
-  const imported = run(bare, process.execPath, '-e', "import('cortorch').then((c) => c.liveTensors())");
-  t.not(imported.status, 0);
+  await succeedIn(bare, 'npm', 'install', tarball, '--ignore-scripts', ...QUIET);
+  const imported = await runIn(bare, process.execPath, '-e', "import('cortorch').then((c) => c.liveTensors())");
+  t.not(imported.code, 0);
   t.match(imported.stderr, 'ERR_NATIVE_NOT_BUILT');
   t.match(imported.stderr, 'npx cortorch setup');
   const flags = '--dataset mnist --model mnist-fc --rule bp --out run';
-  const called = run(bare, 'npx', 'cortorch', 'train', ...flags.split(' '));
-  t.equal(called.status, 1);
+  const called = await runIn(bare, 'npx', 'cortorch', 'train', ...flags.split(' '));
+  t.equal(called.code, 1);
   t.match(called.stderr, 'npx cortorch setup');
   t.notMatch(called.stderr, /\n {4}at /, 'without a stack');
 });
 
 t.test('npm install builds it', async (t) => {
-  emptyProject(consumer);
-  const start = performance.now();
-  succeed(consumer, 'npm', 'install', tarball, ...QUIET);
-  t.comment(`npm install took ${((performance.now() - start) / 1000).toFixed(0)} s`);
+  await installed();
   t.ok(fs.existsSync(path.join(consumer, 'node_modules/cortorch/build-native/Release/cortorch.node')));
-  t.match(succeed(consumer, 'npx', 'cortorch', 'setup'), /^cortorch is ready: /);
+  t.match(await succeedIn(consumer, 'npx', 'cortorch', 'setup'), /^cortorch is ready: /);
 });
 
 t.test('its types hold for a TypeScript user', async (t) => {
-  const types = path.join(consumer, 'node_modules/@types');
-  fs.mkdirSync(types, { recursive: true });
-  for (const name of ['@types/node', 'undici-types']) {
-    fs.cpSync(path.join(packageRoot, 'node_modules', name), path.join(consumer, 'node_modules', name), {
-      recursive: true,
-    });
-  }
-  const tsc = path.join(packageRoot, 'node_modules/typescript/bin/tsc');
-  succeed(consumer, process.execPath, tsc, '-p', '.');
+  await compiled();
   t.ok(fs.existsSync(path.join(consumer, 'train.js')));
 });
 
 t.test('a script trains with it', async (t) => {
-  const said = succeed(consumer, process.execPath, 'train.js');
-  const { parameters, testError } = JSON.parse(said) as { parameters: number; testError: number };
+  await compiled();
+  const { parameters, testError } = JSON.parse(await succeedIn(consumer, process.execPath, 'train.js')) as {
+    parameters: number;
+    testError: number;
+  };
   t.equal(parameters, 784 * 32 + 32 + 32 * 10 + 10);
   t.ok(testError > 0.05 && testError < 0.2, `chance is 0.9; test error ${testError} after 300 steps`);
 });
 
 t.test('its command line works there', async (t) => {
   const flags = '--dataset mnist --model mnist-fc --rule fa --max-steps 20 --seed 1 --json --out run';
-  const stdout = succeed(consumer, 'npx', 'cortorch', 'train', ...flags.split(' '));
+  await installed();
+  const stdout = await succeedIn(consumer, 'npx', 'cortorch', 'train', ...flags.split(' '));
   const events = stdout
     .trim()
     .split('\n')
     .map((line): unknown => JSON.parse(line));
   t.match(events[0], { type: 'start', parameters: Number });
   t.match(events.at(-1), { type: 'end', checkpoint: String });
-  t.match(succeed(consumer, 'npx', 'cortorch', 'doctor'), 'libtorch');
+  t.match(await succeedIn(consumer, 'npx', 'cortorch', 'doctor'), 'libtorch');
 });

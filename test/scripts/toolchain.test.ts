@@ -3,21 +3,12 @@ import path from 'node:path';
 import t from 'tap';
 import { SetupError } from '../../scripts/setup-error.mjs';
 import { checkPlatform, compareVersions, findToolchain } from '../../scripts/toolchain.mjs';
+import { refusal } from '../support/refusal.js';
 import { fakePrograms } from '../support/setup.js';
 
 const CMAKE = 'echo "cmake version 3.25.1"';
 const NINJA = 'echo 1.11.1';
 const GXX = 'if [ "$1" = --version ]; then echo "g++ (Debian 12.2.0-14) 12.2.0"; fi';
-
-function refusal(work: () => unknown): SetupError {
-  try {
-    work();
-  } catch (error) {
-    if (error instanceof SetupError) return error;
-    throw error;
-  }
-  throw new Error('nothing was refused');
-}
 
 t.test('this system is supported, others are refused by name', async (t) => {
   t.doesNotThrow(() => checkPlatform());
@@ -30,7 +21,7 @@ t.test('this system is supported, others are refused by name', async (t) => {
     ['linux', 'x64', null, 'Found: linux on x64, a C library other than glibc (musl?)'],
   ];
   for (const [platform, arch, glibc, found] of cases) {
-    const error = refusal(() => checkPlatform({ platform, arch, glibc }));
+    const error = await refusal(SetupError, () => checkPlatform({ platform, arch, glibc }));
     t.equal(error.code, 'ERR_PLATFORM_UNSUPPORTED');
     t.match(error.message, found);
     t.match(error.message, 'Needed: Linux on x64 with glibc 2.28 or newer');
@@ -57,7 +48,7 @@ t.test('ninja is preferred, make will do', async (t) => {
 
 t.test('no compiler', async (t) => {
   const PATH = fakePrograms(t.testdir(), { cmake: CMAKE, ninja: NINJA });
-  const error = refusal(() => findToolchain({ PATH }));
+  const error = await refusal(SetupError, () => findToolchain({ PATH }));
   t.equal(error.code, 'ERR_COMPILER_NOT_FOUND');
   t.match(error.message, 'g++: not installed');
   t.match(error.message, 'g++-12: not installed');
@@ -69,7 +60,7 @@ t.test('a compiler that is too old, with its own words', async (t) => {
   const old =
     'if [ "$1" = --version ]; then echo "g++ (GCC) 8.5.0"; exit; fi; echo "g++: error: unrecognized option -std=c++20" >&2; exit 1';
   const PATH = fakePrograms(t.testdir(), { cmake: CMAKE, ninja: NINJA, 'g++': old });
-  const error = refusal(() => findToolchain({ PATH }));
+  const error = await refusal(SetupError, () => findToolchain({ PATH }));
   t.equal(error.code, 'ERR_COMPILER_NOT_FOUND');
   t.match(error.message, 'version 8.5.0 does not build a small C++20 program with OpenMP');
   t.match(error.message, 'unrecognized option -std=c++20');
@@ -77,7 +68,7 @@ t.test('a compiler that is too old, with its own words', async (t) => {
 
 t.test('CXX is a wish, and no other compiler is taken for it', async (t) => {
   const PATH = fakePrograms(t.testdir(), { cmake: CMAKE, ninja: NINJA, 'g++': GXX });
-  const error = refusal(() => findToolchain({ PATH, CXX: 'g++-99' }));
+  const error = await refusal(SetupError, () => findToolchain({ PATH, CXX: 'g++-99' }));
   t.equal(error.code, 'ERR_COMPILER_NOT_FOUND');
   t.match(error.message, 'CXX=g++-99: not installed');
 });
@@ -90,7 +81,9 @@ t.test('no cmake, an old cmake, nothing to run its files', async (t) => {
     bare: [{ 'g++': GXX, cmake: CMAKE }, 'Found: neither ninja nor make is on PATH'],
   };
   for (const [name, [programs, found]] of Object.entries(cases)) {
-    const error = refusal(() => findToolchain({ PATH: fakePrograms(path.join(dir, name), programs) }));
+    const error = await refusal(SetupError, () =>
+      findToolchain({ PATH: fakePrograms(path.join(dir, name), programs) }),
+    );
     t.equal(error.code, 'ERR_CMAKE_NOT_FOUND');
     t.match(error.message, found);
     t.match(error.message, 'Needed: cmake 3.18 or newer, and ninja or make');

@@ -1,10 +1,10 @@
 /** What hostile files cost: the peak of memory, in a process for each, of files that claim what they do not hold. */
-import { spawnSync } from 'node:child_process';
 import fs from 'node:fs';
 import path from 'node:path';
 import t from 'tap';
 import { packageRoot } from '../../scripts/build.mjs';
-import { ZipWriter } from '../../lib/checkpoint/zip.js';
+import { int4, latin, LEGACY_MAGIC, legacyFile, tensor, torchArchive } from '../support/pickles.js';
+import { runScript } from '../support/processes.js';
 
 const folder = t.testdir({});
 const MIB = 2 ** 20;
@@ -53,40 +53,14 @@ interface Reading {
   readonly bytes: number;
 }
 
-const latin = (text: string): Buffer => Buffer.from(text, 'latin1');
-const int4 = (value: number): string =>
-  String.fromCharCode(value & 255, (value >> 8) & 255, (value >> 16) & 255, value >>> 24);
 const le = (value: bigint): Buffer => {
   const bytes = Buffer.alloc(8);
   bytes.writeBigUInt64LE(value);
   return bytes;
 };
 
-function zip(pickle: Buffer, ...storages: Buffer[]): Buffer {
-  const writer = new ZipWriter();
-  return Buffer.concat([
-    ...writer.entry('archive/data.pkl', pickle),
-    ...storages.flatMap((data, i) => [...writer.entry(`archive/data/${i}`, data)]),
-    ...writer.end(),
-  ]);
-}
-
-/** A tensor over storage 0, of 4 floats or as many as are claimed. */
-const tensor = (elements: string, shape: string, strides: string): string =>
-  'ctorch._utils\n_rebuild_tensor_v2\n((X\x07\0\0\0storagectorch\nFloatStorage\nX\x01\0\0\x000X\x03\0\0\0cpu' +
-  `${elements}tQK\0${shape}${strides}\x89ccollections\nOrderedDict\n)RtR`;
 /** 2^60 as a LONG1. */
 const HUGE = '\x8a\x08\0\0\0\0\0\0\0\x10';
-
-/** The format before 1.6 around a pickle, with what follows it. */
-const legacy = (body: string, ...rest: Buffer[]): Buffer =>
-  Buffer.concat([
-    latin('\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19.'),
-    latin('\x80\x02M\xe9\x03.'),
-    latin('\x80\x02}(X\x10\0\0\0protocol_versionM\xe9\x03X\r\0\0\0little_endian\x88u.'),
-    latin(`\x80\x02${body}.`),
-    ...rest,
-  ]);
 
 const safetensors = (header: string, length = BigInt(header.length), data = Buffer.alloc(0)): Buffer =>
   Buffer.concat([le(length), latin(header), data]);
@@ -97,62 +71,66 @@ const laughs = (times: number): string =>
 const keys = latin('\x80\x02]X\x01\0\0\x000a.');
 
 const files: Record<string, Buffer> = {
-  'zip, 2^60 elements': zip(latin(`\x80\x02${tensor(HUGE, `${HUGE}\x85`, 'K\x01\x85')}.`), Buffer.alloc(16)),
-  'zip, expanded': zip(
-    latin(`\x80\x02${tensor('K\x04', 'J\0\0\0\x40J\0\0\0\x40\x86', 'K\0K\0\x86')}.`),
+  'zip, 2^60 elements': torchArchive(
+    latin(`\x80\x02${tensor({ elements: HUGE, shape: `${HUGE}\x85`, strides: 'K\x01\x85' })}.`),
     Buffer.alloc(16),
   ),
-  'zip, many times expanded to 16 MiB': zip(
-    latin(`\x80\x02(${tensor('K\x04', 'J\0\0\x40\0\x85', 'K\0\x85').repeat(64)}t.`),
+  'zip, expanded': torchArchive(
+    latin(`\x80\x02${tensor({ shape: 'J\0\0\0\x40J\0\0\0\x40\x86', strides: 'K\0K\0\x86' })}.`),
     Buffer.alloc(16),
   ),
-  'zip, laughs': zip(latin(`\x80\x02${laughs(60)}.`)),
-  'zip, a text of 2^50 bytes': zip(Buffer.concat([latin('\x80\x04\x8d'), le(2n ** 50n), latin('abc.')])),
-  'zip, a bytearray of 2^50 bytes': zip(Buffer.concat([latin('\x80\x05\x96'), le(2n ** 50n), latin('abc.')])),
-  'zip, a whole number of 2^30 bytes': zip(latin('\x80\x02\x8b\0\0\0\x40abc.')),
-  'zip, a memo at 2^31': zip(latin('\x80\x02]r\xff\xff\xff\x7f.')),
-  'zip, a million lists': zip(latin(`\x80\x02(${']'.repeat(1e6)}l.`)),
-  'zip, depth': zip(latin(`\x80\x02${'('.repeat(1e6)}${'l'.repeat(1e6)}.`)),
-  'zip, one text made bytes 500 times': zip(
+  'zip, many times expanded to 16 MiB': torchArchive(
+    latin(`\x80\x02(${tensor({ shape: 'J\0\0\x40\0\x85', strides: 'K\0\x85' }).repeat(64)}t.`),
+    Buffer.alloc(16),
+  ),
+  'zip, laughs': torchArchive(latin(`\x80\x02${laughs(60)}.`)),
+  'zip, a text of 2^50 bytes': torchArchive(Buffer.concat([latin('\x80\x04\x8d'), le(2n ** 50n), latin('abc.')])),
+  'zip, a bytearray of 2^50 bytes': torchArchive(Buffer.concat([latin('\x80\x05\x96'), le(2n ** 50n), latin('abc.')])),
+  'zip, a whole number of 2^30 bytes': torchArchive(latin('\x80\x02\x8b\0\0\0\x40abc.')),
+  'zip, a memo at 2^31': torchArchive(latin('\x80\x02]r\xff\xff\xff\x7f.')),
+  'zip, a million lists': torchArchive(latin(`\x80\x02(${']'.repeat(1e6)}l.`)),
+  'zip, depth': torchArchive(latin(`\x80\x02${'('.repeat(1e6)}${'l'.repeat(1e6)}.`)),
+  'zip, one text made bytes 500 times': torchArchive(
     latin(
       `\x80\x02X${int4(2 ** 21)}${'a'.repeat(2 ** 21)}q\0X\x06\0\0\0latin1q\x010](` +
         `${'c_codecs\nencode\nh\0h\x01\x86R'.repeat(500)}e.`,
     ),
   ),
-  'zip, one list made a dict 500 times': zip(
+  'zip, one list made a dict 500 times': torchArchive(
     latin(`\x80\x02](${'K\0K\0\x86'.repeat(20_000)}eq\0](${'ccollections\nOrderedDict\nh\0\x85R'.repeat(500)}e.`),
   ),
-  'zip, one tuple given to 1000 calls': zip(
+  'zip, one tuple given to 1000 calls': torchArchive(
     latin(`\x80\x02(${'K\0'.repeat(100_000)}tq\x000](${'ctorch\ndevice\nh\0R'.repeat(1000)}e.`),
   ),
-  'zip, 190,000 dicts': zip(latin(`\x80\x02](${'}'.repeat(190_000)}e.`)),
+  'zip, 190,000 dicts': torchArchive(latin(`\x80\x02](${'}'.repeat(190_000)}e.`)),
   'legacy, dicts in every pickle': Buffer.concat([
-    latin('\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19.'),
+    LEGACY_MAGIC,
     ...[1, 2, 3, 4].map(() => latin(`\x80\x02](${'}'.repeat(100_000)}e.`)),
   ]),
-  'zip, expanded once and named 40 times': zip(
-    latin(`\x80\x02](${tensor('K\x04', 'J\0\0\x40\0\x85', 'K\0\x85')}q\0${'h\0'.repeat(40)}e.`),
+  'zip, expanded once and named 40 times': torchArchive(
+    latin(`\x80\x02](${tensor({ shape: 'J\0\0\x40\0\x85', strides: 'K\0\x85' })}q\0${'h\0'.repeat(40)}e.`),
     Buffer.alloc(16),
   ),
-  'zip, a key of a megabyte over a thousand tensors': zip(
+  'zip, a key of a megabyte over a thousand tensors': torchArchive(
     latin(
-      `\x80\x02}X${int4(2 ** 20)}${'k'.repeat(2 ** 20)}](${tensor('K\x04', 'K\x04\x85', 'K\x01\x85')}q\0${'h\0'.repeat(1000)}es.`,
+      `\x80\x02}X${int4(2 ** 20)}${'k'.repeat(2 ** 20)}](${tensor({ shape: 'K\x04\x85', strides: 'K\x01\x85' })}q\0${'h\0'.repeat(1000)}es.`,
     ),
     Buffer.alloc(16),
   ),
-  'legacy, 2^60 elements': legacy(
-    tensor(HUGE.replace('\x8a\x08', '\x8a\x08'), `${HUGE}\x85`, 'K\x01\x85'),
+  'legacy, 2^60 elements': legacyFile(tensor({ elements: HUGE, shape: `${HUGE}\x85`, strides: 'K\x01\x85' }), [
     keys,
     le(2n ** 60n),
-  ),
-  'legacy, 2^40 claimed by the record': legacy(tensor('K\x04', 'K\x04\x85', 'K\x01\x85'), keys, le(2n ** 40n)),
-  'legacy, expanded': legacy(
-    tensor('K\x04', 'J\0\0\0\x40J\0\0\0\x40\x86', 'K\0K\0\x86'),
+  ]),
+  'legacy, 2^40 claimed by the record': legacyFile(tensor({ shape: 'K\x04\x85', strides: 'K\x01\x85' }), [
+    keys,
+    le(2n ** 40n),
+  ]),
+  'legacy, expanded': legacyFile(tensor({ shape: 'J\0\0\0\x40J\0\0\0\x40\x86', strides: 'K\0K\0\x86' }), [
     keys,
     le(4n),
     Buffer.alloc(16),
-  ),
-  'legacy, laughs': legacy(laughs(60), latin('\x80\x02].')),
+  ]),
+  'legacy, laughs': legacyFile(laughs(60), [latin('\x80\x02].')]),
   'safetensors, a header of 2^60': safetensors('{}', 2n ** 60n),
   'safetensors, a header of 99 MB': safetensors('{}', 99_000_000n),
   'safetensors, 2^53 elements': safetensors(
@@ -173,22 +151,25 @@ const files: Record<string, Buffer> = {
   ),
 };
 
-t.test('no file costs more than 64 MiB beyond its size', (t) => {
+t.test('no file costs more than 64 MiB beyond its size', async (t) => {
   const good = path.join(folder, 'good');
-  fs.writeFileSync(good, zip(latin(`\x80\x02${tensor('K\x04', 'K\x04\x85', 'K\x01\x85')}.`), Buffer.alloc(16)));
+  fs.writeFileSync(
+    good,
+    torchArchive(latin(`\x80\x02${tensor({ shape: 'K\x04\x85', strides: 'K\x01\x85' })}.`), Buffer.alloc(16)),
+  );
   const paths = Object.entries(files).map(([name, bytes]) => {
     const file = path.join(folder, name.replaceAll(/[ ,^]+/g, '-'));
     fs.writeFileSync(file, bytes);
     return file;
   });
   for (const file of paths) {
-    const { stdout, stderr, status } = spawnSync(
-      process.execPath,
-      ['--expose-gc', '--import=tsx', '--input-type=module', '-e', READER, good, file],
-      { cwd: packageRoot, encoding: 'utf8', timeout: 60_000, env: { ...process.env, NODE_OPTIONS: '' } },
-    );
+    const { stdout, stderr, code } = await runScript(READER, {
+      args: [good, file],
+      flags: ['--expose-gc'],
+      timeout: 60_000,
+    });
     const name = path.basename(file);
-    if (!t.equal(status, 0, `${name}: ${stderr.slice(-1000)}`)) continue;
+    if (!t.equal(code, 0, `${name}: ${stderr.slice(-1000)}`)) continue;
     const { outcomes, grown, bytes } = JSON.parse(stdout) as Reading;
     t.ok(grown < 64 * MIB + bytes, `${name}: ${Math.round(grown / MIB)} MiB`);
     for (const outcome of outcomes) {
@@ -198,5 +179,4 @@ t.test('no file costs more than 64 MiB beyond its size', (t) => {
     }
     t.comment(`${name}: ${outcomes.map((o) => o.slice(0, 60)).join(' | ')}, ${Math.round(grown / MIB)} MiB`);
   }
-  t.end();
 });

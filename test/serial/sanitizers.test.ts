@@ -4,29 +4,27 @@
  * hands to its micro-kernel is checked all the same (test/native/checked_memory.cpp). And so is the CUDA half, whose
  * kernels the processor runs (test/cuda-emulation): whole training steps of every rule, against those of the CPU half.
  */
-import { spawnSync } from 'node:child_process';
-import fs from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import t from 'tap';
 import { checkBuild, packageRoot } from '../../scripts/build.mjs';
 import { findTool, findToolchain } from '../../scripts/toolchain.mjs';
+import { temporaryFolder } from '../support/folders.js';
+import { run, succeed } from '../support/processes.js';
 
-const dir = fs.mkdtempSync(path.join(os.tmpdir(), 'cortorch-sanitizers-'));
-t.teardown(() => fs.rmSync(dir, { recursive: true, force: true }));
+const dir = temporaryFolder(t, 'sanitizers');
 
 const { libtorch, library } = checkBuild();
 const tools = findToolchain();
-const { NODE_OPTIONS: _, ...environment } = process.env;
 
-function run(command: string, args: string[], env: NodeJS.ProcessEnv = {}) {
-  const options = { encoding: 'utf8', env: { ...environment, ...env }, maxBuffer: 2 ** 26 } as const;
-  const { status, signal, stdout, stderr } = spawnSync(command, args, options);
-  return { ended: signal ?? status, stdout, output: `${stdout}${stderr}` };
+/** How a program ended, and all that it said. */
+async function check(command: string, args: string[], env: NodeJS.ProcessEnv) {
+  const { code, signal, stdout, stderr } = await run(command, args, { env });
+  return { ended: signal ?? code, stdout, output: `${stdout}${stderr}` };
 }
 
 /** Builds maps_check with these settings of CMake, in a folder of its own, and answers where it is. */
-function build(name: string, settings: Record<string, string>, targets = ['maps_check']): string {
+async function build(name: string, settings: Record<string, string>, targets = ['maps_check']): Promise<string> {
   const folder = path.join(dir, name);
   const all = {
     LIBTORCH: libtorch.path,
@@ -41,21 +39,18 @@ function build(name: string, settings: Record<string, string>, targets = ['maps_
     ['-S', packageRoot, '-B', folder, '-G', tools.generator, compiler, ...definitions],
     ['--build', folder, '--target', ...targets, '--parallel', String(os.availableParallelism())],
   ];
-  for (const args of steps) {
-    const { ended, output } = run(tools.cmake.path, args);
-    if (ended !== 0) throw new Error(`cmake ended with ${ended}:\n${output.slice(-8000)}`);
-  }
+  for (const args of steps) await succeed(tools.cmake.path, args);
   return folder;
 }
 
 t.test('AddressSanitizer, UndefinedBehaviorSanitizer, LeakSanitizer', { timeout: 1_200_000 }, async (t) => {
   const start = performance.now();
-  const folder = build('sanitized', { CORTORCH_SANITIZE: 'address,undefined', CORTORCH_CUDA_EMULATED: 'ON' }, [
+  const folder = await build('sanitized', { CORTORCH_SANITIZE: 'address,undefined', CORTORCH_CUDA_EMULATED: 'ON' }, [
     'maps_check',
     'training_check',
   ]);
   t.comment(`built in ${((performance.now() - start) / 1000).toFixed(0)} s`);
-  const { ended, stdout, output } = run(path.join(folder, 'maps_check'), ['--cases', '200'], {
+  const { ended, stdout, output } = await check(path.join(folder, 'maps_check'), ['--cases', '200'], {
     // New memory is filled with NaNs: what is read before it was written shows in the results.
     ASAN_OPTIONS: 'detect_leaks=1:malloc_fill_byte=255:max_malloc_fill_size=1073741824',
     UBSAN_OPTIONS: 'print_stacktrace=1',
@@ -68,7 +63,7 @@ t.test('AddressSanitizer, UndefinedBehaviorSanitizer, LeakSanitizer', { timeout:
 
   await t.test('training by the CUDA half, emulated, agrees with the CPU half', async (t) => {
     // Fibers are not the stacks that the address sanitizer knows of.
-    const trained = run(path.join(folder, 'training_check'), [], {
+    const trained = await check(path.join(folder, 'training_check'), [], {
       ASAN_OPTIONS: 'detect_stack_use_after_return=0:detect_leaks=0',
       UBSAN_OPTIONS: 'print_stacktrace=1',
     });
@@ -87,9 +82,9 @@ const whyNoValgrind = !valgrind
 // Slow, so only a few sizes, but it sees what the sanitizers do not: libtorch and its micro-kernel themselves, values
 // that were never written, and the very library that the package has built.
 t.test('valgrind', { skip: whyNoValgrind }, async (t) => {
-  const program = path.join(build('plain', { CORTORCH_LIBRARY: library }), 'maps_check');
+  const program = path.join(await build('plain', { CORTORCH_LIBRARY: library }), 'maps_check');
   const options = ['-q', '--error-exitcode=9', '--leak-check=full', '--errors-for-leak-kinds=definite'];
-  const { ended, stdout, output } = run(
+  const { ended, stdout, output } = await check(
     valgrind!.path,
     [...options, program, '--cases', '12', '--threads', '1', '--networks', '0'],
     // Its processor has no AVX-512.

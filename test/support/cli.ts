@@ -1,23 +1,16 @@
 /** The command line as a process of its own, and a data set small enough to learn in a moment. */
-import { spawn, type ChildProcess } from 'node:child_process';
-import { createHash } from 'node:crypto';
 import fs from 'node:fs';
 import path from 'node:path';
 import { packageRoot } from '../../scripts/build.mjs';
-
-const tsx = path.join(packageRoot, 'node_modules/tsx/dist/esm/index.mjs');
+import { BYTES, idx } from './idx.js';
+import { nodeCommand, startProcess, type Child, type Ended } from './processes.js';
 
 /** As bin/cortorch.js does it, but from the sources. */
 const script = (module: string): string =>
   `import { main } from ${JSON.stringify(path.resolve(packageRoot, module))};
    process.exitCode = await main(process.argv.slice(1));`;
 
-export interface Finished {
-  /** null: ended by a signal */
-  readonly code: number | null;
-  readonly signal: NodeJS.Signals | null;
-  readonly stdout: string;
-  readonly stderr: string;
+export interface Finished extends Ended {
   /** The lines of stdout. */
   readonly lines: readonly Line[];
 }
@@ -47,12 +40,7 @@ export interface Line {
   readonly [field: string]: unknown;
 }
 
-export interface Running {
-  readonly process: ChildProcess;
-  readonly finished: Promise<Finished>;
-  /** Resolves when stdout and stderr together match; rejects if the process ends before. */
-  seen(pattern: RegExp): Promise<void>;
-}
+export type Running = Child<Finished>;
 
 export interface CliOptions {
   readonly cwd?: string;
@@ -66,44 +54,22 @@ export interface CliOptions {
 /** Starts `cortorch ARGS`. */
 export function start(args: readonly string[], options: CliOptions = {}): Running {
   const { cwd, env, module = 'lib/cli/main.ts', shell } = options;
-  // tap has every process load its hooks: slower, and they end it at signals that a user's process survives.
-  const node = ['env', '-u', 'NODE_OPTIONS', process.execPath, '--import', tsx];
-  const command = [...node, '--input-type=module', '-e', script(module), '--', ...args];
+  const command = nodeCommand(script(module), args);
   const [program, ...rest] = shell === undefined ? command : ['bash', '-c', `${shell}; exec "$@"`, '-', ...command];
-  const child = spawn(program!, rest, {
-    cwd,
-    env: { ...process.env, ...env },
-    stdio: ['ignore', 'pipe', 'pipe'],
-  });
-  const output = { stdout: '', stderr: '' };
-  const waiting = new Set<() => void>();
-  for (const name of ['stdout', 'stderr'] as const) {
-    child[name].setEncoding('utf8').on('data', (text: string) => {
-      output[name] += text;
-      for (const look of waiting) look();
-    });
-  }
-  const finished = new Promise<Finished>((resolve, reject) => {
-    child.on('error', reject);
-    child.on('close', (code, signal) => resolve({ code, signal, ...output, lines: parseLines(output.stdout) }));
-  });
-  const seen = (pattern: RegExp): Promise<void> =>
-    new Promise((resolve, reject) => {
-      const look = (): void => {
-        if (!pattern.test(output.stdout + output.stderr)) return;
-        waiting.delete(look);
-        resolve();
-      };
-      waiting.add(look);
-      look();
-      void finished.then(() => reject(new Error(`it ended without ${pattern}: ${output.stdout}${output.stderr}`)));
-    });
-  return { process: child, finished, seen };
+  const { finished, ...child } = startProcess(program!, rest, { cwd, env });
+  return { ...child, finished: finished.then((ended) => ({ ...ended, lines: parseLines(ended.stdout) })) };
 }
 
 /** Runs `cortorch ARGS` to its end. */
 export const cortorch = (args: readonly string[], options?: CliOptions): Promise<Finished> =>
   start(args, options).finished;
+
+/** The same for what has to succeed: anything else is an error. */
+export async function succeedCortorch(args: readonly string[]): Promise<Finished> {
+  const finished = await cortorch(args);
+  if (finished.code === 0) return finished;
+  throw new Error(`cortorch ${args.join(' ')} ended with ${finished.signal ?? finished.code}: ${finished.stderr}`);
+}
 
 function parseLines(stdout: string): Line[] {
   return stdout
@@ -147,19 +113,10 @@ export function writeTinyData(folder: string, { train = 600, test = 200 } = {}):
         images[i * SIDE * SIDE + p] = (noise >>> 26) + (bar ? 120 : 0);
       }
     }
-    fs.writeFileSync(path.join(folder, `${name}-images-idx3-ubyte`), idx([count, SIDE, SIDE], images));
-    fs.writeFileSync(path.join(folder, `${name}-labels-idx1-ubyte`), idx([count], labels));
+    fs.writeFileSync(path.join(folder, `${name}-images-idx3-ubyte`), idx(BYTES, [count, SIDE, SIDE], images));
+    fs.writeFileSync(path.join(folder, `${name}-labels-idx1-ubyte`), idx(BYTES, [count], labels));
   }
   return folder;
-}
-
-/** An IDX file of bytes. */
-export function idx(shape: readonly number[], data: Buffer): Buffer {
-  const header = Buffer.alloc(4 + 4 * shape.length);
-  header[2] = 0x08;
-  header[3] = shape.length;
-  shape.forEach((size, i) => header.writeUInt32BE(size, 4 + 4 * i));
-  return Buffer.concat([header, data]);
 }
 
 /** A network of one hidden layer on those images. */
@@ -168,15 +125,6 @@ export const smallSpec = {
   layers: [{ type: 'flatten' }, { type: 'dense', units: 32, activation: 'tanh' }, { type: 'dense', units: 10 }],
   loss: 'softmax-cross-entropy',
 };
-
-/** A digest of each parameter: comparing those is quick, and a difference is short to read. */
-export function digests(parameters: ReadonlyMap<string, { readonly data: Float32Array }>): Record<string, string> {
-  const digest = ({ buffer, byteOffset, byteLength }: Float32Array): string =>
-    createHash('sha256')
-      .update(Buffer.from(buffer, byteOffset, byteLength))
-      .digest('hex');
-  return Object.fromEntries([...parameters].map(([name, { data }]) => [name, digest(data)]));
-}
 
 /** What a run's folder holds, sorted, without TensorBoard's event files: each start of a run writes one of its own. */
 export const runFiles = (folder: string): string[] =>

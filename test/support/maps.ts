@@ -1,4 +1,4 @@
-/** The maps of images straight from their definitions: loops in float64 that share nothing with the native code. */
+/** The maps straight from their definitions: loops in float64 that share nothing with the native code. */
 import { Tensor, type ResolvedSpec } from '../../lib/index.js';
 import { mapShapes } from '../../lib/model/shapes.js';
 import { Random } from '../../lib/random.js';
@@ -47,7 +47,7 @@ export interface Operands {
   readonly x: ArrayLike<number>;
   readonly weight: ArrayLike<number>;
   readonly bias: ArrayLike<number> | null;
-  /** Of y's shape; what the adjoint and the gradient of the weights are given. */
+  /** Of y's shape, or nothing; what the adjoint and the gradient of the weights are given. */
   readonly delta: ArrayLike<number>;
 }
 
@@ -90,6 +90,30 @@ export function naive(g: Geometry, map: MapName, { x, weight, bias, delta }: Ope
           }
         }
       }
+    }
+  }
+  return { apply, adjoint, outer, biasSums };
+}
+
+/** The same of a dense layer: as many outputs as the weights, [out, in], have rows. */
+export function naiveDense(batch: number, { x, weight, bias, delta }: Operands) {
+  const inputs = x.length / batch;
+  const units = weight.length / inputs;
+  const apply = new Float64Array(batch * units);
+  const adjoint = new Float64Array(x.length);
+  const outer = new Float64Array(weight.length);
+  const biasSums = new Float64Array(units);
+  for (let b = 0; b < batch; b++) {
+    for (let k = 0; k < units; k++) {
+      const d = delta[b * units + k] ?? 0;
+      let sum = bias?.[k] ?? 0;
+      biasSums[k]! += d;
+      for (let j = 0; j < inputs; j++) {
+        sum += weight[k * inputs + j]! * x[b * inputs + j]!;
+        adjoint[b * inputs + j]! += weight[k * inputs + j]! * d;
+        outer[k * inputs + j]! += x[b * inputs + j]! * d;
+      }
+      apply[b * units + k] = sum;
     }
   }
   return { apply, adjoint, outer, biasSums };

@@ -1,6 +1,8 @@
 /** Small helpers with numbers that the tests share. */
 import { Random } from '../../lib/random.js';
 
+export type Numbers = ArrayLike<number>;
+
 /** Uniform in ±scale, the same for a seed. */
 export function randomArray(length: number, seed: number, scale = 1): Float32Array {
   const random = new Random(seed);
@@ -26,6 +28,27 @@ export function relativeError(a: ArrayLike<number>, b: ArrayLike<number>): numbe
   return difference / size;
 }
 
+export const largest = (values: Numbers): number =>
+  Array.from(values).reduce((most, value) => Math.max(most, Math.abs(value)), 0);
+
+/** The largest |a − b|. */
+export const largestDifference = (a: Numbers, b: Numbers): number =>
+  a.length === b.length ? largest(Array.from(b, (value, i) => a[i]! - value)) : Infinity;
+
+/**
+ * The largest |a − b| over the largest |b|. NaN, for which no comparison holds, where there is no such number: b is
+ * zero, or of another length.
+ */
+export const misfit = (a: Numbers, b: Numbers): number =>
+  a.length === b.length && largest(b) > 0 ? largestDifference(a, b) / largest(b) : NaN;
+
+/** How often each of the values 0 … kinds − 1 occurs. */
+export function histogram(values: Iterable<number>, kinds: number): number[] {
+  const counts = Array<number>(kinds).fill(0);
+  for (const value of values) counts[value]!++;
+  return counts;
+}
+
 /** Bit for bit. */
-export const sameBits = (a: Float32Array, b: Float32Array): boolean =>
+export const sameBits = <A extends Float32Array | Float64Array>(a: A, b: A): boolean =>
   Buffer.from(a.buffer, a.byteOffset, a.byteLength).equals(Buffer.from(b.buffer, b.byteOffset, b.byteLength));

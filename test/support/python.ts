@@ -1,10 +1,23 @@
 /**
- * A Python with PyTorch, for tests that compare with the real thing. Tried in this order:
- * the interpreter that CORTORCH_PYTHON names; `python3`; `python3` with PYTHONPATH set to the folder of the torch
- * package that the project resolved, if that is a whole one and not only the libraries.
+ * Python, for tests that compare with the real thing: the interpreter that CORTORCH_PYTHON names, or `python3`. For one
+ * with PyTorch also `python3` with PYTHONPATH set to the folder of the torch package that the project resolved, if that
+ * is a whole one and not only the libraries.
  */
 import { execFileSync } from 'node:child_process';
 import { dirname, basename } from 'node:path';
+
+export const python = process.env.CORTORCH_PYTHON ?? 'python3';
+
+/** For `{ skip }`: why there is no Python that imports these modules; false if there is one. */
+export const whyNoPython = (...modules: readonly string[]): string | false => whyNot(process.env, modules);
+
+/**
+ * Runs a Python script.
+ *
+ * @param script the source; `args` are `sys.argv[1:]`
+ * @returns what it printed
+ */
+export const runPython = (script: string, ...args: readonly string[]): string => execute(process.env, script, args);
 
 /** A Python that imports torch. */
 export interface TorchPython {
@@ -29,56 +42,64 @@ export function torchPython(): TorchPython | null {
   return (answer ??= find()).python;
 }
 
-/** What was tried, for `t.skip` or `{ skip: whyNoTorchPython() }`; false if there is a Python with torch. */
-export function whyNoTorchPython(): string | false {
-  return torchPython() === null ? answer!.reason : false;
+/** For `{ skip }`: why there is no Python that imports torch and these modules, with what was tried. */
+export function whyNoTorchPython(...modules: readonly string[]): string | false {
+  const found = torchPython();
+  if (found === null) return answer!.reason;
+  return modules.length > 0 && whyNot(found.env, modules);
 }
 
-/**
- * Runs a Python script with torch.
- *
- * @param script the source; `args` are `sys.argv[1:]`
- * @returns what it printed
- */
-export function runTorchPython(script: string, ...args: string[]): string {
-  const python = torchPython();
-  if (python === null) throw new Error(answer!.reason);
-  return execFileSync(python.command, ['-W', 'ignore', '-c', script, ...args], {
-    env: python.env,
+/** The same as {@link runPython}, with torch. */
+export function runTorchPython(script: string, ...args: readonly string[]): string {
+  const found = torchPython();
+  if (found === null) throw new Error(answer!.reason);
+  return execute(found.env, script, args);
+}
+
+function execute(env: NodeJS.ProcessEnv, script: string, args: readonly string[] = []): string {
+  return execFileSync(python, ['-W', 'ignore', '-c', script, ...args], {
+    env,
     encoding: 'utf8',
+    stdio: ['ignore', 'pipe', 'pipe'],
     maxBuffer: 2 ** 26,
   });
 }
 
+function attempt(env: NodeJS.ProcessEnv, script: string): { output: string } | { problem: string } {
+  try {
+    return { output: execute(env, script) };
+  } catch (error) {
+    const label = env === process.env ? python : `${python} with PYTHONPATH=${env.PYTHONPATH}`;
+    const { stderr, message } = error as Error & { stderr?: string };
+    return { problem: `${label}: ${stderr?.trim().split('\n').at(-1) || message}` };
+  }
+}
+
+function whyNot(env: NodeJS.ProcessEnv, modules: readonly string[]): string | false {
+  const tried = attempt(env, modules.map((name) => `import ${name}\n`).join(''));
+  return 'problem' in tried && tried.problem;
+}
+
 function find(): { python: TorchPython | null; reason: string } {
-  const named = process.env.CORTORCH_PYTHON;
-  const candidates: [command: string, env: NodeJS.ProcessEnv][] =
-    named === undefined ? [['python3', process.env]] : [[named, process.env]];
-  if (named === undefined) {
+  const candidates: NodeJS.ProcessEnv[] = [process.env];
+  if (process.env.CORTORCH_PYTHON === undefined) {
     const libtorch = resolveLibtorch().found?.path;
     if (libtorch !== undefined && basename(libtorch) === 'torch') {
-      candidates.push(['python3', { ...process.env, PYTHONPATH: dirname(libtorch) }]);
+      candidates.push({ ...process.env, PYTHONPATH: dirname(libtorch) });
     }
   }
-  const tried: string[] = [];
-  for (const [command, env] of candidates) {
-    const label = env === process.env ? command : `${command} with PYTHONPATH=${env.PYTHONPATH}`;
-    try {
-      const script = 'import os, torch; print(torch.__version__); print(os.path.dirname(torch.__file__))';
-      const output = execFileSync(command, ['-W', 'ignore', '-c', script], {
-        env,
-        encoding: 'utf8',
-        stdio: ['ignore', 'pipe', 'pipe'],
-      });
-      const [version, folder] = output.trim().split('\n');
-      return { python: { command, env, version: version!, folder: folder! }, reason: '' };
-    } catch (error) {
-      const { stderr, message } = error as Error & { stderr?: string };
-      tried.push(`${label}: ${stderr?.trim().split('\n').at(-1) ?? message}`);
+  const problems: string[] = [];
+  for (const env of candidates) {
+    const tried = attempt(env, 'import os, torch\nprint(torch.__version__)\nprint(os.path.dirname(torch.__file__))');
+    if ('problem' in tried) {
+      problems.push(tried.problem);
+      continue;
     }
+    const [version, folder] = tried.output.trim().split('\n');
+    return { python: { command: python, env, version: version!, folder: folder! }, reason: '' };
   }
   return {
     python: null,
-    reason: `no Python with torch (name one with CORTORCH_PYTHON): ${tried.join('; ')}`,
+    reason: `no Python with torch (name one with CORTORCH_PYTHON): ${problems.join('; ')}`,
   };
 }

@@ -1,6 +1,9 @@
 /**
  * An independent account of what a network computes: plain loops in float64, written from the equations (PAPER:
- * Lillicrap et al. 2016; Nøkland 2016; Kingma & Ba 2015) and sharing nothing with the native code.
+ * Lillicrap et al. 2016; Nøkland 2016; Kingma & Ba 2015) and sharing nothing with the native code. Nor does it share
+ * activations, losses or products of matrices with the other references (activations.ts, losses.ts, maps.ts), although
+ * it has the same ones: test/rules/target-rules.test.ts holds one of them against this, which says something only as
+ * long as a mistake in one is not a mistake in both.
  */
 
 export interface ReferenceLayer {

@@ -1,7 +1,8 @@
 /** What a run leaves, to compare one run with another. */
 import path from 'node:path';
 import { readCheckpoint } from '../../lib/training/checkpoint.js';
-import { digests, metricsOf, timeless } from './cli.js';
+import { metricsOf, timeless } from './cli.js';
+import { digests } from './digests.js';
 
 /** Everything that a run leaves, without times. */
 export async function result(run: string) {

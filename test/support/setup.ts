@@ -4,8 +4,7 @@ import http from 'node:http';
 import type { AddressInfo } from 'node:net';
 import path from 'node:path';
 import zlib from 'node:zlib';
-
-export type Files = Record<string, string | Buffer>;
+import { writeFiles, type Files } from './folders.js';
 
 /** The files by which a folder is taken for a libtorch. */
 export function libtorchFiles(version: string, { cuda = '', machine = 0x3e } = {}): Files {
@@ -19,15 +18,6 @@ export function libtorchFiles(version: string, { cuda = '', machine = 0x3e } = {
     'include/ATen/ATen.h': '',
     'version.py': `__version__ = '${version}'\ncuda: Optional[str] = ${cuda ? `'${cuda}'` : 'None'}\n`,
   };
-}
-
-export function writeFiles(folder: string, files: Files): string {
-  for (const [name, content] of Object.entries(files)) {
-    const file = path.join(folder, name);
-    fs.mkdirSync(path.dirname(file), { recursive: true });
-    fs.writeFileSync(file, content);
-  }
-  return folder;
 }
 
 export function fakeLibtorch(folder: string, version = '2.13.0+cpu', options = {}): string {

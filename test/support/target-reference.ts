@@ -6,7 +6,9 @@
  */
 import { isMap, type ActivationName } from '../../lib/model/layers.js';
 import type { ResolvedSpec } from '../../lib/model/spec.js';
-import { count, naive, outputSize, type Geometry } from './maps.js';
+import { sigma, slope } from './activations.js';
+import { count, naive, naiveDense, outputSize, type Geometry } from './maps.js';
+import { rows, type Numbers } from './numbers.js';
 
 export type TargetRule = 'tp' | 'dtp' | 'sdtp' | 'ao-sdtp';
 export const targetRules: readonly TargetRule[] = ['tp', 'dtp', 'sdtp', 'ao-sdtp'];
@@ -21,53 +23,14 @@ export interface Settings {
   readonly transposedJacobian?: boolean;
 }
 
-export type Numbers = ArrayLike<number>;
 /** By name, as in the state dict. */
 export type Values = ReadonlyMap<string, Numbers>;
-
-const sigma: Readonly<Record<ActivationName, (a: number) => number>> = {
-  identity: (a) => a,
-  tanh: Math.tanh,
-  relu: (a) => Math.max(0, a),
-  sigmoid: (a) => 1 / (1 + Math.exp(-a)),
-};
-/** σ' as a function of σ(a). */
-const slope: Readonly<Record<ActivationName, (y: number) => number>> = {
-  identity: () => 1,
-  tanh: (y) => 1 - y * y,
-  relu: (y) => (y > 0 ? 1 : 0),
-  sigmoid: (y) => y * (1 - y),
-};
 
 const map = (a: Numbers, f: (value: number, i: number) => number): Float64Array =>
   Float64Array.from({ length: a.length }, (_, i) => f(a[i]!, i));
 const minus = (a: Numbers, b: Numbers): Float64Array => map(a, (value, i) => value - b[i]!);
 
-/** W x + b, Wᵀδ, Σ x ⊗ δ and Σ δ; as many outputs as the weights have rows. */
-function dense(batch: number, x: Numbers, weight: Numbers, bias: Numbers | null, delta: Numbers) {
-  const inputs = x.length / batch;
-  const units = weight.length / inputs;
-  const apply = new Float64Array(batch * units);
-  const adjoint = new Float64Array(x.length);
-  const outer = new Float64Array(weight.length);
-  const biasSums = new Float64Array(units);
-  for (let b = 0; b < batch; b++) {
-    for (let k = 0; k < units; k++) {
-      const d = delta[b * units + k] ?? 0;
-      let sum = bias?.[k] ?? 0;
-      biasSums[k]! += d;
-      for (let j = 0; j < inputs; j++) {
-        sum += weight[k * inputs + j]! * x[b * inputs + j]!;
-        adjoint[b * inputs + j]! += weight[k * inputs + j]! * d;
-        outer[k * inputs + j]! += x[b * inputs + j]! * d;
-      }
-      apply[b * units + k] = sum;
-    }
-  }
-  return { apply, adjoint, outer, biasSums };
-}
-
-type MapResults = ReturnType<typeof dense>;
+type MapResults = ReturnType<typeof naiveDense>;
 
 interface Layer {
   readonly prefix: string;
@@ -94,7 +57,7 @@ function layersOf(spec: ResolvedSpec, batch: number): Layer[] {
       let at: Layer['at'];
       if (layer.type === 'dense') {
         shape = [layer.units];
-        at = (x, weight, bias, delta) => dense(batch, x, weight, bias, delta);
+        at = (x, weight, bias, delta) => naiveDense(batch, { x, weight, bias, delta });
       } else {
         const { type, channels, kernel, stride, padding, dilation } = layer;
         const [inputs, height, width] = inputShape as [number, number, number];
@@ -169,10 +132,7 @@ export function targetReference(spec: ResolvedSpec, batch: number, settings: Set
   }
 
   /** One row an example. */
-  const rowsOf = (a: Numbers): number[][] =>
-    Array.from({ length: batch }, (_, b) =>
-      Array.from({ length: a.length / batch }, (_, j) => a[(b * a.length) / batch + j]!),
-    );
+  const rowsOf = (a: Numbers): number[][] => rows(a, a.length / batch);
 
   function softmax(y: Numbers): Float64Array {
     return Float64Array.from(
@@ -189,7 +149,7 @@ export function targetReference(spec: ResolvedSpec, batch: number, settings: Set
   function withAuxiliary(p: Values, o: Numbers, below: Numbers): Float64Array {
     if (rule !== 'ao-sdtp') return Float64Array.from(o);
     const bias = p.get('auxiliary.bias')!;
-    const z = dense(batch, below, p.get('auxiliary.weight')!, bias, []).apply.map(Math.tanh);
+    const z = naiveDense(batch, { x: below, weight: p.get('auxiliary.weight')!, bias, delta: [] }).apply.map(Math.tanh);
     const zs = rowsOf(z);
     return Float64Array.from(rowsOf(o).flatMap((row, b) => [...row, ...zs[b]!]));
   }

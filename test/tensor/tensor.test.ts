@@ -97,7 +97,7 @@ t.test('mistakes are named', async (t) => {
   } catch (error) {
     t.ok(error instanceof CortorchError);
     t.notMatch((error as Error).message, /frame #/, 'no C++ backtrace');
-    t.match((error as Error).stack, /10-tensor\.test/, 'a JavaScript stack');
+    t.match((error as Error).stack, /tensor\.test\.ts/, 'a JavaScript stack');
   }
   t.throws(() => a.add({} as Tensor), { code: 'ERR_INVALID_ARGUMENT', message: /a Tensor for `other`/ });
   t.throws(() => a.backward(), { code: 'ERR_NATIVE' });

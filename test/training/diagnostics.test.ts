@@ -2,7 +2,6 @@
  * Diagnostics: every angle against one computed here from what a step does to the parameters, or from the parameters
  * themselves; and that asking changes nothing.
  */
-import { spawnSync } from 'node:child_process';
 import fs from 'node:fs';
 import path from 'node:path';
 import t from 'tap';
@@ -22,7 +21,9 @@ import {
 } from '../../lib/index.js';
 import { packageRoot } from '../../scripts/build.mjs';
 import { cortorch, metricsOf, smallSpec, writeTinyData } from '../support/cli.js';
+import { gradientsFrom } from '../support/networks.js';
 import { randomArray } from '../support/numbers.js';
+import { runScript } from '../support/processes.js';
 
 const LR = 0.25;
 const COUNT = 10;
@@ -58,8 +59,8 @@ async function oneStep(
   for await (const event of trainer.fit(set, { epochs: 1, diagnostics: 1 }))
     if (event.type === 'diagnostics') found.push(event);
   const after = await net.stateDict();
-  const gradient = (name: string): number[] =>
-    [...before.get(name)!.data].map((value, i) => (value - after.get(name)!.data[i]!) / LR);
+  const gradients = gradientsFrom(before, after, LR);
+  const gradient = (name: string): number[] => [...gradients.get(name)!];
   return { layers: found[0]!.layers, before, gradient };
 }
 
@@ -226,7 +227,7 @@ t.test('batches of one’s own, and wrong values', async (t) => {
   });
 });
 
-t.test('without targets nothing is kept of the activities but what the backward pass needs', (t) => {
+t.test('without targets nothing is kept of the activities but what the backward pass needs', async (t) => {
   // 8 hidden layers of 20 MB; that many gradients of them, twice, would be 320 MB more than a step needs.
   const script = `
     import { Dataset, Network, Trainer, network } from ${JSON.stringify(path.join(packageRoot, 'lib/index.ts'))};
@@ -244,15 +245,10 @@ t.test('without targets nothing is kept of the activities but what the backward 
       peaks.push(process.resourceUsage().maxRSS / 2 ** 10);
     }
     console.log(JSON.stringify(peaks));`;
-  const tsx = path.join(packageRoot, 'node_modules/tsx/dist/esm/index.mjs');
-  const child = spawnSync(process.execPath, ['--import', tsx, '--input-type=module', '-e', script], {
-    encoding: 'utf8',
-    env: { ...process.env, NODE_OPTIONS: '' },
-  });
-  t.equal(child.status, 0, child.stderr);
-  const [step, diagnosed] = JSON.parse(child.stdout) as [number, number];
+  const { code, stdout, stderr } = await runScript(script);
+  t.equal(code, 0, stderr);
+  const [step, diagnosed] = JSON.parse(stdout) as [number, number];
   t.ok(diagnosed - step < 150, `${Math.round(step)} MiB at most in a step, ${Math.round(diagnosed)} in a diagnosis`);
-  t.end();
 });
 
 t.test('on the command line', async (t) => {

@@ -17,6 +17,7 @@ import {
   type CheckpointValue,
 } from '../../lib/index.js';
 import { writeCheckpoint } from '../../lib/training/checkpoint.js';
+import { largestDifference } from '../support/numbers.js';
 import { runTorchPython, whyNoTorchPython } from '../support/python.js';
 
 const skip = whyNoTorchPython();
@@ -81,7 +82,7 @@ for (const [name, wrapped, settings] of cases) {
     });
     for await (const _ of trainer.fit(data, { epochs: 4 }));
     for (const [key, { data: values }] of await net.stateDict()) {
-      const worst = Math.max(...[...values].map((value, i) => Math.abs(value - expected[key]![i]!)));
+      const worst = largestDifference(values, expected[key]!);
       t.ok(worst < 2e-6, `${key}: ${worst}`);
     }
   });

@@ -1,5 +1,5 @@
 /** Target propagation as it trains: every rule and setting against loops over float64, and what may move when. */
-import t from 'tap';
+import t, { type Test } from 'tap';
 import {
   Dataset,
   Network,
@@ -13,16 +13,10 @@ import {
 import { readMnist } from '../../lib/data/mnist.js';
 import type { ResolvedSpec } from '../../lib/model/spec.js';
 import { count } from '../support/maps.js';
-import { randomArray, relativeError, sameBits } from '../support/numbers.js';
+import { epochsOf, gradientsFrom, randomState } from '../support/networks.js';
+import { misfit, randomArray, relativeError, sameBits, type Numbers } from '../support/numbers.js';
 import { adam, sgd, type Update } from '../support/reference.js';
-import {
-  normals,
-  permutation,
-  targetReference,
-  targetRules,
-  type Numbers,
-  type Settings,
-} from '../support/target-reference.js';
+import { normals, permutation, targetReference, targetRules, type Settings } from '../support/target-reference.js';
 
 const batch = 6;
 const classes = 3;
@@ -77,24 +71,8 @@ const optionsOf = (rule: Settings['rule']): NetworkOptions => ({
 
 type Options = TrainerOptions & { readonly noise?: readonly number[] };
 
-/** The largest |a − b| over the largest |b|. */
-function misfit(a: Numbers, b: Numbers): number {
-  const largest = (values: Numbers): number =>
-    Array.from(values).reduce((most, value) => Math.max(most, Math.abs(value)), 0);
-  return a.length === b.length ? largest(Array.from(b).map((value, i) => a[i]! - value)) / largest(b) : Infinity;
-}
-
-async function epochsOf(events: AsyncIterable<{ type: string }>): Promise<EpochEvent[]> {
-  const epochs: EpochEvent[] = [];
-  for await (const event of events) if (event.type === 'epoch') epochs.push(event as EpochEvent);
-  return epochs;
-}
-
-/** Everything at random, biases and fixed ones too. */
-const randomState = (net: Network, scale = 0.6): StateDict =>
-  new Map(
-    net.parameters.map(({ name, shape }, i) => [name, { shape, data: randomArray(count(shape), 100 + i, scale) }]),
-  );
+/** Of random parameters. */
+const SCALE = 0.6;
 
 interface Optimizers {
   readonly forward: [TrainerOptions['optimizer'], () => Update];
@@ -150,25 +128,18 @@ function referenceTrainer(
   };
 }
 
-/** Of tap's test. */
-interface Checks {
-  ok(condition: boolean, what: string): boolean;
-  equal<T>(found: T, wanted: T, what: string): boolean;
-  fail(what: string): boolean;
-}
-
 /** Twenty epochs of one batch: every parameter after one, two and twenty. */
 async function compare(
-  t: Checks,
+  t: Test,
   what: string,
   spec: ResolvedSpec,
   options: Omit<Options, 'noise'>,
   rule: Settings['rule'],
   optimizers = descent,
-  { many = batch, until = 20, scale = 0.6 } = {},
+  { many = batch, until = 20, scale = SCALE } = {},
 ): Promise<void> {
   using net = new Network(spec, optionsOf(rule));
-  const start = randomState(net, scale);
+  const start = randomState(net, () => scale);
   await net.loadStateDict(start);
   const seed = 2 ** 33 + 5;
   const settings = { ...options, rule } as Settings;
@@ -324,7 +295,7 @@ t.test(
     for (const schedule of ['parallel', 'alternating'] as const) {
       using net = new Network(spec, optionsOf('sdtp'));
       using data = Dataset.fromArrays({ images, labels: all, shape: spec.input, classes });
-      const start = randomState(net);
+      const start = randomState(net, () => SCALE);
       await net.loadStateDict(start);
       const settings: Settings = { rule: 'sdtp' };
       const reference = referenceTrainer(net, start, settings, [0.2, 0.2, 0.2], 9, descent);
@@ -455,16 +426,14 @@ async function stepped(
   more: TrainerOptions = {},
 ) {
   using net = new Network(spec, optionsOf(rule));
-  const start = state ?? randomState(net);
+  const start = state ?? randomState(net, () => SCALE);
   await net.loadStateDict(start);
   const outputs = await net.predict(batches.images);
   const one = { type: 'sgd', lr: 1 } as const;
   const trainer = new Trainer(net, { ...more, optimizer: one, inverseOptimizer: one });
   await epochsOf(trainer.fit(() => [batches], { epochs: 1 }));
   const after = await net.stateDict();
-  const moved = new Map(
-    [...start].map(([name, { data }]) => [name, data.map((value, i) => value - after.get(name)!.data[i]!)]),
-  );
+  const moved = gradientsFrom(start, after, one.lr);
   return { start, outputs, moved };
 }
 

@@ -4,13 +4,12 @@ import {
   Network,
   network,
   Trainer,
-  type EpochEvent,
   type OptimizerOptions,
   type ProgressEvent,
   type StateDict,
-  type TrainEvent,
 } from '../../lib/index.js';
 import { learningRateFactor, resolveLrSchedule } from '../../lib/training/lr-schedule.js';
+import { epochsOf } from '../support/networks.js';
 import { randomArray, relativeError, rows, sameBits } from '../support/numbers.js';
 import { adam, gradients, rmsprop, sgd, type ReferenceLayer, type Update } from '../support/reference.js';
 
@@ -29,7 +28,6 @@ async function drain<T>(events: AsyncIterable<T>): Promise<T[]> {
   for await (const event of events) all.push(event);
   return all;
 }
-const epochsOf = (events: TrainEvent[]): EpochEvent[] => events.filter((event) => event.type === 'epoch');
 
 function sameState(a: StateDict, b: StateDict): boolean {
   return [...a].every(([name, { data }]) => sameBits(data, b.get(name)!.data));
@@ -65,7 +63,7 @@ t.test('twenty steps of every rule and optimizer against the float64 reference, 
       const losses: number[] = [];
       for (const steps of [1, 20]) {
         const events = await drain(trainer.fit(data, { epochs: steps }));
-        losses.push(...epochsOf(events).map((event) => event.train.loss));
+        losses.push(...(await epochsOf(events)).map((event) => event.train.loss));
         for (let step = steps === 1 ? 0 : 1; step < steps; step++) {
           const result = gradients(layers, rule, rows(images, 9), labels);
           const loss = losses[step]!;
@@ -96,7 +94,7 @@ t.test('squared error with real-valued targets learns them', async (t) => {
   const targets = Float32Array.from({ length: count * 2 }, (_, i) => Math.sin(i));
   using data = Dataset.fromArrays({ images, targets, shape: [9] });
   const trainer = new Trainer(net, { optimizer: { lr: 0.01 }, batchSize: 10 });
-  const events = epochsOf(await drain(trainer.fit(data, { epochs: 300, test: data })));
+  const events = await epochsOf(trainer.fit(data, { epochs: 300, test: data }));
   const [first, last] = [events[0]!, events.at(-1)!];
   t.ok(last.test!.loss < 0.05 * first.train.loss, `${first.train.loss} → ${last.test!.loss}`);
   t.ok(Math.abs(last.test!.error - last.test!.loss / 2) < 1e-6, 'error is the mean per output');
@@ -108,8 +106,9 @@ t.test('events: what they say, and that nothing is lost', async (t) => {
   using data = dataset();
   const trainer = new Trainer(net, { batchSize: 7, optimizer: { type: 'sgd', lr: 0 } });
   const events = await drain(trainer.fit(data, { epochs: 2, validation: data, test: data }));
-  const [first, second] = epochsOf(events);
-  t.equal(epochsOf(events).length, 2);
+  const epochs = await epochsOf(events);
+  const [first, second] = epochs;
+  t.equal(epochs.length, 2);
   const { loss, error } = await net.evaluate(data);
   // With a learning rate of 0 every pass, in whatever batches, sees the same network.
   for (const event of [first!, second!]) {
@@ -174,7 +173,7 @@ t.test('maxSteps ends inside an epoch, and training goes on from there as if not
   using data = dataset();
   const events = await drain(new Trainer(whole, options).fit(data, { epochs: 3 }));
   const trainer = new Trainer(halves, options);
-  const before = epochsOf(await drain(trainer.fit(data, { epochs: 3, maxSteps: 8, test: data })));
+  const before = await epochsOf(trainer.fit(data, { epochs: 3, maxSteps: 8, test: data }));
   t.strictSame(
     before.map((event) => [event.epoch, event.partial ?? false, event.test !== null]),
     [
@@ -182,7 +181,7 @@ t.test('maxSteps ends inside an epoch, and training goes on from there as if not
       [2, true, true],
     ],
   );
-  const after = epochsOf(await drain(trainer.fit(data, { epochs: 3 })));
+  const after = await epochsOf(trainer.fit(data, { epochs: 3 }));
   t.strictSame(
     after.map((event) => event.epoch),
     [2, 3],
@@ -190,9 +189,7 @@ t.test('maxSteps ends inside an epoch, and training goes on from there as if not
   t.ok(sameState(await whole.stateDict(), await halves.stateDict()));
   t.strictSame(
     after.map((event) => event.train),
-    epochsOf(events)
-      .slice(1)
-      .map((event) => event.train),
+    (await epochsOf(events)).slice(1).map((event) => event.train),
   );
 });
 
@@ -210,8 +207,8 @@ t.test('state() and loadState(): another process’s trainer goes on bit for bit
     const [left, right] = await Promise.all([drain(a.fit(data, { epochs: 4 })), drain(b.fit(data, { epochs: 4 }))]);
     t.ok(sameState(await one.stateDict(), await other.stateDict()), type);
     t.strictSame(
-      epochsOf(right).map((event) => event.train),
-      epochsOf(left).map((event) => event.train),
+      (await epochsOf(right)).map((event) => event.train),
+      (await epochsOf(left)).map((event) => event.train),
     );
   }
   using net = new Network(spec, { seed: 1 });
@@ -309,7 +306,7 @@ t.test('batches of the caller’s own', async (t) => {
     }
   }
   const a = new Trainer(one, { optimizer: { type: 'sgd', lr: 0.1 } });
-  const events = epochsOf(await drain(a.fit(stream, { epochs: 2 })));
+  const events = await epochsOf(a.fit(stream, { epochs: 2 }));
   t.equal(asked, 6);
   // The same by hand: one data set a batch, of which each is a whole epoch.
   const b = new Trainer(other, { optimizer: { type: 'sgd', lr: 0.1 }, batchSize: 10 });
@@ -331,7 +328,7 @@ t.test('batches of the caller’s own', async (t) => {
   using third = new Network(spec, { seed: 1 });
   const c = new Trainer(third, { optimizer: { type: 'sgd', lr: 0.1 } });
   asked = 0;
-  const cut = epochsOf(await drain(c.fit(stream, { epochs: 2, maxSteps: 2 })));
+  const cut = await epochsOf(c.fit(stream, { epochs: 2, maxSteps: 2 }));
   t.strictSame([cut.length, cut[0]!.partial, asked], [1, true, 2]);
   t.strictSame([(await c.state()).epoch, (await c.state()).stepInEpoch], [0, 2]);
   await drain(c.fit(stream, { epochs: 2 }));
