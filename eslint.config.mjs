@@ -17,7 +17,8 @@ export default tseslint.config(
     languageOptions: { parserOptions: { project: 'tsconfig.json', tsconfigRootDir: import.meta.dirname } },
     linterOptions: { reportUnusedDisableDirectives: 'error' },
     rules: {
-      // With noUncheckedIndexedAccess every a[i] may be undefined to the compiler; in loops over numbers `!` is the answer.
+      // With noUncheckedIndexedAccess every a[i] may be undefined to the compiler; in loops over numbers `!` is the
+      // answer.
       '@typescript-eslint/no-non-null-assertion': 'off',
       // It recurses without end over types that contain themselves (typescript-eslint 8.74).
       '@typescript-eslint/no-unsafe-class-instance-assignment': 'off',

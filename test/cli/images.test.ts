@@ -1,18 +1,13 @@
-/**
- * The command line over image files: class folders, ImageNet's labels, corrupt files, resuming, and memory that stays
- * flat.
- */
+/** The command line over image files: class folders, ImageNet's labels, corrupt files, resuming. */
 import fs from 'node:fs';
 import path from 'node:path';
 import sharp from 'sharp';
 import t from 'tap';
-import { packageRoot } from '../../scripts/build.mjs';
 import { Network } from '../../lib/index.js';
 import { readCheckpoint } from '../../lib/training/checkpoint.js';
 import { cortorch, runFiles, start } from '../support/cli.js';
 import { within } from '../support/folders.js';
 import { writePicture } from '../support/pictures.js';
-import { runScript } from '../support/processes.js';
 import { result } from '../support/run-result.js';
 
 const SIDE = 16;
@@ -279,25 +274,4 @@ t.test('refused', async (t) => {
   );
   const tooMany = await cortorch(['train', '--dataset', 'folder', '--data-dir', many, ...MODEL]);
   t.match(tooMany, { code: 2, stderr: /at most 8 classes.*9 classes/s });
-});
-
-t.test('memory stays flat over 20,000 images', { timeout: 300_000 }, async (t) => {
-  const data = await dataset('memory', FOUR, { train: 200 });
-  const script = `
-    import { ImageStream, listImages } from ${JSON.stringify(path.join(packageRoot, 'lib/index.ts'))};
-    const list = await listImages(${JSON.stringify(path.join(data, 'train'))});
-    const stream = new ImageStream(list, { size: 64, batchSize: 20, crop: 'random', flip: 'horizontal' });
-    const after = [];
-    let images = 0;
-    for (let epoch = 0; images < 20_000; epoch++) {
-      for await (const { labels } of stream.epoch(epoch)) images += labels.length;
-      if (images % 5000 === 0) after.push(process.memoryUsage.rss() / 2 ** 20);
-    }
-    console.log(JSON.stringify(after));`;
-  const { code, stdout, stderr } = await runScript(script);
-  t.equal(code, 0, stderr);
-  const after = JSON.parse(stdout) as number[];
-  t.equal(after.length, 4);
-  const grown = after[3]! - after[0]!;
-  t.ok(grown < 30, `${after.map(Math.round).join(', ')} MiB after each 5,000 images`);
 });

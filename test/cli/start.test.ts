@@ -3,7 +3,7 @@ import t from 'tap';
 import { start } from '../support/cli.js';
 
 t.test('four rules and a table', async (t) => {
-  const run = start(['--epochs', '1'], { module: 'lib/cli/start.ts' });
+  const run = start(['--epochs', '1'], { module: 'dist/cli/start.js' });
   const { code, stdout, stderr } = await run.finished;
   t.equal(code, 0, stderr);
   for (const rule of ['bp', 'fa', 'dfa', 'dtp']) t.match(stderr, new RegExp(`^${rule} +epoch 1/1 .*test \\d`, 'm'));
@@ -17,7 +17,7 @@ t.test('four rules and a table', async (t) => {
 });
 
 t.test('Ctrl-C', async (t) => {
-  const run = start([], { module: 'lib/cli/start.ts' });
+  const run = start([], { module: 'dist/cli/start.js' });
   await run.seen(/learns MNIST/);
   run.process.kill('SIGINT');
   t.match(await run.finished, { code: 130, stdout: '', stderr: /Stopping/ });
@@ -25,7 +25,7 @@ t.test('Ctrl-C', async (t) => {
 
 t.test('it takes no other arguments', async (t) => {
   for (const args of [['--epoch', '1'], ['--epochs', '0'], ['--epochs'], ['3']]) {
-    const finished = await start(args, { module: 'lib/cli/start.ts' }).finished;
+    const finished = await start(args, { module: 'dist/cli/start.js' }).finished;
     t.match(finished, { code: 2, stderr: 'npm start takes no arguments' });
   }
 });

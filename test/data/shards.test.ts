@@ -78,7 +78,7 @@ t.test('an epoch of the shards is that of the folders', async (t) => {
     t.equal(new Set(listed.files).size, names.length, 'names are different');
     for (const number of [0, 1]) t.same(await epoch(listed, number), await epoch(list, number));
     for (const [i, file] of list.files.entries()) {
-      t.ok(fs.readFileSync(file).equals((await listed.read!(i))), 'the file itself');
+      t.ok(fs.readFileSync(file).equals(await listed.read!(i)), 'the file itself');
     }
     t.equal(await listShards(dir, 'val'), null);
   }

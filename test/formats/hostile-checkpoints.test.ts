@@ -12,6 +12,9 @@ import { tensorDataFrom } from '../../lib/checkpoint/tensor-data.js';
 import { OrderedDict, Tuple } from '../../lib/checkpoint/value.js';
 import { latin, tensor, torchArchive, zipArchive } from '../support/pickles.js';
 
+/** So many times the usual number of random cases (`npm run soak -- damage`). */
+const TIMES = Number(process.env.CORTORCH_RANDOM_CASES ?? 1);
+
 const folder = t.testdir();
 const path = join(folder, 'hostile.pt');
 
@@ -65,7 +68,7 @@ t.test('bytes lost from the middle, or put in', async (t) => {
 t.test('random flips of bits in the file', async (t) => {
   const random = new Random(1);
   const counts: Record<string, number> = {};
-  for (let i = 0; i < 3000; i++) {
+  for (let i = 0; i < 3000 * TIMES; i++) {
     const bytes = Buffer.from(good);
     for (let flips = 1 + random.nextBelow(3); flips > 0; flips--) {
       bytes[random.nextBelow(bytes.length)]! ^= 1 << random.nextBelow(8);
@@ -94,7 +97,7 @@ t.test('the pickle is found, to damage it behind the checksum', async (t) => {
 t.test('random flips of bits in the pickle', async (t) => {
   const random = new Random(2);
   const counts: Record<string, number> = {};
-  for (let i = 0; i < 3000; i++) {
+  for (let i = 0; i < 3000 * TIMES; i++) {
     const bytes = Buffer.from(pickle);
     for (let flips = 1 + random.nextBelow(3); flips > 0; flips--) {
       bytes[random.nextBelow(bytes.length)]! ^= 1 << random.nextBelow(8);
@@ -110,7 +113,7 @@ t.test('random pickles', async (t) => {
   const random = new Random(3);
   // The instructions alone, so that some get far.
   const alphabet = Buffer.from('\x80\x85\x86\x87\x88\x89\x8aNKMJGX]ae)t}sucRbQqrhj(.', 'latin1');
-  for (let i = 0; i < 3000; i++) {
+  for (let i = 0; i < 3000 * TIMES; i++) {
     const body = Array.from({ length: 1 + random.nextBelow(60) }, () =>
       random.nextBelow(8) === 0 ? random.nextBelow(256) : alphabet[random.nextBelow(alphabet.length)]!,
     );

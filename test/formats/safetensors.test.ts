@@ -8,6 +8,9 @@ import { Random } from '../../lib/random.js';
 import { within } from '../support/folders.js';
 import { readAll } from '../support/read-all.js';
 
+/** So many times the usual number of random cases (`npm run soak -- damage`). */
+const TIMES = Number(process.env.CORTORCH_RANDOM_CASES ?? 1);
+
 const folder = t.testdir({});
 const at = within(folder);
 
@@ -77,7 +80,7 @@ t.test('bits flipped: read, or refused by the name of the file', async (t) => {
   const whole = file(`{${u8('a', '2', 0, 2)},${u8('b', '1,3', 2, 5)}}   `, 5);
   const random = new Random(1);
   let refused = 0;
-  for (let i = 0; i < 5000; i++) {
+  for (let i = 0; i < 5000 * TIMES; i++) {
     const bytes = Buffer.from(whole);
     for (let flips = 1 + random.nextBelow(3); flips > 0; flips--)
       bytes[random.nextBelow(bytes.length)]! ^= 1 << random.nextBelow(8);

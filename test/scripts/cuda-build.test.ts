@@ -1,28 +1,23 @@
 /**
- * The build with CUDA kernels: compiled by nvcc, linked and loaded, without a GPU as well; where there is one, its
- * results against the CPU's. CORTORCH_CUDA_LIBTORCH names a CUDA libtorch for this test alone, if the project itself
- * is built on a CPU one.
+ * A project that is built with CUDA kernels: compiled by nvcc, linked and loaded, without a GPU as well; where there is
+ * one, its results against the CPU's.
  */
 import fs from 'node:fs';
-import os from 'node:os';
 import path from 'node:path';
 import t from 'tap';
 import { buildFolder, checkBuild, packageRoot } from '../../scripts/build.mjs';
-import { inspectLibtorch } from '../../scripts/libtorch.mjs';
 import { findNvcc, findToolchain } from '../../scripts/toolchain.mjs';
 import { temporaryFolder } from '../support/folders.js';
-import { lazy } from '../support/lazy.js';
 import { run, succeed } from '../support/processes.js';
 import { python } from '../support/python.js';
 
-const libtorch = process.env.CORTORCH_CUDA_LIBTORCH ?? checkBuild().libtorch.path;
+const { library, libtorch: builtOn } = checkBuild();
+const libtorch = builtOn.path;
 const tools = findToolchain();
 const nvcc = findNvcc();
 
 function reasonToSkip(): string | false {
-  const seen = inspectLibtorch(libtorch);
-  if ('problem' in seen) throw new Error(`CORTORCH_CUDA_LIBTORCH: ${libtorch} ${seen.problem}`);
-  if (!seen.cuda) return 'libtorch is a CPU build: CORTORCH_CUDA_LIBTORCH can name another';
+  if (builtOn.cuda === null) return 'libtorch is a CPU build';
   return nvcc ? false : 'there is no nvcc';
 }
 
@@ -40,7 +35,6 @@ int main() {
 `;
 
 const folder = temporaryFolder(t, 'cuda');
-const build = path.join(folder, 'build');
 
 /** A Python that imports this libtorch's own torch and sees a GPU, or the reason why there is none. */
 async function gpuPython(): Promise<{ env: NodeJS.ProcessEnv; reason: string | false }> {
@@ -53,32 +47,14 @@ async function gpuPython(): Promise<{ env: NodeJS.ProcessEnv; reason: string | f
 }
 
 t.test('a build with CUDA kernels', { skip: reasonToSkip(), timeout: 1_800_000 }, async (t) => {
-  // The project's own build is not made twice.
-  const own = process.env.CORTORCH_CUDA_LIBTORCH === undefined;
-  const library = own ? checkBuild().library : path.join(build, 'libcortorch.so');
-  const configure = ['-S', packageRoot, '-B', build, '-G', tools.generator, `-DLIBTORCH=${libtorch}`];
-  /** What the compilers said. */
-  const built = lazy(async () => {
-    if (own) return '';
-    await succeed(tools.cmake.path, [
-      ...[...configure, '-DCORTORCH_NODE=OFF', `-DCMAKE_CXX_COMPILER=${tools.compiler.path}`],
-    ]);
-    const jobs = String(os.availableParallelism());
-    return await succeed(tools.cmake.path, ['--build', build, '--parallel', jobs]);
-  });
-
-  await t.test('is what CMake makes by itself of a CUDA libtorch and nvcc', async (t) => {
-    t.notMatch(await built(), /\bwarning\b/i);
-    const { cudaKernels } = buildFolder();
-    const kernels = fs.readFileSync(own ? cudaKernels : path.join(build, 'cuda-kernels'), 'utf8');
-    const architectures = (own && process.env.CORTORCH_CUDA_ARCHITECTURES) || '80-real;90';
+  await t.test('is what CMake made of a CUDA libtorch and nvcc', async (t) => {
+    const kernels = fs.readFileSync(buildFolder().cudaKernels, 'utf8');
     t.match(kernels, /^built by .*nvcc.* for /);
-    t.match(kernels, ` for ${architectures}\n`);
+    t.match(kernels, ` for ${process.env.CORTORCH_CUDA_ARCHITECTURES ?? '80-real;90'}\n`);
     t.ok(fs.existsSync(library));
   });
 
   await t.test('loads without a GPU, and its CPU part works', async (t) => {
-    await built();
     fs.writeFileSync(path.join(folder, 'program.cpp'), PROGRAM);
     const include = ['native', `${libtorch}/include`].map((name) => `-I${path.resolve(packageRoot, name)}`);
     const libraries = ['torch', 'torch_cpu', 'c10'].map((name) => `-l${name}`);
@@ -96,21 +72,19 @@ t.test('a build with CUDA kernels', { skip: reasonToSkip(), timeout: 1_800_000 }
 
   const gpu = await gpuPython();
   await t.test('agrees with float64 on a GPU', { skip: gpu.reason }, async (t) => {
-    await built();
     const check = path.join(packageRoot, 'test/python/cuda_check.py');
     t.match(await succeed(python, ['-W', 'ignore', check, library], { env: gpu.env }), 'gradients agree');
   });
 
   await t.test('trains on a GPU as on the CPU', { skip: gpu.reason }, async (t) => {
-    await built();
     const check = path.join(packageRoot, 'test/python/gpu_training.py');
     t.match(await succeed(python, ['-W', 'ignore', check, library], { env: gpu.env }), ' 0 failed');
   });
 
   await t.test('is not made where it is not wanted', async (t) => {
     const other = path.join(folder, 'off');
-    const off = configure.map((argument) => (argument === build ? other : argument));
-    await succeed(tools.cmake.path, [...off, '-DCORTORCH_NODE=OFF', '-DCORTORCH_CUDA=OFF']);
+    const configure = ['-S', packageRoot, '-B', other, '-G', tools.generator, `-DLIBTORCH=${libtorch}`];
+    await succeed(tools.cmake.path, [...configure, '-DCORTORCH_NODE=OFF', '-DCORTORCH_CUDA=OFF']);
     t.equal(fs.readFileSync(path.join(other, 'cuda-kernels'), 'utf8'), 'none: CORTORCH_CUDA is OFF\n');
   });
 });

@@ -1,55 +1,36 @@
-/** The packed package in an empty project, as a user has it: installed, imported, type-checked, trained, called. */
+/**
+ * The packed package in an empty project: installed, imported, type-checked, trained, called. It is not compiled there:
+ * its sources are those of the checkout, byte for byte, so its build is the checkout's too (`npm run soak -- install`
+ * compiles it).
+ */
 import fs from 'node:fs';
 import path from 'node:path';
 import t from 'tap';
 import { packageRoot } from '../../scripts/build.mjs';
-import { temporaryFolder } from '../support/folders.js';
+import { Consumer, packed } from '../support/consumer.js';
 import { lazy } from '../support/lazy.js';
-import { run, succeed, userEnvironment } from '../support/processes.js';
 
-const dir = temporaryFolder(t, 'package');
-const consumer = path.join(dir, 'consumer');
-const bare = path.join(dir, 'bare');
-const QUIET = ['--no-audit', '--no-fund', '--prefer-offline', '--loglevel=error'];
+const filesIn = (folder: string): string[] =>
+  fs
+    .readdirSync(folder, { recursive: true, withFileTypes: true })
+    .filter((entry) => entry.isFile())
+    .map((entry) => path.relative(folder, path.join(entry.parentPath, entry.name)))
+    .sort();
 
-/** Runs a program in a folder, as a user does. */
-const runIn = (cwd: string, command: string, ...args: string[]) => run(command, args, { cwd, env: userEnvironment });
-const succeedIn = (cwd: string, command: string, ...args: string[]) =>
-  succeed(command, args, { cwd, env: userEnvironment });
-
-function emptyProject(folder: string) {
-  fs.cpSync(path.join(packageRoot, 'test/fixtures/consumer'), folder, { recursive: true });
-}
-
-/** The package as it is published, and the names of what is in it. */
-const packed = lazy(async (): Promise<{ tarball: string; names: string[] }> => {
-  const stdout = await succeedIn(packageRoot, 'npm', 'pack', '--json', '--pack-destination', dir);
-  const [{ filename, files }] = JSON.parse(stdout.slice(stdout.indexOf('['))) as [
-    { filename: string; files: { path: string }[] },
-  ];
-  return { tarball: path.join(dir, filename), names: files.map((file) => file.path) };
+/** Installed without its scripts, and not built. */
+const bare = lazy(async () => {
+  const consumer = new Consumer('bare');
+  await consumer.npmInstall('--ignore-scripts');
+  return consumer;
 });
 
-/** Installs it for `consumer`, which builds it. */
-const installed = lazy(async () => {
-  const { tarball } = await packed();
-  emptyProject(consumer);
-  const start = performance.now();
-  await succeedIn(consumer, 'npm', 'install', tarball, ...QUIET);
-  t.comment(`npm install took ${((performance.now() - start) / 1000).toFixed(0)} s`);
-});
-
-/** Compiles the TypeScript of `consumer`. */
-const compiled = lazy(async () => {
-  await installed();
-  const types = path.join(consumer, 'node_modules/@types');
-  fs.mkdirSync(types, { recursive: true });
-  for (const name of ['@types/node', 'undici-types']) {
-    fs.cpSync(path.join(packageRoot, 'node_modules', name), path.join(consumer, 'node_modules', name), {
-      recursive: true,
-    });
-  }
-  await succeedIn(consumer, process.execPath, path.join(packageRoot, 'node_modules/typescript/bin/tsc'), '-p', '.');
+/** The same with the checkout's build, and with its script compiled. */
+const ready = lazy(async () => {
+  const consumer = new Consumer('ready');
+  await consumer.npmInstall('--ignore-scripts');
+  consumer.takeBuild();
+  await consumer.compile();
+  return consumer;
 });
 
 t.test('packs what is needed, and nothing else', async (t) => {
@@ -68,58 +49,63 @@ t.test('packs what is needed, and nothing else', async (t) => {
   ]) {
     t.ok(names.includes(name), name);
   }
-  t.ok(names.some((name) => name.startsWith('native/node/')));
+  t.same(
+    names.filter((name) => name.startsWith('native/')).sort(),
+    filesIn(path.join(packageRoot, 'native')).map((name) => `native/${name}`),
+    'all native sources',
+  );
   t.same(
     names.filter((name) => /^(lib|test|bench|node_modules|build|build-native|\.)/.test(name)),
     [],
   );
+  const forDevelopment = /^scripts\/(start|test|prepare|bench|soak|run-tests|test-report|leftovers)\b|gpu-check/;
+  t.same(
+    names.filter((name) => forDevelopment.test(name)),
+    [],
+  );
+});
+
+t.test('what is installed is the checkout, byte for byte', async (t) => {
+  const { installed } = await bare();
+  const names = filesIn(installed);
+  t.ok(names.length > 300, `${names.length} files`);
+  const other = names.filter((name) => {
+    const [theirs, ours] = [installed, packageRoot].map((root) => fs.readFileSync(path.join(root, name)));
+    return !theirs!.equals(ours!);
+  });
+  t.same(other, []);
+});
+
+t.test('npm install begins to build it', async (t) => {
+  const { code, stdout, stderr } = await new Consumer('begun').npmInstallWithoutCompiler();
+  t.not(code, 0);
+  t.match(stdout + stderr, 'There is no C++ compiler that can build cortorch.');
+  t.match(stdout + stderr, 'CXX=/no/such/compiler');
 });
 
 t.test('installed without its scripts, it says which command builds it', async (t) => {
-  const { tarball } = await packed();
-  emptyProject(bare);
-  await succeedIn(bare, 'npm', 'install', tarball, '--ignore-scripts', ...QUIET);
-  const imported = await runIn(bare, process.execPath, '-e', "import('cortorch').then((c) => c.liveTensors())");
+  const consumer = await bare();
+  const imported = await consumer.run(process.execPath, ['-e', "import('cortorch').then((c) => c.liveTensors())"]);
   t.not(imported.code, 0);
   t.match(imported.stderr, 'ERR_NATIVE_NOT_BUILT');
   t.match(imported.stderr, 'npx cortorch setup');
   const flags = '--dataset mnist --model mnist-fc --rule bp --out run';
-  const called = await runIn(bare, 'npx', 'cortorch', 'train', ...flags.split(' '));
+  const called = await consumer.run('npx', ['cortorch', 'train', ...flags.split(' ')]);
   t.equal(called.code, 1);
   t.match(called.stderr, 'npx cortorch setup');
   t.notMatch(called.stderr, /\n {4}at /, 'without a stack');
 });
 
-t.test('npm install builds it', async (t) => {
-  await installed();
-  t.ok(fs.existsSync(path.join(consumer, 'node_modules/cortorch/build-native/Release/cortorch.node')));
-  t.match(await succeedIn(consumer, 'npx', 'cortorch', 'setup'), /^cortorch is ready: /);
-});
-
 t.test('its types hold for a TypeScript user', async (t) => {
-  await compiled();
-  t.ok(fs.existsSync(path.join(consumer, 'train.js')));
+  t.ok(fs.existsSync(path.join((await ready()).folder, 'train.js')));
 });
 
-t.test('a script trains with it', async (t) => {
-  await compiled();
-  const { parameters, testError } = JSON.parse(await succeedIn(consumer, process.execPath, 'train.js')) as {
-    parameters: number;
-    testError: number;
-  };
+t.test('a script and the command line train with it', async (t) => {
+  const consumer = await ready();
+  const { parameters, testError, events } = await consumer.train();
   t.equal(parameters, 784 * 32 + 32 + 32 * 10 + 10);
   t.ok(testError > 0.05 && testError < 0.2, `chance is 0.9; test error ${testError} after 300 steps`);
-});
-
-t.test('its command line works there', async (t) => {
-  const flags = '--dataset mnist --model mnist-fc --rule fa --max-steps 20 --seed 1 --json --out run';
-  await installed();
-  const stdout = await succeedIn(consumer, 'npx', 'cortorch', 'train', ...flags.split(' '));
-  const events = stdout
-    .trim()
-    .split('\n')
-    .map((line): unknown => JSON.parse(line));
   t.match(events[0], { type: 'start', parameters: Number });
   t.match(events.at(-1), { type: 'end', checkpoint: String });
-  t.match(await succeedIn(consumer, 'npx', 'cortorch', 'doctor'), 'libtorch');
+  t.match(await consumer.succeed('npx', 'cortorch', 'doctor'), 'libtorch');
 });

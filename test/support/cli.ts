@@ -5,10 +5,15 @@ import { packageRoot } from '../../scripts/build.mjs';
 import { BYTES, idx } from './idx.js';
 import { nodeCommand, startProcess, type Child, type Ended } from './processes.js';
 
-/** As bin/cortorch.js does it, but from the sources. */
-const script = (module: string): string =>
-  `import { main } from ${JSON.stringify(path.resolve(packageRoot, module))};
-   process.exitCode = await main(process.argv.slice(1));`;
+/** What is built, as a user has it: a start from the sources, through tsx, would take a second more. */
+const CORTORCH = [process.execPath, path.join(packageRoot, 'bin/cortorch.cjs')];
+
+/** The command line of another module with main(args). */
+const commandOf = (module: string): string[] =>
+  nodeCommand(
+    `import { main } from ${JSON.stringify(path.resolve(packageRoot, module))};
+     process.exitCode = await main(process.argv.slice(1));`,
+  );
 
 export interface Finished extends Ended {
   /** The lines of stdout. */
@@ -45,7 +50,7 @@ export type Running = Child<Finished>;
 export interface CliOptions {
   readonly cwd?: string;
   readonly env?: Record<string, string>;
-  /** A module with main(args), in place of lib/cli/main.ts. */
+  /** A module with main(args), in place of `cortorch`. */
   readonly module?: string;
   /** Shell commands before it, such as `ulimit`. */
   readonly shell?: string;
@@ -53,8 +58,8 @@ export interface CliOptions {
 
 /** Starts `cortorch ARGS`. */
 export function start(args: readonly string[], options: CliOptions = {}): Running {
-  const { cwd, env, module = 'lib/cli/main.ts', shell } = options;
-  const command = nodeCommand(script(module), args);
+  const { cwd, env, module, shell } = options;
+  const command = [...(module === undefined ? CORTORCH : commandOf(module)), ...args];
   const [program, ...rest] = shell === undefined ? command : ['bash', '-c', `${shell}; exec "$@"`, '-', ...command];
   const { finished, ...child } = startProcess(program!, rest, { cwd, env });
   return { ...child, finished: finished.then((ended) => ({ ...ended, lines: parseLines(ended.stdout) })) };

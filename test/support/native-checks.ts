@@ -1,0 +1,37 @@
+/** The C++ programs in test/native and test/cuda-emulation, built apart from the addon. */
+import os from 'node:os';
+import path from 'node:path';
+import type { TestBase } from 'tap';
+import { checkBuild, packageRoot } from '../../scripts/build.mjs';
+import { findToolchain } from '../../scripts/toolchain.mjs';
+import { temporaryFolder } from './folders.js';
+import { run, succeed } from './processes.js';
+
+/** Builds `targets` with these settings of CMakeLists.txt. @returns the folder that they are in until `t` ends */
+export async function buildChecks(
+  t: TestBase & { teardown(end: () => void): void },
+  settings: Readonly<Record<string, string>>,
+  targets: readonly string[],
+): Promise<string> {
+  const folder = path.join(temporaryFolder(t, 'checks'), 'build');
+  const tools = findToolchain();
+  const all = {
+    LIBTORCH: checkBuild().libtorch.path,
+    CORTORCH_NODE: 'OFF',
+    CORTORCH_CUDA: 'OFF',
+    CORTORCH_TESTS: 'ON',
+    CMAKE_CXX_COMPILER: tools.compiler.path,
+    ...settings,
+  };
+  const definitions = Object.entries(all).map(([key, value]) => `-D${key}=${value}`);
+  const jobs = String(os.availableParallelism());
+  await succeed(tools.cmake.path, ['-S', packageRoot, '-B', folder, '-G', tools.generator, ...definitions]);
+  await succeed(tools.cmake.path, ['--build', folder, '--target', ...targets, '--parallel', jobs]);
+  return folder;
+}
+
+/** How a program ended, and all that it said. */
+export async function check(command: string, args: readonly string[], env: NodeJS.ProcessEnv) {
+  const { code, signal, stdout, stderr } = await run(command, args, { env });
+  return { ended: signal ?? code, stdout, output: `${stdout}${stderr}` };
+}
