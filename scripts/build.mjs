@@ -194,11 +194,12 @@ function buildFailed(logFile, code) {
 
 /** cmake's chatter stays in the log file; steps are shortened; whatever else comes is shown as it is. */
 function showBuildLine(/** @type {string} */ line, /** @type {Log} */ log) {
+  // A unit of several files is named as its folder, or as CMakeLists.txt names it.
   const step =
-    /^\[\s*(\d+%|\d+\/\d+)\]\s+(Building|Linking|Built target)?.*?([\w-]+\/[\w-]+\.(?:cpp|cu)|[\w-]+\.(?:so|node))?(?:\.o)?$/;
-  const [, count, what, file] = step.exec(line) ?? [];
+    /^\[\s*(\d+%|\d+\/\d+)\]\s+(Building|Linking|Built target)?.*?(?:Unity\/unity_([\w/-]+)_cxx\.cxx|([\w-]+\/[\w-]+\.(?:cpp|cu)|[\w-]+\.(?:so|node)))?(?:\.o)?$/;
+  const [, count, what, unit, file] = step.exec(line) ?? [];
   if (count) {
-    if (what !== 'Built target' && file) log(`  [${count}] ${file}`);
+    if (what !== 'Built target' && (unit ?? file)) log(`  [${count}] ${unit ?? file}`);
   } else if (line.trim() && !CHATTER.test(line)) log(line);
 }
 

@@ -11,9 +11,6 @@ import { setUp } from './setup.mjs';
 const FORMATTED = ['{bench,bin,examples,lib,scripts,test}/**/*.{ts,mts,mjs,js}', '*.{json,mjs}'];
 const CPP = /\.(?:cpp|h|cu|cuh)$/;
 
-/** Files that take longest start first, so that none is left alone at the end. */
-const FIRST = ['test/native/sanitizers.test.ts', 'test/scripts/gpu-check.test.ts', 'test/cli/resume.test.ts'];
-
 /** @typedef {typeof import('./run-tests.mjs')} Runner */
 
 /** A tool of node_modules/.bin and its arguments. @typedef {[name: string, tool: string, ...args: string[]]} Check */
@@ -54,14 +51,12 @@ async function runChecks(runner) {
   return (await Promise.all(chains)).flat();
 }
 
-/** Everything but test/soak, two files at a time; what measures time or memory by itself, afterwards. */
+/** Everything but test/soak, two files at a time; what measures memory or time by itself, afterwards. */
 function phases(/** @type {Runner} */ { filesUnder }) {
-  const all = filesUnder(['test'], /\.test\.ts$/).filter((name) => !name.startsWith('test/soak/'));
+  const all = filesUnder(['test'], /\.test\.ts$/).filter((name) => !/^test\/(?:soak|fixtures)\//.test(name));
   const serial = all.filter((name) => name.startsWith('test/serial/'));
-  const rank = (/** @type {string} */ name) => (FIRST.includes(name) ? FIRST.indexOf(name) : FIRST.length);
-  const rest = all.filter((name) => !serial.includes(name)).sort((a, b) => rank(a) - rank(b));
   return [
-    ['--jobs=2', ...rest],
+    ['--jobs=2', ...all.filter((name) => !serial.includes(name))],
     ['--jobs=1', ...serial],
   ];
 }

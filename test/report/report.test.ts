@@ -6,7 +6,9 @@ import t from 'tap';
 import { parse, View } from 'vega';
 import { compile, type TopLevelSpec } from 'vega-lite';
 import { cortorch, metricsOf, smallSpec, succeedCortorch, writeTinyData } from '../support/cli.js';
+import { parseNetworkSpec } from '../../lib/model/spec.js';
 import { writeFiles } from '../support/folders.js';
+import { lazy } from '../support/lazy.js';
 
 const dir = t.testdir({});
 const dataDir = writeTinyData(path.join(dir, 'data'));
@@ -42,25 +44,28 @@ const lc = {
 };
 const lcFile = path.join(dir, 'lc.json');
 fs.writeFileSync(lcFile, JSON.stringify(lc));
-const lcSpec = (await import('../../lib/model/spec.js')).parseNetworkSpec(lc);
-t.equal(lcSpec.layers.length, 3);
 
-const runs = [
-  await train('bp', '--model', specFile, '--rule', 'bp', '--epochs', '3', '--diagnostics', '7'),
-  await train('dtp <b>&"', '--model', 'mnist-fc', '--rule', 'dtp', '--epochs', '2', '--diagnostics', '7'),
-  await train('lc', '--model', lcFile, '--rule', 'usf', '--epochs', '2', '--lr', '0.01'),
-];
-const { html, specs } = await report(...runs);
+const runs = {
+  bp: lazy(() => train('bp', '--model', specFile, '--rule', 'bp', '--epochs', '3', '--diagnostics', '7')),
+  dtp: lazy(() => train('dtp <b>&"', '--model', 'mnist-fc', '--rule', 'dtp', '--epochs', '2', '--diagnostics', '7')),
+  lc: lazy(() => train('lc', '--model', lcFile, '--rule', 'usf', '--epochs', '2', '--lr', '0.01')),
+};
+/** All of them, and the report of them. */
+const whole = lazy(async () => {
+  const folders = [await runs.bp(), await runs.dtp(), await runs.lc()];
+  return { folders, ...(await report(...folders)) };
+});
 
 t.test('curves are those of the metrics', async (t) => {
+  const { folders, specs } = await whole();
   const errors = specs[0]!.data.values;
-  const expected = runs.flatMap((run) =>
+  const expected = folders.flatMap((run) =>
     metricsOf(run)
       .filter(({ type }) => type === 'epoch')
       .map(({ epoch, test }) => ({ run: path.basename(run), epoch, value: 100 * test.error })),
   );
   t.strictSame(errors, expected, 'the test error');
-  const angles = metricsOf(runs[0]!)
+  const angles = metricsOf(await runs.bp())
     .filter(({ type }) => type === 'diagnostics')
     .flatMap(({ step, layers }) =>
       layers.map(({ name, gradientAngle }) => ({
@@ -76,6 +81,7 @@ t.test('curves are those of the metrics', async (t) => {
 });
 
 t.test('Vega draws each', async (t) => {
+  const { specs } = await whole();
   for (const spec of specs) {
     const warnings: string[] = [];
     const logger = {
@@ -97,10 +103,11 @@ t.test('Vega draws each', async (t) => {
 });
 
 t.test('results, settings, filters', async (t) => {
+  const { html } = await whole();
   t.notMatch(html, /<b>&"/, 'names are escaped');
   t.match(html, /dtp &#60;b&#62;&#38;&#34;/);
   const [results] = html.match(/<h2>Results<\/h2>.*?<\/table>/s)!;
-  const best = metricsOf(runs[0]!).find(({ type }) => type === 'end')!.best;
+  const best = metricsOf(await runs.bp()).find(({ type }) => type === 'end')!.best;
   t.ok(results.includes((100 * best.test.error).toFixed(2)), 'the error of the best epoch');
   t.match(results, /2\.86/, "the paper's mnist-fc with dtp in parallel");
   t.match(html, /Bartunov et al\. 2018 .*500 epochs, the epoch chosen on the test set/);
@@ -109,13 +116,14 @@ t.test('results, settings, filters', async (t) => {
   t.notMatch(differ, /<th scope="row">batchSize/, 'what is shared is apart');
   const pictures = html.match(/<img src="data:image\/png;base64,[^"]+" alt="[^"]+"/g)!;
   t.equal(pictures.length, 1, 'a dense first layer has no filters');
+  t.equal(parseNetworkSpec(lc).layers.length, 3);
   t.match(html, /filters of 4 of the 5 channels of layers\.0 at all 4 × 4 places/);
   const png = Buffer.from(/base64,([^"]+)/.exec(pictures[0])![1]!, 'base64');
   const { default: sharp } = await import('sharp');
   const { data, info } = await sharp(png).ensureAlpha().raw().toBuffer({ resolveWithObject: true });
   t.strictSame([info.width, info.height], [16 * 5 - 1, 4 * 5 - 1]);
   const { readCheckpoint } = await import('../../lib/training/checkpoint.js');
-  const { parameters } = await readCheckpoint(path.join(runs[2]!, 'best.pt'));
+  const { parameters } = await readCheckpoint(path.join(await runs.lc(), 'best.pt'));
   const weight = parameters.get('layers.0.weight')!.data; // [4, 4, 4, 4, 1, 5]
   const at = (channel: number, row: number, column: number, y: number, x: number): number =>
     weight[(((row * 4 + column) * 4 + y) * 4 + x) * 5 + channel]!;
@@ -159,7 +167,7 @@ t.test('an autoencoder: errors that are no fractions', async (t) => {
   const layers = [{ type: 'flatten' }, { type: 'dense', units: 8, activation: 'tanh' }, { type: 'dense', units: 784 }];
   fs.writeFileSync(file, JSON.stringify({ input: [1, 28, 28], layers, loss: 'reconstruction' }));
   const run = await train('autoencoder', '--model', file, '--rule', 'bp', '--epochs', '2');
-  const both = await report(runs[0]!, run);
+  const both = await report(await runs.bp(), run);
   const last = metricsOf(run)
     .filter(({ type }) => type === 'epoch')
     .at(-1)!;
@@ -190,7 +198,7 @@ t.test('published errors, and those of the five best answers', async (t) => {
   const lines = [epochLine(1, { train: { loss: 3, error: 0.8 }, validation, test: null })];
   const own = write('imagenet', { ...common, dataset: 'imagenet', images: 'sha256:aaaa0000' }, lines);
   const other = write('photos', { ...common, dataset: 'folder', images: 'sha256:bbbb0000' }, lines);
-  const { html } = await report(own, other, runs[1]!);
+  const { html } = await report(own, other, await runs.dtp());
   t.match(resultsOf(html, 'imagenet'), {
     ...{ 'validation top-5': '45.67 %', 'published test error': '63.93 %', 'published top-5': '40.17 %' },
     ...{ 'published train error': '–', 'train, last epoch': '80.00 %' },
@@ -204,7 +212,7 @@ t.test('published errors, and those of the five best answers', async (t) => {
   const dtp = Object.values(
     resultsOf(
       html,
-      runs[1]!
+      (await runs.dtp())
         .split('/')
         .at(-1)!
         .replace(/[<>&"]/g, (c) => `&#${c.charCodeAt(0)};`),
@@ -213,7 +221,7 @@ t.test('published errors, and those of the five best answers', async (t) => {
   t.ok(dtp.includes('0.44 %'), "the paper's training error");
   t.ok(dtp.filter((cell) => cell === '–').length >= 2, 'of ten classes there are no five best');
   t.match(html, /<th scope="row">images<\/th><td>aaaa0000<\/td><td>bbbb0000<\/td>/, 'images that differ');
-  const alone = (await report(runs[0]!)).html;
+  const alone = (await report(await runs.bp())).html;
   t.notMatch(alone, /top-5|published train error/, 'columns that no run has are left out');
 
   const resnet = write(
@@ -236,12 +244,12 @@ t.test('published errors, and those of the five best answers', async (t) => {
 });
 
 t.test('networks that differ show', async (t) => {
-  const config = JSON.parse(fs.readFileSync(path.join(runs[0]!, 'config.json'), 'utf8')) as {
+  const config = JSON.parse(fs.readFileSync(path.join(await runs.bp(), 'config.json'), 'utf8')) as {
     network: { layers: { activation?: string }[] };
   };
   config.network.layers[1]!.activation = 'relu';
-  const changed = write('relu', config, metricsOf(runs[0]!));
-  const [differ] = (await report(runs[0]!, changed)).html.match(/What differs.*?<\/table>/s)!;
+  const changed = write('relu', config, metricsOf(await runs.bp()));
+  const [differ] = (await report(await runs.bp(), changed)).html.match(/What differs.*?<\/table>/s)!;
   const [, a, b] = /<th scope="row">network<\/th><td>(.*?)<\/td><td>(.*?)<\/td>/.exec(differ)!;
   t.match(a, /^3 layers, 25,450 parameters, [0-9a-f]{8}$/);
   t.match(b, /^3 layers, 25,450 parameters, [0-9a-f]{8}$/);
@@ -251,9 +259,9 @@ t.test('networks that differ show', async (t) => {
 t.test('many diagnoses are thinned', async (t) => {
   const steps = 16_000;
   const layers = Array.from({ length: 9 }, (_, i) => `layers.${i}`);
-  const config = JSON.parse(fs.readFileSync(path.join(runs[0]!, 'config.json'), 'utf8')) as object;
+  const config = JSON.parse(fs.readFileSync(path.join(await runs.bp(), 'config.json'), 'utf8')) as object;
   const long = write('long', config, [
-    ...metricsOf(runs[0]!).filter(({ type }) => type !== 'diagnostics'),
+    ...metricsOf(await runs.bp()).filter(({ type }) => type !== 'diagnostics'),
     ...Array.from({ length: steps }, (_, i) => ({
       ...{ type: 'diagnostics', epoch: 1, step: i },
       layers: layers.map((name, l) => ({ name, gradientAngle: l + i / steps })),
@@ -271,10 +279,10 @@ t.test('many diagnoses are thinned', async (t) => {
 
 t.test('a checkpoint that cannot be read has a message in the place of its filters', async (t) => {
   const broken = path.join(dir, 'broken');
-  fs.cpSync(runs[2]!, broken, { recursive: true });
+  fs.cpSync(await runs.lc(), broken, { recursive: true });
   const best = fs.readFileSync(path.join(broken, 'best.pt'));
   fs.writeFileSync(path.join(broken, 'best.pt'), best.subarray(0, best.length / 2));
-  const { html } = await report(broken, runs[2]!);
+  const { html } = await report(broken, await runs.lc());
   t.match(html, /<b>broken\.<\/b> There is no picture: .*best\.pt/);
   t.equal(html.match(/<img src="data:image\/png/g)!.length, 1, 'the other run has its picture');
 });
@@ -294,7 +302,14 @@ t.test('the first layer with weights above a batch norm', async (t) => {
 
 t.test('a folder that is named twice is one run', async (t) => {
   const out = path.join(dir, 'twice.html');
-  const twice = ['report', runs[0]!, `${runs[0]!}/`, path.relative(process.cwd(), runs[0]!), '--out', out];
+  const twice = [
+    'report',
+    await runs.bp(),
+    `${await runs.bp()}/`,
+    path.relative(process.cwd(), await runs.bp()),
+    '--out',
+    out,
+  ];
   const { code, lines, stderr } = await cortorch([...twice, '--json']);
   t.equal(code, 0, stderr);
   t.match(lines, [{ type: 'report', runs: 1 }]);
@@ -303,15 +318,15 @@ t.test('a folder that is named twice is one run', async (t) => {
 t.test('unfinished runs, and folders that are none', async (t) => {
   const cut = path.join(dir, 'cut');
   fs.mkdirSync(cut);
-  fs.copyFileSync(path.join(runs[0]!, 'config.json'), path.join(cut, 'config.json'));
-  const [start, ...rest] = fs.readFileSync(path.join(runs[0]!, 'metrics.jsonl'), 'utf8').split('\n');
+  fs.copyFileSync(path.join(await runs.bp(), 'config.json'), path.join(cut, 'config.json'));
+  const [start, ...rest] = fs.readFileSync(path.join(await runs.bp(), 'metrics.jsonl'), 'utf8').split('\n');
   fs.writeFileSync(path.join(cut, 'metrics.jsonl'), `${start}\n`);
   t.match((await report(cut)).html, /No epoch is complete yet/);
   fs.writeFileSync(path.join(cut, 'metrics.jsonl'), [start, ...rest].join('\n').slice(0, -60));
   t.equal((await report(cut)).specs[0]!.data.values.length, 3, 'without its last line');
   for (const [folders, message] of [
     [[path.join(dir, 'data')], /data is not the folder of a run: it has no config\.json; name one/],
-    [[runs[0]!, path.join(dir, 'nowhere')], /nowhere is not the folder of a run/],
+    [[await runs.bp(), path.join(dir, 'nowhere')], /nowhere is not the folder of a run/],
   ] as const) {
     const failed = await cortorch(['report', ...folders]);
     t.equal(failed.code, 1);
@@ -320,7 +335,7 @@ t.test('unfinished runs, and folders that are none', async (t) => {
   const usage = await cortorch(['report']);
   t.equal(usage.code, 2);
   t.match(usage.stderr, /RUN is missing/);
-  const unwritable = await cortorch(['report', runs[0]!, '--out', path.join(dir, 'no/such/report.html')]);
+  const unwritable = await cortorch(['report', await runs.bp(), '--out', path.join(dir, 'no/such/report.html')]);
   t.equal(unwritable.code, 1);
   t.match(unwritable.stderr, /ERR_WRITE_FAILED|cannot write/);
 });
@@ -334,7 +349,8 @@ t.test(
   { skip: CHROMIUM === undefined && 'there is no Chromium (apt-get install chromium)', timeout: 120_000 },
   async (t) => {
     const { chromium } = await import('playwright-core');
-    await report(...runs);
+    const { folders, specs } = await whole();
+    await report(...folders);
     const args = ['--no-sandbox', '--disable-gpu', '--disable-background-networking', '--disable-component-update'];
     const browser = await chromium.launch({ executablePath: CHROMIUM!, args });
     t.teardown(() => browser.close());

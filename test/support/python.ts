@@ -4,7 +4,7 @@
  * is a whole one and not only the libraries.
  */
 import { execFileSync } from 'node:child_process';
-import { dirname, basename } from 'node:path';
+import { basename, delimiter, dirname } from 'node:path';
 
 export const python = process.env.CORTORCH_PYTHON ?? 'python3';
 
@@ -85,7 +85,8 @@ function find(): { python: TorchPython | null; reason: string } {
   if (process.env.CORTORCH_PYTHON === undefined) {
     const libtorch = resolveLibtorch().found?.path;
     if (libtorch !== undefined && basename(libtorch) === 'torch') {
-      candidates.push({ ...process.env, PYTHONPATH: dirname(libtorch) });
+      const { PYTHONPATH } = process.env;
+      candidates.push({ ...process.env, PYTHONPATH: [dirname(libtorch), PYTHONPATH].filter(Boolean).join(delimiter) });
     }
   }
   const problems: string[] = [];
