@@ -36,7 +36,7 @@ const PARTS = {
 };
 
 const names = process.argv.slice(2);
-const unknown = names.filter((name) => !(name in PARTS));
+const unknown = names.filter((name) => !Object.hasOwn(PARTS, name));
 if (names.length === 0 || unknown.length > 0) {
   for (const name of unknown) process.stderr.write(`Unknown part ${JSON.stringify(name)}.\n`);
   process.stderr.write('Usage: npm run soak -- PART …, where PART is one of\n');
@@ -49,10 +49,12 @@ if (names.length === 0 || unknown.length > 0) {
     const start = performance.now();
     for (const name of names) {
       const { files = [`test/soak/${name}.test.ts`], program, env } = /** @type {Part} */ (PARTS[name]);
+      const before = { ...process.env };
       Object.assign(process.env, env);
       const passed = program
         ? spawnSync(process.execPath, [program], { cwd: packageRoot, stdio: 'inherit' }).status === 0
         : await runTests([['--jobs=1', '--timeout=3600', ...files]]);
+      process.env = before;
       if (!passed) process.exitCode = 1;
     }
     console.error(`Soak: ${names.join(', ')} in ${((performance.now() - start) / 60_000).toFixed(1)} min`);

@@ -5,6 +5,7 @@ import { stringify } from 'yaml';
 /**
  * @typedef {import('tap-parser').Result} Result
  * @typedef {{ name: string, ok: boolean, failures: string[] }} Test one `t.test()` at a file's top
+ * @typedef {{ failures: string[], assertions: number }} Found
  * @typedef {{ test: string, reason: string }} Skip `test`: the file, the test and its parts, joined by ` > `
  * @typedef {{ name: string, seconds: number, tests: Test[], skips: Skip[], names: string[] }} TestFile
  *   `names`: every test and part that was seen, as `Skip.test`
@@ -54,22 +55,24 @@ function newFile(name) {
 /** @param {Parser} parser @returns {TestFile} */
 function readFile(parser) {
   const file = newFile(parser.name);
-  /** @type {Map<string, string[]>} the failures of tests whose own result is still to come */
+  /** @type {Map<string, Found>} of tests whose own result is still to come */
   const running = new Map();
   parser.on('child', (/** @type {Parser} */ child) => {
-    const failures = running.get(child.name) ?? [];
-    running.set(child.name, failures);
-    readParts(child, file, failures);
+    const found = running.get(child.name) ?? { failures: [], assertions: 0 };
+    running.set(child.name, found);
+    readParts(child, file, found);
   });
   parser.on('assert', (/** @type {Result} */ result) => {
     note(file, result);
     if (result.skip) return;
-    const inside = running.get(result.name);
+    const found = running.get(result.name);
     running.delete(result.name);
-    if (inside) {
+    if (found) {
+      const { failures, assertions } = found;
       // Its own line says only that something inside failed, unless nothing did: a time-out, an error.
-      const failures = inside.length > 0 || result.ok ? inside : [describe(result)];
-      file.tests.push({ name: result.name, ok: isGood(result), failures });
+      if (failures.length === 0 && !isGood(result)) failures.push(describe(result));
+      if (failures.length === 0 && assertions === 0) failures.push(`${result.fullname}\n    asserts nothing`);
+      file.tests.push({ name: result.name, ok: failures.length === 0, failures });
       return;
     }
     let outside = file.tests.find(({ name }) => name === OUTSIDE);
@@ -81,16 +84,18 @@ function readFile(parser) {
   return file;
 }
 
-/** @param {Parser} parser @param {TestFile} file @param {string[]} failures */
-function readParts(parser, file, failures) {
+/** @param {Parser} parser @param {TestFile} file @param {Found} found what is inside of a test, at any depth */
+function readParts(parser, file, found) {
+  const { failures } = found;
   /** @type {Map<string, number>} how many failures there were before each part that is being read */
   const before = new Map();
   parser.on('child', (/** @type {Parser} */ child) => {
     before.set(child.name, failures.length);
-    readParts(child, file, failures);
+    readParts(child, file, found);
   });
   parser.on('assert', (/** @type {Result} */ result) => {
     note(file, result);
+    found.assertions++;
     const explained = failures.length > (before.get(result.name) ?? Infinity);
     before.delete(result.name);
     if (!isGood(result) && !result.skip && !explained) failures.push(describe(result));

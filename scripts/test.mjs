@@ -13,42 +13,43 @@ const CPP = /\.(?:cpp|h|cu|cuh)$/;
 
 /** @typedef {typeof import('./run-tests.mjs')} Runner */
 
-/** A tool of node_modules/.bin and its arguments. @typedef {[name: string, tool: string, ...args: string[]]} Check */
+/** A program and its arguments. @typedef {[name: string, program: string, ...args: string[]]} Check */
 
-/** @param {Runner} runner @returns {Check[][]} what runs one after the other, beside the others */
-function checks({ filesUnder }) {
+/** @param {Runner} runner @returns {Promise<Check[][]>} what runs one after the other, beside the others */
+async function checks({ bin, filesUnder }) {
+  const { clangFormatPath } = await import('clang-format-node'); // its own command hides a crash of the program
   return [
-    [['Lint', 'eslint', '--max-warnings', '0', '.']],
+    [['Lint', bin('eslint'), '--max-warnings', '0', '.']],
     [
-      ['Formatting', 'prettier', '--check', '--log-level=warn', ...FORMATTED],
-      ['Formatting of C++', 'clang-format', '--dry-run', '--Werror', ...filesUnder(['native', 'test', 'bench'], CPP)],
-      ['Types', 'tsc', '--noEmit', '-p', 'tsconfig.json'],
+      ['Formatting', bin('prettier'), '--check', '--log-level=warn', ...FORMATTED],
+      ['Formatting of C++', clangFormatPath, '--dry-run', '--Werror', ...filesUnder(['native', 'test', 'bench'], CPP)],
+      ['Types', bin('tsc'), '--noEmit', '-p', 'tsconfig.json'],
     ],
   ];
 }
 
-/** @param {Runner} runner @param {Check} check @returns {Promise<boolean>} whether it passed */
-function runCheck({ bin }, [name, tool, ...args]) {
+/** @param {Check} check @returns {Promise<string | null>} what failed */
+function runCheck([name, program, ...args]) {
   const start = performance.now();
-  const child = spawn(bin(tool), args, { cwd: packageRoot, stdio: 'inherit' });
+  const child = spawn(program, args, { cwd: packageRoot, stdio: 'inherit' });
   return new Promise((resolve, reject) => {
     child.on('error', reject);
     child.on('close', (code) => {
       const seconds = ((performance.now() - start) / 1000).toFixed(1);
       logToStderr(`${name}: ${code === 0 ? 'passed' : 'FAILED'} in ${seconds} s`);
-      resolve(code === 0);
+      resolve(code === 0 ? null : `${name}: its messages are above`);
     });
   });
 }
 
-/** @param {Runner} runner */
+/** @param {Runner} runner @returns {Promise<string[]>} what failed */
 async function runChecks(runner) {
-  const chains = checks(runner).map(async (chain) => {
+  const chains = (await checks(runner)).map(async (chain) => {
     const results = [];
-    for (const check of chain) results.push(await runCheck(runner, check));
+    for (const check of chain) results.push(await runCheck(check));
     return results;
   });
-  return (await Promise.all(chains)).flat();
+  return (await Promise.all(chains)).flat().filter((failure) => failure !== null);
 }
 
 /** Everything but test/soak, two files at a time; what measures memory or time by itself, afterwards. */
@@ -65,9 +66,9 @@ try {
   const args = process.argv.slice(2);
   await setUp();
   const runner = await import('./run-tests.mjs'); // not before: its packages may just have been installed
-  const checked = args.length === 0 ? await runChecks(runner) : [];
-  const passed = await runner.runTests(args.length === 0 ? phases(runner) : [args], { whole: args.length === 0 });
-  if (!passed || checked.includes(false)) process.exitCode = 1;
+  const whole = args.length === 0;
+  const complaints = whole ? await runChecks(runner) : [];
+  if (!(await runner.runTests(whole ? phases(runner) : [args], { whole, complaints }))) process.exitCode = 1;
 } catch (error) {
   fail(error);
 }

@@ -298,7 +298,6 @@ t.test('what does not fit into the memory is refused before anything is done', a
   });
   const out = path.join(folder, 'run');
   const huge = ['--model', path.join(folder, 'huge.json')];
-  const start = performance.now();
   // There is no such data set either, but that is never looked at.
   const data = ['--dataset', 'mnist', '--data-dir', path.join(folder, 'none')];
   await refused(t, [...data, ...huge, '--out', out], 'ERR_OUT_OF_MEMORY', /needs .* PB .*weights .*use a smaller/, 1);
@@ -306,7 +305,6 @@ t.test('what does not fit into the memory is refused before anything is done', a
   const batch = [...data, '--model', 'mnist-fc', '--batch-size', '1000000000000', '--out', out];
   await refused(t, batch, 'ERR_OUT_OF_MEMORY', /activations .*use a batch size of at most \d+$/, 1);
   t.notOk(fs.existsSync(out));
-  t.ok(performance.now() - start < 2000, 'at once');
   const init = await call('init', ...huge, '--out', path.join(folder, 'start.pt'));
   t.match(init, { code: 1, stderr: /ERR_OUT_OF_MEMORY/ });
 });

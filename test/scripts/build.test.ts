@@ -84,11 +84,9 @@ t.test('it builds without downloading anything, and writes down on what', async 
   t.match(await load(), { code: 0, stdout: '42\n' });
 });
 
-t.test('with nothing to do it does nothing, at once', async (t) => {
+t.test('with nothing to do it does nothing', async (t) => {
   await built();
-  const start = performance.now();
   t.equal((await build()).changed, false);
-  t.ok(performance.now() - start < 500);
   const { LIBTORCH: _, ...unset } = env;
   t.equal(
     (await buildNative({ root, env: unset, log: (line) => t.fail(line) })).changed,

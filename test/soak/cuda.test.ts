@@ -1,6 +1,7 @@
 /**
- * The library with CUDA kernels for every GPU architecture that the package is compiled for; CI compiles one. Needs
- * nvcc, and a libtorch for CUDA: CORTORCH_CUDA_LIBTORCH, or the one that .ci/cuda-libtorch finds.
+ * Each source by itself, and the library with CUDA kernels for every GPU architecture that the package is compiled for;
+ * CI compiles one. Needs nvcc, and a libtorch for CUDA: CORTORCH_CUDA_LIBTORCH, or the one that .ci/cuda-libtorch
+ * finds.
  */
 import { spawnSync } from 'node:child_process';
 import fs from 'node:fs';
@@ -20,7 +21,7 @@ t.test('what CMake makes by itself of a CUDA libtorch and nvcc', { skip, timeout
   const tools = findToolchain();
   const configure = ['-S', packageRoot, '-B', build, '-G', tools.generator, `-DLIBTORCH=${found.stdout.trim()}`];
   await succeed(tools.cmake.path, [
-    ...[...configure, '-DCORTORCH_NODE=OFF', `-DCMAKE_CXX_COMPILER=${tools.compiler.path}`],
+    ...[...configure, '-DCORTORCH_NODE=OFF', '-DCORTORCH_UNITY=OFF', `-DCMAKE_CXX_COMPILER=${tools.compiler.path}`],
   ]);
   const said = await succeed(tools.cmake.path, ['--build', build, '--parallel', String(os.availableParallelism())]);
   t.notMatch(said, /\bwarning\b/i);

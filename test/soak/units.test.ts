@@ -12,7 +12,7 @@ import { run } from '../support/processes.js';
 const native = path.join(packageRoot, 'native');
 const sources = fs
   .readdirSync(native, { recursive: true, encoding: 'utf8' })
-  .filter((name) => name.endsWith('.cpp') && !name.includes('cuda/')) // those are compiled one by one in the CUDA stage
+  .filter((name) => name.endsWith('.cpp') && !name.includes('cuda/')) // test/soak/cuda.test.ts has those
   .sort();
 
 t.test('each source by itself', { timeout: 3_600_000 }, async (t) => {

@@ -13,7 +13,7 @@ at::Tensor empty_images(const at::Tensor& like, int64_t batch, int64_t channels,
   return at::empty({height, width, batch, channels}, like.options()).permute({2, 3, 0, 1});
 }
 
-void check_launch(cudaError_t error, const Conv2dGeometry& g, int64_t batch) {
+void check_product(cudaError_t error, const Conv2dGeometry& g, int64_t batch) {
   TORCH_CHECK(error != cudaErrorInvalidValue, "locally_connected2d: a batch of ", batch, " images of ", g.in_channels,
               "×", g.in_height, "×", g.in_width, " with a kernel of ", g.kernel_h, "×", g.kernel_w, " to ",
               g.out_channels,
@@ -32,9 +32,9 @@ at::Tensor locally_connected2d_apply(const Conv2dGeometry& g, const at::Tensor& 
   const int64_t batch = x.size(0);
   at::Tensor y = empty_images(x, batch, g.out_channels, g.out_height(), g.out_width());
   if (y.numel() == 0) return y;
-  check_launch(locally_connected2d_apply(g, batch, precision_of(x), weight.const_data_ptr(), from.const_data_ptr(),
-                                         data_or_null(bias), activation, y.mutable_data_ptr(), here.stream),
-               g, batch);
+  check_product(locally_connected2d_apply(g, batch, precision_of(x), weight.const_data_ptr(), from.const_data_ptr(),
+                                          data_or_null(bias), activation, y.mutable_data_ptr(), here.stream),
+                g, batch);
   return y;
 }
 
@@ -47,9 +47,9 @@ at::Tensor locally_connected2d_adjoint(const Conv2dGeometry& g, const at::Tensor
   at::Tensor x = empty_images(y, batch, g.in_channels, g.in_height, g.in_width);
   if (x.numel() == 0) return x;
   if (c.defined()) check_same(y, c);
-  check_launch(locally_connected2d_adjoint(g, batch, precision_of(y), v.const_data_ptr(), from.const_data_ptr(),
-                                           data_or_null(c), activation, x.mutable_data_ptr(), here.stream),
-               g, batch);
+  check_product(locally_connected2d_adjoint(g, batch, precision_of(y), v.const_data_ptr(), from.const_data_ptr(),
+                                            data_or_null(c), activation, x.mutable_data_ptr(), here.stream),
+                g, batch);
   return x;
 }
 
@@ -61,9 +61,9 @@ at::Tensor locally_connected2d_outer(const Conv2dGeometry& g, const at::Tensor& 
   at::Tensor gradient =
       at::empty({g.out_height(), g.out_width(), g.kernel_h, g.kernel_w, g.in_channels, g.out_channels}, x.options());
   // An empty batch too is the kernel's: its sums are zeros.
-  check_launch(locally_connected2d_outer(g, batch, precision_of(x), from.const_data_ptr(), to.const_data_ptr(),
-                                         gradient.mutable_data_ptr(), here.stream),
-               g, batch);
+  check_product(locally_connected2d_outer(g, batch, precision_of(x), from.const_data_ptr(), to.const_data_ptr(),
+                                          gradient.mutable_data_ptr(), here.stream),
+                g, batch);
   return gradient;
 }
 
