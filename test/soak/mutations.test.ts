@@ -90,7 +90,7 @@ const MUTATIONS: [name: string, file: string, from: string, to: string][] = [
   ['adjoint: first tap', 'geometry.cuh', '(beyond + dilation - 1)', '(beyond)'],
   ['adjoint: taps that no location meets', 'geometry.cuh', 'place * stride == rest', 'true'],
   ['adjoint: step of taps', 'geometry.cuh', 's / gcd(s, d)', 's'],
-  ['adjoint: way back of places', 'geometry.cuh', 'step, d * step / s,', 'step, d,'],
+  ['adjoint: way back of places', 'geometry.cuh', 'd * step / s,', 'd,'],
   [
     'walk: steps where only one tap meets',
     'geometry.cuh',
