@@ -8,7 +8,7 @@ import { imagenetClasses, listImagenet, listImages } from '../../lib/data/images
 import { ImageStream, type ImageStreamOptions } from '../../lib/data/images/loader.js';
 import { writeFiles } from '../support/folders.js';
 import { largestDifference } from '../support/numbers.js';
-import { runPython, whyNoPython } from '../support/python.js';
+import { runPython, runTorchPython, whyNoPython, whyNoTorchPython } from '../support/python.js';
 
 const folder = t.testdir({});
 
@@ -231,7 +231,7 @@ print(json.dumps({path: squares(path) for path in sys.argv[1:]}))`;
   }
 });
 
-t.test("labels and order of torchvision's ImageFolder", { skip: whyNoPython('torchvision') }, async (t) => {
+t.test("labels and order of torchvision's ImageFolder", { skip: whyNoTorchPython('torchvision') }, async (t) => {
   for (const name of [
     'b/2.JPG',
     'b/10.png',
@@ -249,7 +249,7 @@ import json, sys
 from torchvision.datasets import ImageFolder
 print(json.dumps(ImageFolder(sys.argv[1]).samples))`;
   const dir = path.join(folder, 'vision');
-  const theirs = JSON.parse(runPython(code, dir)) as [string, number][];
+  const theirs = JSON.parse(runTorchPython(code, dir)) as [string, number][];
   const { files, labels } = await listImages(dir);
   t.same(
     files.map((file, i) => [file, labels[i]]),
