@@ -31,6 +31,9 @@ const PARTS = {
   install: { proves: 'npm install compiles the packed package from source in an empty project, and it trains there' },
   kills: { proves: 'a run that is killed 15 times, under two rules, ends as one that was left alone' },
   mutations: { proves: 'each of 44 slips in the CUDA kernels is found by their check' },
+  sanitizers: {
+    proves: 'the maps, the emulated CUDA kernels and training by both halves agree, and no sanitizer finds anything (CI)',
+  },
   units: { proves: 'each native source compiles by itself, with all that it includes' },
   valgrind: { proves: 'the built library and libtorch under it access, use and leak no memory that they should not' },
 };
@@ -40,7 +43,7 @@ const unknown = names.filter((name) => !Object.hasOwn(PARTS, name));
 if (names.length === 0 || unknown.length > 0) {
   for (const name of unknown) process.stderr.write(`Unknown part ${JSON.stringify(name)}.\n`);
   process.stderr.write('Usage: npm run soak -- PART …, where PART is one of\n');
-  for (const [name, { proves }] of Object.entries(PARTS)) process.stderr.write(`  ${name.padEnd(10)} ${proves}\n`);
+  for (const [name, { proves }] of Object.entries(PARTS)) process.stderr.write(`  ${name.padEnd(11)} ${proves}\n`);
   process.exitCode = 2;
 } else {
   try {

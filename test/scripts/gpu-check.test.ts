@@ -2,13 +2,14 @@
  * scripts/gpu-check without a GPU: its budget, its files and its exit codes with a Python and a CMake that only say
  * that they are; and its programs on the CPU, which they compare with itself.
  */
-import { spawn, spawnSync } from 'node:child_process';
+import { spawnSync } from 'node:child_process';
 import fs from 'node:fs';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import t, { type Test } from 'tap';
 import { checkBuild, packageRoot } from '../../scripts/build.mjs';
 import { temporaryFolder } from '../support/folders.js';
+import { isRunning, startProcess } from '../support/processes.js';
 import { torchPython, whyNoTorchPython } from '../support/python.js';
 
 /** What the pretended machine does, in shell: `programs` for each program of Python, by its name. */
@@ -44,7 +45,7 @@ function pretend(t: Test, { programs = {}, build = 'touch "$2/libcortorch.so"' }
   return {
     out,
     run: (...args: string[]) => spawnSync('python3', [script, ...args], { env, encoding: 'utf8', maxBuffer: 2 ** 26 }),
-    start: (...args: string[]) => spawn('python3', [script, ...args], { env, stdio: 'ignore' }),
+    start: (...args: string[]) => startProcess('python3', [script, ...args], { env }),
     read: (name: string) => fs.readFileSync(path.join(out, name), 'utf8'),
     has: (name: string, words: string) =>
       fs.existsSync(path.join(out, name)) && fs.readFileSync(path.join(out, name), 'utf8').includes(words),
@@ -57,14 +58,8 @@ const PARTS =
   'build,local,maps,step,layers,imagenet,mnist,compiled,rules,memcheck,precisions,bits,racecheck,layers256,autotuned';
 
 /** A program that says a line and then has a child that never ends; its own process and the child are in `file`. */
-const endless = (file: string) => `sleep 1000 & echo $$ $! > '${file}'; echo the first line; wait`;
+const endless = (file: string) => `sleep 100 & echo $$ $! > '${file}'; echo the first line; wait`;
 const processes = (file: string) => fs.readFileSync(file, 'utf8').split(' ').map(Number);
-
-function isThere(pid: number): boolean {
-  // A process that has ended and that nobody waits for is still there, as Z.
-  const status = `/proc/${pid}/stat`;
-  return fs.existsSync(status) && !fs.readFileSync(status, 'utf8').includes(') Z ');
-}
 
 async function until(condition: () => boolean): Promise<boolean> {
   for (let i = 0; i < 300 && !condition(); i++) await sleep(100);
@@ -136,7 +131,7 @@ t.test('a part is cut with all its processes', async (t) => {
   t.match(machine.read('maps.txt'), 'the first line');
   t.match(machine.read('summary.txt'), /^== local: cut, /m);
   t.match(machine.read('summary.txt'), 'scripts/gpu-check --only local,maps\n');
-  t.ok(await until(() => !processes(pids).some(isThere)), 'they have ended');
+  t.ok(await until(() => !processes(pids).some(isRunning)), 'they have ended');
 });
 
 t.test('a part that says that it left something out is named too', async (t) => {
@@ -173,13 +168,13 @@ t.test('a run that is killed leaves what it had', async (t) => {
   const machine = pretend(t, { programs: { 'cuda_check.py': endless(pids) } });
   const child = machine.start();
   t.ok(await until(() => machine.has('maps.txt', 'the first line')), 'the line comes before its program ends');
-  child.kill('SIGKILL');
+  child.process.kill('SIGKILL');
   t.match(machine.read('results.md'), /^\| \*\*build\*\*: .* \| passed \|/m);
   t.match(machine.read('summary.txt'), /^== local: .* at most$/m);
   t.match(machine.read('build.txt'), 'cmake --build');
   t.ok(fs.readdirSync(machine.out).length <= 8);
   const [program, itsChild] = processes(pids);
-  t.ok(await until(() => !isThere(program!)), 'the program ends too, and leaves the GPU to the next run');
+  t.ok(await until(() => !isRunning(program!)), 'the program ends too, and leaves the GPU to the next run');
   process.kill(itsChild!);
 });
 
@@ -188,9 +183,8 @@ t.test('a run that is asked to end says what it left out', async (t) => {
   const machine = pretend(t, { programs: { 'cuda_check.py': endless(pids) } });
   const child = machine.start('--only', 'build,local,step');
   t.ok(await until(() => machine.has('maps.txt', 'the first line')));
-  const ended = new Promise<number | null>((resolve) => child.once('exit', resolve));
-  child.kill('SIGTERM');
-  t.equal(await ended, 3);
+  child.process.kill('SIGTERM');
+  t.match(await child.finished, { code: 3 });
   t.match(machine.read('summary.txt'), /^== local: cut, .*by SIGTERM$/m);
   t.match(machine.read('summary.txt'), 'scripts/gpu-check --only local,step\n');
 });

@@ -1,6 +1,6 @@
 /**
  * Do the checks of the CUDA kernels find a broken kernel? Each of these slips is made in a copy of them, one at a time,
- * and wants to be found by kernels_check, which test/native/sanitizers.test.ts runs on the right ones.
+ * and wants to be found by kernels_check, which test/soak/sanitizers.test.ts runs on the right ones.
  */
 import { spawnSync } from 'node:child_process';
 import fs from 'node:fs';
