@@ -32,7 +32,8 @@ const PARTS = {
   kills: { proves: 'a run that is killed 15 times, under two rules, ends as one that was left alone' },
   mutations: { proves: 'each of 44 slips in the CUDA kernels is found by their check' },
   sanitizers: {
-    proves: 'the maps, the emulated CUDA kernels and training by both halves agree, and no sanitizer finds anything (CI)',
+    proves:
+      'the maps, the emulated CUDA kernels and training by both halves agree, and no sanitizer finds anything (CI)',
   },
   units: { proves: 'each native source compiles by itself, with all that it includes' },
   valgrind: { proves: 'the built library and libtorch under it access, use and leak no memory that they should not' },
