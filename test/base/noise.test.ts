@@ -3,7 +3,8 @@ import t from 'tap';
 import { Network, Trainer, type StateDict } from '../../lib/index.js';
 import { call } from '../../lib/native.js';
 import { network } from '../../lib/model/builder.js';
-import { largestDifference, randomArray, sameBits } from '../support/numbers.js';
+import { largestDifference } from '../support/compare.js';
+import { randomArray, sameBits } from '../support/numbers.js';
 import { runScript } from '../support/processes.js';
 import { normals, philox } from '../support/target-reference.js';
 

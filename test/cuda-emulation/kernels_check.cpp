@@ -1,9 +1,9 @@
 // Runs the CUDA kernels, compiled for the processor, on random sizes, and compares with loops in double that follow
 // the definition. Most inputs are small integers: every sum is then exact, and so is the comparison.
-// Usage: kernels_check <seed> <seconds>; prints one line per operation and precision, or the first difference.
+// Usage: kernels_check SEED CASES [FIRST]; prints one line per operation and precision, or the first difference with
+// the number of its case. Each case is drawn from the seed and its number: `kernels_check 1 78 77` repeats case 77 alone.
 #include <sys/mman.h>
 
-#include <chrono>
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
@@ -26,7 +26,16 @@ using namespace cortorch::cuda;
 namespace {
 
 std::mt19937_64 random_bits;
-int pick(int low, int high) { return std::uniform_int_distribution<int>(low, high)(random_bits); }
+int case_number = 0;
+
+void draw_for(unsigned seed, int number) {
+  case_number = number;
+  random_bits.seed(uint64_t{seed} * 1'000'003 + static_cast<uint64_t>(number));
+}
+
+// Not the distributions of <random>, which differ between libraries.
+int pick(int low, int high) { return low + static_cast<int>(random_bits() % static_cast<uint64_t>(high - low + 1)); }
+double uniform() { return static_cast<double>(random_bits() >> 11) * 0x1p-53; }
 template <class T>
 T one_of(std::initializer_list<T> values) {
   return values.begin()[pick(0, static_cast<int>(values.size()) - 1)];
@@ -45,9 +54,9 @@ std::string describe(const Case& c, const char* operation) {
   char text[512];
   const Conv2dGeometry& g = c.g;
   std::snprintf(text, sizeof text,
-                "%s %s batch %ld in %ldx%ldx%ld out %ld kernel %ldx%ld stride %ldx%ld padding %ldx%ld dilation %ldx%ld "
+                "case %d: %s %s batch %ld in %ldx%ldx%ld out %ld kernel %ldx%ld stride %ldx%ld padding %ldx%ld dilation %ldx%ld "
                 "activation %d bias %d integers %d",
-                operation,
+                case_number, operation,
                 c.precision == Precision::fp32   ? "fp32"
                 : c.precision == Precision::tf32 ? "tf32"
                                                  : "bf16",
@@ -55,6 +64,10 @@ std::string describe(const Case& c, const char* operation) {
                 g.stride_w, g.padding_h, g.padding_w, g.dilation_h, g.dilation_w, static_cast<int>(c.activation),
                 c.bias, c.integers);
   return text;
+}
+
+float normal() {
+  return static_cast<float>(std::sqrt(-2 * std::log(1 - uniform())) * std::cos(2 * std::acos(-1.0) * uniform()));
 }
 
 // A tensor in a heap block of exactly its size, so that the address sanitizer sees its edges, and its values in
@@ -71,7 +84,7 @@ struct Data {
   }
   void fill(const Case& c) {
     for (std::size_t i = 0; i < values.size(); ++i) {
-      const float value = c.integers ? static_cast<float>(pick(-3, 3)) : std::normal_distribution<float>()(random_bits);
+      const float value = c.integers ? static_cast<float>(pick(-3, 3)) : normal();
       data[i] = from_float<T>(value);
       values[i] = to_float(data[i]);
       // What the tensor cores are to make of a float: 10 bits of fraction, to the nearest.
@@ -335,7 +348,7 @@ struct Patches : PatchProduct<unsigned char> {
 void walks() {
   long walked = 0, refused = 0;
   const auto size = [](int most) {
-    return static_cast<int64_t>(std::exp(std::uniform_real_distribution<>(0, std::log(most))(random_bits)));
+    return static_cast<int64_t>(std::exp(uniform() * std::log(most)));
   };
   for (int i = 0; i < 20'000; ++i) {
     const Conv2dGeometry from{size(600),  size(1500), size(1500),   size(600),    pick(1, 3), pick(1, 3),
@@ -368,19 +381,21 @@ void walks() {
 
 }  // namespace
 
-int main(int, char** arguments) {
+int main(int count, char** arguments) {
+  if (count < 3) return std::fprintf(stderr, "usage: kernels_check SEED CASES [FIRST]\n"), 2;
   const unsigned seed = static_cast<unsigned>(std::atoi(arguments[1]));
-  const double seconds = std::atof(arguments[2]);
-  random_bits.seed(seed);
-  const auto start = std::chrono::steady_clock::now();
-  const auto elapsed = [&] { return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count(); };
-  far();
-  walks();
-  std::map<std::string, int> counts;
+  const int cases = std::atoi(arguments[2]), first = count > 3 ? std::atoi(arguments[3]) : 0;
+  if (first == 0) {
+    draw_for(seed, -1);
+    far();
+    walks();
+  }
+  std::map<std::string, int> ran;
   const char* const operations[] = {"apply", "adjoint", "outer", "delta"};
   const char* const precisions[] = {"fp32", "tf32", "bf16"};
-  // At least a round of all twelve on large sizes and three on small ones, however slow the machine.
-  for (int i = 0; i < 48 || elapsed() < seconds; ++i) {
+  // A round of all twelve on large sizes and three on small ones.
+  for (int i = first; i < cases; ++i) {
+    draw_for(seed, i);
     const bool is_large = i / 12 % 4 == 1;
     Case c = is_large ? large() : small();
     c.precision = static_cast<Precision>(i % 3);
@@ -390,9 +405,9 @@ int main(int, char** arguments) {
     const int operation = i / 3 % 4;
     if (operation == 3 && pick(0, 3) == 0) c.g.out_channels = 300;  // more than a block has threads
     run(c, operation);
-    ++counts[std::string(operations[operation]) + " " + precisions[i % 3] + (is_large ? " large" : " small")];
+    ++ran[std::string(operations[operation]) + " " + precisions[i % 3] + (is_large ? " large" : " small")];
   }
-  for (const auto& [name, count] : counts) std::printf("%s: %d\n", name.c_str(), count);
+  for (const auto& [name, times] : ran) std::printf("%s: %d\n", name.c_str(), times);
   const auto [accesses, conflicting] = emulation::bank_accesses;
   std::printf("bank conflicts: %ld of %ld\n", conflicting, accesses);
   return conflicting == 0 ? 0 : 1;

@@ -18,8 +18,9 @@ import {
   scope,
   Tensor,
 } from '../../lib/index.js';
+import { agrees } from '../support/compare.js';
 import { count } from '../support/maps.js';
-import { randomArray, relativeError } from '../support/numbers.js';
+import { randomArray } from '../support/numbers.js';
 
 const random = (shape: readonly number[], seed: number): Tensor => Tensor.from(randomArray(count(shape), seed), shape);
 
@@ -94,7 +95,13 @@ t.test('layers over the maps of images', async (t) => {
     const bias = random([4, 3, 4], 3);
     const y = layer(x, { weight, bias, activation: 'tanh', rule: 'bp', map });
     const apart = locallyConnected2d(x, weight, bias, { stride: 2, padding: 'same' }).tanh();
-    t.ok(relativeError(y.data() as Float32Array, apart.data() as Float32Array) < 1e-6);
+    agrees(
+      t,
+      y.data() as Float32Array,
+      apart.data() as Float32Array,
+      1e-6,
+      'the layer, and its parts one after the other',
+    );
     const kernels = random([5, 3, 3, 3], 4);
     const shared = layer(x, { weight: kernels, rule: 'fa', feedback: kernels, map: { type: 'conv2d' } });
     t.strictSame(shared.data(), conv2d(x, kernels).data());

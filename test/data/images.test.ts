@@ -7,7 +7,7 @@ import { randomFor } from '../../lib/data/images/draws.js';
 import { imagenetClasses, listImagenet, listImages } from '../../lib/data/images/folders.js';
 import { ImageStream, type ImageStreamOptions } from '../../lib/data/images/loader.js';
 import { writeFiles } from '../support/folders.js';
-import { largestDifference } from '../support/numbers.js';
+import { largestDifference } from '../support/compare.js';
 import { runPython, runTorchPython, whyNoPython, whyNoTorchPython } from '../support/python.js';
 
 const folder = t.testdir({});

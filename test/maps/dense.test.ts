@@ -1,7 +1,8 @@
 import t from 'tap';
 import { dense, denseAdjoint, denseOuter, scope, Tensor } from '../../lib/index.js';
+import { agrees } from '../support/compare.js';
 import { naiveDense } from '../support/maps.js';
-import { randomArray, relativeError } from '../support/numbers.js';
+import { randomArray } from '../support/numbers.js';
 import { buildFolder } from '../../scripts/build.mjs';
 import { runTorchPython, whyNoTorchPython } from '../support/python.js';
 import { readFileSync } from 'node:fs';
@@ -38,8 +39,7 @@ t.test('apply, adjoint and outer against plain loops in float64', async (t) => {
         const name = `${batch} × (${inputs} → ${outputs}) ${dtype}`;
         const check = (what: string, got: Tensor, want: Float64Array, shape: number[]): void => {
           t.strictSame(got.shape, shape, `${name} ${what}: shape`);
-          const error = relativeError(got.data() as Float32Array, want);
-          t.ok(error < limit, `${name} ${what}: ${error}`);
+          agrees(t, got.data() as Float32Array, want, limit, `${name} ${what}`);
         };
         check('apply', dense(x, w, b), want.apply, [batch, outputs]);
         check('apply without bias', dense(x, w), naiveDense(batch, { ...loops, bias: null }).apply, [batch, outputs]);
@@ -137,8 +137,8 @@ t.test('the results do not depend on the number of threads, beyond rounding', as
   }
   t.ok(native().info().threads >= 1);
   // The order of summation is the same; how the micro-kernel rounds may depend on the rectangle that it gets.
-  t.ok(relativeError(results[1]!, results[0]!) < 1e-6);
-  t.ok(relativeError(results[2]!, results[0]!) < 1e-6);
+  agrees(t, results[1]!, results[0]!, 1e-6, '2 threads');
+  agrees(t, results[2]!, results[0]!, 1e-6, '3 threads');
 });
 
 t.test('PyTorch: gradcheck and gradgradcheck through the loaded library', { skip: whyNoTorchPython() }, async (t) => {

@@ -19,10 +19,11 @@ import type { ResolvedSpec } from '../../lib/model/spec.js';
 import { writeCheckpoint } from '../../lib/training/checkpoint.js';
 import { runTorchPython, whyNoTorchPython } from '../support/python.js';
 import { sigma, slope } from '../support/activations.js';
+import { agrees, differs } from '../support/compare.js';
 import { crossEntropy } from '../support/losses.js';
 import { count, naive, naiveDense, outputSize, type Geometry } from '../support/maps.js';
 import { gradientsFrom, randomState } from '../support/networks.js';
-import { largest, misfit, randomArray, sameBits, type Numbers } from '../support/numbers.js';
+import { largest, randomArray, sameBits, type Numbers } from '../support/numbers.js';
 
 const batch = 5;
 const classes = 4;
@@ -193,7 +194,7 @@ async function compare(t: Test, spec: ResolvedSpec, options: NetworkOptions, sta
   const outputs = await net.predict(images);
   const got = await step(net, images);
   const want = reference(spec, net.rule, got.before, images);
-  t.ok(misfit(outputs, want.outputs) < 2e-6, `outputs: ${misfit(outputs, want.outputs)}`);
+  agrees(t, outputs, want.outputs, 2e-6, 'outputs');
   t.ok(Math.abs(got.loss - want.loss) < 1e-6 * want.loss, `loss ${got.loss}, ${want.loss}`);
   for (const { name, trainable } of net.parameters) {
     if (!trainable) {
@@ -201,9 +202,8 @@ async function compare(t: Test, spec: ResolvedSpec, options: NetworkOptions, sta
       continue;
     }
     const gradient = want.gradients.get(name)!;
-    const error = misfit(got.gradients.get(name)!, gradient);
     // Subtracting float32 weights leaves 2⁻²⁵, against gradients of which the largest are above 0.01.
-    t.ok(error < 1e-5, `${name}: ${error}`);
+    agrees(t, got.gradients.get(name)!, gradient, 1e-5, name);
     t.ok(largest(gradient) > 0.01, `${name}: the largest is ${largest(gradient)}`);
   }
   return { ...got, images };
@@ -257,9 +257,9 @@ t.test('gradients of the rules differ where they should', async (t) => {
   const images = randomArray(batch * count(spec.input), 7, 2);
   const [bp, dfa] = (['bp', 'dfa'] as const).map((rule) => reference(spec, rule, state, images).gradients);
   for (const hidden of ['layers.0.weight', 'layers.1.weight', 'layers.2.weight']) {
-    t.ok(misfit(dfa!.get(hidden)!, bp!.get(hidden)!) > 0.1, hidden);
+    differs(t, dfa!.get(hidden)!, bp!.get(hidden)!, 0.1, hidden);
   }
-  t.equal(misfit(dfa!.get('layers.3.weight')!, bp!.get('layers.3.weight')!), 0);
+  t.strictSame(dfa!.get('layers.3.weight')!, bp!.get('layers.3.weight')!, 'the last layer');
 });
 
 t.test('a checkpoint of convolutions and pools in nn.Sequential', { skip: whyNoTorchPython() }, async (t) => {
@@ -304,7 +304,7 @@ print(json.dumps({'outputs': model(x).flatten().tolist(), 'keys': list(state)}))
   t.strictSame(python.keys, ['0.weight', '0.bias', '3.weight', '7.weight', '7.bias']);
   const outputs = await net.predict(images);
   t.ok(largest(outputs) > 0.1);
-  t.ok(misfit(outputs, python.outputs) < 2e-6, `outputs differ by ${misfit(outputs, python.outputs)}`);
+  agrees(t, outputs, python.outputs, 2e-6, 'outputs');
   const ours = reference(spec, 'bp', await net.stateDict(), images).outputs;
-  t.ok(misfit(ours, python.outputs) < 2e-6, 'and the reference gives them too');
+  agrees(t, ours, python.outputs, 2e-6, 'and the reference gives them too');
 });

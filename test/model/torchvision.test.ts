@@ -20,7 +20,7 @@ import {
 } from '../../lib/index.js';
 import { typedArrayOf, type TensorData } from '../../lib/checkpoint/tensor-data.js';
 import { gradientsFrom, saveState } from '../support/networks.js';
-import { largestDifference, relativeError } from '../support/numbers.js';
+import { agrees, largestDifference } from '../support/compare.js';
 import { runTorchPython, whyNoTorchPython } from '../support/python.js';
 
 const LR = 0.1;
@@ -81,11 +81,10 @@ async function compare(
   const after = await net.stateDict();
   const found = gradientsFrom(before, after, LR);
   for (const [name, gradient] of expected.gradients) {
-    const error = relativeError(found.get(name)!, gradient);
-    t.ok(error < tolerance, `gradient of ${name}: ${error}`);
+    agrees(t, found.get(name)!, gradient, tolerance, `gradient of ${name}`);
   }
   t.equal(expected.gradients.size, net.parameters.filter(({ trainable }) => trainable).length);
-  for (const [name, statistics] of expected.moved) t.ok(relativeError(after.get(name)!.data, statistics) < 1e-5, name);
+  for (const [name, statistics] of expected.moved) agrees(t, after.get(name)!.data, statistics, 1e-5, name);
   t.equal(expected.moved.size, net.parameters.filter(({ trainable }) => !trainable).length);
   return { state: after, logits: await net.predict(expected.x) };
 }

@@ -19,6 +19,7 @@
 #include <exception>
 #include <functional>
 #include <initializer_list>
+#include <limits>
 #include <memory>
 #include <optional>
 #include <random>
@@ -35,6 +36,7 @@
 #include "maps/locally_connected2d.h"
 #include "maps/pool.h"
 #include "native/checked_memory.h"
+#include "native/compare.h"
 #include "native/naive.h"
 #include "network/network.h"
 #include "network/noise.h"
@@ -128,31 +130,44 @@ void fail(const std::string& what) {
 }
 
 double largest(const Values& values) {
-  double result = 1;
+  double result = 0;
   for (const double value : values) result = std::max(result, std::abs(value));
   return result;
 }
 
-// The largest difference, over `scale`, the size of what was added up. A NaN is a difference.
-void compare(const std::string& what, const at::Tensor& got, const Shape& shape, const Values& want, double scale) {
+// `size`: of what was added up, where that may be larger than what is left of it.
+void agree(const std::string& what, const at::Tensor& got, const Shape& shape, const Values& want, double size = 0) {
   ++comparisons;
   if (got.sizes() != at::IntArrayRef(shape)) {
     std::ostringstream message;
     message << what << ": shape " << got.sizes() << " instead of " << at::IntArrayRef(shape);
     return fail(message.str());
   }
-  const Values values = values_of(got);
-  double difference = 0;
-  for (std::size_t i = 0; i < want.size(); ++i) {
-    const double d = std::abs(values[i] - want[i]);
-    if (!(d <= difference)) difference = d;
-  }
-  if (!(difference / scale <= tolerance(got.scalar_type())))
-    fail(what + ": error " + std::to_string(difference / scale));
+  const double error = compare::relative_error(values_of(got), want, size);
+  if (!(error <= tolerance(got.scalar_type()))) fail(what + ": error " + std::to_string(error));
 }
 
-void compare(const std::string& what, const at::Tensor& got, const Shape& shape, const Values& want) {
-  compare(what, got, shape, want, largest(want));
+// The comparison itself, before anything is compared by it.
+void check_comparison() {
+  const auto is = [](const char* what, double got, double wanted) {
+    ++comparisons;
+    if (got != wanted) fail(std::string("the comparison: ") + what + " is " + std::to_string(got));
+  };
+  using compare::relative_error;
+  constexpr double far = std::numeric_limits<double>::infinity();
+  is("an error below 1", relative_error({1.5e-9, 0}, {2e-9, 0}), 0.25);
+  is("an error above 1", relative_error({3e9, 1}, {4e9, 1}), 0.25);
+  is("an error of two zeros", relative_error({0, 0}, {0, 0}), 0);
+  is("an error beside a zero", relative_error({1e-30}, {0}), far);
+  is("an error over a floor", relative_error({0.25}, {0}, 0.5), 0.5);
+  is("an error over a floor below what is expected", relative_error({1}, {2}, 0.5), 0.5);
+  is("another length", relative_error({1, 2}, {1}), far);
+  is("another length", relative_error({1}, {1, 2}), far);
+  for (const double bad : {double{NAN}, far, -far}) {
+    is("what is not finite", relative_error({5, bad, 3}, {1, 2, 3}), far);
+    is("what is expected and not finite", relative_error({1, 2}, {1, bad}), far);
+    is("what is not finite on both sides", relative_error({1, bad}, {1, bad}), far);
+  }
 }
 
 // --- one map --------------------------------------------------------------------------------------------
@@ -205,38 +220,47 @@ void check_map(const std::string& name, const LinearMapPtr& map, int64_t batch, 
   const at::Tensor x = exact(xs, x_shape, dtype, any_order()), d = exact(ds, y_shape, dtype, any_order());
 
   Values sums(ds.size(), 0), adjoint(xs.size(), 0), outer(ws.size(), 0);
+  Values sum_sizes = sums, adjoint_sizes = adjoint, outer_sizes = outer;
   terms([&](int64_t xi, int64_t wi, int64_t yi) {
     const auto [i, j, k] =
         std::array{static_cast<std::size_t>(xi), static_cast<std::size_t>(wi), static_cast<std::size_t>(yi)};
     sums[k] += ws[j] * xs[i];
     adjoint[i] += ws[j] * ds[k];
     outer[j] += xs[i] * ds[k];
+    sum_sizes[k] += std::abs(ws[j] * xs[i]);
+    adjoint_sizes[i] += std::abs(ws[j] * ds[k]);
+    outer_sizes[j] += std::abs(xs[i] * ds[k]);
   });
-  compare(name + " apply", map->apply(w, x, {}, Activation::identity), y_shape, sums);
-  compare(name + " adjoint", map->adjoint(w, d, {}, Activation::identity), x_shape, adjoint);
-  compare(name + " outer", map->outer(x, d), w_shape, outer);
+  const double sum_size = largest(sum_sizes), adjoint_size = largest(adjoint_sizes);
+  agree(name + " apply", map->apply(w, x, {}, Activation::identity), y_shape, sums, sum_size);
+  agree(name + " adjoint", map->adjoint(w, d, {}, Activation::identity), x_shape, adjoint, adjoint_size);
+  agree(name + " outer", map->outer(x, d), w_shape, outer, largest(outer_sizes));
 
   const auto activation = static_cast<Activation>(random.between(0, 3));
-  Values outputs = sums, delta = ds, bias_sums(bs.size(), 0);
+  Values outputs = sums, delta = ds, bias_sums(bs.size(), 0), bias_sizes(bs.size(), 0);
   for (std::size_t i = 0; i < sums.size(); ++i) {
     outputs[i] = sigma(activation, sums[i] + bs[static_cast<std::size_t>(bias_index(*map, static_cast<int64_t>(i)))]);
   }
   const at::Tensor y = map->apply(w, x, b, activation);
   const std::string with = std::string(1, ' ') + cortorch::activation_name(activation);
-  compare(name + with + " apply with bias", y, y_shape, outputs, largest(sums));
+  agree(name + with + " apply with bias", y, y_shape, outputs, sum_size + largest(bs));
 
   // σ' as a function of the y that the map gave, so that a relu is not judged at its corner.
   const Values given = values_of(y);
   for (std::size_t i = 0; i < ds.size(); ++i) {
     delta[i] = ds[i] * derivative(activation, given[i]);
-    bias_sums[static_cast<std::size_t>(bias_index(*map, static_cast<int64_t>(i)))] += delta[i];
+    const auto unit = static_cast<std::size_t>(bias_index(*map, static_cast<int64_t>(i)));
+    bias_sums[unit] += delta[i];
+    bias_sizes[unit] += std::abs(ds[i]);
   }
+  // 1 − y² and y (1 − y) are rounded to the digits of 1, so what they are multiplied with is the size.
+  const double delta_size = largest(ds), bias_size = largest(bias_sizes);
   at::Tensor bias_gradient = exact(Values(bs.size(), NAN), b_shape, dtype);
-  compare(name + with + " delta", map->delta(activation, d, y, bias_gradient, 1), y_shape, delta);
-  compare(name + with + " bias gradient", bias_gradient, b_shape, bias_sums);
+  agree(name + with + " delta", map->delta(activation, d, y, bias_gradient, 1), y_shape, delta, delta_size);
+  agree(name + with + " bias gradient", bias_gradient, b_shape, bias_sums, bias_size);
   at::Tensor none;
-  compare(name + with + " delta alone", map->delta(activation, d, y, none, 1), y_shape, delta);
-  compare(name + " sum_to_bias", map->sum_to_bias(exact(delta, y_shape, dtype)), b_shape, bias_sums);
+  agree(name + with + " delta alone", map->delta(activation, d, y, none, 1), y_shape, delta, delta_size);
+  agree(name + " sum_to_bias", map->sum_to_bias(exact(delta, y_shape, dtype)), b_shape, bias_sums, bias_size);
 
   // A learned inverse's form of the adjoint, and the scaled δ of a squared loss.
   const Values cs = rounded(random.values(count(map->input_shape())), dtype);
@@ -245,9 +269,10 @@ void check_map(const std::string& name, const LinearMapPtr& map, int64_t batch, 
   for (double& value : halved) value /= 2;
   for (double& value : halved_sums) value /= 2;
   const at::Tensor c = exact(cs, map->input_shape(), dtype);
-  compare(name + with + " adjoint with bias", map->adjoint(w, d, c, activation), x_shape, inverse, largest(adjoint));
-  compare(name + with + " halved delta", map->delta(activation, d, y, bias_gradient, 0.5), y_shape, halved);
-  compare(name + with + " halved bias gradient", bias_gradient, b_shape, halved_sums);
+  agree(name + with + " adjoint with bias", map->adjoint(w, d, c, activation), x_shape, inverse,
+        adjoint_size + largest(cs));
+  agree(name + with + " halved delta", map->delta(activation, d, y, bias_gradient, 0.5), y_shape, halved, delta_size);
+  agree(name + with + " halved bias gradient", bias_gradient, b_shape, halved_sums, bias_size);
 }
 
 // --- random sizes ---------------------------------------------------------------------------------------
@@ -340,17 +365,19 @@ void check_elementwise(Random& random) {
   const auto activation = static_cast<Activation>(random.between(0, 3));
   Values differences(as.size()), deltas(as.size()), sums(as.size() / static_cast<std::size_t>(batch), 0);
   double squares = 0;
+  double size = 0;  // of what is subtracted
   for (std::size_t i = 0; i < as.size(); ++i) {
     differences[i] = as[i] - bs[i];
     deltas[i] = 0.5 * differences[i] * derivative(activation, as[i]);
     sums[i % sums.size()] += deltas[i];
     squares += differences[i] * differences[i];
+    size = std::max(size, std::abs(as[i]) + std::abs(bs[i]));
   }
   const std::string name = std::string(image ? "images " : "vectors ") + cortorch::activation_name(activation);
-  compare(name + " difference", cortorch::difference(a, b), shape, differences);
+  agree(name + " difference", cortorch::difference(a, b), shape, differences);
   const cortorch::Residual r = cortorch::residual(activation, a, b, 0.5);
-  compare(name + " residual", r.delta, shape, deltas);
-  compare(name + " residual's sum", r.bias_sum, one, sums);
+  agree(name + " residual", r.delta, shape, deltas, size);
+  agree(name + " residual's sum", r.bias_sum, one, sums, size * static_cast<double>(batch));
   ++comparisons;
   if (!(std::abs(r.squares - squares) <= 1e-5 * squares)) fail(name + ": Σ squares " + std::to_string(r.squares));
   if (dtype != at::kFloat) return;
@@ -361,7 +388,7 @@ void check_elementwise(Random& random) {
   Values expected(memory.size());
   for (std::size_t i = 0; i < memory.size(); ++i) expected[i] = memory[i] + 0.5 * normals[i];
   const at::Tensor in_memory = noisy.permute({2, 3, 0, 1});
-  compare(name + " noise", in_memory, Shape(in_memory.sizes().begin(), in_memory.sizes().end()), expected);
+  agree(name + " noise", in_memory, Shape(in_memory.sizes().begin(), in_memory.sizes().end()), expected);
 }
 
 // Counts what is asked of a map.
@@ -664,6 +691,7 @@ int main(int argc, char** argv) {
   const auto seed = static_cast<uint64_t>(argument(argc, argv, "--seed", 1));
   const int64_t cases = argument(argc, argv, "--cases", 300);
   at::set_num_threads(static_cast<int>(argument(argc, argv, "--threads", 2)));
+  check_comparison();
   for (int64_t i = 0; i < cases; ++i) {
     Random random(seed * 1'000'003 + static_cast<uint64_t>(i));
     check::exact_results = i % 4 != 3;  // now and then the pool itself

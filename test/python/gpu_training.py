@@ -183,12 +183,19 @@ def largest(t):
     return t.abs().max().item() if t.numel() else 0.0
 
 
+def same_shape(a, b):
+    """Of two lists of lists: what zip pairs is all of them."""
+    return [len(x) for x in a] == [len(x) for x in b]
+
+
 def compare(case, start, cpu, gpu, what, tolerance):
     """In fp32. Returns the largest difference of a parameter, relative to its change; `tolerance` is of that."""
     name = f"{case.name}, {what}"
     moved = max(largest(cpu.values[key] - start.values[key]) for key in start.values)
     failures.check(moved > 0, f"{name}: nothing was trained")
-    failures.check(list(cpu.values) == list(gpu.values), f"{name}: the names differ")
+    shapes = lambda outcome: {key: value.shape for key, value in outcome.values.items()}
+    failures.check(shapes(cpu) == shapes(gpu), f"{name}: names or shapes differ")
+    failures.check(same_shape(cpu.sums, gpu.sums), f"{name}: {len(cpu.sums)} runs, and {len(gpu.sums)}")
     worst = 0.0
     for key, value in cpu.values.items():
         moved, off = largest(value - start.values[key]), largest(value - gpu.values[key])
@@ -197,8 +204,7 @@ def compare(case, start, cpu, gpu, what, tolerance):
         worst = max(worst, share if math.isfinite(share) else math.inf)
     off = largest(cpu.outputs - gpu.outputs)
     failures.check(off <= case.tolerance * max(1, largest(cpu.outputs)), f"{name}: outputs are off by {off:.3g}")
-    count = len(gpu.diagnoses)
-    failures.check(len(cpu.diagnoses) == count, f"{name}: {count} maps were diagnosed, not {len(cpu.diagnoses)}")
+    failures.check(same_shape(cpu.diagnoses, gpu.diagnoses), f"{name}: other maps were diagnosed")
     for i, (a, b) in enumerate(zip(cpu.diagnoses, gpu.diagnoses)):
         # Degrees, near 0 of the cosine of which nothing is left but rounding, and ratios.
         near = all(math.isnan(x) == math.isnan(y) and not abs(x - y) > 0.2 for x, y in zip(a, b))
@@ -232,6 +238,8 @@ def check_coarse_step(case, precision):
         wanted, got = value - start.values[key], gpu.values[key] - start.values[key]
         size = wanted.norm().item()
         if size == 0:  # fixed: rounded to bfloat16, or the lowest layers that nothing reaches
+            stays = largest(got) <= largest(start.values[key]) / 256
+            failures.check(stays, f"{case.name} {precision}: {key} moved by {largest(got):.3g}")
             continue
         off = (wanted - got).norm().item() / size
         failures.check(off <= COARSE[precision], f"{case.name} {precision}: {key} moved by what is off by {off:.3g}")
@@ -243,6 +251,7 @@ def check_coarse(case, precision):
     """The first step, and on, as a graph: the loss stays near."""
     worst = check_coarse_step(case, precision)
     cpu, gpu = on_cpu(case), here(case, precision, True)
+    failures.check(same_shape(cpu.sums, gpu.sums), f"{case.name} {precision}: {len(cpu.sums)} runs, and {len(gpu.sums)}")
     for run, (a, b) in enumerate(zip(cpu.sums, gpu.sums)):
         same = a[4:] == b[4:]
         failures.check(same, f"{case.name} {precision}: run {run} made {b[4:]} examples and steps, not {a[4:]}")

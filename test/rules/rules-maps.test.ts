@@ -10,9 +10,10 @@ import {
   type GradientRuleName,
 } from '../../lib/index.js';
 import { sigma, slope } from '../support/activations.js';
+import { agrees, differs } from '../support/compare.js';
 import { crossEntropy } from '../support/losses.js';
 import { count, naive, naiveDense, outputSize, shapesOf, type Geometry, type MapName } from '../support/maps.js';
-import { randomArray, relativeError, sameBits, type Numbers } from '../support/numbers.js';
+import { randomArray, sameBits, type Numbers } from '../support/numbers.js';
 import { leaf } from '../support/tensors.js';
 
 const batch = 6;
@@ -154,8 +155,7 @@ t.test('every rule over every map against the float64 reference', async (t) => {
       t.ok(Math.abs(got.loss - want.loss) < 1e-5 * want.loss, `${map}, ${rule}: loss`);
       for (const [l, gradient] of want.gradients.entries()) {
         for (const what of ['weight', 'bias'] as const) {
-          const error = relativeError(got.gradients[l]![what], gradient[what]);
-          t.ok(error < 2e-6, `${map}, ${rule}: ${what} ${l}: ${error}`);
+          agrees(t, got.gradients[l]![what], gradient[what], 2e-6, `${map}, ${rule}: ${what} ${l}`);
           t.ok(Math.max(...gradient[what].map(Math.abs)) > 1e-3, `${map}, ${rule}: ${what} ${l} is not zero`);
         }
       }
@@ -184,8 +184,7 @@ t.test('the hidden gradients of FA and DFA are not BP’s; the last layer’s ar
       const other = native(map, rule, parametersOf(map, rule)).gradients;
       t.ok(sameBits(other[2]!.weight, bp[2]!.weight), `${map}, ${rule}: last layer`);
       for (const l of [0, 1]) {
-        const error = relativeError(other[l]!.weight, bp[l]!.weight);
-        t.ok(error > 0.003, `${map}, ${rule}: layer ${l} differs by ${error}`);
+        differs(t, other[l]!.weight, bp[l]!.weight, 0.003, `${map}, ${rule}: layer ${l} differs`);
       }
     }
   }

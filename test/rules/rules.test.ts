@@ -14,7 +14,8 @@ import {
   type GradientRuleName,
   type StateDict,
 } from '../../lib/index.js';
-import { randomArray, relativeError, rows, sameBits } from '../support/numbers.js';
+import { agrees, differs } from '../support/compare.js';
+import { randomArray, rows, sameBits } from '../support/numbers.js';
 import { gradients, type ReferenceLayer } from '../support/reference.js';
 import { leaf } from '../support/tensors.js';
 
@@ -93,11 +94,9 @@ t.test('every rule and loss against the float64 reference, with and without bias
         const name = `${rule}, ${loss}, ${bias ? 'bias' : 'no bias'}`;
         t.ok(Math.abs(got.loss - want.loss) < 1e-5 * want.loss, `${name}: loss`);
         layers.forEach((_, l) => {
-          const error = relativeError(got.weight[l]!, want.gradients[l]!.weight.flat());
-          t.ok(error < 1e-6, `${name}: weight ${l}: ${error}`);
+          agrees(t, got.weight[l]!, want.gradients[l]!.weight.flat(), 1e-6, `${name}: weight ${l}`);
           if (bias) {
-            const biasError = relativeError(got.bias[l]!, want.gradients[l]!.bias);
-            t.ok(biasError < 1e-6, `${name}: bias ${l}: ${biasError}`);
+            agrees(t, got.bias[l]!, want.gradients[l]!.bias, 1e-6, `${name}: bias ${l}`);
           }
         });
       }
@@ -122,7 +121,7 @@ t.test('the hidden gradients of FA and DFA are neither BP’s nor zero; the last
     const other = nativeGradients(layersOf(rule, true), rule, x, labels, 'softmax-cross-entropy');
     t.ok(sameBits(other.weight[2]!, bp.weight[2]!), `${rule}: last layer`);
     for (const l of [0, 1]) {
-      t.ok(relativeError(other.weight[l]!, bp.weight[l]!) > 0.01, `${rule}: layer ${l} differs`);
+      differs(t, other.weight[l]!, bp.weight[l]!, 0.01, `${rule}: layer ${l} differs`);
       t.ok(Math.max(...other.weight[l]!.map(Math.abs)) > 1e-3, `${rule}: layer ${l} is not zero`);
     }
   }

@@ -10,7 +10,7 @@ import { runTorchPython, whyNoTorchPython } from '../support/python.js';
 import { cortorch, smallSpec, succeedCortorch, timeless, writeTinyData } from '../support/cli.js';
 import { digests } from '../support/digests.js';
 import { within } from '../support/folders.js';
-import { largestDifference } from '../support/numbers.js';
+import { largestDifference } from '../support/compare.js';
 
 const folder = t.testdir({ 'small.json': JSON.stringify(smallSpec) });
 const data = writeTinyData(path.join(folder, 'data'));

@@ -16,31 +16,9 @@ export function rows(data: ArrayLike<number>, columns: number): number[][] {
   );
 }
 
-/** The largest |a − b|, over the largest |b| (or 1 if that is smaller). */
-export function relativeError(a: ArrayLike<number>, b: ArrayLike<number>): number {
-  if (a.length !== b.length) return Infinity;
-  let difference = 0;
-  let size = 1;
-  for (let i = 0; i < b.length; i++) {
-    if (!(Math.abs(a[i]! - b[i]!) <= difference)) difference = Math.abs(a[i]! - b[i]!);
-    size = Math.max(size, Math.abs(b[i]!));
-  }
-  return difference / size;
-}
-
+/** The largest magnitude. */
 export const largest = (values: Numbers): number =>
   Array.from(values).reduce((most, value) => Math.max(most, Math.abs(value)), 0);
-
-/** The largest |a − b|. */
-export const largestDifference = (a: Numbers, b: Numbers): number =>
-  a.length === b.length ? largest(Array.from(b, (value, i) => a[i]! - value)) : Infinity;
-
-/**
- * The largest |a − b| over the largest |b|. NaN, for which no comparison holds, where there is no such number: b is
- * zero, or of another length.
- */
-export const misfit = (a: Numbers, b: Numbers): number =>
-  a.length === b.length && largest(b) > 0 ? largestDifference(a, b) / largest(b) : NaN;
 
 /** How often each of the values 0 … kinds − 1 occurs. */
 export function histogram(values: Iterable<number>, kinds: number): number[] {

@@ -1,7 +1,7 @@
 /** Tensors in tests. */
 import type { Test } from 'tap';
 import type { Tensor } from '../../lib/index.js';
-import { relativeError } from './numbers.js';
+import { relativeError } from './compare.js';
 
 /** The tensor, of which gradients are wanted. */
 export function leaf(tensor: Tensor): Tensor {
@@ -9,7 +9,7 @@ export function leaf(tensor: Tensor): Tensor {
   return tensor;
 }
 
-/** Of one shape, and of values that are equal but for rounding. */
+/** Of one shape, and of values that are equal but for rounding; of zeros too, as some windows see only padding. */
 export function checkClose(t: Test, what: string, a: Tensor, b: Tensor, limit = 1e-6): void {
   t.strictSame(a.shape, b.shape, what);
   const error = relativeError(a.data() as Float32Array, b.data() as Float32Array);

@@ -17,7 +17,7 @@ import {
   type CheckpointValue,
 } from '../../lib/index.js';
 import { writeCheckpoint } from '../../lib/training/checkpoint.js';
-import { largestDifference } from '../support/numbers.js';
+import { largestDifference } from '../support/compare.js';
 import { runTorchPython, whyNoTorchPython } from '../support/python.js';
 
 const skip = whyNoTorchPython();

@@ -12,9 +12,10 @@ import {
 } from '../../lib/index.js';
 import { readMnist } from '../../lib/data/mnist.js';
 import type { ResolvedSpec } from '../../lib/model/spec.js';
+import { agrees, differs, relativeError } from '../support/compare.js';
 import { count } from '../support/maps.js';
 import { epochsOf, gradientsFrom, randomState } from '../support/networks.js';
-import { misfit, randomArray, relativeError, sameBits, type Numbers } from '../support/numbers.js';
+import { randomArray, sameBits, type Numbers } from '../support/numbers.js';
 import { adam, sgd, type Update } from '../support/reference.js';
 import { normals, permutation, targetReference, targetRules, type Settings } from '../support/target-reference.js';
 
@@ -186,7 +187,7 @@ async function compare(
         if (!sameBits(got, before.get(name)!.data)) t.fail(`${what}, step ${steps}: ${name} moved`);
         continue;
       }
-      const change = misfit(
+      const change = relativeError(
         got.map((value, i) => value - before.get(name)!.data[i]!),
         moved,
       );
@@ -323,8 +324,7 @@ t.test(
           t.ok(Math.abs(train.inverseLoss! - loss) < 1e-5 * loss, `epoch ${epoch + 1}: inverse loss`);
       }
       for (const [name, { data: got }] of await net.stateDict()) {
-        const error = relativeError(got, reference.values.get(name)!);
-        t.ok(error < 2e-5, `${schedule}, ${name}: ${error}`);
+        agrees(t, got, reference.values.get(name)!, 2e-5, `${schedule}, ${name}`);
       }
     }
   },
@@ -463,12 +463,9 @@ t.test('the two inverse losses: the same without noise, and with it apart by wha
           continue;
         }
         const difference = gradient.map((value, i) => value - wants[1]!.get(name)![i]!);
-        const error = misfit(
-          a.map((value, i) => value - b[i]!),
-          difference,
-        );
-        t.ok(misfit(a, b) > 0.02, `${rule}, ${name}: they differ, by ${misfit(a, b)}`);
-        t.ok(error < 1e-4, `${rule}, ${name}: by the right difference, within ${error}`);
+        differs(t, a, b, 0.02, `${rule}, ${name}`);
+        const found = a.map((value, i) => value - b[i]!);
+        agrees(t, found, difference, 1e-4, `${rule}, ${name}: the difference`);
       }
     }
   }
@@ -504,14 +501,13 @@ t.test('sdtp hands no loss gradient down: what W_L is beside its outputs, no hid
     const weight = state.get('layers.2.weight')!;
     const extra = Array.from({ length: classes }, (_, k) => orthogonal([...randomArray(12, 60 + k, 1)])).flat();
     state.set('layers.2.weight', { ...weight, data: weight.data.map((value, i) => value + extra[i]!) });
-    t.ok(misfit(state.get('layers.2.weight')!.data, weight.data) > 0.5, 'other weights');
+    differs(t, state.get('layers.2.weight')!.data, weight.data, 0.5, 'other weights');
     const other = await stepped(spec, rule, state, batches);
-    t.ok(misfit(other.outputs, one.outputs) < 1e-6, 'the same outputs');
+    agrees(t, other.outputs, one.outputs, 1e-6, 'the same outputs');
     for (const [name, moved] of one.moved) {
       if (!/layers\.[01]/.test(name)) continue;
-      const difference = misfit(other.moved.get(name)!, moved);
-      if (rule === 'dtp') t.ok(difference > 0.1, `dtp, ${name}: ${difference}`);
-      else t.ok(difference < 2e-5, `${rule}, ${name}: ${difference}`);
+      const check = rule === 'dtp' ? differs : agrees;
+      check(t, other.moved.get(name)!, moved, rule === 'dtp' ? 0.1 : 2e-5, `${rule}, ${name}`);
     }
   }
 });

@@ -9,8 +9,9 @@ import {
   type StateDict,
 } from '../../lib/index.js';
 import { learningRateFactor, resolveLrSchedule } from '../../lib/training/lr-schedule.js';
+import { agrees } from '../support/compare.js';
 import { epochsOf } from '../support/networks.js';
-import { randomArray, relativeError, rows, sameBits } from '../support/numbers.js';
+import { randomArray, rows, sameBits } from '../support/numbers.js';
 import { adam, gradients, rmsprop, sgd, type ReferenceLayer, type Update } from '../support/reference.js';
 
 const spec = network({ features: 9 })
@@ -78,9 +79,8 @@ t.test('twenty steps of every rule and optimizer against the float64 reference, 
         const state = await net.stateDict();
         layers.forEach((layer, l) => {
           const name = `${rule}, ${optimizer.type}, ${steps} steps, layer ${l}`;
-          const weight = relativeError(state.get(`layers.${l}.weight`)!.data, layer.weight.flat());
-          const bias = relativeError(state.get(`layers.${l}.bias`)!.data, layer.bias!);
-          t.ok(weight < 2e-5 && bias < 2e-5, `${name}: ${weight}, ${bias}`);
+          agrees(t, state.get(`layers.${l}.weight`)!.data, layer.weight.flat(), 2e-5, `${name}, weight`);
+          agrees(t, state.get(`layers.${l}.bias`)!.data, layer.bias!, 2e-5, `${name}, bias`);
         });
       }
     }
@@ -318,7 +318,7 @@ t.test('batches of the caller’s own', async (t) => {
   }
   const [left, right] = [await one.stateDict(), await other.stateDict()];
   // An epoch of one batch is shuffled, so sums over the batch come in another order.
-  for (const [name, { data }] of left) t.ok(relativeError(data, right.get(name)!.data) < 1e-6, name);
+  for (const [name, { data }] of left) agrees(t, data, right.get(name)!.data, 1e-6, name);
   t.strictSame(
     events.map((event) => event.epoch),
     [1, 2],
