@@ -291,7 +291,7 @@ export function publishedErrors(
  * What this package trains with where the paper's values do not work under its reading of the paper, or where there
  * are none (tp, AO-SDTP): found by the searches that bench/RESULTS.md records.
  */
-export const found: Readonly<Record<string, PaperNumbers['settings']>> = {
+const found: Readonly<Record<string, PaperNumbers['settings']>> = {
   'mnist-fc': {
     'tp parallel': sdtp(adam(1e-4, 0.999, 1e-8), adam(1e-3, 0.999, 1e-8), 0.1),
     'tp alternating': sdtp(adam(1e-4, 0.999, 1e-8), adam(1e-3, 0.999, 1e-8), 0.1),
