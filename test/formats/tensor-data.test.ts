@@ -6,7 +6,6 @@ import {
   isTensorData,
   tensorDataFrom,
   typedArrayOf,
-  type DType,
 } from '../../lib/checkpoint/tensor-data.js';
 
 t.test('typed arrays become tensors and come back, over the same memory', async (t) => {
@@ -67,7 +66,12 @@ t.test('sizes', async (t) => {
   t.equal(elementCount([2, 3]), 6);
   t.equal(elementCount([2, 0]), 0);
   t.equal(elementCount([...Array<number>(64).fill(2 ** 53), 0]), 0);
-  t.equal(Object.keys(DTYPES).length, new Set(Object.keys(DTYPES) as DType[]).size);
+  for (const [name, { bytes, storage }] of Object.entries(DTYPES)) {
+    // The number in the name is of bits; of a complex number both parts are in it, and of packed ones there are two.
+    const bits = name === 'bool' ? 8 : Number(/^[a-z]+(\d+)/.exec(name)![1]) * (name.endsWith('_x2') ? 2 : 1);
+    t.equal(bytes, bits / 8, name);
+    t.ok(storage === null || /^[A-Z][A-Za-z0-9]+Storage$/.test(storage), name);
+  }
   t.ok(isTensorData({ dtype: 'bool', shape: [], data: new Uint8Array(1) }));
   t.notOk(isTensorData({ dtype: 'bool', shape: [], data: [1] }));
   t.notOk(isTensorData({ dtype: 'toString', shape: [], data: new Uint8Array(1) }));

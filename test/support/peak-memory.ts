@@ -1,0 +1,27 @@
+/** What an action takes at its peak: memory that is free again afterwards counts too. */
+import path from 'node:path';
+import { packageRoot } from '../../scripts/build.mjs';
+import { runScript } from './processes.js';
+
+/** For an import in a script, from the root of the project. */
+export const moduleOf = (file: string): string => JSON.stringify(path.join(packageRoot, file));
+
+/**
+ * Runs `before` and then `action`, both of them a module's source, in a Node of their own.
+ *
+ * @param args are `process.argv.slice(1)` there
+ * @returns by how many bytes `action` raised the peak of resident memory, beyond what `before` had needed
+ */
+export async function peakGrowth(before: string, action: string, args: readonly string[] = []): Promise<number> {
+  const script = `
+    ${before}
+    gc();
+    const peak = () => process.resourceUsage().maxRSS * 1024;
+    const before = peak();
+    ${action}
+    console.log(peak() - before);`;
+  const { code, stdout, stderr } = await runScript(script, { args, flags: ['--expose-gc'], timeout: 120_000 });
+  const grown = Number(stdout);
+  if (code !== 0 || stdout.trim() === '' || !(grown >= 0)) throw new Error(`it ended with ${code}: ${stdout}${stderr}`);
+  return grown;
+}
