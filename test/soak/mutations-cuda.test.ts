@@ -165,7 +165,7 @@ t.test('a broken kernel is found', { skip, timeout: 3_600_000 }, async (t) => {
       fs.cpSync(path.join(packageRoot, CHECK), path.join(root, CHECK), { recursive: true });
     }
     await compile(root, objects, sources, '-w');
-    const { code, stdout, stderr } = await run(await link(objects, 'check'), ['1', '20'], { env });
+    const { code, stdout, stderr } = await run(await link(objects, 'check'), ['1', '600'], { env });
     const how = (stdout + stderr)
       .split('\n')
       .find((line) => /EMULATION|DIFFERENCE|ERROR|runtime error|conflicts/.test(line));

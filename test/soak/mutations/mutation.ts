@@ -1,0 +1,143 @@
+/**
+ * One slip in one place after the other, in a copy of the project: do the tests of the part concerned notice? The
+ * lists are beside this file. What was tried stands in `.cache/soak`, so that a run goes on where it was stopped; any
+ * change of the project begins anew.
+ */
+import { createHash } from 'node:crypto';
+import fs from 'node:fs';
+import path from 'node:path';
+import type { Test } from 'tap';
+import { packageRoot } from '../../../scripts/build.mjs';
+import { copyProject, projectFiles, runTestFile } from '../../support/project-copy.js';
+
+export interface Mutation {
+  /** What is broken, in a few words: `adam: no bias correction`. */
+  readonly what: string;
+  /** From the root of the project. */
+  readonly file: string;
+  /** What stands there, exactly once. */
+  readonly from: string;
+  readonly to: string;
+  /** The tests of the part concerned, the quickest first; the first that fails is enough. */
+  readonly tests: readonly string[];
+  /** Why no test can notice it: the mutant does what the original does. It is not tried. */
+  readonly equivalent?: string;
+}
+
+/** What has to be made of the sources of a copy before its tests can run. */
+export interface Making {
+  /** Of an untouched copy. */
+  prepare(root: string): Promise<void>;
+  /** Of one with a slip in this file. */
+  mutated(root: string, file: string): Promise<void>;
+  /** After the slip was taken back; what the next mutation makes anew may be left to it. */
+  restored(root: string, file: string): Promise<void>;
+}
+
+/** A mutant may run on for ever: one whose tests take so long is noticed too. Milliseconds. */
+const TOO_LONG = 240_000;
+const COPIES = 2;
+
+/** @returns null where it passes; else how it ended */
+async function failureOf(root: string, test: string): Promise<string | null> {
+  const { code, signal, stdout } = await runTestFile(root, test, {}, TOO_LONG);
+  if (code === 0) return null;
+  const first = /^ +not ok \d+ - (.*)$/m.exec(stdout)?.[1] ?? (signal === null ? `exit code ${code}` : 'no end');
+  return `${test}: ${first.slice(0, 100)}`;
+}
+
+/** Replaces what stands once in a file. @returns what it held */
+function mutate(at: string, { what, from, to }: Mutation): string {
+  const good = fs.readFileSync(at, 'utf8');
+  if (good.split(from).length !== 2 || from === to) throw new Error(`${what}: not exactly once in ${at}: ${from}`);
+  fs.writeFileSync(
+    at,
+    good.replace(from, () => to),
+  );
+  return good;
+}
+
+/** What was found out, by mutation; kept in a file. */
+class Record {
+  readonly #file: string;
+  readonly #key: string;
+  readonly #found: Map<string, string | null>;
+
+  constructor(name: string, files: readonly string[]) {
+    const hash = createHash('sha256');
+    for (const file of files) hash.update(`${file}\0`).update(fs.readFileSync(path.join(packageRoot, file)));
+    this.#key = hash.digest('hex');
+    this.#file = path.join(packageRoot, '.cache/soak', `${name}.json`);
+    const { key, found } = JSON.parse(fs.existsSync(this.#file) ? fs.readFileSync(this.#file, 'utf8') : '{}') as {
+      key?: string;
+      found?: [string, string | null][];
+    };
+    this.#found = new Map(key === this.#key ? found : []);
+  }
+
+  get(what: string): string | null | undefined {
+    return this.#found.get(what);
+  }
+
+  set(what: string, how: string | null): void {
+    this.#found.set(what, how);
+    fs.mkdirSync(path.dirname(this.#file), { recursive: true });
+    fs.writeFileSync(this.#file, JSON.stringify({ key: this.#key, found: [...this.#found] }));
+  }
+}
+
+/**
+ * Makes each mutation in turn and passes where all are noticed. `CORTORCH_MUTATIONS`, a regular expression, chooses
+ * some by their words or files.
+ */
+export async function checkMutations(
+  t: Test,
+  name: string,
+  mutations: readonly Mutation[],
+  making: Making,
+): Promise<void> {
+  const names = mutations.map(({ what }) => what);
+  t.equal(new Set(names).size, names.length, 'each has words of its own');
+  const chosen = new RegExp(process.env.CORTORCH_MUTATIONS ?? '');
+  const files = await projectFiles();
+  const record = new Record(name, files);
+  const queue = mutations.filter(
+    ({ what, file, equivalent }) => equivalent === undefined && (chosen.test(what) || chosen.test(file)),
+  );
+  const tests = [...new Set(queue.flatMap((mutation) => mutation.tests))];
+  const waiting = queue.filter(({ what }) => record.get(what) === undefined);
+
+  const copies: string[] = [];
+  while (waiting.length > 0 && copies.length < COPIES) copies.push(await copyProject(t));
+  for (const root of copies) await making.prepare(root);
+  const untouched = [...tests];
+  await Promise.all(
+    copies.map(async (root) => {
+      for (let test = untouched.shift(); test !== undefined; test = untouched.shift()) {
+        const failure = await failureOf(root, test);
+        if (failure !== null) throw new Error(`without any mutation: ${failure}`);
+      }
+    }),
+  );
+  await Promise.all(
+    copies.map(async (root) => {
+      for (let mutation = waiting.shift(); mutation !== undefined; mutation = waiting.shift()) {
+        const { what, file } = mutation;
+        const good = mutate(path.join(root, file), mutation);
+        await making.mutated(root, file);
+        let failure: string | null = null;
+        for (const test of mutation.tests) failure ??= await failureOf(root, test);
+        fs.writeFileSync(path.join(root, file), good);
+        await making.restored(root, file);
+        record.set(what, failure);
+        console.error(
+          `${failure === null ? 'NOT NOTICED' : 'noticed'}: ${file}: ${what}${failure ? ` (${failure})` : ''}`,
+        );
+      }
+    }),
+  );
+  for (const { what, file, tests } of queue) {
+    t.ok(record.get(what), `${file}: ${what}: ${record.get(what) ?? `not noticed by ${tests.join(', ')}`}`);
+  }
+  t.comment(`${queue.length} mutations, ${mutations.length - queue.length} of all not tried`);
+}

@@ -1,0 +1,106 @@
+/**
+ * The addon in Node, under AddressSanitizer and UndefinedBehaviorSanitizer, then under ThreadSanitizer: its tests run
+ * on a copy of the project whose native half is instrumented. Node, libtorch and OpenMP's runtime are not; what
+ * ThreadSanitizer reports of those alone is suppressed by name, below.
+ */
+import fs from 'node:fs';
+import path from 'node:path';
+import t, { type Test } from 'tap';
+import { buildFolder, packageRoot } from '../../scripts/build.mjs';
+import { findToolchain } from '../../scripts/toolchain.mjs';
+import { within } from '../support/folders.js';
+import { buildChecks } from '../support/native-checks.js';
+import { succeed } from '../support/processes.js';
+import { copyProject, runTestFile } from '../support/project-copy.js';
+
+/** What Node compiles an addon with. */
+const HEADERS = ['node-api-headers/include', 'node-addon-api'].map((name) =>
+  path.join(packageRoot, 'node_modules', name),
+);
+
+/** A copy of the project on an instrumented build, and what has to be loaded before Node for it. */
+async function instrumented(t: Test, sanitizers: string, runtime: string): Promise<{ root: string; preload: string }> {
+  const settings = { CORTORCH_SANITIZE: sanitizers, CORTORCH_NODE: 'ON', CORTORCH_TESTS: 'OFF' };
+  const built = await buildChecks(t, { ...settings, CMAKE_JS_INC: HEADERS.join(';') }, ['cortorch_node']);
+  const root = await copyProject(t);
+  const to = buildFolder(root);
+  fs.mkdirSync(path.dirname(to.addon), { recursive: true });
+  for (const [name, at] of Object.entries({ 'cortorch.node': to.addon, 'libcortorch.so': to.library })) {
+    fs.copyFileSync(path.join(built, name), at);
+  }
+  fs.copyFileSync(buildFolder().record, to.record);
+  const preload = (await succeed(findToolchain().compiler.path, [`-print-file-name=${runtime}`])).trim();
+  return { root, preload };
+}
+
+/** Runs these tests, which have to pass, and looks for reports. */
+async function runClean(t: Test, files: readonly string[], root: string, env: NodeJS.ProcessEnv): Promise<void> {
+  const reports = within(root)('reports');
+  fs.mkdirSync(reports);
+  for (const file of files) {
+    const { code, signal, stdout, stderr } = await runTestFile(root, file, env, 1_200_000);
+    const failed = /^ +not ok .*$/m.exec(stdout)?.[0] ?? '';
+    t.equal(signal ?? code, 0, `${file}: ${failed}\n${stderr.slice(-4000)}`);
+    for (const name of fs.readdirSync(reports)) {
+      t.fail(`${file}: ${fs.readFileSync(path.join(reports, name), 'utf8').slice(0, 6000)}`);
+      fs.rmSync(path.join(reports, name));
+    }
+  }
+}
+
+const NATIVE = [
+  ...['tensor/tensor', 'maps/dense', 'maps/activation', 'maps/locally-connected', 'maps/conv2d', 'rules/rules'],
+  ...['rules/loss', 'rules/rules-maps', 'rules/sign-symmetry', 'rules/target-rules', 'network/network'],
+  ...['network/residual-batch-norm', 'network/initial-weights', 'training/trainer', 'training/diagnostics'],
+  ...['training/target-training', 'data/batch-stream', 'data/augmentation', 'node/lifecycle', 'model/image-networks'],
+].map((name) => `test/${name}.test.ts`);
+
+/** Leaks are looked for in the C++ programs (test/soak/sanitizers.test.ts): V8 frees little of its own at the end. */
+t.test('AddressSanitizer finds nothing in the addon', { timeout: 3_600_000 }, async (t) => {
+  const { root, preload } = await instrumented(t, 'address,undefined', 'libasan.so');
+  const log = path.join(root, 'reports/report');
+  await runClean(t, NATIVE, root, {
+    LD_PRELOAD: preload,
+    ASAN_OPTIONS: `detect_leaks=0:exitcode=99:log_path=${log}`,
+    UBSAN_OPTIONS: `print_stacktrace=1:log_path=${log}`,
+    // How much memory stays resident is another question where freed blocks are kept.
+    TAP_GREP: '10,000 steps',
+    TAP_GREPINVERT: '1',
+  });
+});
+
+/** By the library or function that they are in, each with the reason. */
+const SUPPRESSIONS = `
+# OpenMP's barriers are futexes that ThreadSanitizer does not know.
+called_from_lib:libgomp
+race:libgomp
+# libtorch is not instrumented: what it hands from one of its threads to another looks unordered.
+called_from_lib:libtorch_cpu.so
+called_from_lib:libc10.so
+# V8 and libuv are not instrumented either.
+race:^v8::
+race:^node::
+`;
+
+t.test(
+  'ThreadSanitizer finds nothing between the threads of models, and JavaScript’s',
+  { timeout: 3_600_000 },
+  async (t) => {
+    const { root, preload } = await instrumented(t, 'thread', 'libtsan.so');
+    const suppressions = path.join(root, 'suppressions');
+    fs.writeFileSync(suppressions, SUPPRESSIONS.trimStart());
+    const files = ['node/lifecycle', 'training/trainer', 'network/network', 'data/batch-stream', 'tensor/tensor'];
+    await runClean(
+      t,
+      files.map((name) => `test/${name}.test.ts`),
+      root,
+      {
+        LD_PRELOAD: preload,
+        TSAN_OPTIONS: `exitcode=99:suppressions=${suppressions}:log_path=${path.join(root, 'reports/report')}`,
+        OMP_NUM_THREADS: '1',
+        TAP_GREP: '10,000 steps',
+        TAP_GREPINVERT: '1',
+      },
+    );
+  },
+);
