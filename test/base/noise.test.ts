@@ -6,7 +6,7 @@ import { network } from '../../lib/model/builder.js';
 import { largestDifference } from '../support/compare.js';
 import { randomArray, sameBits } from '../support/numbers.js';
 import { runScript } from '../support/processes.js';
-import { normals, philox } from '../support/target-reference.js';
+import { normals, philox } from '../support/philox.js';
 
 const noise = (seed: number, layer: number, step: number, count: number): Float32Array =>
   call((n) => n.noise(seed, layer, step, count));

@@ -1,7 +1,6 @@
 /**
  * Target propagation in loops over float64, written from the paper's boxes (Bartunov et al. 2018, Algorithms 1 and 2)
- * with targets ĥ as they stand there, and sharing nothing with the native code; and the noise, from the definition of
- * its generator. Images are in the order (batch, C, H, W); layers l = 1..L and h_0 = x as in the paper, so that layer l
+ * with targets ĥ as they stand there, and sharing nothing with the native code. Images are in the order (batch, C, H, W); layers l = 1..L and h_0 = x as in the paper, so that layer l
  * has the parameters `layers.<l−1>` and the inverse `inverses.<l−1>`.
  */
 import { isMap, type ActivationName } from '../../lib/model/layers.js';
@@ -287,54 +286,4 @@ export function targetReference(spec: ResolvedSpec, batch: number, settings: Set
   }
 
   return { layers, inverses, forward, inverse, localLoss, noiseOf, withAuxiliary };
-}
-
-// --- the generator ---------------------------------------------------------------------------------------------
-
-const word = (value: bigint): bigint => value & 0xffffffffn;
-
-/** Philox4x32-10 (Salmon et al., SC 2011). */
-export function philox(counter: readonly bigint[], key: readonly bigint[]): bigint[] {
-  let [a, b, c, d] = counter as [bigint, bigint, bigint, bigint];
-  let [k0, k1] = key as [bigint, bigint];
-  for (let round = 0; round < 10; round++) {
-    const [p, q] = [a * 0xd2511f53n, c * 0xcd9e8d57n];
-    [a, b, c, d] = [(q >> 32n) ^ b ^ k0, word(q), (p >> 32n) ^ d ^ k1, word(p)];
-    k0 = word(k0 + 0x9e3779b9n);
-    k1 = word(k1 + 0xbb67ae85n);
-  }
-  return [a, b, c, d];
-}
-
-const keyOf = (seed: number): bigint[] => [word(BigInt(seed)), BigInt(seed) >> 32n];
-
-/**
- * Standard normal numbers 0, 1, … of a layer at a step: sixteen blocks make 64 of them, cosines and sines of the first
- * pair of words, then those of the second.
- */
-export function normals(seed: number, layer: number, step: number, many: number): Float64Array {
-  const result = new Float64Array(many);
-  const uniform = (bits: bigint): number => Number(bits >> 8n) / 2 ** 24;
-  for (let block = 0; Math.floor(block / 16) * 64 < many; block++) {
-    const words = philox([BigInt(block), BigInt(step), 6n, BigInt(layer)], keyOf(seed));
-    for (const pair of [0, 1]) {
-      const radius = Math.sqrt(-2 * Math.log(1 - uniform(words[2 * pair]!)));
-      const angle = 2 * Math.PI * uniform(words[2 * pair + 1]!);
-      const at = Math.floor(block / 16) * 64 + 32 * pair + (block % 16);
-      if (at < many) result[at] = radius * Math.cos(angle);
-      if (at + 16 < many) result[at + 16] = radius * Math.sin(angle);
-    }
-  }
-  return result;
-}
-
-/** The order of a data set's examples in an epoch, counted from 0 (Fisher–Yates). */
-export function permutation(seed: number, epoch: number, many: number): number[] {
-  const order = Array.from({ length: many }, (_, i) => i);
-  for (let i = many - 1; i > 0; i--) {
-    const [high, low] = philox([BigInt(i), 0n, 3n, BigInt(epoch)], keyOf(seed)) as [bigint, bigint];
-    const j = Number((((high << 32n) | low) * BigInt(i + 1)) >> 64n);
-    [order[i], order[j]] = [order[j]!, order[i]!];
-  }
-  return order;
 }

@@ -17,7 +17,8 @@ import { count } from '../support/maps.js';
 import { epochsOf, gradientsFrom, randomState } from '../support/networks.js';
 import { randomArray, sameBits, type Numbers } from '../support/numbers.js';
 import { adam, sgd, type Update } from '../support/reference.js';
-import { normals, permutation, targetReference, targetRules, type Settings } from '../support/target-reference.js';
+import { normals, permutation } from '../support/philox.js';
+import { targetReference, targetRules, type Settings } from '../support/target-reference.js';
 
 const batch = 6;
 const classes = 3;
