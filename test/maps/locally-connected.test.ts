@@ -4,6 +4,7 @@ import {
   conv2d,
   conv2dAdjoint,
   conv2dOuter,
+  layer,
   locallyConnected2d,
   locallyConnected2dAdjoint,
   locallyConnected2dOuter,
@@ -21,12 +22,24 @@ import {
   shapesOf,
   type Geometry,
 } from '../support/maps.js';
-import { relativeError } from '../support/compare.js';
+import { sigma } from '../support/activations.js';
+import { agrees, relativeError } from '../support/compare.js';
 import { randomArray, sameBits } from '../support/numbers.js';
 import { runScript } from '../support/processes.js';
 import { checkClose, checkGradients } from '../support/tensors.js';
 
 const limits = { float32: 3e-6, float64: 1e-12 } as const;
+
+/**
+ * More examples (256) and output channels (64, or more with few examples) than go into one product: tap by tap, by
+ * packed patches of few channels, and in a tile of more than 256 columns.
+ */
+const plain = { kernel: [2, 2], stride: [1, 1], padding: [1, 0], dilation: [1, 1] } as const;
+const cut: readonly Geometry[] = [
+  { ...plain, batch: 300, channels: [17, 150], size: [1, 3] },
+  { ...plain, batch: 300, channels: [3, 150], size: [1, 3] },
+  { ...plain, batch: 5, channels: [2, 700], size: [2, 2] },
+];
 
 /** Memory in the order of `permutation`, the shape as before. */
 function laidOut(tensor: Tensor, swaps: readonly (readonly [number, number])[]): Tensor {
@@ -40,7 +53,7 @@ function laidOut(tensor: Tensor, swaps: readonly (readonly [number, number])[]):
 t.test('apply, adjoint and outer against plain loops in float64', async (t) => {
   let compared = 0;
   let all = 0;
-  for (const [i, g] of [mixed, ...randomGeometries(80, 1)].entries()) {
+  for (const [i, g] of [mixed, ...cut, ...randomGeometries(80, 1)].entries()) {
     for (const dtype of i % 4 === 0 ? (['float32', 'float64'] as const) : (['float32'] as const)) {
       scope(() => {
         const { values, shapes, x, weight, bias, delta } = operands(g, 'locally-connected2d', dtype);
@@ -127,6 +140,7 @@ t.test('operands that lie in memory in any order', async (t) => {
       [1, 3],
     ],
     'width before height': [[2, 3]],
+    'channels before examples': [[0, 1]],
   };
   for (const g of [mixed, { ...mixed, channels: [17, 33], batch: 18 } as const]) {
     scope(() => {
@@ -173,6 +187,19 @@ t.test('operands that lie in memory in any order', async (t) => {
       );
     });
   }
+});
+
+t.test('a layer without a bias: every column of a wide tile is activated', async (t) => {
+  const g = cut[2]!;
+  scope(() => {
+    const { x, weight } = operands(g, 'locally-connected2d');
+    const map = { type: 'locally-connected2d', stride: [...g.stride], padding: [...g.padding] } as const;
+    for (const activation of ['tanh', 'sigmoid', 'relu'] as const) {
+      const y = layer(x, { weight, activation, rule: 'bp', map });
+      const a = locallyConnected2d(x, weight, null, g).data() as Float32Array;
+      agrees(t, y.data() as Float32Array, Array.from(a, sigma[activation]), 1e-6, activation);
+    }
+  });
 });
 
 t.test('an empty batch', async (t) => {
@@ -268,6 +295,12 @@ t.test('what does not fit is named, with what would', async (t) => {
     });
     t.throws(() => locallyConnected2dOuter(x, delta, { ...mixed, kernel: [3, 3] }), {
       message: /^locally_connected2d_outer: .*delta's shape is \[5, 4, 3, 3\]/,
+    });
+    t.throws(() => locallyConnected2d(Tensor.full([1, 3, 9, 2], 1), weight, null, { dilation: [1, 3] }), {
+      message: /^locally_connected2d: a kernel of 3×2 .*the largest kernel that fits is 9×1/,
+    });
+    t.throws(() => locallyConnected2dOuter(x, Tensor.full([7, 4, 3, 3], 1), mixed), {
+      message: /^locally_connected2d_outer: x is a batch of 5 but delta one of 7/,
     });
     const two = Tensor.from(delta.data().subarray(0, 2 * 4 * 3 * 3), [2, 4, 3, 3]);
     t.throws(() => locallyConnected2dOuter(x, two, mixed), {

@@ -118,7 +118,7 @@ def equal(got, want, context):
 
 
 functional = torch.nn.functional
-for channels, batch in itertools.product(((1, 3), (3, 16), (15, 17), (16, 33), (31, 48), (64, 65)), (1, 7, 17, 100)):
+for channels, batch in itertools.product(((1, 3), (3, 16), (15, 17), (16, 33), (31, 48), (64, 65), (17, 130)), (1, 7, 17, 100)):
     for size, kernel, *window in ((5, 7), (3, 2), (1, 1), (1, 0), (1, 1)), ((8, 6), (2, 3), (2, 3), (1, 1), (2, 1)):
         x_shape, y_shape, maps = sizes_of((batch, *channels, size, kernel, *window))
         stride, padding, dilation = window

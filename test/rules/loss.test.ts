@@ -1,5 +1,7 @@
 import t from 'tap';
 import { Dataset, Network, scope, softmaxCrossEntropy, squaredError, Tensor } from '../../lib/index.js';
+import { agrees } from '../support/compare.js';
+import { crossEntropy } from '../support/losses.js';
 
 t.test('softmax cross-entropy: value and gradient, also far from zero', async (t) => {
   for (const shift of [0, 1000, -1000]) {
@@ -40,6 +42,43 @@ t.test('squared error: summed over outputs, mean over the batch; labels are one-
   });
 });
 
+/** Second derivatives along a direction: those of the gradient, by differences in float64. */
+t.test('losses are differentiated twice', async (t) => {
+  const outputs = [0.3, -1.2, 0.8, 0.1, 0.4, -0.6];
+  const direction = [0.5, 1, -0.25, -1, 0.75, 0.5];
+  const labels = [2, 0];
+  const references: Record<string, (o: number[]) => number[]> = {
+    'softmax-cross-entropy': (o) => [...crossEntropy(o, labels).error],
+    'squared-error': (o) => o.map((value, i) => value - (labels[Math.floor(i / 3)] === i % 3 ? 1 : 0)), // 2 / batch
+  };
+  const losses = { 'softmax-cross-entropy': softmaxCrossEntropy, 'squared-error': squaredError };
+  for (const [name, gradientOf] of Object.entries(references)) {
+    scope(() => {
+      const leaf = Tensor.from(Float32Array.from(outputs), [2, 3]);
+      leaf.requiresGrad = true;
+      const targets = Tensor.from(BigInt64Array.from(labels.map(BigInt)));
+      losses[name as keyof typeof losses](leaf, targets).mul(3).backward({ createGraph: true });
+      const gradient = leaf.grad!;
+      agrees(
+        t,
+        gradient.data() as Float32Array,
+        gradientOf(outputs).map((value) => 3 * value),
+        1e-6,
+        `${name}: once`,
+      );
+      leaf.clearGrad();
+      gradient
+        .mul(Tensor.from(Float32Array.from(direction), [2, 3]))
+        .sum()
+        .backward();
+      const step = 1e-5;
+      const moved = (by: number): number[] => gradientOf(outputs.map((value, i) => value + by * direction[i]!));
+      const wanted = moved(step).map((value, i) => (3 * (value - moved(-step)[i]!)) / (2 * step));
+      agrees(t, leaf.grad!.data() as Float32Array, wanted, 1e-5, `${name}: twice`);
+    });
+  }
+});
+
 t.test('targets of another shape or type are refused', async (t) => {
   scope(() => {
     const outputs = Tensor.full([3, 3], 1);
@@ -57,6 +96,20 @@ t.test('targets of another shape or type are refused', async (t) => {
     t.throws(() => softmaxCrossEntropy(outputs, Tensor.from(new BigInt64Array(3), [3, 1])), {
       message: /labels \[batch\]/,
     });
+    for (const [label, classes] of [
+      [-1n, 3],
+      [3n, 3],
+      [-(2n ** 63n), 3],
+    ] as const) {
+      const labels = Tensor.from(BigInt64Array.of(0n, label, 2n));
+      for (const loss of [softmaxCrossEntropy, squaredError]) {
+        t.throws(
+          () => loss(outputs, labels),
+          { code: 'ERR_NATIVE', message: `label ${label}` },
+          `${loss.name} ${classes}`,
+        );
+      }
+    }
     t.throws(() => softmaxCrossEntropy(Tensor.full([3, 0], 1), Tensor.from(new BigInt64Array(3))), {
       message: /no classes/,
     });
@@ -87,6 +140,7 @@ t.test('error and error5: ties go to the lower class, and the denominator is the
     { logits: [5, 5, 0, 0, 0, 0, 0], label: 1 }, // tie lost: second
     { logits: [7, 6, 5, 4, 3, 2, 1], label: 4 }, // fifth
     { logits: [7, 6, 5, 4, 3, 2, 1], label: 5 }, // sixth
+    { logits: [NaN, NaN, NaN, NaN, NaN, NaN, NaN], label: 0 }, // no answer is a wrong one
   ];
   using data = Dataset.fromArrays({
     images: Float32Array.from(rows.flatMap((row) => row.logits)),
@@ -96,7 +150,7 @@ t.test('error and error5: ties go to the lower class, and the denominator is the
   });
   for (const batchSize of [1, 2, 5, 100]) {
     const { error, error5, examples } = await network.evaluate(data, { batchSize });
-    t.strictSame([error, error5, examples], [3 / 5, 1 / 5, 5]);
+    t.strictSame([error, error5, examples], [4 / 6, 2 / 6, 6]);
   }
   using few = await passThrough(3);
   using small = Dataset.fromArrays({ images: new Float32Array(3), labels: [0], shape: [3], classes: 3 });

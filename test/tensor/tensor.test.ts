@@ -67,6 +67,16 @@ t.test('arithmetic and gradients', async (t) => {
   t.ok(Math.abs(p.sum().item() - 2) < 1e-6);
   using best = x.argmax(1);
   t.strictSame(best.data(), BigInt64Array.of(0n, 1n));
+  using means = x.mean(1);
+  t.strictSame(means.data(), Float32Array.of(-0.5, 3.5));
+  using all = x.mean();
+  t.equal(all.item(), 1.5);
+  using powers = x.exp();
+  t.ok(powers.data().every((value, i) => Math.abs(Number(value) / Math.exp([1, -2, 3, 4][i]!) - 1) < 1e-6));
+  using back = powers.log();
+  t.ok(back.data().every((value, i) => Math.abs(Number(value) - [1, -2, 3, 4][i]!) < 1e-6));
+  using negative = x.neg();
+  t.strictSame(negative.data(), Float32Array.of(-1, 2, -3, -4));
   using wide = x.to('float64');
   t.equal(wide.dtype, 'float64');
   using copy = Tensor.from([1]).to('float32');

@@ -7,6 +7,7 @@ import {
   type OptimizerOptions,
   type ProgressEvent,
   type StateDict,
+  type TrainerOptions,
 } from '../../lib/index.js';
 import { learningRateFactor, resolveLrSchedule } from '../../lib/training/lr-schedule.js';
 import { agrees } from '../support/compare.js';
@@ -42,6 +43,11 @@ t.test('twenty steps of every rule and optimizer against the float64 reference, 
     [{ type: 'sgd', lr: 0.1, momentum: 0.9, weightDecay: 0.01 }, () => sgd(0.1, 0.9, 0.01)],
     [{ type: 'rmsprop', lr: 0.01, eps: 1e-3 }, () => rmsprop(0.01, 0.99, 1e-3)],
     [{ type: 'rmsprop', lr: 0.01, beta2: 0.9, eps: 1e-3, momentum: 0.5 }, () => rmsprop(0.01, 0.9, 1e-3, 0.5)],
+    [{ type: 'rmsprop', lr: 0.01, eps: 1e-2, weightDecay: 0.1 }, () => rmsprop(0.01, 0.99, 1e-2, 0, 0.1)],
+    [
+      { type: 'rmsprop', lr: 0.01, eps: 1e-2, momentum: 0.5, weightDecay: 0.1 },
+      () => rmsprop(0.01, 0.99, 1e-2, 0.5, 0.1),
+    ],
   ];
   for (const rule of ['bp', 'fa', 'dfa'] as const) {
     for (const [optimizer, update] of optimizers) {
@@ -84,6 +90,42 @@ t.test('twenty steps of every rule and optimizer against the float64 reference, 
         });
       }
     }
+  }
+});
+
+t.test('every value of a large parameter has its own gradient and its own moments', async (t) => {
+  // Parameters are updated in pieces of 16,384 values; under a squared error of linear outputs the gradient is a product.
+  const [inputs, units] = [150, 300];
+  const wide = network({ features: inputs }).dense(units, { bias: false }).squaredError();
+  const x = randomArray(inputs, 3);
+  const y = randomArray(units, 4);
+  const all: [OptimizerOptions, () => Update][] = [
+    [{ type: 'adam', lr: 0.01, eps: 1e-2 }, () => adam(0.01, 0.9, 0.999, 1e-2)],
+    [{ type: 'sgd', lr: 0.001, momentum: 0.9 }, () => sgd(0.001, 0.9)],
+    [{ type: 'rmsprop', lr: 0.001, eps: 1e-2, momentum: 0.5 }, () => rmsprop(0.001, 0.99, 1e-2, 0.5)],
+  ];
+  for (const [optimizer, update] of all) {
+    using net = new Network(wide, { seed: 1 });
+    using data = Dataset.fromArrays({ images: x, targets: y, shape: [inputs] });
+    const weight = Array.from((await net.stateDict()).get('layers.0.weight')!.data);
+    const before = [...weight];
+    const step = update();
+    for (let i = 0; i < 4; i++) {
+      const errors = Array.from(y, (wanted, u) => {
+        let output = -wanted;
+        for (let j = 0; j < inputs; j++) output += weight[u * inputs + j]! * x[j]!;
+        return output;
+      });
+      step(
+        weight,
+        weight.map((_, k) => 2 * errors[Math.floor(k / inputs)]! * x[k % inputs]!),
+      );
+    }
+    const trainer = new Trainer(net, { optimizer, batchSize: 1 });
+    await drain(trainer.fit(data, { epochs: 4 }));
+    const after = (await net.stateDict()).get('layers.0.weight')!.data;
+    const moved = (values: ArrayLike<number>): number[] => before.map((value, k) => values[k]! - value);
+    agrees(t, moved(after), moved(weight), 1e-4, optimizer.type!);
   }
 });
 
@@ -224,6 +266,30 @@ t.test('state() and loadState(): another process’s trainer goes on bit for bit
   await t.rejects(new Trainer(wider, { seed: 1 }).loadState(state), {
     message: /its parameters are layers\.0\.weight/,
   });
+});
+
+t.test('every optimizer follows the schedule', async (t) => {
+  for (const type of ['adam', 'sgd', 'rmsprop'] as const) {
+    /** What the first step moves; half of the first epoch is to warm up, which is one step of the two. */
+    const moved = async (warmupEpochs: number): Promise<number[]> => {
+      using net = new Network(spec, { seed: 1 });
+      using data = dataset();
+      const before = (await net.stateDict()).get('layers.1.weight')!.data;
+      const options = { optimizer: { type, lr: 0.01, eps: type === 'sgd' ? undefined : 1e-4 }, batchSize: 15 };
+      const trainer = new Trainer(net, { ...options, lrSchedule: { warmupEpochs } } as TrainerOptions);
+      await drain(trainer.fit(data, { epochs: 1, maxSteps: 1 }));
+      const after = (await net.stateDict()).get('layers.1.weight')!.data;
+      return Array.from(before, (value, i) => after[i]! - value);
+    };
+    const whole = await moved(0);
+    agrees(
+      t,
+      await moved(2),
+      whole.map((value) => value / 4),
+      1e-3,
+      type,
+    );
+  }
 });
 
 t.test('learning-rate schedules', async (t) => {
