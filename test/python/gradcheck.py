@@ -107,6 +107,26 @@ for geometry in GEOMETRIES:
         assert torch.allclose(db, delta.sum(0).permute(1, 2, 0) if name == "locally_connected2d" else delta.sum((0, 2, 3)))
     print("gradcheck", *geometry)
 
+# Of windows that cannot be, each direction is looked at by itself.
+x, weights = torch.randn(1, 1, 4, 4), {"conv2d": torch.randn(1, 1, 2, 2), "locally_connected2d": torch.randn(3, 3, 2, 2, 1, 1)}
+for name, w in weights.items():
+    for window, word in (
+        (((1, 1), (-1, 0), (1, 1)), "padding must not be negative"),
+        (((1, 1), (0, -1), (1, 1)), "padding must not be negative"),
+        (((0, 1), (0, 0), (1, 1)), "strides must be positive"),
+        (((1, 0), (0, 0), (1, 1)), "strides must be positive"),
+        (((1, 1), (0, 0), (0, 1)), "dilations must be positive"),
+        (((1, 1), (0, 0), (1, 0)), "dilations must be positive"),
+        (((1, 1), (0, 0), (4, 1)), "the largest kernel that fits is 1×4"),
+        (((1, 1), (0, 0), (1, 4)), "the largest kernel that fits is 4×1"),
+    ):
+        try:
+            getattr(ops, name)(x, w, None, *window)
+        except RuntimeError as error:
+            assert word in str(error), (name, window, str(error).splitlines()[0])
+        else:
+            raise SystemExit(f"{name} took {window}")
+
 # Every dtype against PyTorch's own in float64: conv2d as it is, locally connected as a patch matrix.
 TOLERANCE = {torch.float64: 1e-12, torch.float32: 3e-6, torch.bfloat16: 8e-3}
 

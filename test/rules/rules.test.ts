@@ -48,6 +48,7 @@ function nativeGradients(
   x: number[][],
   labels: number[],
   loss: 'softmax-cross-entropy' | 'squared-error',
+  createGraph = false,
 ): { loss: number; weight: Float32Array[]; bias: (Float32Array | null)[] } {
   return scope(() => {
     const parameters = layers.map((l) => ({
@@ -72,7 +73,7 @@ function nativeGradients(
     });
     const targets = Tensor.from(BigInt64Array.from(labels, BigInt));
     const value = loss === 'squared-error' ? squaredError(h, targets) : softmaxCrossEntropy(h, targets);
-    value.backward();
+    value.backward({ createGraph });
     return {
       loss: value.item(),
       weight: parameters.map((p) => p.weight.grad!.data() as Float32Array),
@@ -100,6 +101,20 @@ t.test('every rule and loss against the float64 reference, with and without bias
           }
         });
       }
+    }
+  }
+});
+
+t.test('bp with createGraph: the same gradients, of which others can be taken', async (t) => {
+  for (const loss of ['softmax-cross-entropy', 'squared-error'] as const) {
+    for (const bias of [true, false]) {
+      const layers = layersOf('bp', bias);
+      const want = gradients(layers, 'bp', x, labels, loss);
+      const got = nativeGradients(layers, 'bp', x, labels, loss, true);
+      layers.forEach((_, l) => {
+        agrees(t, got.weight[l]!, want.gradients[l]!.weight.flat(), 1e-6, `${loss}: weight ${l}`);
+        if (bias) agrees(t, got.bias[l]!, want.gradients[l]!.bias, 1e-6, `${loss}: bias ${l}`);
+      });
     }
   }
 });
@@ -202,7 +217,21 @@ t.test('what a rule cannot do is refused', async (t) => {
     t.throws(() => layer(input, { weight, rule: 'bp', activation: 'tanhh' as 'tanh' }), {
       message: /`activation`/,
     });
-    const { y } = dfaHiddenLayer(input, { weight, feedback: Tensor.full([7, 40], 1) });
+    const { y, errorPort } = dfaHiddenLayer(input, { weight, feedback: Tensor.full([7, 40], 1) });
+    const last = Tensor.full([7, 40], 1);
+    for (const rows of [1, 3]) {
+      t.throws(() => dfaOutputLayer(Tensor.full([rows, 40], 1), { weight: last, errorPorts: [errorPort] }), {
+        message: new RegExp(`error ports \\[${rows}, 7\\], but one's shape is \\[2, 7\\]`),
+      });
+    }
+    t.throws(() => layer(Tensor.full([2, 17], 1), { weight, rule: 'bp' }), { message: /\[2, 17\]/ });
+    t.throws(() => layer(Tensor.full([2, 19], 1), { weight, rule: 'bp' }), { message: /\[2, 19\]/ });
+    t.throws(() => layer(input.to('float64'), { weight, rule: 'bp' }), {
+      message: /x is Double on cpu, but another tensor of the layer is Float/,
+    });
+    t.throws(() => layer(input, { weight, bias: Tensor.full([40], 1).to('float64'), rule: 'bp' }), {
+      message: /another tensor of the layer is Double/,
+    });
     t.throws(() => y.sum().backward(), { message: /port must be given to the output layer/ });
     t.throws(() => dfaHiddenLayer(input, { weight, feedback: Tensor.full([7, 41], 1) }), {
       message: /\[classes, 40\]/,
