@@ -6,6 +6,7 @@ import path from 'node:path';
 import t from 'tap';
 import { Dataset, network, Network, Trainer, type AugmentationOptions } from '../../lib/index.js';
 import { cortorch } from '../support/cli.js';
+import { blockOf } from '../support/philox.js';
 
 // Wider than twice the padding and one more: else the outermost reflected windows are their own mirror images.
 const [C, H, W] = [3, 6, 7];
@@ -46,6 +47,22 @@ const reflected = (i: number, n: number): number => n - 1 - Math.abs(n - 1 - Mat
 
 const bytes = (array: Float32Array): string =>
   Buffer.from(array.buffer, array.byteOffset, array.byteLength).toString('base64');
+
+t.test('each image’s place is that of its own block of random numbers', async (t) => {
+  const [seed, epoch, padding] = [7, 2, 2];
+  using data = Dataset.fromArrays({ images, labels, shape: [C, H, W], classes: 2 });
+  const augmentation = { cropPadding: padding, flip: 'both' } as const;
+  // In another order than that of the data set: a place is the image's, whatever batch it comes in.
+  const indices = [9, 3, 3, 399, 0, 17, 250, 5];
+  const batch = data.batch(indices, { augmentation, normalization, seed, epoch });
+  for (const [at, i] of indices.entries()) {
+    const words = blockOf(seed, 'augmentation', epoch, i);
+    const [top, left] = words.slice(0, 2).map((word) => Number((word * BigInt(2 * padding + 1)) >> 32n) - padding);
+    const [mirrored, upsideDown] = words.slice(2).map((word) => (word & 1n) === 1n);
+    const wanted = naive(i, [top!, left!], [mirrored!, upsideDown!], false);
+    t.equal(bytes(batch.slice(at * SIZE, (at + 1) * SIZE)), bytes(wanted), `image ${i}`);
+  }
+});
 
 for (const [augmentation, crops, mirrors, upsideDowns] of [
   [{ cropPadding: 1 }, [-1, 0, 1], [false], [false]],

@@ -108,6 +108,16 @@ t.test('the derivatives of each operation are made of the other two', async (t) 
   });
 });
 
+t.test('the gradient of a bias alone', async (t) => {
+  scope(() => {
+    const { values, x, weight, bias, delta } = operands(mixed, 'conv2d');
+    bias.requiresGrad = true;
+    conv2d(x, weight, bias, mixed).backward({ gradient: delta });
+    const { biasSums } = naive(mixed, 'conv2d', values);
+    t.ok(relativeError(bias.grad!.data() as Float32Array, biasSums) < 1e-6);
+  });
+});
+
 t.test('what does not fit is named, with what would', async (t) => {
   scope(() => {
     const { x, weight, delta } = operands(mixed, 'conv2d');

@@ -82,6 +82,18 @@ t.test('leading dimensions, and none of anything', async (t) => {
   });
 });
 
+t.test('the gradient of a bias alone', async (t) => {
+  scope(() => {
+    const bias = Tensor.from([1, 2, 3]);
+    bias.requiresGrad = true;
+    const gradient = Tensor.from(randomArray(15, 4), [5, 3]);
+    dense(Tensor.from(randomArray(20, 1), [5, 4]), Tensor.from(randomArray(12, 2), [3, 4]), bias).backward({
+      gradient,
+    });
+    agrees(t, bias.grad!.data() as Float32Array, gradient.sum(0).data() as Float32Array, 1e-6, 'sums over the batch');
+  });
+});
+
 t.test('⟨W x, y⟩ = ⟨x, Wᵀ y⟩ = ⟨W, y ⊗ x⟩', async (t) => {
   scope(() => {
     const x = Tensor.from(randomArray(33 * 71, 1), [33, 71]).to('float64');

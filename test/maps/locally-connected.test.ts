@@ -258,6 +258,16 @@ t.test('the derivatives of each operation are made of the other two', async (t) 
   }
 });
 
+t.test('the gradient of a bias alone', async (t) => {
+  scope(() => {
+    const { values, x, weight, bias, delta } = operands(mixed, 'locally-connected2d');
+    bias.requiresGrad = true;
+    locallyConnected2d(x, weight, bias, mixed).backward({ gradient: delta });
+    const { biasSums } = naive(mixed, 'locally-connected2d', values);
+    t.ok(relativeError(bias.grad!.data() as Float32Array, biasSums) < 1e-6);
+  });
+});
+
 t.test('what does not fit is named, with what would', async (t) => {
   scope(() => {
     const { x, weight, bias, delta } = operands(mixed, 'locally-connected2d');

@@ -33,7 +33,7 @@ const spec = network({ channels: 2, height: 7, width: 9 })
   .conv2d(4, { kernel: 3, padding: 1, bias: false, name: 'stem' })
   .batchNorm({ activation: 'relu', name: 'stem_norm' })
   .residual((x) => unit(x, 'same', 4, 1), { activation: 'relu' })
-  .residual((x) => unit(x, 'pad', 7, 2), { activation: 'relu', shortcut: 'pad' })
+  .residual((x) => unit(x, 'pad', 7, [2, 3]), { activation: 'relu', shortcut: 'pad' })
   .residual((x) => unit(x, 'project', 6, 2), {
     activation: 'tanh',
     shortcut: (x) =>
@@ -49,7 +49,7 @@ const spec = network({ channels: 2, height: 7, width: 9 })
   .dense(3, { name: 'out' })
   .softmaxCrossEntropy();
 
-function unit(x: ImageBuilder, name: string, channels: number, stride: number): ImageBuilder {
+function unit(x: ImageBuilder, name: string, channels: number, stride: number | [number, number]): ImageBuilder {
   return x
     .conv2d(channels, { kernel: 3, stride, padding: 1, bias: false, name: `${name}.conv1` })
     .batchNorm({ activation: 'relu', name: `${name}.bn1` })
@@ -70,14 +70,14 @@ class Net(nn.Module):
     def __init__(self):
         super().__init__()
         self.stem, self.stem_norm = nn.Conv2d(2, 4, 3, padding=1, bias=False), nn.BatchNorm2d(4)
-        self.same, self.pad, self.project = unit(4, 4, 1), unit(4, 7, 2), unit(7, 6, 2)
+        self.same, self.pad, self.project = unit(4, 4, 1), unit(4, 7, (2, 3)), unit(7, 6, 2)
         self.project['shortcut'] = nn.Sequential(nn.Conv2d(7, 6, 1, 2, bias=False), nn.BatchNorm2d(6))
         self.hidden, self.hidden_norm = nn.Linear(6, 5), nn.BatchNorm1d(5, eps=1e-3, momentum=0.3)
         self.vector, self.out = nn.Linear(5, 5), nn.Linear(5, 3)
     def forward(self, x):
         x = F.relu(self.stem_norm(self.stem(x)))
         x = F.relu(run(self.same, x) + x)
-        x = F.relu(run(self.pad, x) + F.pad(x[:, :, ::2, ::2], (0, 0, 0, 0, 1, 2)))
+        x = F.relu(run(self.pad, x) + F.pad(x[:, :, ::2, ::3], (0, 0, 0, 0, 1, 2)))
         x = torch.tanh(run(self.project, x) + self.project['shortcut'](x))
         x = torch.sigmoid(self.hidden_norm(self.hidden(x.mean((2, 3)))))
         return self.out(torch.tanh(self.vector(x)) + x)

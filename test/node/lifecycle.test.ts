@@ -170,6 +170,76 @@ t.test('10,000 steps leave the live-tensor count and the resident memory where t
   net.dispose();
 });
 
+/** Runs a module's source with the package's functions at hand and `rss()`, resident memory in MiB. @returns its JSON */
+async function measured<T>(body: string): Promise<T> {
+  const { code, stdout, stderr } = await runScript(
+    `import { Dataset, Network, network, Tensor, Trainer } from ${JSON.stringify(index)};
+    import { native } from ${JSON.stringify(fileURLToPath(new URL('../../lib/native.ts', import.meta.url)))};
+    const rss = () => { for (let i = 0; i < 3; i++) gc(); return process.memoryUsage.rss() / 2 ** 20; };
+    const large = () => new Network(
+      network({ features: 2000 }).dense(6000, { activation: 'tanh' }).dense(10).softmaxCrossEntropy());
+    const data = Dataset.fromArrays({ images: new Uint8Array(4 * 2000), labels: new Uint8Array(4), shape: [2000], classes: 10 });
+    ${body}`,
+    { flags: ['--expose-gc'] },
+  );
+  if (code !== 0) throw new Error(`it ended with ${code}: ${stderr}`);
+  return JSON.parse(stdout) as T;
+}
+
+t.test(
+  'a disposed network gives its memory back: parameters, gradients, moments and what the pool keeps',
+  async (t) => {
+    // 48 MB of weights, as many of gradients, twice as many of moments; the trainer is still held.
+    const [before, during, after] = await measured<[number, number, number]>(`
+    new Network(network({ features: 3 }).dense(2).softmaxCrossEntropy()).dispose();
+    const before = rss();
+    const net = large();
+    const trainer = new Trainer(net, { batchSize: 4 });
+    for await (const _ of trainer.fit(data, { epochs: 3 }));
+    const during = rss();
+    net.dispose();
+    console.log(JSON.stringify([before, during, rss()]));
+    trainer.state().catch(() => {});`);
+    t.ok(during - before > 150, `${during - before} MiB while it trains`);
+    t.ok(after - before < 40, `${after - before} MiB are left`);
+  },
+);
+
+t.test('V8 knows of the memory of a network, and that it is gone', async (t) => {
+  const [made, disposed] = await measured<[number, number]>(`
+    const before = native().tensor.externalMemory();
+    const net = large();
+    const made = native().tensor.externalMemory() - before;
+    net.dispose();
+    console.log(JSON.stringify([made, native().tensor.externalMemory() - before]));`);
+  t.ok(made > 45e6, `${made} bytes`);
+  t.ok(Math.abs(disposed) < 5e6, `${disposed} bytes are left`);
+});
+
+t.test('the pool keeps no more in all than its limit', async (t) => {
+  const kept = await measured<number>(`
+    native().limitPool(50 * 2 ** 20);
+    const before = rss();
+    // Of sizes that never come again: 20, 21, … MB.
+    for (let megabytes = 20; megabytes < 40; megabytes++) Tensor.from(new Float32Array(megabytes * 250_000)).dispose();
+    console.log(JSON.stringify(rss() - before));`);
+  t.ok(kept < 100, `${kept} MiB`);
+});
+
+t.test('what stateDict() gives is as it was when it was asked for', async (t) => {
+  const { net, data } = light();
+  const before = await net.stateDict();
+  const trainer = new Trainer(net, { batchSize: 10, optimizer: { type: 'sgd', lr: 0.5 } });
+  const state = net.stateDict();
+  const steps = trainer.fit(data, { epochs: 1 }).next();
+  // JavaScript looks at it only when the steps have long been made.
+  Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 200);
+  await steps;
+  t.strictSame(await state, before);
+  t.notSame(await net.stateDict(), before);
+  net.dispose();
+});
+
 const script = (body: string): string => `
   import { Dataset, Network, network, Trainer } from ${JSON.stringify(index)};
   const net = new Network(network({ features: 500 }).dense(500, { activation: 'tanh' }).dense(10).softmaxCrossEntropy());

@@ -35,7 +35,9 @@ t.test('windows', async (t) => {
     [0, -1],
     [-1, -1],
   ] as const) {
-    t.throws(() => call((n) => n.tensor.conv2d(x, weight, undefined, [1, 1], padding, [1, 1])), { message: /not negative/ });
+    t.throws(() => call((n) => n.tensor.conv2d(x, weight, undefined, [1, 1], padding, [1, 1])), {
+      message: /not negative/,
+    });
   }
   t.throws(() => call((n) => n.tensor.conv2d(x, weight, undefined, [1, 0], [0, 0], [1, 1])), { message: /stride/ });
 });

@@ -544,6 +544,12 @@ t.test('the budget counts what is kept', async (t) => {
       .dense(6)
       .dense(3)
       .softmaxCrossEntropy(),
+    'weights in a shortcut alone, below': network({ channels: 2, height: 6, width: 6 })
+      .residual((x) => x.maxPool2d(same), { shortcut: (x) => x.conv2d(2, { kernel: 1 }) })
+      .conv2d(3, conv)
+      .flatten()
+      .dense(3)
+      .softmaxCrossEntropy(),
     'blocks without weights': network({ channels: 2, height: 6, width: 6 })
       .conv2d(2, conv)
       .residual((x) => x.conv2d(3, conv).residual((y) => y.maxPool2d(same)), { shortcut: 'pad' })

@@ -423,6 +423,51 @@ t.test('A.5.6: with transposed Jacobians for inverses the local step is backprop
   }
 });
 
+t.test('tp through transposed Jacobians: ĥ of the layer below is Jᵀ ĥ', async (t) => {
+  const spec = specOf('dense');
+  const p = parametersOf(spec, 'tp');
+  const values = (name: string) => p.get(name)!;
+  scope(() => {
+    const x = { shape: [batch, 8], data: Float64Array.from(randomArray(batch * 8, 5)) };
+    const d = Float64Array.from(randomArray(batch * 7, 6));
+    const options = { activation: 'sigmoid', bias: tensorOf(values('layers.1.bias'), 'float64') } as const;
+    const weight = (): Tensor => leafOf(values('layers.1.weight'), 'float64');
+    const below = leafOf(x, 'float64');
+    const y = targetLayer(below, { ...options, weight: weight(), rule: 'tp', inverse: 'transposed-jacobian' });
+    y.backward({ gradient: Tensor.from(d, [batch, 7]) });
+    // bp sends Jᵀ v down for any v: here ĥ = h − d.
+    const other = leafOf(x, 'float64');
+    const h = layer(other, { ...options, weight: weight(), rule: 'bp' });
+    const target = (h.data() as Float64Array).map((value, i) => value - d[i]!);
+    h.backward({ gradient: Tensor.from(target, [batch, 7]) });
+    const wanted = Float64Array.from(x.data, (value, i) => value - Number(other.grad!.data()[i]));
+    agrees(t, below.grad!.data() as Float64Array, wanted, 1e-12, 'h − ĥ');
+  });
+});
+
+t.test('a small difference keeps its digits on its way through an inverse', async (t) => {
+  // g(h) − g(h − d) of a d near the last digits of h: subtracted as it stands there would be little left of it.
+  const spec = specOf('dense');
+  for (const [i, activation] of (['tanh', 'sigmoid', 'relu', 'identity'] as const).entries()) {
+    const p = parametersOf(spec, 'dtp');
+    const at = (dtype: 'float32' | 'float64') =>
+      scope(() => {
+        const x = leafOf({ shape: [batch, 8], data: Float64Array.from(randomArray(batch * 8, 5 + i)) }, dtype);
+        const value = (name: string): Tensor => tensorOf(p.get(name)!, dtype);
+        const y = targetLayer(x, {
+          weight: leafOf(p.get('layers.1.weight')!, dtype),
+          activation: 'tanh',
+          rule: 'dtp',
+          inverse: { weight: value('inverses.1.weight'), bias: value('inverses.1.bias'), activation },
+        });
+        const d = Float64Array.from(randomArray(batch * 7, 6)).map((value) => value * 1e-5);
+        y.backward({ gradient: tensorOf({ shape: [batch, 7], data: d }, dtype) });
+        return Array.from(x.grad!.data(), Number);
+      });
+    agrees(t, at('float32'), at('float64'), 1e-4, activation);
+  }
+});
+
 t.test('on its way down no rule but dtp sees the last layer’s weights', async (t) => {
   const p = parametersOf(specOf('dense'), 'ao-sdtp');
   const inputs = 6;
@@ -510,6 +555,23 @@ t.test('what target propagation cannot do is refused', async (t) => {
             .sum()
             .backward(),
         { message: /\[7, 8\]/ },
+      );
+      const inverse = { weight: Tensor.full([7, 8], 1), bias: Tensor.full([8], 0), activation: 'tanh' } as const;
+      for (const shape of [[7], [1], [9]]) {
+        const wrong = { ...inverse, bias: Tensor.full(shape, 0) };
+        t.throws(
+          () => targetLayer(x, { ...options, inverse: wrong }),
+          { message: /the inverse's bias/ },
+          `bias ${shape}`,
+        );
+      }
+      t.throws(
+        () =>
+          targetLayer(x, { ...options, inverse })
+            .sum()
+            .backward({ createGraph: true }),
+        { message: /differentiated twice/ },
+        `${rule}: a hidden layer, twice`,
       );
     });
   }

@@ -23,6 +23,7 @@ import { packageRoot } from '../../scripts/build.mjs';
 import { cortorch, metricsOf, smallSpec, writeTinyData } from '../support/cli.js';
 import { gradientsFrom } from '../support/networks.js';
 import { randomArray } from '../support/numbers.js';
+import { permutation } from '../support/philox.js';
 import { runScript } from '../support/processes.js';
 
 const LR = 0.25;
@@ -172,6 +173,65 @@ t.test('targets and inverses', async (t) => {
   }
 });
 
+t.test(
+  'the inverse of the last layer is asked for what that layer gives: under a squared error its outputs',
+  async (t) => {
+    const linear = network({ features: 6 }).dense(7).dense(4).squaredError();
+    using single = Dataset.fromArrays({ images: randomArray(6, 3), targets: randomArray(4, 4), shape: [6] });
+    const { layers, before } = await oneStep(linear, { rule: 'sdtp', seed: 4 }, single);
+    const of = (name: string): number[] => [...before.get(name)!.data];
+    const affine = (w: number[], b: number[], x: number[]): number[] =>
+      b.map((bias, i) => bias + dot(w.slice(i * x.length, (i + 1) * x.length), x));
+    const h = affine(of('layers.0.weight'), of('layers.0.bias'), [...single.batch([0])]);
+    const y = affine(of('layers.1.weight'), of('layers.1.bias'), h);
+    const V = of('inverses.1.weight');
+    const back = of('inverses.1.bias').map((c, j) => c + y.reduce((sum, value, i) => sum + V[i * 7 + j]! * value, 0));
+    const expected = norm(back.map((value, j) => value - h[j]!)) ** 2 / norm(h) ** 2;
+    t.ok(
+      close(layers[1]!.reconstructionError! / expected, 1, 1e-4),
+      `${layers[1]!.reconstructionError}, not ${expected}`,
+    );
+  },
+);
+
+t.test('there is no angle to a vector of zeros', async (t) => {
+  const zeros = network({ features: 6 })
+    .dense(7, { activation: 'tanh' })
+    .dense(8, { activation: 'tanh', initializer: 'zeros' })
+    .dense(4)
+    .softmaxCrossEntropy();
+  const { layers } = await oneStep(zeros, { rule: 'fa', seed: 4 });
+  // No weights to compare the feedback with, and under bp nothing gets past them.
+  t.strictSame([layers[1]!.feedbackAngle, layers[1]!.feedbackNormRatio], [undefined, undefined]);
+  t.equal(layers[0]!.gradientAngle, undefined);
+  t.ok(layers[2]!.feedbackAngle! > 1);
+});
+
+t.test('a diagnosis is of the step’s own batch', async (t) => {
+  using set = dataOf(30);
+  using net = new Network(spec, { rule: 'fa', seed: 4 });
+  // Without a rate the parameters stay, and only the batches differ.
+  const trainer = new Trainer(net, { optimizer: { type: 'sgd', lr: 0 }, batchSize: 10, seed: 3 });
+  const found: DiagnosticsEvent[] = [];
+  for await (const event of trainer.fit(set, { epochs: 1, diagnostics: 1 }))
+    if (event.type === 'diagnostics') found.push(event);
+  t.equal(found.length, 3);
+  const order = permutation(3, 0, 30);
+  const images = set.batch(order);
+  for (const [step, { layers }] of found.entries()) {
+    const of = order.slice(10 * step, 10 * step + 10);
+    using own = Dataset.fromArrays({
+      images: images.slice(60 * step, 60 * step + 60),
+      labels: of.map((i) => (i * 3) % 4),
+      shape: [6],
+      classes: 4,
+    });
+    const alone = await oneStep(spec, { rule: 'fa', seed: 4 }, own);
+    for (const [i, { gradientAngle }] of layers.entries())
+      t.ok(close(gradientAngle, alone.layers[i]!.gradientAngle!, 0.05), `step ${step}, layer ${i}`);
+  }
+});
+
 t.test('asking changes nothing', async (t) => {
   const deep = network({ channels: 1, height: 2, width: 3 })
     .conv2d(4, { kernel: 2, padding: 1, bias: false })
@@ -207,7 +267,8 @@ t.test('asking changes nothing', async (t) => {
 });
 
 t.test('batches of one’s own, and wrong values', async (t) => {
-  using net = new Network(spec, { rule: 'fa', seed: 4 });
+  const normalization = { mean: [0.4], std: [0.3] };
+  using net = new Network(spec, { rule: 'fa', seed: 4, normalization });
   const trainer = new Trainer(net, settingsOf('fa'));
   const images = data.batch([...Array(COUNT).keys()]);
   const labels = Uint8Array.from({ length: COUNT }, (_, i) => (i * 3) % 4);
@@ -217,7 +278,7 @@ t.test('batches of one’s own, and wrong values', async (t) => {
   };
   for await (const event of trainer.fit(source, { epochs: 1, diagnostics: 1 }))
     if (event.type === 'diagnostics') events.push(event);
-  const { layers } = await oneStep(spec, { rule: 'fa', seed: 4 });
+  const { layers } = await oneStep(spec, { rule: 'fa', seed: 4, normalization });
   t.equal(events.length, 1);
   for (const [i, { gradientAngle }] of events[0]!.layers.entries())
     t.ok(close(gradientAngle, layers[i]!.gradientAngle!, 0.05), 'as of the same images in a data set');
