@@ -45,6 +45,26 @@ t.test('networks that have no inverse', async (t) => {
   t.doesNotThrow(build(top, 'sdtp'));
 });
 
+t.test('a loss of the inverses that is not finite: the step is not made, and nothing after it', async (t) => {
+  using net = new Network(dense(4, 3, 2), { rule: 'sdtp', seed: 1 });
+  using data = Dataset.fromArrays({
+    images: new Uint8Array(30).fill(200),
+    labels: new Uint8Array(6),
+    shape: [5],
+    classes: 2,
+  });
+  const start = await net.stateDict();
+  start.get('inverses.1.bias')!.data[2] = NaN;
+  await net.loadStateDict(start);
+  const trainer = new Trainer(net, { batchSize: 2, noise: 0.1 });
+  const training = (async () => {
+    for await (const _ of trainer.fit(data, { epochs: 2 }));
+  })();
+  await t.rejects(training, { code: 'ERR_LOSS_NOT_FINITE', message: /inverse/ });
+  t.equal((await trainer.state()).step, 0);
+  t.strictSame(await net.stateDict(), start);
+});
+
 t.test('auxiliary outputs', async (t) => {
   const build = (rule: RuleName, auxiliary: unknown) => () =>
     new Network(dense(4, 2), { rule, auxiliary: auxiliary as number }).dispose();
