@@ -27,6 +27,7 @@ const PARTS = {
     files: ['test/formats/hostile-checkpoints.test.ts', 'test/formats/safetensors.test.ts'],
     env: { CORTORCH_RANDOM_CASES: '25' },
   },
+  emulated: { proves: 'the programs that check a GPU find nothing wrong with the emulated CUDA half' },
   examples: { proves: 'every example runs as its own comment says, and learns' },
   images: { proves: 'memory stays flat over 20,000 images' },
   install: { proves: 'npm install compiles the packed package from source in an empty project, and it trains there' },
