@@ -1,5 +1,5 @@
 /** cortorch's side of `npm run bench -- checkpoint`: opens a file and reads one tensor. */
-import { writeFileSync } from 'node:fs';
+import { readFileSync, writeFileSync } from 'node:fs';
 
 const built = '../dist/index.js'; // not there when this file is type-checked
 /** @type {unknown} */
@@ -8,7 +8,8 @@ const { openCheckpoint, saveTorchFile, tensorDataFrom, tensorsOf, typedArrayOf }
   /** @type {typeof import('../lib/index.js')} */ (cortorch);
 
 const [path = '', name = ''] = process.argv.slice(2);
-const peak = () => process.resourceUsage().maxRSS * 1024;
+/** Not `resourceUsage().maxRSS`, which begins with the peak of the process that started this one. */
+const peak = () => 1024 * Number(/^VmHWM:\s*(\d+) kB$/m.exec(readFileSync('/proc/self/status', 'utf8'))?.[1]);
 
 /**
  * @param {string} path

@@ -53,6 +53,8 @@ t.test('suggest', async (t) => {
   t.equal(suggest('sede', flags), 'seed');
   t.equal(suggest('ruler', flags), 'rule');
   t.equal(suggest('momentum', flags), undefined, 'nothing near');
+  t.equal(suggest('epohcz', flags), 'epochs', 'two slips in six letters');
+  t.equal(suggest('sleep', flags), undefined, 'two slips from seed, in four letters');
   t.equal(suggest('x', flags), undefined);
   t.equal(suggest('', flags), undefined);
   t.equal(suggest('beta3', flags), 'beta1', 'the first of equally near ones');

@@ -135,6 +135,10 @@ t.test('inspect', async (t) => {
     .join('\n');
   t.match(text, /state_dict\.w/);
   t.match(text, /epoch/);
+  // JSON has no such numbers.
+  await saveTorchFile(at('numbers.pt'), { w: tensorDataFrom(Float32Array.of(1)), a: NaN, b: [-Infinity, 0.5] });
+  await inspect({ json: true }, at('numbers.pt'));
+  t.match(JSON.parse(logged().at(-1)!.args[0] as string), { metadata: { a: 'NaN', b: ['-Infinity', 0.5] } });
   await t.rejects(inspect({}, at('absent.pt')), { code: 'ERR_CHECKPOINT_NOT_FOUND', message: /absent\.pt/ });
 });
 

@@ -175,9 +175,10 @@ t.test('refused', async (t) => {
     code: 'ERR_INVALID_ARGUMENT',
     message: /is for images.*shape 4/,
   });
-  const trainer = new Trainer(net, { augmentation: { cropPadding: 1 } });
-  const stream = trainer.fit(() => [], { epochs: 1 });
-  await t.rejects(stream.next(), { code: 'ERR_UNUSED_OPTION', message: /batches of your own/ });
+  for (const augmentation of [{ cropPadding: 1 }, { flip: 'vertical' } as const]) {
+    const stream = new Trainer(net, { augmentation }).fit(() => [], { epochs: 1 });
+    await t.rejects(stream.next(), { code: 'ERR_UNUSED_OPTION', message: /batches of your own/ });
+  }
 });
 
 t.test('on the command line: CIFAR-10 has its own, others none', async (t) => {

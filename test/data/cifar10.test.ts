@@ -2,7 +2,7 @@
 import { execFileSync } from 'node:child_process';
 import fs from 'node:fs';
 import path from 'node:path';
-import { gunzipSync } from 'node:zlib';
+import { gunzipSync, gzipSync } from 'node:zlib';
 import t from 'tap';
 import { CIFAR10_NORMALIZATION, readCifar10 } from '../../lib/data/cifar10.js';
 import { cifar10 } from '../../lib/index.js';
@@ -172,6 +172,15 @@ t.test('archives', async (t) => {
   const flipped = Buffer.from(bytes);
   flipped[bytes.length >> 1]! ^= 0x10;
   await refused(flipped, /bad\.tar\.gz: /);
+  // Zeros may fill an archive's last record, here so many that gzip's own checksum comes long after the last file.
+  const filled = gzipSync(Buffer.concat([gunzipSync(bytes), Buffer.alloc(2 ** 22)]));
+  fs.writeFileSync(bad, filled);
+  t.strictSame([...(await readCifar10(bad)).train.labels], [4, 5, 9]);
+  filled[filled.length - 8]! ^= 1;
+  await refused(filled, /bad\.tar\.gz: its compressed bytes are damaged \(incorrect data check\)/);
+  const wrong = writeBatches('wrong', { 'data_batch_1.bin': batch([10]), 'test_batch.bin': batch([0]) });
+  execFileSync('tar', ['-czf', bad, '-C', wrong, '.']);
+  await refused(fs.readFileSync(bad), /bad\.tar\.gz: \.\/data_batch_1\.bin: label 0 is 10/);
   const plain = gunzipSync(bytes);
   await refused(plain.subarray(0, 2000), /bad\.tar\.gz: it is cut off in /);
   const header = Buffer.from(plain);

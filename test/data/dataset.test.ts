@@ -17,6 +17,7 @@ t.test('mistakes in arrays are named', async (t) => {
   refused({ images: new Uint8Array(13) }, /multiple of 4 values/);
   refused({ images: new Uint8Array(0), labels: [] }, /at least one example/);
   refused({ images: [1, 2, 3, 4] }, /Uint8Array or a Float32Array/);
+  refused({ images: new Uint8Array(new SharedArrayBuffer(12)) }, /for `images` .*SharedArrayBuffer/);
   refused({ shape: [] }, /`shape`/);
   refused({ shape: [0] }, /`shape`/);
   refused({ classes: 0 }, /`classes`/);

@@ -1,4 +1,5 @@
 /** Images from files: the order of class folders, decoding against sharp's own pipeline, and epochs of batches. */
+import fs from 'node:fs';
 import path from 'node:path';
 import sharp, { type Sharp } from 'sharp';
 import t from 'tap';
@@ -44,7 +45,10 @@ async function planes(image: Sharp): Promise<Uint8Array> {
 }
 
 t.test('folders in the order of ImageFolder', async (t) => {
-  for (const name of ['b/2.JPG', 'b/10.png', 'b/notes.txt', 'B/x.webp', 'a/z.jpeg', 'a/s/1.jpg', 'a/s-1/1.jpg']) {
+  for (const name of [
+    ...['b/2.JPG', 'b/10.png', 'b/notes.txt', 'B/x.webp', 'a/z.jpeg', 'a/s/1.jpg', 'a/s-1/1.jpg'],
+    'a/s/x/1.jpg', // ImageFolder sorts the whole paths of folders: '-' comes before '/'
+  ]) {
     write(`order/${name}`);
   }
   write('order/\u{1f600}/1.jpg'); // beyond U+FFFF: after U+FFxx, unlike in JavaScript's own order
@@ -54,9 +58,27 @@ t.test('folders in the order of ImageFolder', async (t) => {
   t.same(classes, ['B', 'a', 'b', '\uff21', '\u{1f600}']);
   t.same(
     files.map((file) => path.relative(path.join(folder, 'order'), file)),
-    ['B/x.webp', 'a/z.jpeg', 'a/s/1.jpg', 'a/s-1/1.jpg', 'b/10.png', 'b/2.JPG', '\uff21/1.jpg', '\u{1f600}/1.jpg'],
+    [
+      ...['B/x.webp', 'a/z.jpeg', 'a/s/1.jpg', 'a/s-1/1.jpg', 'a/s/x/1.jpg'],
+      ...['b/10.png', 'b/2.JPG', '\uff21/1.jpg', '\u{1f600}/1.jpg'],
+    ],
   );
-  t.same([...labels], [0, 1, 1, 1, 2, 2, 3, 4]);
+  t.same([...labels], [0, 1, 1, 1, 1, 2, 2, 3, 4]);
+});
+
+t.test('a link is what it leads to', async (t) => {
+  write('linked/a/1.jpg');
+  write('elsewhere/2.jpg');
+  fs.symlinkSync(path.join(folder, 'elsewhere'), path.join(folder, 'linked/b'));
+  fs.symlinkSync(path.join(folder, 'elsewhere/2.jpg'), path.join(folder, 'linked/a/3.jpg'));
+  fs.symlinkSync(path.join(folder, 'nowhere.jpg'), path.join(folder, 'linked/a/4.jpg'));
+  const { files, classes } = await listImages(path.join(folder, 'linked'));
+  t.same(classes, ['a', 'b']);
+  t.same(
+    files.map((file) => path.relative(path.join(folder, 'linked'), file)),
+    ['a/1.jpg', 'a/3.jpg', 'a/4.jpg', 'b/2.jpg'],
+    'one to nothing is a file: reading it will tell',
+  );
 });
 
 t.test('folders that cannot be used', async (t) => {
@@ -87,7 +109,8 @@ t.test("ImageNet's index", async (t) => {
   t.same(listed.classes, ids);
   write('few/train/dogs/1.JPEG');
   await t.rejects(listImagenet(few, 'train'), { code: 'ERR_DATASET_CORRUPT', message: /dogs is not named/ });
-  for (const wrong of ['{', '[]', '{"0":["n00000001","x"]}', '{"1":null}']) {
+  const twice = JSON.stringify({ ...index, 999: index[998] });
+  for (const wrong of ['{', '[]', '{"0":["n00000001","x"]}', '{"1":null}', twice]) {
     write('few/imagenet_class_index.json', wrong);
     await t.rejects(imagenetClasses(few), { code: 'ERR_DATASET_CORRUPT', message: /1,000 different/ });
   }
@@ -240,6 +263,7 @@ t.test("labels and order of torchvision's ImageFolder", { skip: whyNoTorchPython
     'a/z.jpeg',
     'a/s/1.jpg',
     'a/s-1/1.jpg',
+    'a/s/x/1.jpg',
     '\uff21/1.jpg',
     '\u{1f600}/1.jpg',
   ])
@@ -297,6 +321,24 @@ t.test('epochs', async (t) => {
   t.same(sorted(labels(second)), [...files.keys()]);
   t.notSame(await read(new ImageStream(list, { ...options, seed: 6 }), 1), first);
   t.same(labels(await read(new ImageStream(list, { ...options, shuffle: false }), 1)), [...files.keys()]);
+
+  // How an image is cropped and flipped: by the epoch and the image alone, wherever it is in the batch.
+  const pixels = async (epoch: number, more: Partial<ImageStreamOptions>): Promise<string[]> => {
+    const found: string[] = [];
+    for await (const { labels, images } of new ImageStream(list, { ...options, ...more }).epoch(epoch)) {
+      const size = images.length / labels.length;
+      for (const [i, label] of labels.entries())
+        found[label] = Buffer.from(images.subarray(i * size, (i + 1) * size)).toString('base64');
+    }
+    return found;
+  };
+  const inOrder = await pixels(1, { shuffle: false });
+  t.same(await pixels(1, { batchSize: 5 }), inOrder);
+  t.notSame(await pixels(2, { shuffle: false }), inOrder);
+  // Of a square of 224 the shorter side is 256 as a rule, so of one of 7 it is 8.
+  const center = (resize?: number) => pixels(1, { size: 7, crop: 'center', flip: 'none', ...(resize && { resize }) });
+  t.same(await center(), await center(8));
+  t.notSame(await center(), await center(7));
 });
 
 t.test('what is not an image is reported, skipped and counted', async (t) => {
@@ -331,6 +373,8 @@ t.test('what is not an image is reported, skipped and counted', async (t) => {
       'the first batch has nothing left',
     );
     t.equal(batches[0]!.images.length, 2 * 3 * 16 * 16);
+    const alone = new ImageStream({ files: good, labels: Int32Array.of(6, 7), classes: good }, options);
+    t.same(batches[0]!.images, (await alone.epoch(epoch).next()).value!.images, 'pixels are those of the labels');
   }
   t.same([...stream.corrupt], bad);
   t.equal(reported.length, 6, 'once each');

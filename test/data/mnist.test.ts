@@ -85,6 +85,11 @@ t.test('folders with something wrong', async (t) => {
     code: 'ERR_DATASET_CORRUPT',
     message: /its images are 2 × 2, but those of .*train-images-idx3-ubyte are 2 × 1/,
   });
+  const higher = idx(BYTES, [2, 3, 1], new Uint8Array(6));
+  await t.rejects(readMnist(t.testdir({ ...good, 't10k-images-idx3-ubyte': higher })), {
+    code: 'ERR_DATASET_CORRUPT',
+    message: /its images are 3 × 1, but those of .*train-images-idx3-ubyte are 2 × 1/,
+  });
   await t.rejects(readMnist(t.testdir({ ...good, 't10k-labels-idx1-ubyte': labels(2) })), {
     code: 'ERR_DATASET_CORRUPT',
     message: /holds 2 images, but .* holds 1 labels/,

@@ -17,6 +17,7 @@ import {
   type PackOptions,
   type PackProgress,
 } from '../../lib/index.js';
+import { digestOf, splitList } from '../../lib/data/images/parts.js';
 import { tarEnd, tarHeader, tarPadding, walkTar } from '../../lib/data/tar.js';
 import { cortorch, start } from '../support/cli.js';
 import { within } from '../support/folders.js';
@@ -91,6 +92,50 @@ const bytesIn = (dir: string): Buffer =>
       .sort()
       .map((name) => fs.readFileSync(path.join(dir, name))),
   );
+
+t.test('held out of shards', async (t) => {
+  const { dir } = await packed();
+  const listed = (await listShards(dir, 'train'))!;
+  const { train, validation } = splitList(listed, 6, 1);
+  for (const part of [train, validation]) {
+    for (const [i, file] of part.files.entries()) {
+      const original = listed.files.indexOf(file);
+      t.equal(part.labels[i], list.labels[original], file);
+      t.ok(fs.readFileSync(list.files[original]!).equals(await part.read!(i)), file);
+    }
+  }
+  t.equal(train.files.length + validation.files.length, names.length);
+});
+
+t.test('the digest of a list', (t) => {
+  const of = (dataDir: string, files: string[], labels: number[]): string =>
+    digestOf(
+      { files: files.map((file) => path.join(dataDir, file)), labels: Int32Array.from(labels), classes: ['a', 'b'] },
+      dataDir,
+    );
+  const digest = of('/data', ['x.jpg', 'y.jpg'], [0, 1]);
+  t.equal(of('/elsewhere', ['x.jpg', 'y.jpg'], [0, 1]), digest, 'where the folder is does not matter');
+  t.not(of('/data', ['x.jpg', 'y.jpg'], [1, 1]), digest, 'labels do');
+  t.not(of('/data', ['y.jpg', 'x.jpg'], [0, 1]), digest, 'and the order');
+  t.not(of('/data', ['x.jpg'], [0]), digest);
+  t.end();
+});
+
+t.test('a file that changes while it is packed', async (t) => {
+  for (const change of [-1, 1]) {
+    let length = 700;
+    const read = (): Promise<Buffer> => {
+      const bytes = Buffer.alloc(length);
+      length = 700 + change; // from the second time on
+      return Promise.resolve(bytes);
+    };
+    const images: ImageList = { files: ['x/a.jpg'], labels: new Int32Array(1), classes: ['c'], read };
+    await t.rejects(packImages(images, at(`changes-${change}`), { part: 'train' }), {
+      code: 'ERR_READ_FAILED',
+      message: `cannot pack x/a.jpg: it has changed: it had 700 bytes, and now it has ${700 + change}; mend or remove it`,
+    });
+  }
+});
 
 t.test('other programs read them', { skip: whyNoPython() }, async (t) => {
   const { dir } = await packed();
@@ -254,6 +299,40 @@ t.test('names and sizes of any length', async (t) => {
   });
 });
 
+/** A header with some of its bytes changed, and its checksum right again: of the bytes, or of them as signed ones. */
+function changed(header: Buffer, change: (header: Buffer) => void, signed = false): Buffer {
+  change(header);
+  header.write('        ', 148);
+  let sum = 0;
+  for (const byte of signed ? Int8Array.from(header) : header) sum += byte;
+  header.write(`${sum.toString(8).padStart(6, '0')}\0 `, 148);
+  return header;
+}
+
+t.test('headers as other programs write them', async (t) => {
+  const file = at('headers.tar');
+  const put = (...headers: Buffer[]) => fs.writeFileSync(file, Buffer.concat([...headers, tarEnd()]));
+  const namesIn = async (): Promise<string[]> => {
+    const found: string[] = [];
+    for await (const { name } of walkTar(file)) found.push(name);
+    return found;
+  };
+  // The start of a long path has a field of its own.
+  put(changed(tarHeader('a.jpg', 0), (header) => header.write('some/folder', 345)));
+  t.same(await namesIn(), ['some/folder/a.jpg']);
+  // Old programs added bytes as signed ones.
+  put(changed(tarHeader('é.jpg', 0), () => undefined, true));
+  t.same(await namesIn(), ['é.jpg']);
+  // A name that is said to have a gigabyte, in GNU's way and in POSIX's.
+  for (const type of ['L', 'x']) {
+    put(changed(tarHeader('a', 2 ** 30), (header) => header.write(type, 156)));
+    await t.rejects(namesIn(), {
+      code: 'ERR_DATASET_CORRUPT',
+      message: /headers\.tar: the (name|header) at byte 0 has 1073741824 bytes; at most \d+ are read/,
+    });
+  }
+});
+
 t.test('interrupted, and again', async (t) => {
   // Packing does not decode: 30 MiB that are quickly made.
   const source = at('noise');
@@ -404,11 +483,10 @@ t.test('samples of other programs', async (t) => {
   const tar = path.join(apart, 'train-0.tar');
   const original = fs.readFileSync(tar);
   const binary = Buffer.from(original);
-  binary.fill(0, 124, 136)[124] = 0x80;
-  binary[135] = 1;
-  binary.write('        ', 148);
-  const sum = binary.subarray(0, 512).reduce((a, b) => a + b, 0);
-  binary.write(`${sum.toString(8).padStart(6, '0')}\0 `, 148);
+  changed(binary.subarray(0, 512), (header) => {
+    header.fill(0, 124, 136)[124] = 0x80;
+    header[135] = 1;
+  });
   fs.writeFileSync(tar, binary);
   t.equal(String(await (await listShards(apart, 'train'))!.read!(0)), 'A');
   // The list that was made before looks for the old header.

@@ -3,13 +3,15 @@ import {
   mkdirSync,
   readdirSync,
   readFileSync,
+  readlinkSync,
   statSync,
   symlinkSync,
   writeFileSync,
   lstatSync,
   chmodSync,
 } from 'node:fs';
-import { join } from 'node:path';
+import { open, type FileHandle } from 'node:fs/promises';
+import { basename, join } from 'node:path';
 import t from 'tap';
 import { CortorchError } from '../../lib/errors.js';
 import { LineFile, removeLeftovers, writeFailure, writeFileAtomic } from '../../lib/files.js';
@@ -56,6 +58,27 @@ t.test('the old file is whole until the new one is', async (t) => {
   }
   await writeFileAtomic(path, watched());
   t.equal(readFileSync(path, 'utf8'), 'after');
+});
+
+const noProc = process.platform !== 'linux';
+t.test('on the disk before it is in the place of the old file, and the folder after', { skip: noProc }, async (t) => {
+  const folder = t.testdir({ file: 'before' });
+  const handle = await open(folder);
+  const prototype = Object.getPrototypeOf(handle) as Record<'sync', (this: unknown) => Promise<void>>;
+  const { sync } = prototype;
+  const flushes: { name: string; file: string }[] = [];
+  t.capture(prototype, 'sync', function (this: unknown) {
+    const { fd } = this as FileHandle;
+    const name = basename(readlinkSync(`/proc/self/fd/${fd}`)).replace(/[0-9a-f]{16}/, 'X');
+    flushes.push({ name, file: readFileSync(join(folder, 'file'), 'utf8') });
+    return sync.call(this);
+  });
+  await writeFileAtomic(join(folder, 'file'), bytes('after'));
+  await handle.close();
+  t.strictSame(flushes, [
+    { name: '.file.X.tmp', file: 'before' },
+    { name: basename(folder), file: 'after' },
+  ]);
 });
 
 t.test('an error of the content passes through, and the old file stays', async (t) => {

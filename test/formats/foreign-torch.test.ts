@@ -11,11 +11,11 @@ import { tensorsOf } from '../../lib/checkpoint/stored-values.js';
 import { tensorDataFrom, typedArrayOf, type TensorData } from '../../lib/checkpoint/tensor-data.js';
 import { loadTorchFile, saveTorchFile } from '../../lib/checkpoint/torch-file.js';
 import { storageReference, torchGlobals } from '../../lib/checkpoint/torch-globals.js';
-import { OpaqueObject, OrderedDict, type CheckpointValue } from '../../lib/checkpoint/value.js';
+import { OpaqueObject, OrderedDict, Tuple, type CheckpointValue } from '../../lib/checkpoint/value.js';
 import { ZipReader, ZipWriter } from '../../lib/checkpoint/zip.js';
 import { Random } from '../../lib/random.js';
 import { gc } from '../support/gc.js';
-import { latin, legacyFile, tensor, text, torchArchive } from '../support/pickles.js';
+import { int4, latin, legacyFile, tensor, text, torchArchive, zipArchive } from '../support/pickles.js';
 import { readAll } from '../support/read-all.js';
 
 const folder = t.testdir();
@@ -54,6 +54,42 @@ for (const littleEndian of [true, false]) {
     t.strictSame([...typedArrayOf(await tensors.get('part')!.read())], [2.5, 3.5]);
   });
 }
+
+t.test('before 1.6: a window too far, a long pickle, more bytes than storages', async (t) => {
+  const file = join(folder, 'other-legacy.pth');
+  const code = 'ERR_CHECKPOINT_CORRUPT';
+  // The window has the same three elements, and begins one later.
+  const shifted = legacy().toString('latin1').replace('K\x01K\x03t', 'K\x02K\x03t');
+  writeFileSync(file, Buffer.from(shifted, 'latin1'));
+  await t.rejects(loadTorchFile(file), { code, message: /a window of a storage that makes no sense/ });
+  writeFileSync(file, Buffer.concat([legacy(), Buffer.of(0)]));
+  await t.rejects(loadTorchFile(file), { code, message: /goes on behind its last storage/ });
+  // Nothing says how long the pickles are: these go on behind what is read of a file at first.
+  const long = 'x'.repeat(3e5);
+  writeFileSync(file, legacyFile(text(long), [latin('\x80\x02].')]));
+  t.equal(await loadTorchFile(file), long);
+});
+
+t.test('copies of tensors are counted, each once', async (t) => {
+  const file = join(folder, 'copies.pt');
+  const elements = `J${int4(2 ** 20)}`;
+  // 4 MiB, named sixteen times: where the order of the bytes is another, each time is a copy.
+  const whole = tensor({ elements, shape: `${elements}\x85`, strides: 'K\x01\x85' });
+  const pickle = latin('\x80\x02(', whole.repeat(16), 't.');
+  for (const order of ['little', 'big']) {
+    const entries = { 'data.pkl': pickle, byteorder: latin(order), 'data/0': Buffer.alloc(2 ** 22) };
+    writeFileSync(file, zipArchive(Object.entries(entries).map(([name, data]) => [`archive/${name}`, data])));
+    if (order === 'little') t.equal(((await loadTorchFile(file)) as CheckpointValue[]).length, 16);
+    else await t.rejects(loadTorchFile(file), { code: 'ERR_CHECKPOINT_UNSUPPORTED', message: /far more memory/ });
+  }
+  // One float as 20 MiB of them, twice: one of them may be read again, the other is too much.
+  const expanded = tensor({ elements: 'K\x01', shape: `J${int4(5 * 2 ** 20)}\x85`, strides: 'K\0\x85' });
+  writeFileSync(file, torchArchive(latin('\x80\x02(', expanded, expanded, 't.'), Buffer.of(0, 0, 128, 63)));
+  await using open = await openCheckpoint(file);
+  const [first, second] = [...tensorsOf(open.value)].map(([, lazy]) => lazy);
+  for (const time of ['once', 'and again']) t.equal((await first!.read()).data.length, 20 * 2 ** 20, time);
+  await t.rejects(second!.read(), { code: 'ERR_CHECKPOINT_UNSUPPORTED', message: /far more memory/ });
+});
 
 t.test('a storage that is named with two sizes', async (t) => {
   const float = (elements: string, shape: string, strides: string): string => tensor({ elements, shape, strides });
@@ -146,6 +182,14 @@ t.test('values of numpy', async (t) => {
   t.equal(scalar('f8', '\0\0\0\0\0\0\x08@'), 3);
   t.equal(scalar('f4', '\0\0`@'), 3.5);
   t.equal(scalar('b1', '\x01'), true);
+  t.strictSame(
+    [...typedArrayOf({ ...(scalar('c8', '@`\0\0@\0\0\0', '>') as TensorData), dtype: 'float32' })],
+    [3.5, 2],
+    'big-endian, each part by itself',
+  );
+  // Python 2's bytes are text of Latin-1, except where they could be UTF-8: these four are two characters of that.
+  const ofPython2 = read(`cnumpy.core.multiarray\nscalar\n(${dtype('u4')}U\x04\xc3\xa9\xc3\xa9tR`);
+  t.equal(ofPython2, 0xa9c3a9c3);
   const array = (order: string, fortran: string): TensorData =>
     read(
       'cnumpy._core.multiarray\n_reconstruct\n(cnumpy\nndarray\nK\0\x85C\x01bt',
@@ -160,6 +204,11 @@ t.test('values of numpy', async (t) => {
   t.strictSame(array('<', '\x88').shape, [2, 3]);
   t.throws(() => scalar('i8', 'short'), { kind: 'corrupt', message: /too many or too few/ });
   t.throws(() => scalar('O', 'x'), { kind: 'unsupported', message: /numpy's type O/ });
+  // Sixteen copies of the same 4 MiB, of which the pickle has one.
+  const turned =
+    'cnumpy.core.multiarray\n_reconstruct\n(cnumpy\nndarray\nK\0\x85C\x01btR' +
+    `(K\x01K\x02J${int4(2 ** 18)}\x86${dtype('f8')}\x88h\0tb`;
+  t.throws(() => read(`(B${int4(2 ** 22)}${'a'.repeat(2 ** 22)}q\0${turned.repeat(16)}t`), { message: /more memory/ });
 });
 
 t.test('old and new protocols', async (t) => {
@@ -176,6 +225,15 @@ t.test('old and new protocols', async (t) => {
     read('(X\x01\0\0\0aX\x01\0\0\0aC\x02xyt'),
   );
   t.strictSame(read('\x80\x04\x8f(K\x01K\x02\x90'), new OpaqueObject('builtins.set', [[1, 2]]));
+  t.strictSame(read('(I00\nI01\nI0\nI1\nt'), Tuple.of<CheckpointValue>(false, true, 0, 1), 'what protocol 0 has');
+  t.strictSame(read('K\x052\x86'), Tuple.of(5, 5), 'the top of the stack doubled');
+  // The class, positional arguments, keywords: as Python makes objects from protocol 4 on.
+  const withKeywords = (keywords: string): CheckpointValue => read(`\x80\x04cmine\nNet\n(K\x07t}${keywords}\x92`);
+  t.strictSame(withKeywords(''), new OpaqueObject('mine.Net', [7]));
+  t.throws(() => withKeywords(`${text('lr')}K\x01s`), { kind: 'unsupported', message: /an object with keywords/ });
+  // Python gives the factory as the argument, and the items one by one.
+  const grouped = read(`ccollections\ndefaultdict\nc__builtin__\nlist\n\x85R(${text('a')}]u`);
+  t.strictSame(grouped, new Map([['a', []]]));
   const namespace = read(
     'ccopy_reg\n_reconstructor\n(cargparse\nNamespace\nc__builtin__\nobject\nNtR}U\x02lrG?\xb9\x99\x99\x99\x99\x99\x9asb',
   );

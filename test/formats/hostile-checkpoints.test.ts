@@ -149,6 +149,16 @@ t.test('storages that are missing, too short or too long', async (t) => {
   }
 });
 
+t.test('a flipped bit in a storage is found by its checksum', async (t) => {
+  const bytes = torchArchive(pickle, Buffer.alloc(48, 'A'), storages[1]!, storages[2]!);
+  bytes[bytes.indexOf('AAAA')]! ^= 1;
+  writeFileSync(path, bytes);
+  await t.rejects(loadTorchFile(path), {
+    code: 'ERR_CHECKPOINT_CORRUPT',
+    message: /checksum of archive\/data\/0 is wrong/,
+  });
+});
+
 t.test('other archives', async (t) => {
   for (const [bytes, message] of [
     [zipArchive([['readme.txt', latin('hello')]]), /no data\.pkl/],

@@ -137,7 +137,12 @@ t.test('images and labels', async (t) => {
     message: /expected labels, .*, but it holds uint8 of shape \[2, 1, 3\]/,
   });
   await t.rejects(readIdxImages(put(idx(13, [1, 1, 1], [0, 0, 0, 0]))), { message: /it holds float32/ });
-  await t.rejects(readIdxImages(put(idx(8, [0, 1, 3], []))), { code: 'ERR_DATASET_CORRUPT' });
+  for (const shape of [
+    [0, 1, 3],
+    [2, 0, 3],
+    [2, 1, 0],
+  ])
+    await t.rejects(readIdxImages(put(idx(8, shape, []))), { code: 'ERR_DATASET_CORRUPT' });
   const three = put(idx(8, [3], [0, 1, 2]));
   await t.rejects(readIdxImageSet(images, three, 10), {
     code: 'ERR_DATASET_CORRUPT',

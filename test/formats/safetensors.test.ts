@@ -3,7 +3,7 @@ import fs from 'node:fs';
 import t from 'tap';
 import { openCheckpoint } from '../../lib/checkpoint/checkpoint-file.js';
 import { saveSafetensors } from '../../lib/checkpoint/safetensors.js';
-import type { TensorData } from '../../lib/checkpoint/tensor-data.js';
+import { tensorDataFrom, type TensorData } from '../../lib/checkpoint/tensor-data.js';
 import { Random } from '../../lib/random.js';
 import { within } from '../support/folders.js';
 import { readAll } from '../support/read-all.js';
@@ -45,8 +45,41 @@ t.test('what is written is read again', async (t) => {
   for (const [name, tensor] of tensors) t.strictSame(values.get(name), tensor, name);
 });
 
+t.test('what is written, byte by byte', async (t) => {
+  const tensors: Record<string, TensorData> = {
+    ...{ b: { dtype: 'uint8', shape: [1], data: Uint8Array.of(7) } },
+    ...{ a: { dtype: 'uint8', shape: [1], data: Uint8Array.of(8) } },
+    ...{ Z: { dtype: 'uint8', shape: [1], data: Uint8Array.of(9) } },
+    ...{ wide: { dtype: 'float32', shape: [1], data: Uint8Array.of(1, 2, 3, 4) } },
+    ...{ packed: { dtype: 'float4_e2m1fn_x2', shape: [2, 3], data: Uint8Array.of(10, 11, 12, 13, 14, 15) } },
+  };
+  await saveSafetensors(at('bytes.safetensors'), Object.entries(tensors));
+  const bytes = fs.readFileSync(at('bytes.safetensors'));
+  const start = 8 + Number(bytes.readBigUInt64LE(0));
+  // The format's own writer puts wide numbers first, so that all are aligned, and sorts names by their bytes.
+  t.strictSame([...bytes.subarray(start)], [1, 2, 3, 4, 9, 8, 7, 10, 11, 12, 13, 14, 15]);
+  const header = JSON.parse(bytes.toString('utf8', 8, start)) as Record<string, { dtype: string; shape: number[] }>;
+  t.match(header['packed'], { dtype: 'F4', shape: [2, 6] }, 'the format counts halves of bytes, torch whole ones');
+  await using open = await openCheckpoint(at('bytes.safetensors'));
+  t.strictSame(await readAll(open.value), new Map(Object.entries(tensors)));
+});
+
+t.test('whatever the names, tensors begin where all types are aligned', async (t) => {
+  for (let length = 1; length <= 8; length++) {
+    await saveSafetensors(at('aligned.safetensors'), [['n'.repeat(length), tensorDataFrom(Float64Array.of(1))]]);
+    const bytes = fs.readFileSync(at('aligned.safetensors'));
+    t.equal(Number(bytes.readBigUInt64LE(0)) % 8, 0, `a name of ${length}`);
+    t.equal(bytes.readDoubleLE(8 + Number(bytes.readBigUInt64LE(0))), 1);
+  }
+});
+
 t.test('rules', async (t) => {
   t.ok(await read(file(`{${u8('a', '2', 0, 2)}}  `, 2)));
+  t.ok(await read(file(`{${u8('a', '2', 0, 2)},${u8('none', '0', 0, 0)}}`, 2)), 'an empty one at the place of another');
+  // A pickle begins with 0x80 too.
+  t.ok(await read(file(`{${u8('a', '2', 0, 2)}}`.padEnd(0x80), 2)), 'a header of 128 bytes');
+  const quoted = (await read(file(`{${u8('a\\"b\\\\', '2', 0, 2)}}`, 2))) as Map<string, TensorData>;
+  t.strictSame([...quoted.keys()], ['a"b\\'], 'quotes in a name');
   for (const [name, bytes, message] of [
     ['overlap', file(`{${u8('a', '2', 0, 2)},${u8('b', '2', 1, 3)}}`, 3), /overlaps/],
     ['hole', file(`{${u8('a', '1', 1, 2)}}`, 2), /of no tensor/],
@@ -63,6 +96,15 @@ t.test('rules', async (t) => {
   ] as const) {
     await t.rejects(read(bytes), { name: 'CortorchError', message }, name);
   }
+});
+
+t.test('a file that is cut off once it is open', async (t) => {
+  const path = at('cut.safetensors');
+  fs.writeFileSync(path, file(`{${u8('a', '2', 0, 2)}}`, 2));
+  await using open = await openCheckpoint(path);
+  fs.truncateSync(path, fs.statSync(path).size - 1);
+  const message = /^cannot read the checkpoint .*cut\.safetensors: it ends too early/;
+  await t.rejects(readAll(open.value), { code: 'ERR_CHECKPOINT_CORRUPT', message });
 });
 
 t.test('truncated at each byte', async (t) => {

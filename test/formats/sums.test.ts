@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import t from 'tap';
 import { openCheckpoint } from '../../lib/checkpoint/checkpoint-file.js';
 import { tensorsOf } from '../../lib/checkpoint/stored-values.js';
-import { DTYPES } from '../../lib/checkpoint/tensor-data.js';
+import { DTYPES, tensorDataFrom, type DType } from '../../lib/checkpoint/tensor-data.js';
 import { tensorSum } from '../../lib/checkpoint/tensor-sum.js';
 import { convert } from '../../lib/cli/convert.js';
 import { runTorchPython, whyNoTorchPython } from '../support/python.js';
@@ -48,6 +48,38 @@ t.test('sums of every element type', { skip }, async (t) => {
       t.ok(Math.abs(sum[i]! - value) <= 1e-9 * Math.max(1, Math.abs(value)), `${name}: ${sum[i]} and ${value}`);
   }
   await opened.close();
+});
+
+t.test('sums of bit patterns, by the definitions of the types', async (t) => {
+  const sums = (dtype: DType, ...values: (readonly [bytes: readonly number[], sum: number])[]): void => {
+    for (const [bytes, sum] of values)
+      t.strictSame(tensorSum({ dtype, shape: [1], data: Uint8Array.from(bytes) }), sum, `${dtype} ${bytes.join(' ')}`);
+  };
+  // The lowest bits alone are subnormal: multiples of the smallest number.
+  sums('float16', [[1, 0], 2 ** -24], [[0xff, 3], 1023 * 2 ** -24], [[0, 4], 2 ** -14], [[0, 0x7c], Infinity]);
+  sums('bfloat16', [[1, 0], 2 ** -133], [[0x80, 0], 2 ** -126], [[0x80, 0xff], -Infinity], [[0xc0, 0x7f], NaN]);
+  sums('float8_e5m2', [[1], 2 ** -16], [[0x83], -3 * 2 ** -16], [[0x7b], 57344], [[0x7c], Infinity], [[0x7d], NaN]);
+  // Without infinities: the pattern before that of NaN is the largest number.
+  sums('float8_e4m3fn', [[1], 2 ** -9], [[0x7e], 448], [[0xfe], -448], [[0x7f], NaN], [[0xff], NaN]);
+  sums('float8_e4m3fnuz', [[1], 2 ** -10], [[0x7f], 240], [[0x80], NaN]);
+  sums('float8_e5m2fnuz', [[1], 2 ** -17], [[0x7f], 57344], [[0x80], NaN]);
+  sums('float8_e8m0fnu', [[0], 2 ** -127], [[127], 1], [[255], NaN]);
+  // Two in a byte, the first in its lower half: 0, ½, 1, 1½, 2, 3, 4, 6, and with the fourth bit the same below zero.
+  sums(
+    'float4_e2m1fn_x2',
+    [[0x21], 0.5 + 1],
+    [[0x07], 6],
+    [[0x70], 6],
+    [[0xf5], 3 - 6],
+    [[0x3b, 0x46], -1.5 + 1.5 + 4 + 2],
+  );
+});
+
+t.test('sums of integers are exact', async (t) => {
+  const large = tensorDataFrom(BigInt64Array.of(2n ** 53n, 1n));
+  t.equal(tensorSum(large), 2n ** 53n + 1n);
+  t.equal(tensorSum(tensorDataFrom(BigUint64Array.of(2n ** 64n - 1n, 2n ** 64n - 1n))), 2n ** 65n - 2n);
+  t.equal(tensorSum(tensorDataFrom(BigInt64Array.of(2n ** 60n, -(2n ** 60n), -3n))), -3, 'a number where it fits');
 });
 
 t.test('through safetensors and back, torch finds the same bits', { skip }, async (t) => {

@@ -1,9 +1,11 @@
-import { mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readdirSync, readFileSync, readlinkSync, statSync, writeFileSync } from 'node:fs';
+import { open } from 'node:fs/promises';
 import { join } from 'node:path';
 import t from 'tap';
-import { loadTorchFile, saveTorchFile } from '../../lib/checkpoint/torch-file.js';
+import { loadTorchFile, openTorchFile, saveTorchFile } from '../../lib/checkpoint/torch-file.js';
 import { DTYPES, tensorDataFrom, type DType, type TensorData } from '../../lib/checkpoint/tensor-data.js';
 import { OrderedDict, Tuple, type CheckpointValue } from '../../lib/checkpoint/value.js';
+import { ZipReader } from '../../lib/checkpoint/zip.js';
 import { CortorchError } from '../../lib/errors.js';
 import { refusal } from '../support/refusal.js';
 import { moduleOf, peakGrowth } from '../support/peak-memory.js';
@@ -68,6 +70,41 @@ t.test('what is shared is stored once and stays shared', async (t) => {
   t.equal(back.get('a')!.data.buffer, back.get('c')!.data.buffer);
   t.strictSame(back.get('c')!.shape, [500, 100]);
   t.not(back.get('a')!.data.buffer, back.get('d')!.data.buffer);
+});
+
+t.test('the same bytes as numbers of two types are two storages', async (t) => {
+  // In Python a storage has one type, and all tensors over it have that.
+  const data = new Uint8Array(Float32Array.of(1, 2).buffer);
+  await saveTorchFile(path, { f: { dtype: 'float32', shape: [2], data }, i: { dtype: 'int32', shape: [2], data } });
+  const file = await open(path);
+  t.teardown(() => file.close());
+  const { entries } = await ZipReader.open(file, statSync(path).size);
+  t.strictSame(
+    [...entries.keys()].filter((name) => name.startsWith('archive/data/')),
+    ['archive/data/0', 'archive/data/1'],
+  );
+});
+
+t.test('no file stays open', { skip: process.platform !== 'linux' }, async (t) => {
+  const good = join(folder, 'closed.pt');
+  const bad = join(folder, 'closed-bad.pt');
+  await saveTorchFile(good, { w: tensorDataFrom(Float32Array.of(1)) });
+  writeFileSync(bad, 'no checkpoint');
+  await t.rejects(loadTorchFile(bad));
+  await t.rejects(openTorchFile(bad));
+  await loadTorchFile(good);
+  await (await openTorchFile(good)).close();
+  const held = readdirSync('/proc/self/fd').flatMap((fd) => {
+    try {
+      return [readlinkSync(`/proc/self/fd/${fd}`)];
+    } catch {
+      return []; // the folder that is being read
+    }
+  });
+  t.strictSame(
+    held.filter((file) => [good, bad].includes(file)),
+    [],
+  );
 });
 
 t.test('equal values give equal bytes, whatever the name; other values other bytes', async (t) => {
@@ -149,6 +186,10 @@ t.test('files that are no checkpoint: which, why and what to do', async (t) => {
   await t.rejects(loadTorchFile(join(folder, 'nothing.pt')), {
     code: 'ERR_CHECKPOINT_NOT_FOUND',
     message: `there is no checkpoint ${join(folder, 'nothing.pt')}; check the name`,
+  });
+  await t.rejects(loadTorchFile(join(folder, 'foreign.pt', 'below.pt')), {
+    code: 'ERR_CHECKPOINT_NOT_FOUND',
+    message: /there is no checkpoint .*below\.pt/,
   });
   mkdirSync(join(folder, 'sub'), { recursive: true });
   await t.rejects(loadTorchFile(join(folder, 'sub')), {

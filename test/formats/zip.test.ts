@@ -169,6 +169,13 @@ t.test('hostile archives are refused', async (t) => {
     patched(good, (b) => b.writeBigUInt64LE(2n ** 40n, end64 + 32)),
     /too short for/,
   );
+  // A directory of so many entries' length, so that nothing else is wrong with their number.
+  const many = 2 ** 18;
+  const claimed = Buffer.concat([Buffer.alloc(46 * many), zipArchive([])]);
+  for (const at of [24, 32]) claimed.writeBigUInt64LE(BigInt(many), 46 * many + at);
+  claimed.writeBigUInt64LE(BigInt(46 * many), 46 * many + 40);
+  claimed.writeBigUInt64LE(BigInt(46 * many), 46 * many + 64);
+  await refuses('2^18 entries', claimed, /it has 262144 entries; at most/);
   await refuses(
     'a directory of 2^50 bytes',
     patched(good, (b) => b.writeBigUInt64LE(2n ** 50n, end64 + 40)),

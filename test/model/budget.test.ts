@@ -1,4 +1,6 @@
 /** The memory that training needs, and what is refused before anything is allocated. */
+import fs from 'node:fs';
+import { syncBuiltinESMExports } from 'node:module';
 import os from 'node:os';
 import t from 'tap';
 import {
@@ -375,6 +377,33 @@ t.test('evaluation takes as many examples at once as fit into about 1 GB', async
     ),
     1,
   );
+});
+
+t.test("in a container its file cache counts as available, as the kernel's two hierarchies say it", (t) => {
+  t.capture(process, 'constrainedMemory', () => os.totalmem() / 2);
+  t.capture(process, 'availableMemory', () => 1000);
+  const kernels: Record<string, string>[] = [
+    {
+      '/proc/self/cgroup': '0::/jobs/a\n',
+      '/sys/fs/cgroup/jobs/a/memory.stat': 'anon 7\nfile 90\ninactive_file 300\nactive_file 200\n',
+    },
+    {
+      '/proc/self/cgroup': '5:cpu:/other\n4:memory:/jobs/b\n',
+      // Of the group alone, and with those below it, which count.
+      '/sys/fs/cgroup/memory/jobs/b/memory.stat':
+        'inactive_file 2\nactive_file 1\ntotal_inactive_file 400\ntotal_active_file 100\n',
+    },
+  ];
+  t.teardown(syncBuiltinESMExports);
+  for (const files of kernels) {
+    t.capture(fs, 'readFileSync', (file: string) => {
+      if (Object.hasOwn(files, file)) return files[file];
+      throw new Error(`no ${file}`);
+    });
+    syncBuiltinESMExports();
+    t.equal(availableMemory(), 1500);
+  }
+  t.end();
 });
 
 t.test('available memory and its text', async (t) => {

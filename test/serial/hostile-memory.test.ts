@@ -3,6 +3,7 @@ import fs from 'node:fs';
 import path from 'node:path';
 import t from 'tap';
 import { packageRoot } from '../../scripts/build.mjs';
+import { PEAK } from '../support/peak-memory.js';
 import { int4, latin, LEGACY_MAGIC, legacyFile, tensor, torchArchive } from '../support/pickles.js';
 import { runScript } from '../support/processes.js';
 
@@ -16,7 +17,7 @@ const READER = `
 import fs from 'node:fs';
 import { openCheckpoint, tensorsOf } from ${JSON.stringify(path.join(packageRoot, 'lib/index.ts'))};
 import { loadCheckpoint } from ${JSON.stringify(path.join(packageRoot, 'lib/checkpoint/load-checkpoint.ts'))};
-const peak = () => process.resourceUsage().maxRSS * 1024;
+${PEAK}
 const read = async (file) => {
   const outcomes = [];
   for (const way of ['as a whole', 'tensor by tensor']) {

@@ -7,6 +7,14 @@ import { runScript } from './processes.js';
 export const moduleOf = (file: string): string => JSON.stringify(path.join(packageRoot, file));
 
 /**
+ * Defines `peak()` in a script: bytes, of this process alone. Not `resourceUsage().maxRSS`: that begins with the peak
+ * of the process that started it, so that a growth below that does not show.
+ */
+export const PEAK = `
+  const { readFileSync: readStatus } = await import('node:fs');
+  const peak = () => 1024 * /^VmHWM:\\s*(\\d+) kB$/m.exec(readStatus('/proc/self/status', 'utf8'))[1];`;
+
+/**
  * Runs `before` and then `action`, both of them a module's source, in a Node of their own.
  *
  * @param args are `process.argv.slice(1)` there
@@ -16,7 +24,7 @@ export async function peakGrowth(before: string, action: string, args: readonly 
   const script = `
     ${before}
     gc();
-    const peak = () => process.resourceUsage().maxRSS * 1024;
+    ${PEAK}
     const before = peak();
     ${action}
     console.log(peak() - before);`;

@@ -23,6 +23,7 @@ import { packageRoot } from '../../scripts/build.mjs';
 import { cortorch, metricsOf, smallSpec, writeTinyData } from '../support/cli.js';
 import { gradientsFrom } from '../support/networks.js';
 import { randomArray } from '../support/numbers.js';
+import { PEAK } from '../support/peak-memory.js';
 import { permutation } from '../support/philox.js';
 import { runScript } from '../support/processes.js';
 
@@ -292,6 +293,7 @@ t.test('without targets nothing is kept of the activities but what the backward 
   // 8 hidden layers of 20 MB; that many gradients of them, twice, would be 320 MB more than a step needs.
   const script = `
     import { Dataset, Network, Trainer, network } from ${JSON.stringify(path.join(packageRoot, 'lib/index.ts'))};
+    ${PEAK}
     const COUNT = 20_000;
     let builder = network({ features: 16 });
     for (let i = 0; i < 8; i++) builder = builder.dense(256, { activation: 'tanh' });
@@ -303,7 +305,7 @@ t.test('without targets nothing is kept of the activities but what the backward 
     for (const diagnostics of [undefined, 1]) {
       const { epoch } = await trainer.state();
       for await (const _ of trainer.fit(data, { epochs: epoch + 2, diagnostics }));
-      peaks.push(process.resourceUsage().maxRSS / 2 ** 10);
+      peaks.push(peak() / 2 ** 20);
     }
     console.log(JSON.stringify(peaks));`;
   const { code, stdout, stderr } = await runScript(script);
