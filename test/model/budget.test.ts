@@ -1,4 +1,5 @@
 /** The memory that training needs, and what is refused before anything is allocated. */
+import { syncBuiltinESMExports } from 'node:module';
 import os from 'node:os';
 import t from 'tap';
 import {
@@ -114,6 +115,25 @@ t.test('a trainer that cannot fit is refused', async (t) => {
       /^training this network needs .* PB of memory \(weights 3\.99 kB, feedback 848 B, gradients 3\.99 kB, optimizer state 7\.98 kB, activations .* PB\), but there are .*; use a batch size of at most \d+$/,
   });
   t.equal(liveTensors(), live, 'nothing was made');
+});
+
+t.test('a trainer does not count once more what its network has already', (t) => {
+  using net = new Network(small, { rule: 'fa' });
+  const { total, weights: layers, feedback } = trainingBudget(small, { rule: 'fa', batchSize: 10 });
+  let left = 0;
+  // As if the machine had so much left, and no control group less.
+  const replaced = [t.capture(process, 'constrainedMemory', () => 0), t.capture(os, 'freemem', () => left)];
+  syncBuiltinESMExports();
+  t.teardown(() => {
+    for (const one of replaced) one.restore();
+    syncBuiltinESMExports();
+  });
+  left = total - layers - feedback;
+  t.equal(availableMemory(), left);
+  t.doesNotThrow(() => new Trainer(net, { batchSize: 10 }));
+  left--;
+  t.throws(() => new Trainer(net, { batchSize: 10 }), { code: 'ERR_OUT_OF_MEMORY' });
+  t.end();
 });
 
 t.test('diagnostics hold the gradients of bp beside those of the rule', async (t) => {
