@@ -11,6 +11,7 @@ import {
   ruleNames,
   Trainer,
   trainingBudget,
+  type NetworkSpec,
   type RuleName,
 } from '../../lib/index.js';
 import { availableMemory, formatBytes } from '../../lib/memory.js';
@@ -72,6 +73,21 @@ t.test('the bytes of a small network, by hand', async (t) => {
   t.equal(trainingBudget(shared, { batchSize: 10 }).activations, activations + 10 * 4 * 2 * (72 + 48));
   t.throws(() => trainingBudget(small, { batchSize: 0 }), { code: 'ERR_INVALID_ARGUMENT' });
   t.throws(() => trainingBudget(small, { dfaFeedback: 'shared' }), { code: 'ERR_UNUSED_OPTION' });
+});
+
+t.test('what a residual block adds, by hand', (t) => {
+  const units = 5;
+  const below = network({ features: 6 }).dense(units);
+  const activations = (spec: NetworkSpec): number => trainingBudget(spec, { batchSize: 10 }).activations;
+  const plain = activations(below.dense(units).dense(2).softmaxCrossEntropy());
+  for (const activation of ['identity', 'tanh'] as const) {
+    const block = below.residual((x) => x.dense(units), { activation });
+    // The sum, its activation if it has one, and what waits while errors go down through the block's layers: the
+    // error of the sum, and the shortcut's.
+    const more = units + (activation === 'identity' ? 0 : units) + 2 * units;
+    t.equal(activations(block.dense(2).softmaxCrossEntropy()) - plain, 10 * 4 * more, activation);
+  }
+  t.end();
 });
 
 t.test('the paper’s ImageNet network: 259.5 M weights, 1.4 GB of feedback under dfa', async (t) => {

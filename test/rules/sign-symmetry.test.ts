@@ -20,7 +20,6 @@ import {
   type RuleName,
   type StateDict,
 } from '../../lib/index.js';
-import { resolveRuleOptions } from '../../lib/rules/rules.js';
 import { agrees, differs } from '../support/compare.js';
 import { crossEntropy } from '../support/losses.js';
 import { count } from '../support/maps.js';
@@ -64,15 +63,6 @@ const matrix = (state: StateDict, name: string): number[][] => {
   const { data: values, shape } = state.get(name)!;
   return rows([...values], shape[1]!);
 };
-
-t.test('settings of feedback: those of the papers by default', (t) => {
-  const fa = { feedbackScale: 'glorot', lastLayer: 'rule' }; // Lillicrap et al. 2016; Bartunov et al. 2018
-  const xiao = { feedbackScale: 'xiao', lastLayer: 'bp' }; // Xiao et al. 2019
-  for (const [rule, settings] of Object.entries({ fa, usf: xiao, brsf: xiao, frsf: xiao })) {
-    t.match(resolveRuleOptions(rule as RuleName), settings, rule);
-  }
-  t.end();
-});
 
 t.test('gradients under every kind of feedback', async (t) => {
   const deviation = (l: number): number => Math.sqrt(2 / (sizes[l]! + sizes[l + 1]!));
