@@ -154,7 +154,11 @@ export const options = {
     oneOf(optimizerNames),
     `${optimizerNames.join(', ')} (default adam; alexnet, resnet*: sgd)`,
   ),
-  lr: option('Optimizer', positive, "Learning rate (default: the paper's for a preset, else PyTorch's)"),
+  lr: option(
+    'Optimizer',
+    positive,
+    "Learning rate (default: the paper's for a preset, else 0.001; sgd, rmsprop: 0.01)",
+  ),
   beta1: option('Optimizer', belowOne, 'Decay of the mean of gradients: adam'),
   beta2: option('Optimizer', belowOne, 'Decay of the mean of squared gradients: adam, rmsprop'),
   eps: option('Optimizer', notNegative, 'Added to the denominator: adam, rmsprop'),

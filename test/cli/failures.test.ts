@@ -4,7 +4,7 @@ import fs from 'node:fs';
 import path from 'node:path';
 import t, { type Test } from 'tap';
 import { readCheckpoint } from '../../lib/training/checkpoint.js';
-import { cortorch, smallSpec, writeTinyData, type Finished } from '../support/cli.js';
+import { cortorch, metricsOf, smallSpec, writeTinyData, type Finished } from '../support/cli.js';
 import { digests } from '../support/digests.js';
 import { temporaryFolder, within } from '../support/folders.js';
 import { BYTES, idx } from '../support/idx.js';
@@ -78,8 +78,10 @@ t.test('a limit on the size of files', async (t) => {
   });
   failedWith(t, finished, 'ERR_WRITE_FAILED', /too large for this file system or limit/);
   t.notOk(fs.existsSync(path.join(out, 'last.pt')));
+  fs.writeFileSync(path.join(out, 'metrics.jsonl'), '{"type":"start"}\n{"type":"epoch"');
   const again = await cortorch([...FLAGS, ...DATA, '--epochs', '1', '--out', out]);
   t.equal(again.code, 0, 'a run that never began does not stand in the way of the next one');
+  t.strictSame(metricsOf(out), again.lines, 'and leaves it no lines');
 });
 
 t.test('a loss that becomes NaN', async (t) => {
@@ -91,6 +93,20 @@ t.test('a loss that becomes NaN', async (t) => {
   await firstIsWhole(t, out);
   const without = await cortorch([...FLAGS, ...DATA, '--lr', '1e38', '--epochs', '5']);
   failedWith(t, without, 'ERR_LOSS_NOT_FINITE', /step \d+/);
+});
+
+t.test('a step of a finite loss to infinite weights', async (t) => {
+  // Without a hidden layer a gradient of thousands times the rate is beyond float32, and none of it NaN.
+  const layers = [{ type: 'flatten' }, { type: 'dense', units: 10 }];
+  fs.writeFileSync(at('linear.json'), JSON.stringify({ ...smallSpec, layers }));
+  const out = at('infinite');
+  const finished = await cortorch([
+    ...FLAGS.map((flag) => (flag === at('small.json') ? at('linear.json') : flag)),
+    ...[...DATA, '--batch-size', '500', '--mean', '0', '--std', '1e-4', '--optimizer', 'sgd', '--lr', '1e38'],
+    ...['--save-every', '1', '--epochs', '1', '--out', out],
+  ]);
+  failedWith(t, finished, 'ERR_LOSS_NOT_FINITE', /layers\.0\.weight became NaN or infinite by step 1/);
+  await firstIsWhole(t, out);
 });
 
 t.test('a loss that becomes NaN later: the last good epoch is kept', async (t) => {

@@ -3,11 +3,17 @@ import fs from 'node:fs';
 import path from 'node:path';
 import sharp from 'sharp';
 import t from 'tap';
-import { Network } from '../../lib/index.js';
-import { readCheckpoint } from '../../lib/training/checkpoint.js';
+import { loadParts } from '../../lib/cli/data.js';
+import { evaluate } from '../../lib/cli/eval.js';
+import { resolveSettings } from '../../lib/cli/settings.js';
+import { listImages } from '../../lib/data/images/folders.js';
+import { ImageStream, type ImageStreamOptions } from '../../lib/data/images/loader.js';
+import { splitList } from '../../lib/data/images/parts.js';
+import { Network, parseNetworkSpec } from '../../lib/index.js';
+import { readCheckpoint, writeCheckpoint } from '../../lib/training/checkpoint.js';
 import { cortorch, runFiles, start } from '../support/cli.js';
-import { within } from '../support/folders.js';
-import { writePicture } from '../support/pictures.js';
+import { within, writeFiles } from '../support/folders.js';
+import { picture, writePicture } from '../support/pictures.js';
 import { result } from '../support/run-result.js';
 
 const SIDE = 16;
@@ -68,8 +74,10 @@ t.test('a folder of class folders', async (t) => {
   t.match(stderr, /epoch 6\/6 .*validation .* % of it waiting for data/);
   t.match(stderr, /Best epoch: \d \(smallest error on 40 validation images/);
 
-  const held = await cortorch([...flags, '--epochs', '1', '--validation', '20', '--crop', 'none']);
+  const whole = ['--epochs', '1', '--validation', '20', '--crop', 'none', '--out', at('runs', 'whole')];
+  const held = await cortorch([...flags, ...whole]);
   t.equal(held.code, 0, held.stderr);
+  t.equal((await readCheckpoint(at('runs', 'whole', 'best.pt'))).config.crop, 'none', 'for eval');
   t.match(held.lines[1], { validation: { error: Number }, test: { error: Number } });
   t.notOk('resize' in held.lines[0]!.config);
 
@@ -120,6 +128,54 @@ t.test('a folder of class folders', async (t) => {
   t.equal(numbered.code, 0, numbered.stderr);
   t.equal(numbered.lines[0]!.examples, 30);
   t.ok(numbered.lines[0]!.error < 0.3, `as it learned them: ${numbered.lines[0]!.error}`);
+});
+
+t.test('what is evaluated is cut as --crop and --resize say, the same at each time', async (t) => {
+  // Of pictures of one colour every part is the same.
+  const files: Record<string, Uint8Array> = {};
+  for (const [part, count] of [
+    ['train', 24],
+    ['val', 8],
+  ] as const) {
+    for (let i = 0; i < count; i++) {
+      const jpeg = picture(24 + (i % 9), 20 + (i % 7), 5 * i).jpeg();
+      files[`${part}/${FOUR[i % 4]}/${i}.jpg`] = await jpeg.toBuffer();
+    }
+  }
+  const dataDir = writeFiles(at('cut'), files);
+  const network = parseNetworkSpec(spec);
+  const all = await listImages(path.join(dataDir, 'train'));
+  const val = await listImages(path.join(dataDir, 'val'));
+  const cut = { size: SIDE, batchSize: 8, shuffle: false } as const;
+  const first = async (stream: unknown, epoch = 0): Promise<string> => {
+    for await (const { images } of (stream as ImageStream).epoch(epoch)) return Buffer.from(images).toString('hex');
+    throw new Error('no batch');
+  };
+  const seen = new Set<string>();
+  for (const how of [{ crop: 'random', resize: 22 }, { crop: 'random', resize: 17 }, { crop: 'none' }] as const) {
+    const what = JSON.stringify(how);
+    const { crop, ...resize } = how;
+    const expected: ImageStreamOptions = { ...cut, crop: crop === 'none' ? crop : 'center', ...resize };
+    const given = { dataset: 'folder', dataDir, model: at('small.json'), validation: 8, batchSize: 8, ...how } as const;
+    const parts = await loadParts(await resolveSettings(given), () => undefined);
+    const held = await first(new ImageStream(splitList(all, 8, 0).validation, expected));
+    for (const epoch of [0, 1]) t.ok((await first(parts.validation, epoch)) === held, `${what}: held out`);
+    t.ok((await first(parts.test)) === (await first(new ImageStream(val, expected))), `${what}: of val`);
+    seen.add(held);
+
+    // A checkpoint says how, so eval need not be told.
+    using net = new Network(network, { seed: 1 });
+    const file = at('cut.pt');
+    const config = { network, rule: 'bp', normalization: null, seed: 1, dataset: 'folder', ...how } as const;
+    const parameters = await net.stateDict();
+    await writeCheckpoint(file, { parameters, config, epoch: 1, step: 1, metrics: null, training: null });
+    const said = t.capture(console, 'log');
+    await evaluate({ checkpoint: file, dataDir, batchSize: 8, json: true });
+    said.restore();
+    const { loss } = JSON.parse(said()[0]!.args[0] as string) as { loss: number };
+    t.equal(loss, (await net.evaluate(new ImageStream(val, expected))).loss, `${what}: eval`);
+  }
+  t.equal(seen.size, 3, 'each in a way of its own');
 });
 
 t.test('ImageNet: the official labels, and top-5', async (t) => {
@@ -230,7 +286,8 @@ t.test('stopped in the middle of an epoch, by each signal, then resumed: as an u
   fs.cpSync(data, `${data}-moved`, { recursive: true });
   const { epoch } = await readCheckpoint(path.join(out, 'last.pt'));
   const moved = ['--resume', out, '--data-dir', `${data}-moved`, '--epochs', String(epoch + 1)];
-  t.match(await cortorch(['train', ...moved]), { code: 0 }, 'the same images in another place');
+  const more = ['--max-corrupt', '11'];
+  t.match(await cortorch(['train', ...moved, ...more]), { code: 0 }, 'the same images in another place');
 });
 
 t.test('images that vanish in the middle of a run', async (t) => {

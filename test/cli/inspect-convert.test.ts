@@ -40,6 +40,39 @@ t.test('a training checkpoint there and back', async (t) => {
   t.strictSame(await names(at('d.pt')), ['layers.0.weight']);
 });
 
+t.test('--forward-only leaves out all that only learning uses', async (t) => {
+  t.capture(console, 'error');
+  const forward = ['auxiliary_head.weight', 'layers.0.bias', 'layers.0.weight', 'layers.1.weight'];
+  // Inverses and auxiliary outputs of target propagation, feedback of a layer, and that which dfa shares.
+  const backward = ['auxiliary.bias', 'auxiliary.weight', 'inverses.1.weight', 'layers.1.weight_backward'];
+  const all = [...forward, ...backward, 'weight_backward'];
+  const one = tensorDataFrom(Float32Array.of(1), [1]);
+  await saveTorchFile(at('learnt.pt'), { state_dict: new OrderedDict(all.map((name) => [name, one])), epoch: 1 });
+  for (const out of ['forward.pt', 'forward.safetensors']) {
+    await convert({ forwardOnly: true }, at('learnt.pt'), at(out));
+    t.strictSame(await names(at(out)), forward, out);
+  }
+});
+
+t.test('metrics with a number that JSON does not have are left out, and that is said', async (t) => {
+  const said = t.capture(console, 'error');
+  await saveTorchFile(at('nan.pt'), {
+    state_dict: new OrderedDict([['w', tensorDataFrom(Float32Array.of(1), [1])]]),
+    epoch: 2,
+    metrics: { train: { loss: NaN, error: 0.5 } },
+  });
+  await convert({}, at('nan.pt'), at('nan.safetensors'));
+  await using file = await openCheckpoint(at('nan.safetensors'));
+  t.match(file.metadata, { 'cortorch.epoch': '2' });
+  t.notOk('cortorch.metrics' in file.metadata, 'no null in the place of a loss');
+  t.match(
+    said()
+      .map(({ args }) => args.join(' '))
+      .join('\n'),
+    /^Left out.*: metrics\.$/m,
+  );
+});
+
 t.test('.pt to .pt keeps ties, attributes and the order', async (t) => {
   t.capture(console, 'error');
   const tied = tensorDataFrom(Float32Array.of(1, 2, 3), [3]);
@@ -139,6 +172,24 @@ t.test('inspect', async (t) => {
   await saveTorchFile(at('numbers.pt'), { w: tensorDataFrom(Float32Array.of(1)), a: NaN, b: [-Infinity, 0.5] });
   await inspect({ json: true }, at('numbers.pt'));
   t.match(JSON.parse(logged().at(-1)!.args[0] as string), { metadata: { a: 'NaN', b: ['-Infinity', 0.5] } });
+
+  // JSON has no NaN; and a name from a file may not clear the screen.
+  await saveTorchFile(at('odd.pt'), {
+    'w\u001b[2J': tensorDataFrom(Float32Array.of(NaN, 1), [2]),
+    x: tensorDataFrom(Float32Array.of(Infinity, 1), [2]),
+  });
+  await inspect({ json: true, sums: true }, at('odd.pt'));
+  const { tensors } = JSON.parse(logged()[0]!.args[0] as string) as { tensors: { sum: unknown }[] };
+  t.strictSame(
+    tensors.map(({ sum }) => sum),
+    ['NaN', 'Infinity'],
+  );
+  await inspect({}, at('odd.pt'));
+  const shown = logged()
+    .map(({ args }) => args.join(' '))
+    .join('\n');
+  t.match(shown, 'w\\u001b[2J');
+  t.notOk(shown.includes('\u001b'));
   await t.rejects(inspect({}, at('absent.pt')), { code: 'ERR_CHECKPOINT_NOT_FOUND', message: /absent\.pt/ });
 });
 

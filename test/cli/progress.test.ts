@@ -2,6 +2,7 @@
 import path from 'node:path';
 import t from 'tap';
 import { duration, integer, percent, plural, significant } from '../../lib/format.js';
+import { Interrupt, TimeLimit } from '../../lib/cli/interrupt.js';
 import { Progress } from '../../lib/cli/progress.js';
 import { table } from '../../lib/cli/table.js';
 import type { ProgressEvent } from '../../lib/training/events.js';
@@ -132,4 +133,37 @@ t.test('a second Ctrl-C ends at once what does not end by itself', async (t) => 
   t.equal(run.process.exitCode, null, 'the first is a request');
   run.process.kill('SIGINT');
   t.match(await run.finished, { code: 130 });
+});
+
+t.test('a second one at nearly the same time is the first, as npm and npx send it', (t) => {
+  let now = 1000;
+  const clock = t.capture(performance, 'now', () => now);
+  const exits = t.capture(process, 'exit', () => undefined as never);
+  using interrupt = new Interrupt(() => undefined);
+  const codes: unknown[] = [];
+  // Milliseconds after the first.
+  for (const later of [0, 1, 250, 2000]) {
+    now = 1000 + later;
+    process.emit('SIGINT');
+    codes.push(...exits().map(({ args }) => [later, ...args]));
+  }
+  t.ok(interrupt.signal.aborted);
+  exits.restore();
+  clock.restore();
+  t.strictSame(codes, [[2000, 130]]);
+  t.end();
+});
+
+t.test('a time limit counts from the start of the process', (t) => {
+  // As if half an hour had gone into loading data.
+  const clock = t.capture(performance, 'now', () => 1_800_000);
+  const timers = t.capture(globalThis, 'setTimeout', () => undefined as never);
+  for (const hours of [2, 0.25, undefined]) new TimeLimit(hours)[Symbol.dispose]();
+  timers.restore();
+  clock.restore();
+  t.strictSame(
+    timers().map(({ args }) => args[1]),
+    [5_400_000, 1],
+  );
+  t.end();
 });

@@ -79,6 +79,25 @@ t.test('trains cells, keeps them, and goes on', async (t) => {
   const fewer = await cortorch([...flags, '--cells', 'bp', '--epochs', '1'].filter((_, i) => i !== 8 && i !== 9));
   t.match(fewer.lines[0], { status: 'kept', ours: first.lines[2]!.ours });
 
+  // Errors that are told apart, and a last epoch that --max-steps cut short.
+  const made = (epoch: number, train: number, validation: number, test: number, more = {}) => ({
+    ...{ type: 'epoch', epoch, phase: 'forward', train: { error: train }, ...more },
+    ...{ validation: { error: validation }, test: { error: test } },
+  });
+  const cut = made(3, 0.01, 0.02, 0.03, { partial: true });
+  const lines = [made(1, 0.5, 0.3, 0.4), made(2, 0.2, 0.4, 0.3), cut];
+  fs.writeFileSync(path.join(out, 'bp', 'metrics.jsonl'), lines.map((line) => `${JSON.stringify(line)}\n`).join(''));
+  const short = ['--cells', 'bp', '--out', out, '--epochs', '3', '--max-steps', '12', '--json'];
+  const kept = await cortorch([...FC, ...short]);
+  t.match(kept.lines[0], { cell: 'bp', status: 'kept' }, kept.stderr);
+  t.strictSame(kept.lines[0]!.ours, {
+    epochs: 2,
+    train: 0.2,
+    chosen: { epoch: 1, validation: 0.3, test: 0.4 },
+    test: 0.3,
+    selectedOnTest: { epoch: 2, test: 0.3 },
+  });
+
   const other = await cortorch([...flags, '--epochs', '1', '--seed', '5']);
   t.match(other, { code: 2, stderr: /--seed is 5, but the run in .*dtp-parallel has 0/ });
 });

@@ -80,8 +80,11 @@ t.test('a time limit saves, ends with 0, and the run goes on', async (t) => {
   const { epoch, step } = await readCheckpoint(path.join(out, 'last.pt'));
   t.ok(step > 0);
   const epochs = String(epoch + 1);
+  const config = () => JSON.parse(fs.readFileSync(path.join(out, 'config.json'), 'utf8')) as { maxHours?: number };
+  t.equal(config().maxHours, Number(hours));
   const resumed = await cortorch(['train', '--resume', out, '--epochs', epochs]);
   t.equal(resumed.code, 0, resumed.stderr);
+  t.equal(config().maxHours, undefined, 'the limit was of that command');
   await sameAsUndisturbed(t, out, ['--epochs', epochs]);
   const wrong = await cortorch([...FLAGS, '--max-hours', '600', '--out', at('wrong')]);
   t.match(wrong, { code: 2, stderr: /max-hours.*at most 596/ });
@@ -113,7 +116,8 @@ t.test('a killed run goes on from its last epoch', async (t) => {
   const { epoch } = await readCheckpoint(path.join(out, 'last.pt'));
   t.ok(epoch >= 1, `epoch ${epoch} is complete`);
   // What a kill in the middle of writing leaves.
-  fs.writeFileSync(path.join(out, '.last.pt.0123456789abcdef.tmp'), 'half');
+  for (const name of ['last.pt', 'best.pt', 'config.json'])
+    fs.writeFileSync(path.join(out, `.${name}.0123456789abcdef.tmp`), 'half');
   fs.appendFileSync(path.join(out, 'metrics.jsonl'), '{"type":"epoch","epo');
   const flags = ['--epochs', String(epoch + 1)];
   t.match(await cortorch(['train', '--resume', out, ...flags]), { code: 0 });

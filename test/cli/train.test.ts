@@ -2,8 +2,11 @@
 import fs from 'node:fs';
 import path from 'node:path';
 import t, { type Test } from 'tap';
+import { loadDataset, loadParts } from '../../lib/cli/data.js';
+import { resolveSettings } from '../../lib/cli/settings.js';
 import { readCheckpoint } from '../../lib/training/checkpoint.js';
 import { cortorch, metricsOf, smallSpec, timeless, writeTinyData, type Line } from '../support/cli.js';
+import type { Dataset } from '../../lib/index.js';
 import { digests } from '../support/digests.js';
 import { within } from '../support/folders.js';
 import { lazy } from '../support/lazy.js';
@@ -135,8 +138,24 @@ t.test('without validation the last epoch is the best', async (t) => {
   t.equal((await readCheckpoint(path.join(at('unvalidated'), 'best.pt'))).epoch, 3);
 });
 
+t.test('what is held out for validation is drawn by the seed', async (t) => {
+  const held = async (seed: number): Promise<string> => {
+    const given = { dataset: 'mnist', dataDir: data, model: spec, validation: 20, seed } as const;
+    const { validation } = await loadParts(await resolveSettings(given), () => undefined);
+    return pixels(validation as Dataset);
+  };
+  const pixels = (set: Dataset): string => Buffer.from(set.batch([...Array(20).keys()]).buffer).toString('base64');
+  for (const seed of [1, 2]) {
+    const { train } = await loadDataset('mnist', data);
+    t.ok((await held(seed)) === pixels(train.split(20, seed).validation), `seed ${seed}`);
+  }
+  t.ok((await held(1)) !== (await held(2)), 'other images');
+});
+
 t.test('--max-steps stops and saves', async (t) => {
-  const { code, lines } = await cortorch(['train', ...SMALL, '--max-steps', '30', '--json', '--out', at('short')]);
+  // Slowly, so that a few steps more are better.
+  const slow = SMALL.map((flag, i) => (SMALL[i - 1] === '--lr' ? '0.0002' : flag));
+  const { code, lines } = await cortorch(['train', ...slow, '--max-steps', '40', '--json', '--out', at('short')]);
   t.equal(code, 0);
   t.match(
     lines.slice(1, -1).map(({ epoch, partial }) => [epoch, partial]),
@@ -146,8 +165,10 @@ t.test('--max-steps stops and saves', async (t) => {
     ],
   );
   const last = await readCheckpoint(path.join(at('short'), 'last.pt'));
-  t.match(last, { epoch: 1, step: 30, training: { state: { stepInEpoch: 5 } } });
-  t.equal(lines.at(-1)!.best.epoch, 1, 'the part of an epoch does not count');
+  t.match(last, { epoch: 1, step: 40, training: { state: { stepInEpoch: 15 } } });
+  const [whole, part] = [lines[1]!, lines[2]!].map(({ validation }) => validation.error);
+  t.ok(part! < whole!, `${whole} → ${part}`);
+  t.match(lines.at(-1)!.best, { epoch: 1, validation: { error: whole } }, 'the part of an epoch does not count');
 
   const tiny = await cortorch(['train', ...SMALL, '--max-steps', '3', '--json', '--out', at('tiny')]);
   t.match(tiny.lines.at(-1), {
@@ -156,6 +177,8 @@ t.test('--max-steps stops and saves', async (t) => {
     checkpoint: path.join(at('tiny'), 'best.pt'),
   });
   t.match(await readCheckpoint(path.join(at('tiny'), 'best.pt')), { epoch: 0, step: 3 }, 'unless it is all there is');
+  const { training } = await readCheckpoint(path.join(at('tiny'), 'last.pt'));
+  t.equal(training!.best, null, 'the whole epoch need not beat it');
 });
 
 t.test('init writes the start that training with that seed has; --init takes it', async (t) => {

@@ -5,7 +5,7 @@ import t, { type Test } from 'tap';
 import { main } from '../../lib/cli/main.js';
 import { commandOptions, kebab, options } from '../../lib/cli/options.js';
 import { gatherSettings, optimizerOf, resolveSettings, lrScheduleOf } from '../../lib/cli/settings.js';
-import { presetNames } from '../../lib/model/presets.js';
+import { preset, presetNames } from '../../lib/model/presets.js';
 import { smallSpec } from '../support/cli.js';
 
 /** Runs the command line in this process: for calls that end before anything is computed. */
@@ -146,6 +146,43 @@ t.test('settings of target propagation', async (t) => {
     'ERR_INVALID_ARGUMENT',
     /4: one for each inverse from below for `--noise`/,
   );
+  // One number is that of all inverses, four are one for each.
+  const dtp = { dataset: 'mnist', model: 'mnist-fc', rule: 'dtp' } as const;
+  for (const [text, noise] of [
+    ['0.2', 0.2],
+    ['0.1,0.2,0.3,0.4', [0.1, 0.2, 0.3, 0.4]],
+  ] as const) {
+    const config = await resolveSettings({ ...dtp, noise: options.noise.parse(text) });
+    t.strictSame(config.noise, noise);
+  }
+});
+
+t.test('a recipe is the default of its network, unless another optimizer is asked for', async (t) => {
+  const resnet = { dataset: 'cifar10', model: 'resnet20' } as const;
+  const config = await resolveSettings(resnet);
+  t.match(config, {
+    ...{ batchSize: 128, optimizer: 'sgd', lr: 0.1, momentum: 0.9, weightDecay: 1e-4 },
+    ...{ lrSchedule: 'step', lrDecay: 0.1 },
+  });
+  // He et al. 2016, section 4.2: 64,000 steps of 128 of 45,000 images, divided by ten after 32,000 and 48,000.
+  const stepsPerEpoch = Math.ceil(45_000 / 128);
+  const { epochs, lrSteps } = config;
+  [epochs, ...lrSteps!].forEach((epoch, i) => {
+    t.ok(Math.abs(epoch - [64_000, 32_000, 48_000][i]! / stepsPerEpoch) < 1, `${epoch} of ${epochs} epochs`);
+  });
+  t.match(await resolveSettings({ ...resnet, epochs: 4 }), { epochs: 4, lrSchedule: 'step', lrSteps: [2, 3] });
+  t.match(await resolveSettings({ ...resnet, epochs: 1 }), { lrSchedule: 'constant' }, 'an only epoch');
+  t.match(await resolveSettings({ ...resnet, epochs: 1, lrSteps: [1] }), { lrSchedule: 'step', lrSteps: [1] });
+  const other = await resolveSettings({ ...resnet, optimizer: 'adam' });
+  t.match(other, { epochs: 10, batchSize: 100, lr: 1e-3, lrSchedule: 'constant' });
+});
+
+t.test('renamings', async (t) => {
+  const map = (text: string) =>
+    refused(t, [...MNIST, '--init', 'a.pt', '--map', text], 'ERR_USAGE', /--map: fc1 is renamed twice/);
+  await map('fc1=layers.0,fc1=layers.1');
+  await map('fc2=layers.1,fc1=layers.0,fc1=layers.0');
+  t.strictSame(options.map.parse('fc1=layers.0,fc2=layers.1'), ['fc1=layers.0', 'fc2=layers.1']);
 });
 
 t.test('the feedback of dfa', async (t) => {
@@ -278,11 +315,23 @@ t.test('flags win over the file; a resolved configuration resolves to itself', a
   fs.writeFileSync(saved, JSON.stringify(config));
   const again = await gatherSettings({ config: saved });
   t.strictSame(await resolveSettings(again.settings, again.network), config);
+  const changed = await gatherSettings({ config: saved, model: 'mnist-lc' });
+  t.strictSame((await resolveSettings(changed.settings, changed.network)).network, preset('mnist-lc'));
 
   t.notOk('dfaFeedback' in config, 'of dfa only');
   const dfa = { dataset: 'mnist', model: 'mnist-fc', rule: 'dfa' } as const;
   t.equal((await resolveSettings(dfa)).dfaFeedback, 'per-layer');
   t.equal((await resolveSettings({ ...dfa, dfaFeedback: 'shared' })).dfaFeedback, 'shared');
+});
+
+t.test('files and folders are kept by their whole names: a run may be resumed from elsewhere', async (t) => {
+  const { settings } = await gatherSettings({ dataDir: 'data/mnist', init: 'start.pt', model: './own.json' });
+  t.strictSame(settings, {
+    dataDir: path.resolve('data/mnist'),
+    init: path.resolve('start.pt'),
+    model: path.resolve('own.json'),
+  });
+  t.strictSame((await gatherSettings({ model: 'mnist-fc' })).settings, { model: 'mnist-fc' }, 'a preset is no file');
 });
 
 t.test('what does not fit into the memory is refused before anything is done', async (t) => {

@@ -167,6 +167,18 @@ t.test('evaluation', async (t) => {
   net.dispose();
 });
 
+t.test('real-valued targets have no five best answers', async (t) => {
+  using net = new Network(network({ features: 3 }).dense(7).squaredError(), { seed: 1 });
+  const values = Float32Array.from({ length: 2 * 3 }, (_, i) => Math.cos(i));
+  const batch = { images: values, targets: Float32Array.from({ length: 2 * 7 }, (_, i) => Math.sin(i)) };
+  using data = Dataset.fromArrays({ ...batch, shape: [3] });
+  const got = await net.evaluate({ batches: 1, batchSize: 2, epoch: () => [batch] });
+  t.equal(got.error5, null);
+  t.same(got, await net.evaluate(data));
+  const labelled = await net.evaluate({ batches: 1, batchSize: 2, epoch: () => [{ images: values, labels: [0, 1] }] });
+  t.type(labelled.error5, 'number', 'labels do, under any loss');
+});
+
 t.test('the share of waiting', async (t) => {
   const { net, trainer } = make();
   const [fast] = await fit(trainer, stream(), 1);

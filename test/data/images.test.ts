@@ -9,23 +9,13 @@ import { imagenetClasses, listImagenet, listImages } from '../../lib/data/images
 import { ImageStream, type ImageStreamOptions } from '../../lib/data/images/loader.js';
 import { writeFiles } from '../support/folders.js';
 import { largestDifference } from '../support/compare.js';
+import { picture } from '../support/pictures.js';
 import { runPython, runTorchPython, whyNoPython, whyNoTorchPython } from '../support/python.js';
 
 const folder = t.testdir({});
 
 const write = (name: string, bytes: Uint8Array | string = ''): string =>
   path.join(writeFiles(folder, { [name]: bytes }), name);
-
-/** A smooth picture, so that JPEG keeps it closely; `hue` moves all of it. */
-function picture(width: number, height: number, hue = 0): Sharp {
-  const pixels = new Uint8Array(width * height * 3);
-  for (let y = 0; y < height; y++) {
-    for (let x = 0; x < width; x++) {
-      pixels.set([(200 * x) / width + 20, (200 * y) / height + 20, 20 + hue], (y * width + x) * 3);
-    }
-  }
-  return sharp(pixels, { raw: { width, height, channels: 3 } });
-}
 
 const NONE: ImageTransform = { size: 32, crop: 'none', resize: 36, flip: 'none' };
 

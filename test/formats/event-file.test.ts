@@ -139,6 +139,11 @@ t.test('scalars and histograms', async (t) => {
   t.ok(Math.abs((histogram.get(4) as number) - numbers.reduce((a, b) => a + b, 0)) < 1e-6);
   t.ok(Math.abs((histogram.get(5) as number) - numbers.reduce((a, b) => a + b * b, 0)) < 1e-6);
   t.equal(counts.length, 64);
+  t.equal(
+    counts.reduce((a, b) => a + b, 0),
+    5000,
+    'each value is counted',
+  );
   // A value on a limit may be counted on either side of it.
   let below = 0;
   for (const [i, limit] of limits.entries()) {

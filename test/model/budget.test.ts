@@ -12,6 +12,7 @@ import {
   ruleNames,
   Trainer,
   trainingBudget,
+  type NetworkSpec,
   type RuleName,
 } from '../../lib/index.js';
 import { availableMemory, formatBytes } from '../../lib/memory.js';
@@ -75,6 +76,21 @@ t.test('the bytes of a small network, by hand', async (t) => {
   t.throws(() => trainingBudget(small, { dfaFeedback: 'shared' }), { code: 'ERR_UNUSED_OPTION' });
 });
 
+t.test('what a residual block adds, by hand', (t) => {
+  const units = 5;
+  const below = network({ features: 6 }).dense(units);
+  const activations = (spec: NetworkSpec): number => trainingBudget(spec, { batchSize: 10 }).activations;
+  const plain = activations(below.dense(units).dense(2).softmaxCrossEntropy());
+  for (const activation of ['identity', 'tanh'] as const) {
+    const block = below.residual((x) => x.dense(units), { activation });
+    // The sum, its activation if it has one, and what waits while errors go down through the block's layers: the
+    // error of the sum, and the shortcut's.
+    const more = units + (activation === 'identity' ? 0 : units) + 2 * units;
+    t.equal(activations(block.dense(2).softmaxCrossEntropy()) - plain, 10 * 4 * more, activation);
+  }
+  t.end();
+});
+
 t.test('the paper’s ImageNet network: 259.5 M weights, 1.4 GB of feedback under dfa', async (t) => {
   const budget = trainingBudget(preset('imagenet-lc'), { rule: 'dfa' });
   t.equal(formatBytes(budget.weights), '1.04 GB');
@@ -116,6 +132,25 @@ t.test('a trainer that cannot fit is refused', async (t) => {
       /^training this network needs .* PB of memory \(weights 3\.99 kB, feedback 848 B, gradients 3\.99 kB, optimizer state 7\.98 kB, activations .* PB\), but there are .*; use a batch size of at most \d+$/,
   });
   t.equal(liveTensors(), live, 'nothing was made');
+});
+
+t.test('a trainer does not count once more what its network has already', (t) => {
+  using net = new Network(small, { rule: 'fa' });
+  const { total, weights: layers, feedback } = trainingBudget(small, { rule: 'fa', batchSize: 10 });
+  let left = 0;
+  // As if the machine had so much left, and no control group less.
+  const replaced = [t.capture(process, 'constrainedMemory', () => 0), t.capture(os, 'freemem', () => left)];
+  syncBuiltinESMExports();
+  t.teardown(() => {
+    for (const one of replaced) one.restore();
+    syncBuiltinESMExports();
+  });
+  left = total - layers - feedback;
+  t.equal(availableMemory(), left);
+  t.doesNotThrow(() => new Trainer(net, { batchSize: 10 }));
+  left--;
+  t.throws(() => new Trainer(net, { batchSize: 10 }), { code: 'ERR_OUT_OF_MEMORY' });
+  t.end();
 });
 
 t.test('diagnostics hold the gradients of bp beside those of the rule', async (t) => {

@@ -44,6 +44,8 @@ t.test('the presets have the paper’s numbers of weights', async (t) => {
     t.equal(weights(`${data}-lc` as PresetName).dense, weights(`${data}-conv` as PresetName).dense);
     t.ok(countParameters(lc) > countParameters(conv));
   }
+  const outputs = placeLayers(preset('mnist-autoencoder')).map(({ output }) => output.join('×'));
+  t.strictSame(outputs, ['784', '512', '64', '512', '784'], 'Bartunov et al. 2018, A.5.5');
   t.strictSame(weights('mnist-conv').images, 9 * 32 + 9 * 32 * 64, 'a convolution has the weights of one place');
   t.strictSame(
     placeLayers(preset('imagenet-lc')).map(({ output }) => output.join('×')),
@@ -52,6 +54,34 @@ t.test('the presets have the paper’s numbers of weights', async (t) => {
   // One matrix [1000, units] for each hidden layer.
   const { feedback } = trainingBudget(preset('imagenet-lc'), { rule: 'dfa' });
   t.equal(feedback / 4, 348_096_000, '348 M, 1.4 GB');
+});
+
+t.test('networks of images: the sizes that are published, and PyTorch’s names', (t) => {
+  const blocks = (name: PresetName): string[] =>
+    placeLayers(preset(name))
+      .filter(({ layer }) => layer.type === 'residual')
+      .map(({ output }) => output.join('×'));
+  const stages = (count: number, ...sizes: string[]): string[] =>
+    sizes.flatMap((size) => Array<string>(count).fill(size));
+  // He et al. 2016, Table 1, and section 4.2.
+  t.strictSame(blocks('resnet18'), stages(2, '64×56×56', '128×28×28', '256×14×14', '512×7×7'));
+  t.strictSame(blocks('resnet20'), stages(3, '16×32×32', '32×16×16', '64×8×8'));
+
+  const namesOf = (name: PresetName, part: string): string[] =>
+    preset(name).layers.flatMap((layer) => ('name' in layer && layer.name.startsWith(part) ? [layer.name] : []));
+  // A Sequential numbers all that is in it.
+  const numbered = (modules: string): string[] =>
+    modules.split(' ').flatMap((module, i) => (/conv|norm/.test(module) ? [`features.${i}`] : []));
+  const unit = 'conv norm relu';
+  t.strictSame(namesOf('alexnet', 'features'), numbered(`${unit} pool ${unit} pool ${unit} ${unit} ${unit} pool`));
+  t.strictSame(
+    namesOf('alexnet-torchvision', ''),
+    ['features.0', 'features.3', 'features.6', 'features.8', 'features.10'].concat([
+      ...['classifier.1', 'classifier.4', 'classifier.6'],
+    ]),
+    'those of its published checkpoint',
+  );
+  t.end();
 });
 
 t.test('the builder and the spec are two ways to write one thing', async (t) => {

@@ -111,6 +111,18 @@ t.test('weights: the fans of every kind of layer, and biases of zero', async (t)
   glorot(t, state.get('layers.0.weight'), [120, 180], 'a layer that names no initializer');
 });
 
+t.test('networks of images start normal, as He et al. (2015) have it', async (t) => {
+  const state = await start(preset('resnet20'));
+  const { data, shape } = state.get('layer3.2.conv2.weight')!;
+  t.strictSame(shape, [64, 64, 3, 3]);
+  const variance = 2 / (64 * 9);
+  const moment = (power: number): number => data.reduce((sum, w) => sum + w ** power, 0) / data.length;
+  // Of 36,864 values: the deviations of these are 0.7 % and 0.03.
+  t.ok(Math.abs(moment(2) / variance - 1) < 0.03, `variance ${moment(2)}, wanted ${variance}`);
+  const kurtosis = moment(4) / moment(2) ** 2;
+  t.ok(Math.abs(kurtosis - 3) < 0.15, `kurtosis ${kurtosis}: of a uniform distribution it is 1.8`);
+});
+
 t.test('a signal is a map of height 1', async (t) => {
   const signal = network({ channels: 16, length: 12 })
     .locallyConnected1d(20, { kernel: 5 })

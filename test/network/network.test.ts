@@ -147,6 +147,15 @@ t.test('predict and evaluate against the reference, bytes and floats, normalised
   }
 });
 
+t.test('predict: thousands of examples, of which the network takes a part at a time', async (t) => {
+  using net = new Network(network({ features: 2 }).dense(3).softmaxCrossEntropy(), { seed: 4 });
+  const state = await net.stateDict();
+  const weight = rows(state.get('layers.0.weight')!.data, 2);
+  const images = randomArray(2500 * 2, 8);
+  const want = rows(images, 2).flatMap((x) => weight.map((w) => w[0]! * x[0]! + w[1]! * x[1]!));
+  agrees(t, await net.predict(images), want, 1e-6, 'outputs');
+});
+
 t.test('loadStateDict lists everything that does not fit, and then changes nothing', async (t) => {
   using net = new Network(network({ features: 3 }).dense(2).dense(2).softmaxCrossEntropy(), { seed: 1 });
   const state = await net.stateDict();

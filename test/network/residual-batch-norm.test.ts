@@ -267,6 +267,7 @@ t.test('mistakes in a spec are named', async (t) => {
   const conv = { type: 'conv2d', channels: 3, kernel: 3, padding: 1 };
   const cases: [unknown, RegExp][] = [
     [within({ type: 'batch-norm', momentum: 0 }), /layers\[0\]\.momentum.*above 0 and at most 1/],
+    [within({ type: 'batch-norm', momentum: 1.5 }), /layers\[0\]\.momentum.*above 0 and at most 1/],
     [within({ type: 'batch-norm', epsilon: -1 }), /layers\[0\]\.epsilon/],
     [within({ type: 'batch-norm', units: 3 }), /layers\[0\]\.units/],
     [within({ type: 'residual', layers: [] }), /layers\[0\]\.layers.*at least one/],

@@ -1,5 +1,6 @@
 /** The paper's settings as defaults. */
 import t from 'tap';
+import { options } from '../../lib/cli/options.js';
 import type { RuleName } from '../../lib/index.js';
 import { presetNames } from '../../lib/model/presets.js';
 import {
@@ -91,6 +92,10 @@ t.test("PyTorch's defaults elsewhere", async (t) => {
     beta2: 0.999,
     eps: 1e-8,
   });
+  t.match(resolveOptimizer({ type: 'rmsprop' }), { lr: 0.01, beta2: 0.99, eps: 1e-8, momentum: 0, weightDecay: 0 });
+  // The rate is this package's own, as help and types say; torch.optim.SGD's is 0.001.
+  t.match(resolveOptimizer({ type: 'sgd' }), { lr: 0.01, momentum: 0, weightDecay: 0 });
+  t.match(options.lr.describe, /else 0\.001; sgd, rmsprop: 0\.01/);
 });
 
 t.test('target propagation: this package’s settings where the paper has none that work', async (t) => {
@@ -130,6 +135,8 @@ t.test('recipes of the networks of other studies', async (t) => {
     if (recipe === undefined) continue;
     t.match(resolveOptimizer(recipe.optimizer), { type: 'sgd', momentum: 0.9, weightDecay: 1e-4 });
     t.match(trainerDefaults(name, 'usf'), { optimizer: recipe.optimizer });
+    // As PyTorch's own ImageNet example has it: 0.01 for AlexNet, which has no batch norm there, else 0.1.
+    t.equal(recipe.optimizer.lr, name === 'alexnet-torchvision' ? 0.01 : 0.1, name);
   }
   const resnet18 = recipeFor('resnet18')!;
   t.strictSame(fallsOf(resnet18, 90), [30, 60], 'Xiao et al.');

@@ -5,6 +5,11 @@ import { pathToFileURL } from 'node:url';
 import t from 'tap';
 import { parse, View } from 'vega';
 import { compile, type TopLevelSpec } from 'vega-lite';
+import { Network, network } from '../../lib/index.js';
+import { firstFilters } from '../../lib/report/filters.js';
+import { reportPage } from '../../lib/report/page.js';
+import { readRuns } from '../../lib/report/runs.js';
+import { writeCheckpoint } from '../../lib/training/checkpoint.js';
 import { cortorch, metricsOf, smallSpec, succeedCortorch, writeTinyData } from '../support/cli.js';
 import { parseNetworkSpec } from '../../lib/model/spec.js';
 import { writeFiles } from '../support/folders.js';
@@ -105,6 +110,7 @@ t.test('Vega draws each', async (t) => {
 t.test('results, settings, filters', async (t) => {
   const { html } = await whole();
   t.notMatch(html, /<b>&"/, 'names are escaped');
+  t.match(html, /<script type="application\/json" id="charts">[^<]+<\/script>/, 'also in the charts: no tag ends them');
   t.match(html, /dtp &#60;b&#62;&#38;&#34;/);
   const [results] = html.match(/<h2>Results<\/h2>.*?<\/table>/s)!;
   const best = metricsOf(await runs.bp()).find(({ type }) => type === 'end')!.best;
@@ -188,6 +194,70 @@ t.test('an autoencoder: errors that are no fractions', async (t) => {
   t.match(JSON.stringify(both.specs[1]), /"title":"mean squared error"/);
   const colors = both.specs.slice(0, 2).map((spec) => JSON.stringify(spec).match(/"range":(\[.*?\])/)![1]);
   t.strictSame(colors, ['["#0072B2"]', '["#D55E00"]'], 'each run has its own colour in all charts');
+});
+
+t.test('the best epoch is chosen by validation, and one that was cut short is none', async (t) => {
+  const scores = (validation: number, test: number) => ({
+    train: { loss: 1, error: 0.5 },
+    validation: { loss: 1, error: validation },
+    test: { loss: 1, error: test },
+  });
+  const config = { model: 'mnist-fc', rule: 'bp', dataset: 'mnist', epochs: 4, network: smallSpec };
+  const run = write('chosen', config, [
+    ...[scores(0.5, 0.1), scores(0.2, 0.4), scores(0.3, 0.3)].map((one, i) => epochLine(i + 1, one)),
+    { ...epochLine(4, scores(0.1, 0.05)), partial: true },
+  ]);
+  const runs = await readRuns([run]);
+  t.strictSame(
+    runs[0]!.epochs.map(({ epoch }) => epoch),
+    [1, 2, 3],
+  );
+  t.match(resultsOf(await reportPage(runs), 'chosen'), {
+    ...{ epochs: '3 of 4', 'best epoch': '2', 'validation error': '20.00 %', 'test error': '40.00 %' },
+    'test, last epoch': '30.00 %',
+  });
+});
+
+t.test('runs of one name are told apart by their folders', async (t) => {
+  const config = { model: 'mnist-fc', rule: 'bp', dataset: 'mnist', epochs: 1, network: smallSpec };
+  const named = ['one/2026/run', 'two/2026/run', 'two/2026/other'].map((name) => write(name, config, []));
+  t.strictSame(
+    (await readRuns(named)).map(({ name }) => name),
+    ['one/2026/run', 'two/2026/run', 'other'],
+  );
+});
+
+t.test('filters of a convolution, in colour', async (t) => {
+  const [kh, kw, count] = [2, 3, 5];
+  const spec = network({ channels: 3, height: 4, width: 5 })
+    .conv2d(count, { kernel: [kh, kw] })
+    .flatten()
+    .dense(2)
+    .softmaxCrossEntropy();
+  using net = new Network(spec, { seed: 3 });
+  const parameters = await net.stateDict();
+  const config = { network: spec, rule: 'bp', normalization: null, seed: 3 } as const;
+  const run = path.join(dir, 'coloured');
+  fs.mkdirSync(run);
+  const file = path.join(run, 'best.pt');
+  await writeCheckpoint(file, { parameters, config, epoch: 1, step: 1, metrics: null, training: null });
+  const picture = await firstFilters(run);
+  const { default: sharp } = await import('sharp');
+  const png = Buffer.from(picture!.url.replace('data:image/png;base64,', ''), 'base64');
+  const { data, info } = await sharp(png).raw().toBuffer({ resolveWithObject: true });
+  t.strictSame([info.width, info.height, info.channels], [count * (kw + 1) - 1, kh, 4]);
+  const weight = parameters.get('layers.0.weight')!.data; // [out, in, k_h, k_w], as PyTorch's
+  let worst = 0;
+  for (let o = 0; o < count; o++) {
+    const filter = weight.subarray(o * 3 * kh * kw, (o + 1) * 3 * kh * kw);
+    const largest = Math.max(...filter.map(Math.abs));
+    filter.forEach((value, i) => {
+      const [c, y, x] = [Math.floor(i / (kh * kw)), Math.floor(i / kw) % kh, i % kw];
+      const pixel = data[(y * info.width + o * (kw + 1) + x) * 4 + c]!;
+      worst = Math.max(worst, Math.abs(pixel - 127.5 - (127.5 * value) / largest));
+    });
+  }
+  t.ok(worst <= 0.501, `${worst} from the weights`);
 });
 
 t.test('published errors, and those of the five best answers', async (t) => {

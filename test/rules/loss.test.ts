@@ -155,4 +155,10 @@ t.test('error and error5: ties go to the lower class, and the denominator is the
   using few = await passThrough(3);
   using small = Dataset.fromArrays({ images: new Float32Array(3), labels: [0], shape: [3], classes: 3 });
   t.equal((await few.evaluate(small)).error5, null, 'five best of three');
+  using five = await passThrough(5);
+  using all = Dataset.fromArrays({ images: new Float32Array(5), labels: [4], shape: [5], classes: 5 });
+  t.equal((await five.evaluate(all)).error5, null, 'five best of five are never wrong');
+  using six = await passThrough(6);
+  using most = Dataset.fromArrays({ images: new Float32Array(6), labels: [5], shape: [6], classes: 6 });
+  t.equal((await six.evaluate(most)).error5, 1, 'the last of six, as all are equal');
 });

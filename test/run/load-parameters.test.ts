@@ -130,6 +130,9 @@ t.test('files: where the parameters are, and of what type', async (t) => {
     code: 'ERR_CHECKPOINT_UNSUPPORTED',
     message: /cannot choose .*net, ema are each a dict of tensors; save the one/,
   });
+  await saveTorchFile(file, { ema: types, state_dict: { half: types.half }, epoch: 3 });
+  const { key: preferred, parameters: own } = await findParameters(file);
+  t.strictSame([preferred, [...own.keys()]], ['state_dict', ['half']], 'that is what it is called');
   await saveTorchFile(file, { odd: tensor('complex64', Array<number>(8).fill(0), []) });
   await t.rejects(findParameters(file), { message: /odd in its state_dict is complex64/ });
 });

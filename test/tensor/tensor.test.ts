@@ -65,6 +65,7 @@ t.test('arithmetic and gradients', async (t) => {
   t.strictSame(flat.shape, [4]);
   using p = x.softmax(1);
   t.ok(Math.abs(p.sum().item() - 2) < 1e-6);
+  t.strictSame(x.softmax().data(), p.data(), 'of each example by default');
   using best = x.argmax(1);
   t.strictSame(best.data(), BigInt64Array.of(0n, 1n));
   using means = x.mean(1);

@@ -120,6 +120,39 @@ print(optimizer.state_dict()['param_groups'][0].get('batch_manhattan', False))`,
   }
 });
 
+t.test('batch norm has tensors in a state_dict that are no parameters', async (t) => {
+  const normed = network({ features: 3 }).dense(2, { name: 'a' }).batchNorm({ name: 'n' }).dense(2, { name: 'b' });
+  using net = new Network(normed.softmaxCrossEntropy());
+  // In torch's order, which its optimizer numbers the parameters by.
+  const shapes = { 'a.weight': [2, 3], 'a.bias': [2], 'n.weight': [2], 'n.bias': [2] };
+  const fixed = { 'n.running_mean': [2], 'n.running_var': [2] };
+  const out = { 'b.weight': [2, 2], 'b.bias': [2] };
+  const tensor = (shape: readonly number[], fill = 0): CheckpointValue =>
+    tensorDataFrom(new Float32Array(shape.reduce((a, b) => a * b, 1)).fill(fill), shape);
+  const trainable = [...Object.entries(shapes), ...Object.entries(out)];
+  const group = { lr: 0.1, momentum: 0.9, dampening: 0, weight_decay: 0, nesterov: false };
+  const file = path.join(t.testdir(), 'torch.pth');
+  await saveTorchFile(file, {
+    state_dict: new OrderedDict([
+      ...[...Object.entries(shapes), ...Object.entries(fixed)].map(([name, shape]): [string, CheckpointValue] => [
+        name,
+        tensor(shape),
+      ]),
+      ['n.num_batches_tracked', tensorDataFrom(BigInt64Array.of(5n), [])],
+      ...Object.entries(out).map(([name, shape]): [string, CheckpointValue] => [name, tensor(shape)]),
+    ]),
+    optimizer: {
+      state: new Map(trainable.map(([, shape], i) => [i, { momentum_buffer: tensor(shape, i) }])),
+      param_groups: [{ ...group, params: trainable.map((_, i) => i) }],
+    },
+  });
+  const { state } = await readOptimizer(file, net);
+  t.strictSame(
+    state.parameters.map(({ name, state: { momentum_buffer: buffer } }) => [name, buffer![0]]),
+    trainable.map(([name], i) => [name, i]),
+  );
+});
+
 t.test('what cannot be gone on with is refused', async (t) => {
   using net = new Network(network({ features: 2 }).dense(2, { bias: false, name: 'a' }).softmaxCrossEntropy());
   const file = path.join(t.testdir(), 'file.pth');
@@ -136,6 +169,23 @@ t.test('what cannot be gone on with is refused', async (t) => {
   };
   await save({ state: {}, param_groups: [{ ...group, nesterov: true }] });
   await refused('ERR_CHECKPOINT_UNSUPPORTED', /nesterov = true, which is not in cortorch; load its parameters alone/);
+  // What torch.optim's Adam, SGD and RMSprop have beside that.
+  const adamGroup = { ...common, betas: Tuple.of<CheckpointValue>(0.9, 0.999), eps: 1e-8, amsgrad: false };
+  const rmspropGroup = { ...common, momentum: 0, alpha: 0.99, eps: 1e-8, centered: false };
+  for (const [of, change] of [
+    [group, { maximize: true }],
+    [group, { dampening: new PyFloat(0.5) }],
+    [adamGroup, { maximize: true }],
+    [adamGroup, { amsgrad: true }],
+    [adamGroup, { decoupled_weight_decay: true }], // AdamW's
+    [rmspropGroup, { centered: true }],
+  ] as const) {
+    await save({ state: {}, param_groups: [of] });
+    t.equal((await readOptimizer(file, net)).state.parameters.length, 1);
+    await save({ state: {}, param_groups: [{ ...of, ...change }] });
+    const [key] = Object.keys(change);
+    await refused('ERR_CHECKPOINT_UNSUPPORTED', new RegExp(`${key} = (true|0\\.5), which is not in cortorch`));
+  }
   // RAdam's and NAdam's groups, Adamax's, ASGD's and Rprop's: some of Adam's and SGD's keys, but other optimizers.
   const betas = Tuple.of<CheckpointValue>(0.9, 0.999);
   for (const other of [

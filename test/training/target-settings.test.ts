@@ -9,6 +9,7 @@ import {
   targetOutputLayer,
   Tensor,
   Trainer,
+  trainingBudget,
   type NetworkSpec,
   type RuleName,
 } from '../../lib/index.js';
@@ -34,9 +35,12 @@ t.test('networks that have no inverse', async (t) => {
   t.doesNotThrow(build(below.softmaxCrossEntropy(), 'dtp'), 'no target goes down to the lowest layer’s input');
   t.doesNotThrow(build(pooled.softmaxCrossEntropy(), 'fa'));
   t.throws(build(dense(2), 'sdtp'), {
+    code: 'ERR_INVALID_SPEC',
     message: /needs 2 layers with parameters or more.*there is 1.*hidden layer/,
   });
-  t.throws(build(dense(4, 2), 'dtp'), { message: /needs 3 layers with parameters or more.*there are 2/ });
+  const shallow = { code: 'ERR_INVALID_SPEC', message: /needs 3 layers with parameters or more.*there are 2/ };
+  t.throws(build(dense(4, 2), 'dtp'), shallow);
+  t.throws(() => trainingBudget(dense(4, 2), { rule: 'dtp' }), shallow, 'nor is its memory counted');
   t.doesNotThrow(build(dense(4, 2), 'sdtp'));
   const local = image.flatten().dense(4);
   t.doesNotThrow(build(local.dense(2).softmaxCrossEntropy(), 'ao-sdtp'));
@@ -121,6 +125,7 @@ t.test('settings of a trainer', async (t) => {
     targetStep: 0.1,
     targetStepLoss: 'example',
   });
+  t.match(new Trainer(dtp).targets, { noise: [0.1, 0.1], firstPhase: null }, 'σ as documented');
   t.match(new Trainer(sdtp).targets, { schedule: 'parallel', inverseLoss: 'de-noising', targetStep: null });
   t.equal(new Trainer(bp).targets, null);
 });
@@ -154,6 +159,25 @@ t.test('an autoencoder learns from a stream of images alone, whatever else it ha
     if (event.type === 'epoch') losses.push(event.train.loss);
   }
   t.ok(losses.at(-1)! < 0.5 * losses[0]!, `${losses[0]} → ${losses.at(-1)}`);
+});
+
+t.test('the inverse loss of an epoch over a stream is the mean over its examples', async (t) => {
+  using net = new Network(dense(4, 3, 2), { rule: 'sdtp', seed: 1 });
+  const still = { type: 'sgd', lr: 0 } as const;
+  const inverseLoss = async (...sizes: number[]): Promise<number> => {
+    const trainer = new Trainer(net, { optimizer: still, inverseOptimizer: still, noise: 0 });
+    const batches = sizes.map((size) => ({
+      images: Float32Array.from({ length: 5 * size }, (_, i) => Math.sin(i * size)),
+      labels: new Uint8Array(size),
+    }));
+    for await (const event of trainer.fit(() => batches, { epochs: 1 }))
+      if (event.type === 'epoch') return event.train.inverseLoss!;
+    throw new Error('no epoch');
+  };
+  const [two, three] = [await inverseLoss(2), await inverseLoss(3)];
+  t.ok(Math.abs(two - three) > 0.01 * two, 'of batches that differ');
+  const mean = (2 * two + 3 * three) / 5;
+  t.ok(Math.abs((await inverseLoss(2, 3)) - mean) < 1e-6 * mean);
 });
 
 t.test('inverses that diverge are told from a network that does', async (t) => {
@@ -209,6 +233,14 @@ t.test('layers as functions', async (t) => {
   t.throws(() => softmaxCrossEntropy(plain, labels, deliver), {
     message: /is for what targetOutputLayer gives/,
   });
+  const sent = (options: object): unknown => {
+    x.clearGrad();
+    softmaxCrossEntropy(output({ rule: 'dtp', ...options }), labels, deliver).backward();
+    return x.grad!.data();
+  };
+  const byDefault = sent({});
+  t.strictSame(byDefault, sent({ targetStep: 0.1 }), 'α as documented');
+  t.notSame(byDefault, sent({ targetStep: 0.2 }));
   t.doesNotThrow(() => softmaxCrossEntropy(output({}), labels, deliver));
   t.doesNotThrow(() => softmaxCrossEntropy(output({}).reshape([1, 3]), labels, deliver));
 });

@@ -1,3 +1,4 @@
+import path from 'node:path';
 import t from 'tap';
 import {
   Dataset,
@@ -9,11 +10,14 @@ import {
   type StateDict,
   type TrainerOptions,
 } from '../../lib/index.js';
+import { CortorchError } from '../../lib/errors.js';
+import { readCheckpoint, writeCheckpoint } from '../../lib/training/checkpoint.js';
 import { learningRateFactor, resolveLrSchedule } from '../../lib/training/lr-schedule.js';
 import { agrees } from '../support/compare.js';
 import { epochsOf } from '../support/networks.js';
 import { randomArray, rows, sameBits } from '../support/numbers.js';
 import { adam, gradients, rmsprop, sgd, type ReferenceLayer, type Update } from '../support/reference.js';
+import { refusal } from '../support/refusal.js';
 
 const spec = network({ features: 9 })
   .dense(7, { activation: 'tanh' })
@@ -163,6 +167,7 @@ t.test('events: what they say, and that nothing is lost', async (t) => {
   const progress = events.filter((event): event is ProgressEvent => event.type === 'progress');
   t.equal(progress.at(-1)!.stepsPerEpoch, 5, '30 examples in batches of 7: the last has 2');
   t.equal(progress.at(-1)!.step, 10);
+  t.equal(progress.at(-1)!.secondsLeft, 0, 'nothing is left of the last epoch');
   t.equal((await trainer.state()).step, 10);
 });
 
@@ -176,6 +181,9 @@ t.test('the same seed gives the same bits; another seed does not', async (t) => 
   const [a, b, c] = [await run(1), await run(1), await run(2)];
   t.ok(sameState(a, b));
   t.notOk(sameState(a, c));
+  using net = new Network(spec, { seed: 2 });
+  t.equal(new Trainer(net).seed, 2, 'the order of the examples is drawn by the network’s seed too');
+  t.equal(new Trainer(net, { seed: 5 }).seed, 5);
 });
 
 t.test('every example once an epoch, in another order each time', async (t) => {
@@ -245,7 +253,18 @@ t.test('state() and loadState(): another process’s trainer goes on bit for bit
     await drain(a.fit(data, { epochs: 2, maxSteps: 8 }));
     await other.loadStateDict(await one.stateDict());
     const b = new Trainer(other, { batchSize: 7, optimizer, seed: 9 });
-    await b.loadState(await a.state());
+    const state = await a.state();
+    t.ok(state.sums.examples > 0 && state.sums.seconds > 0, 'in the middle of an epoch');
+    t.equal(state.optimizer.steps, 8);
+    const file = path.join(t.testdir(), 'last.pt');
+    await writeCheckpoint(file, {
+      ...{ parameters: await one.stateDict(), epoch: state.epoch, step: state.step, metrics: null },
+      config: { network: one.spec, rule: 'bp', normalization: null, seed: 1 },
+      training: { state, best: null },
+    });
+    const read = (await readCheckpoint(file)).training!.state;
+    t.strictSame(read, state, `${type}: a file keeps all of it`);
+    await b.loadState(read);
     const [left, right] = await Promise.all([drain(a.fit(data, { epochs: 4 })), drain(b.fit(data, { epochs: 4 }))]);
     t.ok(sameState(await one.stateDict(), await other.stateDict()), type);
     t.strictSame(
@@ -259,6 +278,13 @@ t.test('state() and loadState(): another process’s trainer goes on bit for bit
     code: 'ERR_CHECKPOINT_MISMATCH',
     message: /seed is 1/,
   });
+  const more = { name: 'layers.3.weight', shape: [1], state: {} };
+  const parameters = [...state.optimizer.parameters, more];
+  await t.rejects(
+    new Trainer(net, { seed: 1 }).loadState({ ...state, optimizer: { ...state.optimizer, parameters } }),
+    { code: 'ERR_CHECKPOINT_MISMATCH', message: /its parameters are .*layers\.3\.weight/ },
+    'of a deeper network',
+  );
   await t.rejects(new Trainer(net, { seed: 1, optimizer: { type: 'sgd' } }).loadState(state), {
     message: /optimizer adam/,
   });
@@ -299,6 +325,10 @@ t.test('learning-rate schedules', async (t) => {
   t.strictSame(factors({ type: 'step', steps: [1, 3], decay: 0.5 }, [0, 9, 10, 29, 30]), [1, 1, 0.5, 0.5, 0.25]);
   const cosine = factors({ type: 'cosine' }, [0, 20, 40]);
   t.ok(cosine[0] === 1 && Math.abs(cosine[1]! - 0.5) < 1e-12 && cosine[2] === 0);
+  t.strictSame(factors({ type: 'cosine' }, [50, 80]), [0, 0], 'and there it stays');
+  // Twenty steps of warm-up, and a fall in their middle.
+  const risen = factors({ type: 'step', steps: [1], decay: 0.5, warmupEpochs: 2 }, [0, 9, 10, 19, 20]);
+  [1 / 20, 10 / 20, 11 / 40, 1 / 2, 1 / 2].forEach((want, i) => t.ok(Math.abs(risen[i]! - want) < 1e-12));
   t.strictSame(factors({ warmupEpochs: 0.5 }, [0, 1, 4, 5, 30]), [0.2, 0.4, 1, 1, 1]);
   const warm = factors({ type: 'cosine', warmupEpochs: 2 }, [0, 19, 20, 30]);
   t.ok(warm[0] === 0.05 && warm[1] === 1 && warm[2] === 1 && Math.abs(warm[3]! - 0.5) < 1e-12);
@@ -323,14 +353,26 @@ t.test('learning-rate schedules', async (t) => {
   const state = await net.stateDict();
   state.get('layers.0.weight')!.data[0] = 1;
   await net.loadStateDict(state);
-  const trainer = new Trainer(net, {
-    optimizer: { type: 'sgd', lr: 0.1, weightDecay: 1 }, // the weight decays by lr each step
-    lrSchedule: { type: 'step', steps: [1], decay: 0.5 },
-    batchSize: 1,
-  });
-  await drain(trainer.fit(data, { epochs: 2 }));
-  const got = (await net.stateDict()).get('layers.0.weight')!.data[0]!;
-  t.ok(Math.abs(got - 0.9 ** 2 * 0.95 ** 2) < 1e-6, String(got));
+  const one = { images: Float32Array.of(0), targets: Float32Array.of(0) };
+  for (const source of [data, () => [one, one]]) {
+    await net.loadStateDict(state);
+    const trainer = new Trainer(net, {
+      optimizer: { type: 'sgd', lr: 0.1, weightDecay: 1 }, // the weight decays by lr each step
+      lrSchedule: { type: 'step', steps: [1], decay: 0.5 },
+      batchSize: 1,
+    });
+    await drain(trainer.fit(source, { epochs: 2, stepsPerEpoch: 2 }));
+    const got = (await net.stateDict()).get('layers.0.weight')!.data[0]!;
+    t.ok(Math.abs(got - 0.9 ** 2 * 0.95 ** 2) < 1e-6, String(got));
+  }
+  for (const lrSchedule of [{ type: 'cosine' }, { warmupEpochs: 0.5 }] as const) {
+    const trainer = new Trainer(net, { lrSchedule });
+    await t.rejects(
+      drain(trainer.fit(() => [one], { epochs: 1 })),
+      { message: /`stepsPerEpoch`/ },
+      'nobody knows how many there will be',
+    );
+  }
 });
 
 t.test('a loss that becomes NaN or infinite: which step, and that it was not made', async (t) => {
@@ -339,12 +381,11 @@ t.test('a loss that becomes NaN or infinite: which step, and that it was not mad
   broken[17 * 9] = NaN; // one bad example
   using data = Dataset.fromArrays({ images: broken, labels, shape: [9], classes: 4 });
   const trainer = new Trainer(net, { batchSize: 5, optimizer: { lr: 0.01 }, seed: 1 });
-  await t.rejects(drain(trainer.fit(data, { epochs: 3 })), {
-    code: 'ERR_LOSS_NOT_FINITE',
-    message: /at step \d+ \(step \d of epoch 1\)/,
-  });
+  const { code, message } = await refusal(CortorchError, () => drain(trainer.fit(data, { epochs: 3 })));
+  t.equal(code, 'ERR_LOSS_NOT_FINITE');
   const { step } = await trainer.state();
   t.ok(step < 6, `stopped at step ${step}`);
+  t.match(message, `at step ${step + 1} (step ${step + 1} of epoch 1)`, 'the one that was not made');
   for (const [name, { data: values }] of await net.stateDict()) {
     t.ok(values.every(Number.isFinite), `${name} is whole`);
   }
@@ -453,4 +494,15 @@ t.test('bad arguments', async (t) => {
   using narrow = Dataset.fromArrays({ images: new Float32Array(8), labels: [0], shape: [8], classes: 4 });
   await t.rejects(drain(trainer.fit(narrow, { epochs: 1 })), { message: /examples of shape 9/ });
   await t.rejects(drain(trainer.fit(data, { epochs: 1, test: narrow })), { message: /examples of shape 9/ });
+  using pair = new Network(network({ features: 9 }).dense(2).squaredError());
+  for (const outputs of [1, 3]) {
+    const wrong = { images: new Float32Array(9), targets: new Float32Array(outputs) };
+    using set = Dataset.fromArrays({ ...wrong, shape: [9] });
+    for (const source of [set, () => [wrong]]) {
+      await t.rejects(drain(new Trainer(pair).fit(source, { epochs: 1 })), {
+        code: 'ERR_INVALID_ARGUMENT',
+        message: new RegExp(`targets of 2 values.*\\b${outputs} values`),
+      });
+    }
+  }
 });

@@ -377,7 +377,7 @@ export const mutations: readonly Mutation[] = [
     file: 'lib/cli/interrupt.ts',
     from: 'hours * 3_600_000 - performance.now()',
     to: 'hours * 3_600_000',
-    tests: ['test/cli/resume.test.ts'],
+    tests: ['test/cli/progress.test.ts'],
   },
   {
     what: "doctor: a recipe's batch size is not used",
@@ -412,7 +412,7 @@ export const mutations: readonly Mutation[] = [
     file: 'lib/cli/resume.ts',
     from: "  'dataDir',\n  'maxCorrupt',\n",
     to: "  'dataDir',\n",
-    tests: ['test/cli/resume.test.ts', 'test/cli/images.test.ts'],
+    tests: ['test/cli/images.test.ts'],
   },
   {
     what: '--resume: a time limit of the command before holds again',
@@ -1008,14 +1008,14 @@ export const mutations: readonly Mutation[] = [
     file: 'lib/training/checkpoint-optimizer.ts',
     from: 'steps: steps ?? counted',
     to: 'steps: counted',
-    tests: ['test/training/python-optimizer.test.ts', 'test/cli/resume.test.ts'],
+    tests: ['test/training/trainer.test.ts', 'test/training/python-optimizer.test.ts'],
   },
   {
     what: 'resume: the time of an epoch begins anew, so that its images a second are too many',
     file: 'lib/training/checkpoint.ts',
     from: "seconds: position.number('seconds'),",
     to: 'seconds: 0,',
-    tests: ['test/cli/resume.test.ts', 'test/cli/train.test.ts'],
+    tests: ['test/training/trainer.test.ts'],
   },
   {
     what: 'event file: the largest value falls out of the histogram',
@@ -1131,7 +1131,7 @@ export const mutations: readonly Mutation[] = [
     file: 'lib/training/run.ts',
     from: 'await this.#metrics.truncateToLines(0);',
     to: '',
-    tests: ['test/cli/train.test.ts', 'test/cli/failures.test.ts'],
+    tests: ['test/cli/failures.test.ts'],
   },
   {
     what: 'run: halves of best.pt stay when it is resumed',
