@@ -175,7 +175,15 @@ async function measured<T>(body: string): Promise<T> {
   const { code, stdout, stderr } = await runScript(
     `import { Dataset, Network, network, Tensor, Trainer } from ${JSON.stringify(index)};
     import { native } from ${JSON.stringify(fileURLToPath(new URL('../../lib/native.ts', import.meta.url)))};
-    const rss = () => { for (let i = 0; i < 3; i++) gc(); return process.memoryUsage.rss() / 2 ** 20; };
+    const rss = async () => {
+      let least = Infinity;
+      for (let i = 0; i < 8; i++) {
+        gc();
+        await new Promise((resolve) => setTimeout(resolve, 25)); // V8 unmaps on another thread
+        least = Math.min(least, process.memoryUsage.rss() / 2 ** 20);
+      }
+      return least;
+    };
     const large = () => new Network(
       network({ features: 2000 }).dense(6000, { activation: 'tanh' }).dense(10).softmaxCrossEntropy());
     const data = Dataset.fromArrays({ images: new Uint8Array(4 * 2000), labels: new Uint8Array(4), shape: [2000], classes: 10 });
@@ -192,13 +200,13 @@ t.test(
     // 48 MB of weights, as many of gradients, twice as many of moments; the trainer is still held.
     const [before, during, after] = await measured<[number, number, number]>(`
     new Network(network({ features: 3 }).dense(2).softmaxCrossEntropy()).dispose();
-    const before = rss();
+    const before = await rss();
     const net = large();
     const trainer = new Trainer(net, { batchSize: 4 });
     for await (const _ of trainer.fit(data, { epochs: 3 }));
-    const during = rss();
+    const during = await rss();
     net.dispose();
-    console.log(JSON.stringify([before, during, rss()]));
+    console.log(JSON.stringify([before, during, await rss()]));
     trainer.state().catch(() => {});`);
     t.ok(during - before > 150, `${during - before} MiB while it trains`);
     t.ok(after - before < 40, `${after - before} MiB are left`);
@@ -219,11 +227,12 @@ t.test('V8 knows of the memory of a network, and that it is gone', async (t) => 
 t.test('the pool keeps no more in all than its limit', async (t) => {
   const kept = await measured<number>(`
     native().limitPool(50 * 2 ** 20);
-    const before = rss();
+    const before = await rss();
     // Of sizes that never come again: 20, 21, … MB.
     for (let megabytes = 20; megabytes < 40; megabytes++) Tensor.from(new Float32Array(megabytes * 250_000)).dispose();
-    console.log(JSON.stringify(rss() - before));`);
-  t.ok(kept < 100, `${kept} MiB`);
+    console.log(JSON.stringify((await rss()) - before));`);
+  // 590 MB were given back to it.
+  t.ok(kept < 150, `${kept} MiB`);
 });
 
 t.test('what stateDict() gives is as it was when it was asked for', async (t) => {
