@@ -1,6 +1,6 @@
 /**
- * `npm run soak -- PART …`: what takes too long for every change. Each part says what it proves and ends within an
- * hour; the date and commit of its last run stand in bench/RESULTS.md.
+ * `npm run soak -- PART …`: what takes too long for every change. Each part says what it proves, and ends within an
+ * hour or goes on where it was stopped; the date and commit of its last run stand in bench/RESULTS.md.
  */
 import { spawnSync } from 'node:child_process';
 import { packageRoot } from './build.mjs';

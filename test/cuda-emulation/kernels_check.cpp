@@ -1,7 +1,8 @@
 // Runs the CUDA kernels, compiled for the processor, on random sizes, and compares with loops in double that follow
 // the definition. Most inputs are small integers: every sum is then exact, and so is the comparison.
 // Usage: kernels_check SEED CASES [FIRST]; prints one line per operation and precision, or the first difference with
-// the number of its case. Each case is drawn from the seed and its number: `kernels_check 1 78 77` repeats case 77 alone.
+// the number of its case. Each case is drawn from the seed and its number: `kernels_check 1 78 77` repeats case 77
+// alone.
 #include <sys/mman.h>
 
 #include <cmath>
@@ -54,7 +55,8 @@ std::string describe(const Case& c, const char* operation) {
   char text[512];
   const Conv2dGeometry& g = c.g;
   std::snprintf(text, sizeof text,
-                "case %d: %s %s batch %ld in %ldx%ldx%ld out %ld kernel %ldx%ld stride %ldx%ld padding %ldx%ld dilation %ldx%ld "
+                "case %d: %s %s batch %ld in %ldx%ldx%ld out %ld kernel %ldx%ld stride %ldx%ld padding %ldx%ld "
+                "dilation %ldx%ld "
                 "activation %d bias %d integers %d",
                 case_number, operation,
                 c.precision == Precision::fp32   ? "fp32"
@@ -67,7 +69,8 @@ std::string describe(const Case& c, const char* operation) {
 }
 
 float normal() {
-  return static_cast<float>(std::sqrt(-2 * std::log(1 - uniform())) * std::cos(2 * std::acos(-1.0) * uniform()));
+  const double radius = std::sqrt(-2 * std::log(1 - uniform()));
+  return static_cast<float>(radius * std::cos(2 * std::acos(-1.0) * uniform()));
 }
 
 // A tensor in a heap block of exactly its size, so that the address sanitizer sees its edges, and its values in

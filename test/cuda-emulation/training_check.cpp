@@ -140,7 +140,9 @@ void compare(const Case& c, const Outcome& cpu, const Outcome& gpu, const Outcom
   check(comparable && cpu.sums.size() == c.runs.size() + 1, c.name + ": names, sums and diagnoses");
   if (!comparable) return;
   for (std::size_t i = 0; i < cpu.values.size(); ++i) {
+    check(cpu.values[i].sizes() == gpu.values[i].sizes(), c.name + ": the shape of " + cpu.names[i]);
     const double moved = largest(cpu.values[i] - start.values[i]), off = largest(cpu.values[i] - gpu.values[i]);
+    // A parameter that moved less than 1e-3 has lost what is below 2⁻²⁵ of its value, about 1, at each step.
     check(off <= c.tolerance * std::max(moved, 1e-3),
           c.name + ": " + cpu.names[i] + " is off by " + std::to_string(off) + " of " + std::to_string(moved));
   }

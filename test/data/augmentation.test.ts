@@ -6,6 +6,7 @@ import path from 'node:path';
 import t from 'tap';
 import { Dataset, network, Network, Trainer, type AugmentationOptions } from '../../lib/index.js';
 import { cortorch } from '../support/cli.js';
+import { epochsOf } from '../support/networks.js';
 import { blockOf } from '../support/philox.js';
 
 // Wider than twice the padding and one more: else the outermost reflected windows are their own mirror images.
@@ -155,8 +156,10 @@ t.test('training sees these images, evaluation the plain ones', async (t) => {
   }
   // The same batches, made beforehand; a batch is a whole epoch, so its order matters only to rounding.
   const batches = (epoch: number) => [{ images: data.batch(all, { augmentation, seed: 9, epoch: epoch - 1 }), labels }];
-  for await (const event of other.fit(batches, { epochs: 3, test: data })) {
-    if (event.type !== 'epoch') continue;
+  t.equal(scores.length, 3);
+  const epochs = await epochsOf(other.fit(batches, { epochs: 3, test: data }));
+  t.equal(epochs.length, 3);
+  for (const event of epochs) {
     const difference = Math.abs(event.test!.loss - scores[event.epoch - 1]!);
     t.ok(difference < 1e-5, `epoch ${event.epoch}: losses differ by ${difference}`);
   }

@@ -156,12 +156,11 @@ t.test('evaluation', async (t) => {
     t.ok(Math.abs(got.loss - expected.loss) < 1e-6);
     t.same({ ...got, loss: 0 }, { ...expected, loss: 0 });
   }
-  for await (const event of trainer.fit(data, { epochs: 1, validation: stream(), test: data })) {
-    if (event.type !== 'epoch') continue;
-    t.ok(Math.abs(event.validation!.loss - event.test!.loss) < 1e-6);
-    t.equal(event.validation!.error5, event.test!.error5);
-    t.notOk('waiting' in event, 'in memory');
-  }
+  const epochs = await epochsOf(trainer.fit(data, { epochs: 1, validation: stream(), test: data }));
+  t.equal(epochs.length, 1);
+  t.ok(Math.abs(epochs[0]!.validation!.loss - epochs[0]!.test!.loss) < 1e-6);
+  t.equal(epochs[0]!.validation!.error5, epochs[0]!.test!.error5);
+  t.notOk('waiting' in epochs[0]!, 'in memory');
   const stop = AbortSignal.abort();
   await t.rejects(net.evaluate(stream(), { signal: stop }), { code: 'ERR_ABORTED' });
   net.dispose();
@@ -193,6 +192,7 @@ t.test('what a listener does between two events is no part of training', async (
   using net = new Network(spec, { seed: 1, normalization });
   const trainer = new Trainer(net, { optimizer, batchSize: BATCH });
   let slept = 0;
+  let epochs = 0;
   // Nine batches of 60 ms: progress is told twice or so.
   for await (const event of trainer.fit(stream({ delay: 60 }), { epochs: 1 })) {
     if (event.type === 'progress') {
@@ -200,10 +200,12 @@ t.test('what a listener does between two events is no part of training', async (
       slept++;
     }
     if (event.type !== 'epoch') continue;
+    epochs++;
     t.ok(slept > 0, `${slept} events`);
     t.ok(event.seconds < 1, `${event.seconds} s`);
     t.ok(event.waiting! > 0.3 && event.waiting! <= 1, `${event.waiting} of it waiting`);
   }
+  t.equal(epochs, 1);
 });
 
 t.test('a schedule needs no stepsPerEpoch', async (t) => {

@@ -19,7 +19,7 @@ import {
   type StateDict,
 } from '../../lib/index.js';
 import { typedArrayOf, type TensorData } from '../../lib/checkpoint/tensor-data.js';
-import { gradientsFrom, saveState } from '../support/networks.js';
+import { epochsOf, gradientsFrom, saveState } from '../support/networks.js';
 import { agrees, largestDifference } from '../support/compare.js';
 import { runTorchPython, whyNoTorchPython } from '../support/python.js';
 
@@ -73,10 +73,9 @@ async function compare(
   });
   const before = await net.stateDict();
   const trainer = new Trainer(net, { optimizer: { type: 'sgd', lr: LR }, batchSize: expected.y.length });
-  for await (const event of trainer.fit(data, { epochs: 1 })) {
-    if (event.type === 'epoch')
-      t.ok(Math.abs(event.train.loss / expected.loss - 1) < 1e-5, 'the loss in training mode');
-  }
+  const epochs = await epochsOf(trainer.fit(data, { epochs: 1 }));
+  t.equal(epochs.length, 1);
+  t.ok(Math.abs(epochs[0]!.train.loss / expected.loss - 1) < 1e-5, 'the loss in training mode');
   data.dispose();
   const after = await net.stateDict();
   const found = gradientsFrom(before, after, LR);

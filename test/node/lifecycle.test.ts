@@ -170,7 +170,7 @@ t.test('10,000 steps leave the live-tensor count and the resident memory where t
   net.dispose();
 });
 
-/** Runs a module's source with the package's functions at hand and `rss()`, resident memory in MiB. @returns its JSON */
+/** Runs a module's source with the package's functions and `rss()`, resident memory in MiB. @returns its JSON */
 async function measured<T>(body: string): Promise<T> {
   const { code, stdout, stderr } = await runScript(
     `import { Dataset, Network, network, Tensor, Trainer } from ${JSON.stringify(index)};

@@ -199,7 +199,7 @@ def compare(case, start, cpu, gpu, what, tolerance):
     worst = 0.0
     for key, value in cpu.values.items():
         moved, off = largest(value - start.values[key]), largest(value - gpu.values[key])
-        share = off / max(moved, 1e-3)
+        share = off / max(moved, 1e-3)  # below, what is lost when it is added to a value of about 1 counts
         failures.check(share <= tolerance, f"{name}: {key} is off by {off:.3g} of {moved:.3g}")
         worst = max(worst, share if math.isfinite(share) else math.inf)
     off = largest(cpu.outputs - gpu.outputs)
@@ -251,7 +251,8 @@ def check_coarse(case, precision):
     """The first step, and on, as a graph: the loss stays near."""
     worst = check_coarse_step(case, precision)
     cpu, gpu = on_cpu(case), here(case, precision, True)
-    failures.check(same_shape(cpu.sums, gpu.sums), f"{case.name} {precision}: {len(cpu.sums)} runs, and {len(gpu.sums)}")
+    same = same_shape(cpu.sums, gpu.sums)
+    failures.check(same, f"{case.name} {precision}: {len(cpu.sums)} runs, and {len(gpu.sums)}")
     for run, (a, b) in enumerate(zip(cpu.sums, gpu.sums)):
         same = a[4:] == b[4:]
         failures.check(same, f"{case.name} {precision}: run {run} made {b[4:]} examples and steps, not {a[4:]}")

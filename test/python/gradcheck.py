@@ -108,8 +108,8 @@ for geometry in GEOMETRIES:
     print("gradcheck", *geometry)
 
 # Of windows that cannot be, each direction is looked at by itself.
-x, weights = torch.randn(1, 1, 4, 4), {"conv2d": torch.randn(1, 1, 2, 2), "locally_connected2d": torch.randn(3, 3, 2, 2, 1, 1)}
-for name, w in weights.items():
+x = torch.randn(1, 1, 4, 4)
+for name, w in {"conv2d": torch.randn(1, 1, 2, 2), "locally_connected2d": torch.randn(3, 3, 2, 2, 1, 1)}.items():
     for window, word in (
         (((1, 1), (-1, 0), (1, 1)), "padding must not be negative"),
         (((1, 1), (0, -1), (1, 1)), "padding must not be negative"),
@@ -138,7 +138,8 @@ def equal(got, want, context):
 
 
 functional = torch.nn.functional
-for channels, batch in itertools.product(((1, 3), (3, 16), (15, 17), (16, 33), (31, 48), (64, 65), (17, 130)), (1, 7, 17, 100)):
+CHANNELS = ((1, 3), (3, 16), (15, 17), (16, 33), (31, 48), (64, 65), (17, 130))
+for channels, batch in itertools.product(CHANNELS, (1, 7, 17, 100)):
     for size, kernel, *window in ((5, 7), (3, 2), (1, 1), (1, 0), (1, 1)), ((8, 6), (2, 3), (2, 3), (1, 1), (2, 1)):
         x_shape, y_shape, maps = sizes_of((batch, *channels, size, kernel, *window))
         stride, padding, dilation = window

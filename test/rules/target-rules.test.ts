@@ -143,8 +143,9 @@ t.test('the reference: each gradient is the difference quotient of its own loss'
           for (const part of [0, 0.37, 0.81]) {
             const i = Math.floor(part * found.length);
             const wanted = quotient(p.get(key)!, i, of);
-            const error = Math.abs(found[i]! - wanted) / Math.max(0.01, Math.abs(wanted));
-            if (error > 1e-6) t.fail(`${name}, ${rule}, ${loss}, ${key}[${i}]: ${found[i]} ≠ ${wanted}`);
+            // A loss near 1 is rounded to 1e-16, and its quotient by 2h to 1e-11: below 0.01 that is what counts.
+            const error = Math.abs(found[i]! - wanted) / Math.max(1e-2, Math.abs(wanted));
+            if (!(error <= 1e-6)) t.fail(`${name}, ${rule}, ${loss}, ${key}[${i}]: ${found[i]} ≠ ${wanted}`);
           }
         }
       }

@@ -9,9 +9,12 @@ import { mutations } from './mutations/lib.js';
 
 /** What the command line runs of a file, made anew; its types are not checked. */
 async function transpile(root: string, file: string): Promise<void> {
-  const { outputText } = ts.transpileModule(fs.readFileSync(path.join(root, file), 'utf8'), {
+  const { outputText, diagnostics } = ts.transpileModule(fs.readFileSync(path.join(root, file), 'utf8'), {
+    reportDiagnostics: true,
     compilerOptions: { target: ts.ScriptTarget.ES2022, module: ts.ModuleKind.ESNext },
   });
+  const [wrong] = diagnostics!;
+  if (wrong) throw new Error(`${file}: ${ts.flattenDiagnosticMessageText(wrong.messageText, '\n')}`);
   fs.writeFileSync(path.join(root, file.replace(/^lib/, 'dist').replace(/\.ts$/, '.js')), outputText);
 }
 

@@ -1,7 +1,7 @@
 /**
  * The project's random numbers from the definition of their generator: number i of stream s of seed k is a function of
- * these three alone (native/network/random.h), here in whole numbers of any size. The third and fourth word of a counter
- * name the stream: its purpose, and a layer or an epoch.
+ * these three alone (native/network/random.h), here in whole numbers of any size. The third and fourth word of a
+ * counter name the stream: its purpose, and a layer or an epoch.
  */
 
 /** native/network/purpose.h, which checkpoints and runs of earlier versions count on. */
@@ -33,12 +33,11 @@ export const keyOf = (seed: number): bigint[] => [word(BigInt(seed)), BigInt(see
  */
 export function normals(seed: number, layer: number, step: number, many: number): Float64Array {
   const result = new Float64Array(many);
-  const uniform = (bits: bigint): number => Number(bits >> 8n) / 2 ** 24;
   for (let block = 0; Math.floor(block / 16) * 64 < many; block++) {
     const words = philox([BigInt(block), BigInt(step), PURPOSES.noise, BigInt(layer)], keyOf(seed));
     for (const pair of [0, 1]) {
-      const radius = Math.sqrt(-2 * Math.log(1 - uniform(words[2 * pair]!)));
-      const angle = 2 * Math.PI * uniform(words[2 * pair + 1]!);
+      const radius = Math.sqrt(-2 * Math.log(1 - toUniform(words[2 * pair]!)));
+      const angle = 2 * Math.PI * toUniform(words[2 * pair + 1]!);
       const at = Math.floor(block / 16) * 64 + 32 * pair + (block % 16);
       if (at < many) result[at] = radius * Math.cos(angle);
       if (at + 16 < many) result[at + 16] = radius * Math.sin(angle);

@@ -34,5 +34,12 @@ export const runTestFile = (
   run(process.execPath, ['--import', 'tsx', file], {
     cwd: root,
     timeout,
-    env: { OMP_WAIT_POLICY: 'passive', TAP_BAIL: '1', TAP_TIMEOUT: '3600', CORTORCH_RANDOM_CASES: undefined, ...env },
+    env: {
+      OMP_WAIT_POLICY: 'passive',
+      TAP_BAIL: '1',
+      TAP_TIMEOUT: '3600',
+      // Of the test that starts it.
+      ...{ TAP_CWD: undefined, TAP_GREP: undefined, CORTORCH_RANDOM_CASES: undefined },
+      ...env,
+    },
   });

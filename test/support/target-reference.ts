@@ -1,6 +1,7 @@
 /**
  * Target propagation in loops over float64, written from the paper's boxes (Bartunov et al. 2018, Algorithms 1 and 2)
- * with targets ĥ as they stand there, and sharing nothing with the native code. Images are in the order (batch, C, H, W); layers l = 1..L and h_0 = x as in the paper, so that layer l
+ * with targets ĥ as they stand there, and sharing nothing with the native code. Images are in the order
+ * (batch, C, H, W); layers l = 1..L and h_0 = x as in the paper, so that layer l
  * has the parameters `layers.<l−1>` and the inverse `inverses.<l−1>`.
  */
 import { isMap, type ActivationName } from '../../lib/model/layers.js';

@@ -24,7 +24,7 @@ import { cortorch, metricsOf, smallSpec, writeTinyData } from '../support/cli.js
 import { gradientsFrom } from '../support/networks.js';
 import { randomArray } from '../support/numbers.js';
 import { PEAK } from '../support/peak-memory.js';
-import { permutation } from '../support/philox.js';
+import { permutation, uniforms } from '../support/philox.js';
 import { runScript } from '../support/processes.js';
 
 const LR = 0.25;
@@ -116,12 +116,11 @@ t.test('the angle and the norm of the feedback', async (t) => {
         }
         const W = [...before.get(`${name}.weight`)!.data];
         const B = before.get(`${name}.weight_backward`)?.data;
-        if (rule === 'brsf') {
-          t.ok(feedbackAngle! > 5 && feedbackAngle! < 60, `drawn in the step: ${feedbackAngle}`);
-          continue;
-        }
         const s = 1 / Math.sqrt([6, 7, 8, 9][l]!);
-        const sent = W.map((w, i) => (rule === 'fa' ? B![i]! : Math.sign(w) * (rule === 'usf' ? s : B![i]!)));
+        /** Of the first step. */
+        const drawn = uniforms(4, 'magnitude', l, W.length);
+        const magnitude = { fa: B, usf: W.map(() => s), brsf: drawn.map((u) => s * u), frsf: B }[rule as string]!;
+        const sent = W.map((w, i) => (rule === 'fa' ? 1 : Math.sign(w)) * magnitude[i]!);
         const expected = degrees(sent, W);
         t.ok(close(feedbackAngle, expected, 1e-3), `${rule}, ${name}: ${feedbackAngle}, expected ${expected}`);
         t.ok(close(feedbackNormRatio, norm(sent) / norm(W), 1e-5), `${rule}, ${name}: the norms`);

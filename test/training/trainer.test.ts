@@ -78,7 +78,7 @@ t.test('twenty steps of every rule and optimizer against the float64 reference, 
         for (let step = steps === 1 ? 0 : 1; step < steps; step++) {
           const result = gradients(layers, rule, rows(images, 9), labels);
           const loss = losses[step]!;
-          if (Math.abs(loss - result.loss) > 1e-4 * result.loss) t.fail(`loss ${loss} instead of ${result.loss}`);
+          if (!(Math.abs(loss - result.loss) <= 1e-4 * result.loss)) t.fail(`loss ${loss} instead of ${result.loss}`);
           layers.forEach((layer, l) => {
             const flat = layer.weight.flat();
             updates[l]!.weight(flat, result.gradients[l]!.weight.flat());
@@ -98,7 +98,7 @@ t.test('twenty steps of every rule and optimizer against the float64 reference, 
 });
 
 t.test('every value of a large parameter has its own gradient and its own moments', async (t) => {
-  // Parameters are updated in pieces of 16,384 values; under a squared error of linear outputs the gradient is a product.
+  // Parameters are updated in pieces of 16,384 values. The gradient of a squared error of linear outputs is a product.
   const [inputs, units] = [150, 300];
   const wide = network({ features: inputs }).dense(units, { bias: false }).squaredError();
   const x = randomArray(inputs, 3);

@@ -38,24 +38,48 @@ export interface Making {
 const TOO_LONG = 240_000;
 const COPIES = 2;
 
-/** @returns null where it passes; else how it ended */
+/** What a broken program ends with. Any other signal came from outside, and says nothing of the mutation. */
+const CRASHES: readonly (NodeJS.Signals | null)[] = ['SIGSEGV', 'SIGABRT', 'SIGBUS', 'SIGFPE', 'SIGILL', 'SIGTRAP'];
+
+/** Tests of memory and time are alone on the machine, as in `npm test`. */
+let serial: Promise<unknown> = Promise.resolve();
+
+/** @returns null where it passes; else how it ended. @throws Error if it was ended from outside */
 async function failureOf(root: string, test: string): Promise<string | null> {
-  const { code, signal, stdout } = await runTestFile(root, test, {}, TOO_LONG);
+  const start = performance.now();
+  const running = serial.then(() => runTestFile(root, test, {}, TOO_LONG));
+  if (test.startsWith('test/serial/')) serial = running.catch(() => undefined);
+  const { code, signal, stdout } = await running;
   if (code === 0) return null;
-  const first = /^ +not ok \d+ - (.*)$/m.exec(stdout)?.[1] ?? (signal === null ? `exit code ${code}` : 'no end');
+  if (signal !== null && performance.now() - start >= TOO_LONG) return `${test}: no end`;
+  if (signal !== null && !CRASHES.includes(signal)) throw new Error(`${test} was ended by ${signal}`);
+  const first = /^ +not ok \d+ - (.*)$/m.exec(stdout)?.[1] ?? signal ?? `exit code ${code}`;
   return `${test}: ${first.slice(0, 100)}`;
 }
 
-/** Replaces what stands once in a file. @returns what it held */
-function mutate(at: string, { what, from, to }: Mutation): string {
-  const good = fs.readFileSync(at, 'utf8');
-  if (good.split(from).length !== 2 || from === to) throw new Error(`${what}: not exactly once in ${at}: ${from}`);
-  fs.writeFileSync(
-    at,
-    good.replace(from, () => to),
-  );
+/** A failure has to come twice: once may be chance on a machine with other work. */
+async function certainFailureOf(root: string, test: string): Promise<string | null> {
+  const first = await failureOf(root, test);
+  return first === null || first.endsWith('no end') ? first : failureOf(root, test);
+}
+
+/** @returns what the file holds. @throws Error unless `from` stands there once */
+function original(root: string, { what, file, from, to }: Mutation): string {
+  const good = fs.readFileSync(path.join(root, file), 'utf8');
+  if (good.split(from).length !== 2 || from === to) throw new Error(`${what}: not exactly once in ${file}: ${from}`);
   return good;
 }
+
+/** Makes the slip. @returns what the file held */
+function mutate(root: string, mutation: Mutation): string {
+  const good = original(root, mutation);
+  const bad = good.replace(mutation.from, () => mutation.to);
+  fs.writeFileSync(path.join(root, mutation.file), bad);
+  return good;
+}
+
+/** What the outcome of a mutation depends on. */
+const MATTERS = /^(?:lib|native|scripts|test|bin)\/|^[^/]*\.(?:json|txt)$/;
 
 /** What was found out, by mutation; kept in a file. */
 class Record {
@@ -65,7 +89,8 @@ class Record {
 
   constructor(name: string, files: readonly string[]) {
     const hash = createHash('sha256');
-    for (const file of files) hash.update(`${file}\0`).update(fs.readFileSync(path.join(packageRoot, file)));
+    for (const file of files.filter((name) => MATTERS.test(name)))
+      hash.update(`${file}\0`).update(fs.readFileSync(path.join(packageRoot, file)));
     this.#key = hash.digest('hex');
     this.#file = path.join(packageRoot, '.cache/soak', `${name}.json`);
     const { key, found } = JSON.parse(fs.existsSync(this.#file) ? fs.readFileSync(this.#file, 'utf8') : '{}') as {
@@ -98,46 +123,57 @@ export async function checkMutations(
 ): Promise<void> {
   const names = mutations.map(({ what }) => what);
   t.equal(new Set(names).size, names.length, 'each has words of its own');
+  for (const mutation of mutations) original(packageRoot, mutation);
   const chosen = new RegExp(process.env.CORTORCH_MUTATIONS ?? '');
   const files = await projectFiles();
   const record = new Record(name, files);
-  const queue = mutations.filter(
-    ({ what, file, equivalent }) => equivalent === undefined && (chosen.test(what) || chosen.test(file)),
-  );
-  const tests = [...new Set(queue.flatMap((mutation) => mutation.tests))];
+  const own = mutations.filter(({ what, file }) => chosen.test(what) || chosen.test(file));
+  const queue = own.filter(({ equivalent }) => equivalent === undefined);
+  t.ok(queue.length > 0, `there are mutations of ${chosen}`);
   const waiting = queue.filter(({ what }) => record.get(what) === undefined);
 
   const copies: string[] = [];
   while (waiting.length > 0 && copies.length < COPIES) copies.push(await copyProject(t));
   for (const root of copies) await making.prepare(root);
-  const untouched = [...tests];
-  await Promise.all(
-    copies.map(async (root) => {
-      for (let test = untouched.shift(); test !== undefined; test = untouched.shift()) {
-        const failure = await failureOf(root, test);
-        if (failure !== null) throw new Error(`without any mutation: ${failure}`);
-      }
-    }),
-  );
-  await Promise.all(
-    copies.map(async (root) => {
-      for (let mutation = waiting.shift(); mutation !== undefined; mutation = waiting.shift()) {
-        const { what, file } = mutation;
-        const good = mutate(path.join(root, file), mutation);
-        await making.mutated(root, file);
-        let failure: string | null = null;
-        for (const test of mutation.tests) failure ??= await failureOf(root, test);
-        fs.writeFileSync(path.join(root, file), good);
-        await making.restored(root, file);
-        record.set(what, failure);
-        console.error(
-          `${failure === null ? 'NOT NOTICED' : 'noticed'}: ${file}: ${what}${failure ? ` (${failure})` : ''}`,
-        );
-      }
-    }),
-  );
+  /** Where one copy stops with an error, what the other one sees may be its end. */
+  let stopped = false;
+  const inAll = (work: (root: string) => Promise<void>): Promise<unknown> =>
+    Promise.all(
+      copies.map((root) =>
+        work(root).catch((error: unknown) => {
+          stopped = true;
+          throw error;
+        }),
+      ),
+    );
+
+  const tests = [...new Set(waiting.flatMap((mutation) => mutation.tests))];
+  await inAll(async (root) => {
+    for (let test = tests.shift(); test !== undefined && !stopped; test = tests.shift()) {
+      const failure = await certainFailureOf(root, test);
+      if (failure !== null) throw new Error(`without any mutation: ${failure}`);
+    }
+  });
+  await inAll(async (root) => {
+    for (let mutation = waiting.shift(); mutation !== undefined && !stopped; mutation = waiting.shift()) {
+      const { what, file } = mutation;
+      const good = mutate(root, mutation);
+      await making.mutated(root, file);
+      let failure: string | null = null;
+      for (const test of mutation.tests) failure ??= await certainFailureOf(root, test);
+      if (stopped) return;
+      fs.writeFileSync(path.join(root, file), good);
+      await making.restored(root, file);
+      record.set(what, failure);
+      console.error(
+        `${failure === null ? 'NOT NOTICED' : 'noticed'}: ${file}: ${what}${failure ? ` (${failure})` : ''}`,
+      );
+    }
+  });
   for (const { what, file, tests } of queue) {
     t.ok(record.get(what), `${file}: ${what}: ${record.get(what) ?? `not noticed by ${tests.join(', ')}`}`);
   }
-  t.comment(`${queue.length} mutations, ${mutations.length - queue.length} of all not tried`);
+  t.comment(
+    `${queue.length} of ${mutations.length} mutations, ${own.length - queue.length} more that nobody can notice`,
+  );
 }
