@@ -6,8 +6,8 @@ import { Interrupt, TimeLimit } from '../../lib/cli/interrupt.js';
 import { Progress } from '../../lib/cli/progress.js';
 import { table } from '../../lib/cli/table.js';
 import type { ProgressEvent } from '../../lib/training/events.js';
-import { packageRoot } from '../../scripts/build.mjs';
 import { start } from '../support/cli.js';
+import { moduleOf } from '../support/processes.js';
 
 const event: ProgressEvent = {
   type: 'progress',
@@ -116,7 +116,7 @@ t.test('a table', async (t) => {
 });
 
 t.test('a second Ctrl-C ends at once what does not end by itself', async (t) => {
-  const interrupt = JSON.stringify(path.join(packageRoot, 'lib/cli/interrupt.ts'));
+  const interrupt = moduleOf('lib/cli/interrupt.ts');
   const folder = t.testdir({
     'stuck.ts': `import { Interrupt } from ${interrupt};
       export const main = () => {

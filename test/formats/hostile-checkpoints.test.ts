@@ -11,7 +11,8 @@ import { openSafetensors } from '../../lib/checkpoint/safetensors.js';
 import { tensorDataFrom } from '../../lib/checkpoint/tensor-data.js';
 import { OrderedDict, Tuple } from '../../lib/checkpoint/value.js';
 import { latin, tensor, torchArchive, zipArchive } from '../support/pickles.js';
-import { moduleOf, peakGrowth } from '../support/peak-memory.js';
+import { peakGrowth } from '../support/peak-memory.js';
+import { moduleOf } from '../support/processes.js';
 
 /** So many times the usual number of random cases (`npm run soak -- damage`). */
 const TIMES = Number(process.env.CORTORCH_RANDOM_CASES ?? 1);

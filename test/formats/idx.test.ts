@@ -6,7 +6,8 @@ import { CortorchError } from '../../lib/errors.js';
 import { readIdx, readIdxImages, readIdxImageSet, readIdxLabels } from '../../lib/data/idx.js';
 import { idx } from '../support/idx.js';
 import { refusal } from '../support/refusal.js';
-import { moduleOf, peakGrowth } from '../support/peak-memory.js';
+import { peakGrowth } from '../support/peak-memory.js';
+import { moduleOf } from '../support/processes.js';
 
 const folder = t.testdir();
 let files = 0;

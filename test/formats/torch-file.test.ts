@@ -8,7 +8,8 @@ import { OrderedDict, Tuple, type CheckpointValue } from '../../lib/checkpoint/v
 import { ZipReader } from '../../lib/checkpoint/zip.js';
 import { CortorchError } from '../../lib/errors.js';
 import { refusal } from '../support/refusal.js';
-import { moduleOf, peakGrowth } from '../support/peak-memory.js';
+import { peakGrowth } from '../support/peak-memory.js';
+import { moduleOf } from '../support/processes.js';
 
 const folder = t.testdir();
 const path = join(folder, 'file.pt');

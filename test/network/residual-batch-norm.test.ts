@@ -16,7 +16,7 @@ import {
   type RuleName,
   type StateDict,
 } from '../../lib/index.js';
-import { differs, largestDifference } from '../support/compare.js';
+import { agrees, largestDifference } from '../support/compare.js';
 import { epochsOf, saveState } from '../support/networks.js';
 import { randomArray } from '../support/numbers.js';
 import { runTorchPython, whyNoTorchPython } from '../support/python.js';
@@ -101,6 +101,10 @@ async function stir(net: Network): Promise<StateDict> {
   return state;
 }
 
+/** What became of a parameter, less what it was. */
+const moved = (start: StateDict, name: string, values: ArrayLike<number>): Float64Array =>
+  Float64Array.from(start.get(name)!.data, (value, i) => values[i]! - value);
+
 async function fit(net: Network, epochs: number): Promise<number[]> {
   const trainer = new Trainer(net, { optimizer: sgd, batchSize: COUNT });
   return (await epochsOf(trainer.fit(data, { epochs }))).map(({ train }) => train.loss);
@@ -147,9 +151,8 @@ print(json.dumps([before, losses, net(x).flatten().tolist(), state]))
   const state = await net.stateDict();
   t.strictSame([...state.keys()].sort(), Object.keys(python[3]).sort(), 'the same names');
   for (const [name, { data: values }] of state) {
-    t.ok(largestDifference(values, python[3][name]!) < 2e-5, `${name} after ${STEPS} steps`);
-    // The bias before a batch norm has no gradient; weight decay alone moves it.
-    differs(t, values, start.get(name)!.data, 0, `${name}, trained and not`);
+    // The bias before a batch norm has no gradient; weight decay alone moves it, by little beside its last digits.
+    agrees(t, moved(start, name, values), moved(start, name, python[3][name]!), 5e-3, `${name} after ${STEPS} steps`);
   }
 });
 
@@ -204,7 +207,7 @@ t.test('feedback alignment goes through them: with B = W it is bp, with another 
   const [a, b, c] = await Promise.all([bp, fa, other].map((net) => net.stateDict()));
   const different: string[] = [];
   for (const [name, { data: values }] of a!) {
-    t.ok(largestDifference(values, b!.get(name)!.data) < 1e-6, name);
+    agrees(t, moved(start, name, b!.get(name)!.data), moved(start, name, values), 1e-3, name);
     if (largestDifference(values, c!.get(name)!.data) > 1e-3) different.push(name);
     t.ok(c!.get(name)!.data.every(Number.isFinite), `${name}: with another B it is finite`);
   }

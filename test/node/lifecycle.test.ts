@@ -1,14 +1,10 @@
 import t from 'tap';
 import { once } from 'node:events';
-import { setTimeout as sleep } from 'node:timers/promises';
-import { fileURLToPath } from 'node:url';
 import { Worker } from 'node:worker_threads';
 import { Dataset, layer, liveTensors, Network, network, scope, Tensor, Trainer } from '../../lib/index.js';
 import { gc } from '../support/gc.js';
 import { randomArray } from '../support/numbers.js';
-import { runScript } from '../support/processes.js';
-
-const index = fileURLToPath(new URL('../../lib/index.ts', import.meta.url));
+import { moduleOf, runScript } from '../support/processes.js';
 
 /** A network whose single step takes some tenths of a second, and data for it. */
 function heavy(): { net: Network; data: Dataset } {
@@ -143,11 +139,11 @@ t.test('10,000 steps scripted on tensors leave none behind', async (t) => {
 });
 
 /** Resident memory in bytes, without what the garbage collector gives back: the least of a few readings. */
-async function resident(): Promise<number> {
+async function resident(collect: () => void): Promise<number> {
   let least = Infinity;
   for (let i = 0; i < 8; i++) {
-    gc();
-    await sleep(25); // V8 unmaps on another thread
+    collect();
+    await new Promise((resolve) => setTimeout(resolve, 25)); // V8 unmaps on another thread
     least = Math.min(least, process.memoryUsage.rss());
   }
   return least;
@@ -160,9 +156,9 @@ t.test('10,000 steps leave the live-tensor count and the resident memory where t
     for await (const _event of trainer.fit(data, { epochs: 1e6, maxSteps, test: data }));
   };
   await train(5000); // warm: kernels compiled, pools filled, V8's heap at its size
-  const [tensors, before] = [liveTensors(), await resident()];
+  const [tensors, before] = [liveTensors(), await resident(gc)];
   await train(15_000);
-  const grown = (await resident()) - before;
+  const grown = (await resident(gc)) - before;
   t.equal(liveTensors(), tensors);
   // A lost gradient a step would be 20 MB (the network's is 2 kB).
   t.ok(grown < 8e6, `grown by ${(grown / 1e6).toFixed(1)} MB`);
@@ -173,17 +169,10 @@ t.test('10,000 steps leave the live-tensor count and the resident memory where t
 /** Runs a module's source with the package's functions and `rss()`, resident memory in MiB. @returns its JSON */
 async function measured<T>(body: string): Promise<T> {
   const { code, stdout, stderr } = await runScript(
-    `import { Dataset, Network, network, Tensor, Trainer } from ${JSON.stringify(index)};
-    import { native } from ${JSON.stringify(fileURLToPath(new URL('../../lib/native.ts', import.meta.url)))};
-    const rss = async () => {
-      let least = Infinity;
-      for (let i = 0; i < 8; i++) {
-        gc();
-        await new Promise((resolve) => setTimeout(resolve, 25)); // V8 unmaps on another thread
-        least = Math.min(least, process.memoryUsage.rss() / 2 ** 20);
-      }
-      return least;
-    };
+    `import { Dataset, Network, network, Tensor, Trainer } from ${moduleOf('lib/index.ts')};
+    import { native } from ${moduleOf('lib/native.ts')};
+    const resident = ${resident.toString()};
+    const rss = async () => (await resident(gc)) / 2 ** 20;
     const large = () => new Network(
       network({ features: 2000 }).dense(6000, { activation: 'tanh' }).dense(10).softmaxCrossEntropy());
     const data = Dataset.fromArrays({ images: new Uint8Array(4 * 2000), labels: new Uint8Array(4), shape: [2000], classes: 10 });
@@ -250,7 +239,7 @@ t.test('what stateDict() gives is as it was when it was asked for', async (t) =>
 });
 
 const script = (body: string): string => `
-  import { Dataset, Network, network, Trainer } from ${JSON.stringify(index)};
+  import { Dataset, Network, network, Trainer } from ${moduleOf('lib/index.ts')};
   const net = new Network(network({ features: 500 }).dense(500, { activation: 'tanh' }).dense(10).softmaxCrossEntropy());
   const data = Dataset.fromArrays({ images: new Uint8Array(500 * 500), labels: new Uint8Array(500), shape: [500], classes: 10 });
   const trainer = new Trainer(net, { batchSize: 50 });

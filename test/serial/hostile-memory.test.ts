@@ -2,10 +2,9 @@
 import fs from 'node:fs';
 import path from 'node:path';
 import t from 'tap';
-import { packageRoot } from '../../scripts/build.mjs';
 import { PEAK } from '../support/peak-memory.js';
 import { int4, latin, LEGACY_MAGIC, legacyFile, tensor, torchArchive } from '../support/pickles.js';
-import { runScript } from '../support/processes.js';
+import { moduleOf, runScript } from '../support/processes.js';
 
 const folder = t.testdir({});
 const MIB = 2 ** 20;
@@ -15,8 +14,8 @@ const MIB = 2 ** 20;
  */
 const READER = `
 import fs from 'node:fs';
-import { openCheckpoint, tensorsOf } from ${JSON.stringify(path.join(packageRoot, 'lib/index.ts'))};
-import { loadCheckpoint } from ${JSON.stringify(path.join(packageRoot, 'lib/checkpoint/load-checkpoint.ts'))};
+import { openCheckpoint, tensorsOf } from ${moduleOf('lib/index.ts')};
+import { loadCheckpoint } from ${moduleOf('lib/checkpoint/load-checkpoint.ts')};
 ${PEAK}
 const read = async (file) => {
   const outcomes = [];

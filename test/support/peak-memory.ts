@@ -1,10 +1,5 @@
 /** What an action takes at its peak: memory that is free again afterwards counts too. */
-import path from 'node:path';
-import { packageRoot } from '../../scripts/build.mjs';
 import { runScript } from './processes.js';
-
-/** For an import in a script, from the root of the project. */
-export const moduleOf = (file: string): string => JSON.stringify(path.join(packageRoot, file));
 
 /**
  * Defines `peak()` in a script: bytes, of this process alone. Not `resourceUsage().maxRSS`: that begins with the peak

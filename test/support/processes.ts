@@ -179,6 +179,9 @@ export async function succeed(command: string, args: readonly string[], options?
   throw new Error(`${command} ${args.join(' ')} ended with ${signal ?? code}:\n${some}`);
 }
 
+/** What a script imports a file of the project by, named from its root. */
+export const moduleOf = (file: string): string => JSON.stringify(path.join(packageRoot, file));
+
 const tsx = path.join(packageRoot, 'node_modules/tsx/dist/esm/index.mjs');
 
 /** A command line of Node that runs a module's source, which may import TypeScript; `args` are its process.argv[1…]. */

@@ -1,10 +1,8 @@
 /** The memory that a stream of images takes. */
-import path from 'node:path';
 import type { Test } from 'tap';
-import { packageRoot } from '../../scripts/build.mjs';
 import { within } from './folders.js';
 import { writePicture } from './pictures.js';
-import { runScript } from './processes.js';
+import { moduleOf, runScript } from './processes.js';
 
 /** Reads so many images, in epochs of 200, and asks for the memory four times. @returns resident MiB */
 export async function memoryOver(t: Test, images: number): Promise<number[]> {
@@ -14,7 +12,7 @@ export async function memoryOver(t: Test, images: number): Promise<number[]> {
     await writePicture(at('train', 'abcd'[i % 4]!, `${i}.jpg`), size, { r: 50 * (i % 4), g: 90, b: (i * 37) % 200 });
   }
   const script = `
-    import { ImageStream, listImages } from ${JSON.stringify(path.join(packageRoot, 'lib/index.ts'))};
+    import { ImageStream, listImages } from ${moduleOf('lib/index.ts')};
     const list = await listImages(${JSON.stringify(at('train'))});
     const stream = new ImageStream(list, { size: 64, batchSize: 20, crop: 'random', flip: 'horizontal' });
     const after = [];

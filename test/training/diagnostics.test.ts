@@ -19,13 +19,12 @@ import {
   type StateDict,
   type TrainerOptions,
 } from '../../lib/index.js';
-import { packageRoot } from '../../scripts/build.mjs';
 import { cortorch, metricsOf, smallSpec, writeTinyData } from '../support/cli.js';
 import { gradientsFrom } from '../support/networks.js';
 import { randomArray } from '../support/numbers.js';
 import { PEAK } from '../support/peak-memory.js';
 import { permutation, uniforms } from '../support/philox.js';
-import { runScript } from '../support/processes.js';
+import { moduleOf, runScript } from '../support/processes.js';
 
 const LR = 0.25;
 const COUNT = 10;
@@ -291,7 +290,7 @@ t.test('batches of one’s own, and wrong values', async (t) => {
 t.test('without targets nothing is kept of the activities but what the backward pass needs', async (t) => {
   // 8 hidden layers of 20 MB; that many gradients of them, twice, would be 320 MB more than a step needs.
   const script = `
-    import { Dataset, Network, Trainer, network } from ${JSON.stringify(path.join(packageRoot, 'lib/index.ts'))};
+    import { Dataset, Network, Trainer, network } from ${moduleOf('lib/index.ts')};
     ${PEAK}
     const COUNT = 20_000;
     let builder = network({ features: 16 });
