@@ -5,6 +5,7 @@ import { naiveDense } from '../support/maps.js';
 import { randomArray } from '../support/numbers.js';
 import { buildFolder } from '../../scripts/build.mjs';
 import { runTorchPython, whyNoTorchPython } from '../support/python.js';
+import { checkClose } from '../support/tensors.js';
 import { readFileSync } from 'node:fs';
 
 // Batch 1; sizes that are no multiple of 16, of the micro-kernel's panel (64) or of its depth (512); the paper's
@@ -79,6 +80,27 @@ t.test('leading dimensions, and none of anything', async (t) => {
       'no inputs',
     );
     t.strictSame(denseAdjoint(Tensor.full([0, 4], 0), Tensor.full([2, 0], 0)).data(), new Float32Array(8));
+  });
+});
+
+t.test('the gradients of outer are differentiable in turn', async (t) => {
+  scope(() => {
+    const leafOf = (rows: number, columns: number, seed: number): Tensor => {
+      const tensor = Tensor.from(randomArray(rows * columns, seed), [rows, columns]);
+      tensor.requiresGrad = true;
+      return tensor;
+    };
+    const [x, d, g] = [leafOf(5, 4, 1), leafOf(5, 3, 2), leafOf(3, 4, 3)];
+    const v = Tensor.from(randomArray(15, 4), [5, 3]);
+    const u = Tensor.from(randomArray(20, 5), [5, 4]);
+    // The gradients of ⟨G, δᵀx⟩ are x Gᵀ and δ G; of ⟨v, x Gᵀ⟩ + ⟨u, δ G⟩ those below are wanted.
+    denseOuter(x, d).mul(g).sum().backward({ createGraph: true });
+    const next = d.grad!.mul(v).sum().add(x.grad!.mul(u).sum());
+    for (const tensor of [x, d, g]) tensor.clearGrad();
+    next.backward();
+    checkClose(t, 'x', x.grad!, denseAdjoint(g, v));
+    checkClose(t, 'δ', d.grad!, dense(u, g));
+    checkClose(t, 'G', g.grad!, denseOuter(x, v).add(denseOuter(u, d)));
   });
 });
 

@@ -19,6 +19,7 @@ import {
   type OptimizerOptions,
   type RuleName,
   type StateDict,
+  type TensorDType,
 } from '../../lib/index.js';
 import { agrees, differs } from '../support/compare.js';
 import { crossEntropy } from '../support/losses.js';
@@ -203,15 +204,15 @@ t.test('brsf draws its magnitudes at every step', async (t) => {
 
 t.test('layer() of a script', (t) => {
   const [x, w, b] = [randomArray(6, 1), randomArray(12, 2), randomArray(12, 3)];
-  const sent = (options: object): number[] =>
+  const sent = (options: object, dtype: TensorDType = 'float32'): number[] =>
     scope(() => {
-      const input = Tensor.from(rows([...x], 3));
+      const input = Tensor.from(rows([...x], 3)).to(dtype);
       input.requiresGrad = true;
-      const weight = Tensor.from(rows([...w], 3));
-      const feedback = Tensor.from(rows([...b], 3));
+      const weight = Tensor.from(rows([...w], 3)).to(dtype);
+      const feedback = Tensor.from(rows([...b], 3)).to(dtype);
       const y = layer(input, { weight, feedback, ...options } as Parameters<typeof layer>[1]);
       y.sum().backward();
-      return [...(input.grad!.data() as Float32Array)];
+      return Array.from(input.grad!.data(), Number);
     });
   const expected = (by: (i: number) => number): number[] =>
     Array.from({ length: 6 }, (_, i) => [0, 1, 2, 3].reduce((sum, o) => sum + by(3 * o + (i % 3)), 0));
@@ -222,14 +223,19 @@ t.test('layer() of a script', (t) => {
     1e-6,
     'usf',
   );
+  t.ok(
+    b.some((value) => value < 0),
+    'magnitudes with a sign, which does not count',
+  );
   for (const rule of ['frsf', 'brsf'])
-    agrees(
-      t,
-      sent({ rule }),
-      expected((i) => Math.abs(b[i]!) * Math.sign(w[i]!)),
-      1e-6,
-      rule,
-    );
+    for (const dtype of ['float32', 'float64'] as const)
+      agrees(
+        t,
+        sent({ rule }, dtype),
+        expected((i) => Math.abs(b[i]!) * Math.sign(w[i]!)),
+        1e-6,
+        `${rule}, ${dtype}`,
+      );
   t.throws(() => sent({ rule: 'frsf', scale: 2 }), { code: 'ERR_UNUSED_OPTION', message: /choose rule usf/ });
   t.throws(() => sent({ rule: 'usf', scale: 0 }), { code: 'ERR_INVALID_ARGUMENT', message: /`scale`/ });
   t.throws(() => sent({ rule: 'dfa' }), { code: 'ERR_INVALID_ARGUMENT', message: /functions of its own/ });

@@ -71,7 +71,7 @@ export const mutations: readonly Mutation[] = [
     from: 'if (level + result.depth > MAX_DEPTH)',
     to: 'if (result.depth > MAX_DEPTH)',
     tests: ['test/formats/pickle.test.ts'],
-    equivalent: 'the depth of the root, which is at level 0, is that of the longest way to any value',
+    untried: 'the depth of the root, which is at level 0, is that of the longest way to any value',
   },
   {
     what: 'safetensors: a header whose length ends in the byte 0x80 taken for a pickle',
@@ -1195,7 +1195,7 @@ export const mutations: readonly Mutation[] = [
     from: "if (scores === null || this.#progress.phase !== 'inverse') {",
     to: '{',
     tests: ['test/training/target-training.test.ts'],
-    equivalent: 'such an epoch leaves the layers as they were, and the scores with them; it only takes longer',
+    untried: 'such an epoch leaves the layers as they were, and the scores with them; it only takes longer',
   },
   {
     what: 'trainer: the learning rate begins anew in each epoch',

@@ -20,8 +20,8 @@ export interface Mutation {
   readonly to: string;
   /** The tests of the part concerned, the quickest first; the first that fails is enough. */
   readonly tests: readonly string[];
-  /** Why no test can notice it: the mutant does what the original does. It is not tried. */
-  readonly equivalent?: string;
+  /** Why it is not tried: it does what the original does, or what notices it is no test file. */
+  readonly untried?: string;
 }
 
 /** What has to be made of the sources of a copy before its tests can run. */
@@ -128,7 +128,7 @@ export async function checkMutations(
   const files = await projectFiles();
   const record = new Record(name, files);
   const own = mutations.filter(({ what, file }) => chosen.test(what) || chosen.test(file));
-  const queue = own.filter(({ equivalent }) => equivalent === undefined);
+  const queue = own.filter(({ untried }) => untried === undefined);
   t.ok(queue.length > 0, `there are mutations of ${chosen}`);
   const waiting = queue.filter(({ what }) => record.get(what) === undefined);
 
@@ -174,6 +174,6 @@ export async function checkMutations(
     t.ok(record.get(what), `${file}: ${what}: ${record.get(what) ?? `not noticed by ${tests.join(', ')}`}`);
   }
   t.comment(
-    `${queue.length} of ${mutations.length} mutations, ${own.length - queue.length} more that nobody can notice`,
+    `${queue.length} of ${mutations.length} mutations, ${own.length - queue.length} more are listed and not tried`,
   );
 }
