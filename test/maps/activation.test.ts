@@ -41,12 +41,22 @@ t.test('fused activations are within 3 units in the last place of float64', asyn
   }
 });
 
+/** Of any payload: it goes through the integers by which exp is made. */
+const nans = new Float32Array(
+  Uint32Array.of(0x7fc00000, 0x7fc00001, 0x7fc000ff, 0x7fd55555, 0x7fffffff, 0xffc00000, 0xffc00003, 0xffffffff).buffer,
+);
+
 t.test('NaN stays NaN: it is how a diverged run is noticed', async (t) => {
   for (const activation of ['tanh', 'sigmoid', 'relu', 'identity'] as const) {
     scope(() => {
       const x = Tensor.full([20, 3], NaN);
       const y = layer(x, { weight: Tensor.full([33, 3], 1), activation, rule: 'bp' });
       t.ok((y.data() as Float32Array).every(Number.isNaN), activation);
+      // More than a vector holds.
+      const each = new Float32Array(5 * nans.length);
+      for (let i = 0; i < 5; i++) each.set(nans, i * nans.length);
+      const z = layer(Tensor.from(each, [each.length, 1]), { weight: Tensor.full([1, 1], 1), activation, rule: 'bp' });
+      t.ok((z.data() as Float32Array).every(Number.isNaN), `${activation}: NaN of any payload`);
     });
   }
 });

@@ -45,7 +45,7 @@ const spec = network({ channels: 2, height: 7, width: 9 })
   .flatten()
   .dense(5, { name: 'hidden' })
   .batchNorm({ activation: 'sigmoid', momentum: 0.3, epsilon: 1e-3, name: 'hidden_norm' })
-  .residual((x) => x.dense(5, { activation: 'tanh', name: 'vector' }))
+  .residual((x) => x.dense(5, { name: 'vector' }).batchNorm({ activation: 'tanh', name: 'vector_norm' }))
   .dense(3, { name: 'out' })
   .softmaxCrossEntropy();
 
@@ -73,14 +73,14 @@ class Net(nn.Module):
         self.same, self.pad, self.project = unit(4, 4, 1), unit(4, 7, (2, 3)), unit(7, 6, 2)
         self.project['shortcut'] = nn.Sequential(nn.Conv2d(7, 6, 1, 2, bias=False), nn.BatchNorm2d(6))
         self.hidden, self.hidden_norm = nn.Linear(6, 5), nn.BatchNorm1d(5, eps=1e-3, momentum=0.3)
-        self.vector, self.out = nn.Linear(5, 5), nn.Linear(5, 3)
+        self.vector, self.vector_norm, self.out = nn.Linear(5, 5), nn.BatchNorm1d(5), nn.Linear(5, 3)
     def forward(self, x):
         x = F.relu(self.stem_norm(self.stem(x)))
         x = F.relu(run(self.same, x) + x)
         x = F.relu(run(self.pad, x) + F.pad(x[:, :, ::2, ::3], (0, 0, 0, 0, 1, 2)))
         x = torch.tanh(run(self.project, x) + self.project['shortcut'](x))
         x = torch.sigmoid(self.hidden_norm(self.hidden(x.mean((2, 3)))))
-        return self.out(torch.tanh(self.vector(x)) + x)
+        return self.out(torch.tanh(self.vector_norm(self.vector(x))) + x)
 `;
 
 const images = randomArray(COUNT * 2 * 7 * 9, 12345);

@@ -4,7 +4,7 @@ import path from 'node:path';
 import t from 'tap';
 import ts from 'typescript';
 import { packageRoot } from '../../scripts/build.mjs';
-import { checkMutations } from './mutations/mutation.js';
+import { checkMutations, NotMade } from './mutations/mutation.js';
 import { mutations } from './mutations/lib.js';
 
 /** What the command line runs of a file, made anew; its types are not checked. */
@@ -14,7 +14,7 @@ async function transpile(root: string, file: string): Promise<void> {
     compilerOptions: { target: ts.ScriptTarget.ES2022, module: ts.ModuleKind.ESNext },
   });
   const [wrong] = diagnostics!;
-  if (wrong) throw new Error(`${file}: ${ts.flattenDiagnosticMessageText(wrong.messageText, '\n')}`);
+  if (wrong) throw new NotMade(`${file}: ${ts.flattenDiagnosticMessageText(wrong.messageText, '\n')}`);
   fs.writeFileSync(path.join(root, file.replace(/^lib/, 'dist').replace(/\.ts$/, '.js')), outputText);
 }
 

@@ -24,11 +24,14 @@ export interface Mutation {
   readonly untried?: string;
 }
 
+/** A slip that the compiler refuses shows nothing of the tests. */
+export class NotMade extends Error {}
+
 /** What has to be made of the sources of a copy before its tests can run. */
 export interface Making {
   /** Of an untouched copy. */
   prepare(root: string): Promise<void>;
-  /** Of one with a slip in this file. */
+  /** Of one with a slip in this file. @throws NotMade */
   mutated(root: string, file: string): Promise<void>;
   /** After the slip was taken back; what the next mutation makes anew may be left to it. */
   restored(root: string, file: string): Promise<void>;
@@ -158,9 +161,16 @@ export async function checkMutations(
     for (let mutation = waiting.shift(); mutation !== undefined && !stopped; mutation = waiting.shift()) {
       const { what, file } = mutation;
       const good = mutate(root, mutation);
-      await making.mutated(root, file);
       let failure: string | null = null;
-      for (const test of mutation.tests) failure ??= await certainFailureOf(root, test);
+      try {
+        await making.mutated(root, file);
+        for (const test of mutation.tests) failure ??= await certainFailureOf(root, test);
+      } catch (error) {
+        if (!(error instanceof NotMade)) throw error;
+        t.fail(`${file}: ${what}: ${error.message}`);
+        fs.writeFileSync(path.join(root, file), good);
+        continue;
+      }
       if (stopped) return;
       fs.writeFileSync(path.join(root, file), good);
       await making.restored(root, file);
@@ -171,7 +181,8 @@ export async function checkMutations(
     }
   });
   for (const { what, file, tests } of queue) {
-    t.ok(record.get(what), `${file}: ${what}: ${record.get(what) ?? `not noticed by ${tests.join(', ')}`}`);
+    const how = record.get(what);
+    if (how !== undefined) t.ok(how, `${file}: ${what}: ${how ?? `not noticed by ${tests.join(', ')}`}`);
   }
   t.comment(
     `${queue.length} of ${mutations.length} mutations, ${own.length - queue.length} more are listed and not tried`,
