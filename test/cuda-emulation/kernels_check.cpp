@@ -350,9 +350,7 @@ struct Patches : PatchProduct<unsigned char> {
 
 void walks() {
   long walked = 0, refused = 0;
-  const auto size = [](int most) {
-    return static_cast<int64_t>(std::exp(uniform() * std::log(most)));
-  };
+  const auto size = [](int most) { return static_cast<int64_t>(std::exp(uniform() * std::log(most))); };
   for (int i = 0; i < 20'000; ++i) {
     const Conv2dGeometry from{size(600),  size(1500), size(1500),   size(600),    pick(1, 3), pick(1, 3),
                               size(1500), size(1500), size(50) - 1, size(50) - 1, size(1500), size(1500)};

@@ -135,8 +135,8 @@ bool of_one_shape(const std::vector<std::vector<double>>& a, const std::vector<s
 }
 
 void compare(const Case& c, const Outcome& cpu, const Outcome& gpu, const Outcome& start) {
-  const bool comparable = cpu.names == gpu.names && of_one_shape(cpu.sums, gpu.sums) &&
-                          of_one_shape(cpu.diagnoses, gpu.diagnoses);
+  const bool comparable =
+      cpu.names == gpu.names && of_one_shape(cpu.sums, gpu.sums) && of_one_shape(cpu.diagnoses, gpu.diagnoses);
   check(comparable && cpu.sums.size() == c.runs.size() + 1, c.name + ": names, sums and diagnoses");
   if (!comparable) return;
   for (std::size_t i = 0; i < cpu.values.size(); ++i) {

@@ -121,6 +121,24 @@ t.test('disposing of a network that trains: the promise is settled, nothing cras
   await waiting;
 });
 
+t.test(
+  'disposing of a network that evaluates: the running job stops, and what waits behind it is rejected',
+  async (t) => {
+    const { net, data } = heavy();
+    const jobs = [
+      net.evaluate(data, { batchSize: 1 }), // a thousand steps, were it left alone
+      net.evaluate(data),
+      net.predict(new Uint8Array(2000)),
+    ];
+    setTimeout(() => net.dispose(), 20);
+    const outcomes = await Promise.allSettled(jobs);
+    t.match(
+      outcomes,
+      jobs.map(() => ({ status: 'rejected', reason: { code: 'ERR_DISPOSED' } })),
+    );
+  },
+);
+
 t.test('10,000 steps scripted on tensors leave none behind', async (t) => {
   const before = liveTensors();
   let weight = Tensor.full([8, 8], 0.1);

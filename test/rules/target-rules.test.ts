@@ -563,7 +563,7 @@ t.test('what target propagation cannot do is refused', async (t) => {
         t.throws(
           () => targetLayer(x, { ...options, inverse: wrong }),
           { message: /the inverse's bias/ },
-          `bias ${shape}`,
+          `bias ${shape.join()}`,
         );
       }
       t.throws(

@@ -140,6 +140,7 @@ export async function checkMutations(
   for (const root of copies) await making.prepare(root);
   /** Where one copy stops with an error, what the other one sees may be its end. */
   let stopped = false;
+  const isStopped = (): boolean => stopped;
   const inAll = (work: (root: string) => Promise<void>): Promise<unknown> =>
     Promise.all(
       copies.map((root) =>
@@ -152,13 +153,13 @@ export async function checkMutations(
 
   const tests = [...new Set(waiting.flatMap((mutation) => mutation.tests))];
   await inAll(async (root) => {
-    for (let test = tests.shift(); test !== undefined && !stopped; test = tests.shift()) {
+    for (let test = tests.shift(); test !== undefined && !isStopped(); test = tests.shift()) {
       const failure = await certainFailureOf(root, test);
       if (failure !== null) throw new Error(`without any mutation: ${failure}`);
     }
   });
   await inAll(async (root) => {
-    for (let mutation = waiting.shift(); mutation !== undefined && !stopped; mutation = waiting.shift()) {
+    for (let mutation = waiting.shift(); mutation !== undefined && !isStopped(); mutation = waiting.shift()) {
       const { what, file } = mutation;
       const good = mutate(root, mutation);
       let failure: string | null = null;
@@ -171,7 +172,7 @@ export async function checkMutations(
         fs.writeFileSync(path.join(root, file), good);
         continue;
       }
-      if (stopped) return;
+      if (isStopped()) return;
       fs.writeFileSync(path.join(root, file), good);
       await making.restored(root, file);
       record.set(what, failure);
