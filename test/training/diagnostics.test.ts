@@ -193,6 +193,25 @@ t.test(
   },
 );
 
+t.test('targets of images, whatever order they and their gradients have in memory', async (t) => {
+  const local = network({ channels: 2, height: 4, width: 3 })
+    .locallyConnected2d(3, { kernel: 2 })
+    .locallyConnected2d(4, { kernel: [2, 1] })
+    .flatten()
+    .dense(5)
+    .dense(4)
+    .softmaxCrossEntropy();
+  using single = Dataset.fromArrays({ images: randomArray(24, 3), labels: [1], shape: [2, 4, 3], classes: 4 });
+  const bp = await oneStep(local, { rule: 'bp', seed: 4 }, single);
+  for (const rule of ['dtp', 'sdtp'] as const) {
+    const { layers, gradient } = await oneStep(local, { rule, seed: 4 }, single);
+    for (const { name, targetAngle } of layers.slice(0, 3)) {
+      const expected = degrees(gradient(`${name}.bias`), bp.gradient(`${name}.bias`));
+      t.ok(close(targetAngle, expected, 0.1), `${rule}, ${name}: ${targetAngle}, expected ${expected}`);
+    }
+  }
+});
+
 t.test('there is no angle to a vector of zeros', async (t) => {
   const zeros = network({ features: 6 })
     .dense(7, { activation: 'tanh' })

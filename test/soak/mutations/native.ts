@@ -823,7 +823,7 @@ export const mutations: readonly Mutation[] = [
     file: 'native/node/convert.cpp',
     from: 'static_cast<std::size_t>(tensor.numel()) == array.ElementLength(),',
     to: 'static_cast<std::size_t>(tensor.numel()) >= array.ElementLength(),',
-    tests: [tensor, network],
+    tests: [refusals],
   },
   {
     what: 'parameters are read as they are when JavaScript looks, not as they were',
@@ -844,7 +844,7 @@ export const mutations: readonly Mutation[] = [
     file: 'native/node/dataset.cpp',
     from: '  dataset_ = nullptr;\n',
     to: '',
-    tests: ['test/data/dataset.test.ts', lifecycle, network],
+    tests: [refusals],
   },
   {
     what: 'a disposed network keeps the moments of its trainers',
