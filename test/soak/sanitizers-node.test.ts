@@ -1,6 +1,6 @@
 /**
- * The addon in Node, under AddressSanitizer and UndefinedBehaviorSanitizer, then under ThreadSanitizer: its tests run
- * on a copy of the project whose native half is instrumented. Node, libtorch and OpenMP's runtime are not; what
+ * The addon in Node, under AddressSanitizer, then under ThreadSanitizer: its tests run on a copy of the project whose
+ * native half is instrumented. (GCC 12 does not compile node-addon-api with UndefinedBehaviorSanitizer.) Node, libtorch and OpenMP's runtime are not; what
  * ThreadSanitizer reports of those alone is suppressed by name, below.
  */
 import fs from 'node:fs';
@@ -20,7 +20,13 @@ const HEADERS = ['node-api-headers/include', 'node-addon-api'].map((name) =>
 
 /** A copy of the project on an instrumented build, and what has to be loaded before Node for it. */
 async function instrumented(t: Test, sanitizers: string, runtime: string): Promise<{ root: string; preload: string }> {
-  const settings = { CORTORCH_SANITIZE: sanitizers, CORTORCH_NODE: 'ON', CORTORCH_TESTS: 'OFF' };
+  // libtorch's headers have fences, of which -Wtsan says that they are not followed.
+  const settings = {
+    CORTORCH_SANITIZE: sanitizers,
+    CORTORCH_NODE: 'ON',
+    CORTORCH_TESTS: 'OFF',
+    CORTORCH_WERROR: 'OFF',
+  };
   const built = await buildChecks(t, { ...settings, CMAKE_JS_INC: HEADERS.join(';') }, ['cortorch_node']);
   const root = await copyProject(t);
   const to = buildFolder(root);
@@ -61,12 +67,11 @@ const NATIVE = [
 
 /** Leaks are looked for in the C++ programs (test/soak/sanitizers.test.ts): V8 frees little of its own at the end. */
 t.test('AddressSanitizer finds nothing in the addon', { timeout: 3_600_000 }, async (t) => {
-  const { root, preload } = await instrumented(t, 'address,undefined', 'libasan.so');
+  const { root, preload } = await instrumented(t, 'address', 'libasan.so');
   const log = path.join(root, 'reports/report');
   await runClean(t, NATIVE, root, {
     LD_PRELOAD: preload,
     ASAN_OPTIONS: `detect_leaks=0:exitcode=99:log_path=${log}`,
-    UBSAN_OPTIONS: `print_stacktrace=1:log_path=${log}`,
     TAP_GREP: NOT_OF_MEMORY,
   });
 });

@@ -1059,6 +1059,7 @@ export const mutations: readonly Mutation[] = [
     from: 'return t.detach().cpu().to(at::kFloat).contiguous(); };',
     to: 'return t.detach().cpu().to(at::kFloat); };',
     tests: [diagnostics],
+    untried: 'both sides of a comparison have one order in every network there is; a rule to come may differ',
   },
   {
     what: 'diagnostics: the reconstruction below the outputs is always that of a softmax',
