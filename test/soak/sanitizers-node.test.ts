@@ -1,7 +1,7 @@
 /**
  * The addon in Node, under AddressSanitizer, then under ThreadSanitizer: its tests run on a copy of the project whose
- * native half is instrumented. (GCC 12 does not compile node-addon-api with UndefinedBehaviorSanitizer.) Node, libtorch and OpenMP's runtime are not; what
- * ThreadSanitizer reports of those alone is suppressed by name, below.
+ * native half is instrumented. (GCC 12 does not compile node-addon-api with UndefinedBehaviorSanitizer.) Node, libtorch
+ * and OpenMP's runtime are not; what ThreadSanitizer reports of those alone is suppressed by name, below.
  */
 import fs from 'node:fs';
 import path from 'node:path';
