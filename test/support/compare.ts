@@ -36,9 +36,9 @@ export function relativeError(actual: Numbers, expected: Numbers, floor = 0): nu
  * Passes where `actual` is `expected` but for rounding, by less than `limit` of its size. There has to be something to
  * compare: nothing at all, or zeros alone, fail. What is to be zero is compared exactly.
  */
-export function agrees(t: Test, actual: Numbers, expected: Numbers, limit: number, what: string, floor = 0): boolean {
+export function agrees(t: Test, actual: Numbers, expected: Numbers, limit: number, what: string): boolean {
   const compared = Array.prototype.some.call(expected, (value) => value !== 0);
-  const error = compared ? relativeError(actual, expected, floor) : Infinity;
+  const error = compared ? relativeError(actual, expected) : Infinity;
   const problem = compared ? `a relative error of ${error}, to be below ${limit}` : 'nothing but zeros is expected';
   return t.ok(error < limit, `${what}: ${problem}`);
 }

@@ -1,7 +1,7 @@
 /**
  * One slip in one place after the other, in a copy of the project: do the tests of the part concerned notice? The
- * lists are beside this file. What was tried stands in `.cache/soak`, so that a run goes on where it was stopped; any
- * change of the project begins anew.
+ * lists are beside this file. What was tried stands in `.cache/soak`, so that a run goes on where it was stopped; a
+ * change of what the outcomes depend on begins anew.
  */
 import { createHash } from 'node:crypto';
 import fs from 'node:fs';
