@@ -1,6 +1,7 @@
 /**
- * Do the checks of the CUDA kernels find a broken kernel? Each of these slips is made in a copy of them, one at a time,
- * and wants to be found by kernels_check, which test/soak/sanitizers.test.ts runs on the right ones.
+ * Do the checks of the CUDA half find a slip? Each of these is made in a copy of the kernels, one at a time, and wants
+ * to be found by kernels_check; those on a batch's way to the GPU (mutations/upload.ts) by training_check. On the right
+ * ones test/soak/sanitizers.test.ts runs both.
  */
 import { spawnSync } from 'node:child_process';
 import fs from 'node:fs';
@@ -10,7 +11,10 @@ import { packageRoot } from '../../scripts/build.mjs';
 import { findToolchain } from '../../scripts/toolchain.mjs';
 import { temporaryFolder } from '../support/folders.js';
 import { lazy } from '../support/lazy.js';
+import { buildTargets, configureChecks } from '../support/native-checks.js';
 import { run, succeed } from '../support/processes.js';
+import { checkMutations, NotMade, type Making } from './mutations/mutation.js';
+import { mutations as uploads } from './mutations/upload.js';
 
 const KERNELS = 'native/maps/cuda';
 const CHECK = 'test/cuda-emulation/kernels_check.cpp';
@@ -177,3 +181,23 @@ t.test('a broken kernel is found', { skip, timeout: 3_600_000 }, async (t) => {
     t.ok(code !== 0 && how !== undefined, `${name}: ${how?.slice(0, 140) ?? `not found, exit code ${code}`}`);
   }
 });
+
+const emulated = (root: string): string => path.join(root, 'build-emulated');
+
+/** training_check of a copy. */
+const training: Making = {
+  async prepare(root) {
+    await configureChecks(emulated(root), { CORTORCH_CUDA_EMULATED: 'ON' }, root);
+    await buildTargets(emulated(root), ['training_check']);
+  },
+  mutated: (root) =>
+    buildTargets(emulated(root), ['training_check']).catch((error: unknown) => {
+      throw new NotMade((error as Error).message);
+    }),
+  restored: async () => {},
+  run: (root, program, timeout) => run(path.join(emulated(root), program), [], { timeout }),
+};
+
+t.test('a slip on the way to the GPU is found', { timeout: 3_600_000 }, (t) =>
+  checkMutations(t, 'mutations-upload', uploads, training),
+);

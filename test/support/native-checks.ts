@@ -7,13 +7,12 @@ import { findToolchain } from '../../scripts/toolchain.mjs';
 import { temporaryFolder } from './folders.js';
 import { run, succeed } from './processes.js';
 
-/** Builds `targets` with these settings of CMakeLists.txt. @returns the folder that they are in until `t` ends */
-export async function buildChecks(
-  t: TestBase & { teardown(end: () => void): void },
+/** What is built in a folder: the sources of `root`, with these settings of its CMakeLists.txt. */
+export async function configureChecks(
+  folder: string,
   settings: Readonly<Record<string, string>>,
-  targets: readonly string[],
-): Promise<string> {
-  const folder = path.join(temporaryFolder(t, 'checks'), 'build');
+  root = packageRoot,
+): Promise<void> {
   const tools = findToolchain();
   const all = {
     LIBTORCH: checkBuild().libtorch.path,
@@ -24,9 +23,24 @@ export async function buildChecks(
     ...settings,
   };
   const definitions = Object.entries(all).map(([key, value]) => `-D${key}=${value}`);
+  await succeed(tools.cmake.path, ['-S', root, '-B', folder, '-G', tools.generator, ...definitions]);
+}
+
+/** Builds `targets` in such a folder. */
+export async function buildTargets(folder: string, targets: readonly string[]): Promise<void> {
   const jobs = String(os.availableParallelism());
-  await succeed(tools.cmake.path, ['-S', packageRoot, '-B', folder, '-G', tools.generator, ...definitions]);
-  await succeed(tools.cmake.path, ['--build', folder, '--target', ...targets, '--parallel', jobs]);
+  await succeed(findToolchain().cmake.path, ['--build', folder, '--target', ...targets, '--parallel', jobs]);
+}
+
+/** Builds `targets` with these settings of CMakeLists.txt. @returns the folder that they are in until `t` ends */
+export async function buildChecks(
+  t: TestBase & { teardown(end: () => void): void },
+  settings: Readonly<Record<string, string>>,
+  targets: readonly string[],
+): Promise<string> {
+  const folder = path.join(temporaryFolder(t, 'checks'), 'build');
+  await configureChecks(folder, settings);
+  await buildTargets(folder, targets);
   return folder;
 }
 

@@ -34,6 +34,11 @@ Uploader::~Uploader() {
   }
 }
 
+void Uploader::copy(const at::Tensor& from, const at::Tensor& to) const {
+  C10_CUDA_CHECK(
+      cudaMemcpyAsync(to.data_ptr(), from.data_ptr(), from.nbytes(), cudaMemcpyHostToDevice, stream_.stream()));
+}
+
 Uploader::Uploaded Uploader::upload(const at::Tensor& images, const at::Tensor& targets) {
   const cudaStream_t compute = c10::cuda::getCurrentCUDAStream(device_.index()).stream();
   Slot& slot = slots_[next_];
@@ -52,8 +57,8 @@ Uploader::Uploaded Uploader::upload(const at::Tensor& images, const at::Tensor& 
       slot.images = at::empty(images.sizes(), at::TensorOptions(device_).dtype(images.scalar_type()));
     if (!fits(slot.targets, targets))
       slot.targets = at::empty(targets.sizes(), at::TensorOptions(device_).dtype(targets.scalar_type()));
-    slot.images.copy_(slot.pinned_images, /*non_blocking=*/true);
-    slot.targets.copy_(slot.pinned_targets, /*non_blocking=*/true);
+    copy(slot.pinned_images, slot.images);
+    copy(slot.pinned_targets, slot.targets);
     C10_CUDA_CHECK(cudaEventRecord(slot.copied, stream_.stream()));
   }
   C10_CUDA_CHECK(cudaStreamWaitEvent(compute, slot.copied, 0));

@@ -33,6 +33,9 @@ class Uploader {
     bool in_use = false;
   };
 
+  // In the background, from pinned memory to memory of the GPU of the same size.
+  void copy(const at::Tensor& from, const at::Tensor& to) const;
+
   at::Device device_;
   c10::cuda::CUDAStream stream_;  // of the copies
   std::array<Slot, 2> slots_;

@@ -37,7 +37,10 @@ extern dim3 threadIdx, blockIdx, blockDim;
 
 inline uint32_t __umulhi(uint32_t a, uint32_t b) { return static_cast<uint32_t>((uint64_t{a} * b) >> 32); }
 
-using cudaStream_t = void*;
+namespace emulation {
+struct Stream;
+}
+using cudaStream_t = emulation::Stream*;
 enum cudaError_t { cudaSuccess, cudaErrorInvalidValue };
 enum cudaFuncAttribute { cudaFuncAttributeMaxDynamicSharedMemorySize };
 struct cudaLaunchConfig_t {
@@ -73,14 +76,38 @@ void note(const T& argument) {
 
 void __syncthreads();
 
-using cudaEvent_t = void*;
+// Kernels and libtorch's operations run at once: the stream that they are given to is a null pointer. A copy on another
+// stream is on its way until an event or the stream is waited for: until then its target holds nothing that is of use
+// (NaN), and what it brings is what its source holds at the end.
+namespace emulation {
+struct Event;
+Stream& copies();  // the one stream of the pool
+cudaError_t copy(void* to, const void* from, std::size_t bytes, Stream* stream);
+cudaError_t record(Event* event, Stream* stream);
+cudaError_t wait(const Event* event);
+cudaError_t wait(Stream* stream);
+Event* make_event();
+void destroy(Event* event);
+}  // namespace emulation
+
+using cudaEvent_t = emulation::Event*;
 constexpr unsigned cudaEventDisableTiming = 2;
-inline cudaError_t cudaEventCreateWithFlags(cudaEvent_t*, unsigned) { return cudaSuccess; }
-inline cudaError_t cudaEventDestroy(cudaEvent_t) { return cudaSuccess; }
-inline cudaError_t cudaEventRecord(cudaEvent_t, cudaStream_t) { return cudaSuccess; }
-inline cudaError_t cudaEventSynchronize(cudaEvent_t) { return cudaSuccess; }
-inline cudaError_t cudaStreamSynchronize(cudaStream_t) { return cudaSuccess; }
-inline cudaError_t cudaStreamWaitEvent(cudaStream_t, cudaEvent_t, unsigned) { return cudaSuccess; }
+enum cudaMemcpyKind { cudaMemcpyHostToDevice };
+inline cudaError_t cudaEventCreateWithFlags(cudaEvent_t* event, unsigned) {
+  *event = emulation::make_event();
+  return cudaSuccess;
+}
+inline cudaError_t cudaEventDestroy(cudaEvent_t event) {
+  emulation::destroy(event);
+  return cudaSuccess;
+}
+inline cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) { return emulation::record(event, stream); }
+inline cudaError_t cudaEventSynchronize(cudaEvent_t event) { return emulation::wait(event); }
+inline cudaError_t cudaStreamSynchronize(cudaStream_t stream) { return emulation::wait(stream); }
+inline cudaError_t cudaStreamWaitEvent(cudaStream_t, cudaEvent_t event, unsigned) { return emulation::wait(event); }
+inline cudaError_t cudaMemcpyAsync(void* to, const void* from, std::size_t bytes, cudaMemcpyKind, cudaStream_t stream) {
+  return emulation::copy(to, from, bytes, stream);
+}
 
 inline cudaError_t cudaFuncSetAttribute(const void*, cudaFuncAttribute, int) { return cudaSuccess; }
 

@@ -8,6 +8,7 @@ import fs from 'node:fs';
 import path from 'node:path';
 import type { Test } from 'tap';
 import { packageRoot } from '../../../scripts/build.mjs';
+import type { Ended } from '../../support/processes.js';
 import { copyProject, projectFiles, runTestFile } from '../../support/project-copy.js';
 
 export interface Mutation {
@@ -35,6 +36,8 @@ export interface Making {
   mutated(root: string, file: string): Promise<void>;
   /** After the slip was taken back; what the next mutation makes anew may be left to it. */
   restored(root: string, file: string): Promise<void>;
+  /** Runs a test, where tests are no test files. */
+  readonly run?: (root: string, test: string, timeout: number) => Promise<Ended>;
 }
 
 /** A mutant may run on for ever: one whose tests take so long is noticed too. Milliseconds. */
@@ -47,23 +50,25 @@ const CRASHES: readonly (NodeJS.Signals | null)[] = ['SIGSEGV', 'SIGABRT', 'SIGB
 /** Tests of memory and time are alone on the machine, as in `npm test`. */
 let serial: Promise<unknown> = Promise.resolve();
 
+const runFile = (root: string, test: string, timeout: number): Promise<Ended> => runTestFile(root, test, {}, timeout);
+
 /** @returns null where it passes; else how it ended. @throws Error if it was ended from outside */
-async function failureOf(root: string, test: string): Promise<string | null> {
+async function failureOf(root: string, test: string, { run = runFile }: Making): Promise<string | null> {
   const start = performance.now();
-  const running = serial.then(() => runTestFile(root, test, {}, TOO_LONG));
+  const running = serial.then(() => run(root, test, TOO_LONG));
   if (test.startsWith('test/serial/')) serial = running.catch(() => undefined);
   const { code, signal, stdout } = await running;
   if (code === 0) return null;
   if (signal !== null && performance.now() - start >= TOO_LONG) return `${test}: no end`;
   if (signal !== null && !CRASHES.includes(signal)) throw new Error(`${test} was ended by ${signal}`);
-  const first = /^ +not ok \d+ - (.*)$/m.exec(stdout)?.[1] ?? signal ?? `exit code ${code}`;
+  const first = /^(?: +not ok \d+ -|FAILED) (.*)$/m.exec(stdout)?.[1] ?? signal ?? `exit code ${code}`;
   return `${test}: ${first.slice(0, 100)}`;
 }
 
 /** A failure has to come twice: once may be chance on a machine with other work. */
-async function certainFailureOf(root: string, test: string): Promise<string | null> {
-  const first = await failureOf(root, test);
-  return first === null || first.endsWith('no end') ? first : failureOf(root, test);
+async function certainFailureOf(root: string, test: string, making: Making): Promise<string | null> {
+  const first = await failureOf(root, test, making);
+  return first === null || first.endsWith('no end') ? first : failureOf(root, test, making);
 }
 
 /** @returns what the file holds. @throws Error unless `from` stands there once */
@@ -154,7 +159,7 @@ export async function checkMutations(
   const tests = [...new Set(waiting.flatMap((mutation) => mutation.tests))];
   await inAll(async (root) => {
     for (let test = tests.shift(); test !== undefined && !isStopped(); test = tests.shift()) {
-      const failure = await certainFailureOf(root, test);
+      const failure = await certainFailureOf(root, test, making);
       if (failure !== null) throw new Error(`without any mutation: ${failure}`);
     }
   });
@@ -165,7 +170,7 @@ export async function checkMutations(
       let failure: string | null = null;
       try {
         await making.mutated(root, file);
-        for (const test of mutation.tests) failure ??= await certainFailureOf(root, test);
+        for (const test of mutation.tests) failure ??= await certainFailureOf(root, test, making);
       } catch (error) {
         if (!(error instanceof NotMade)) throw error;
         t.fail(`${file}: ${what}: ${error.message}`);
