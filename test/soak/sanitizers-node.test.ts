@@ -41,12 +41,13 @@ async function instrumented(t: Test, sanitizers: string, runtime: string): Promi
   return { root, preload: (await Promise.all(paths)).map((name) => name.trim()).join(':') };
 }
 
-/** A report, with the functions of our library, which no sanitizer of GCC finds in one that was opened later. */
-async function readable(report: string, library: string): Promise<string> {
+/** A report, with the names of our functions: GCC's sanitizers find none in a library that was opened later. */
+async function readable(report: string, root: string): Promise<string> {
+  const { addon, library } = buildFolder(root);
   let text = report.slice(0, 6000);
-  for (const [frame, address] of text.matchAll(/libcortorch\.so\+(0x[0-9a-f]+)/g)) {
-    const lines = await succeed('addr2line', ['-Cfpe', library, address!]);
-    text = text.replaceAll(frame, `${frame} ${lines.trim()}`);
+  for (const [frame, name, address] of text.matchAll(/(libcortorch\.so|cortorch\.node)\+(0x[0-9a-f]+)/g)) {
+    const file = name === 'cortorch.node' ? addon : library;
+    text = text.replaceAll(frame, `${frame} ${(await succeed('addr2line', ['-Cfpe', file, address!])).trim()}`);
   }
   return text;
 }
@@ -65,7 +66,7 @@ async function runClean(t: Test, files: readonly string[], root: string, env: No
     t.match(stdout, /^ok \d+ - (?!.*# SKIP)/m, `${file}: its tests were run`);
     for (const name of fs.readdirSync(reports)) {
       const report = fs.readFileSync(path.join(reports, name), 'utf8');
-      t.fail(`${file}: ${await readable(report, buildFolder(root).library)}`);
+      t.fail(`${file}: ${await readable(report, root)}`);
       fs.rmSync(path.join(reports, name));
     }
   }
