@@ -10,7 +10,7 @@ import path from 'node:path';
 import { createInterface, type Interface } from 'node:readline';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { ParseArgsConfig } from 'node:util';
-import { packageRoot, readRecord } from '../scripts/build.mjs';
+import { packageRoot, readRecord } from '../scripts/paths.mjs';
 
 export type Reply = Record<string, unknown>;
 

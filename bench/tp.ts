@@ -11,7 +11,7 @@
  * loss for NaN).
  */
 import { parseArgs } from 'node:util';
-import { readRecord } from '../scripts/build.mjs';
+import { readRecord } from '../scripts/paths.mjs';
 import {
   besideThis,
   describeOthers,

@@ -2,7 +2,8 @@
 /** The command line. `setup` lives here, since it must work before anything is built; the rest is in lib/cli. */
 import fs from 'node:fs';
 import path from 'node:path';
-import { checkBuild, isCheckout, readRecord } from '../scripts/build.mjs';
+import { checkBuild } from '../scripts/load.mjs';
+import { isCheckout, readRecord } from '../scripts/paths.mjs';
 import { describeSetup } from '../scripts/doctor.mjs';
 import { fail } from '../scripts/setup-error.mjs';
 import { setUp } from '../scripts/setup.mjs';
@@ -38,7 +39,8 @@ async function setup() {
   }
   await setUp({ resolve: true });
   const { libtorch } = checkBuild();
-  console.log(`cortorch is ready: built on libtorch ${libtorch.version} at ${libtorch.path}`);
+  const how = libtorch.prebuilt ? 'nothing had to be compiled' : 'compiled here';
+  console.log(`cortorch is ready on libtorch ${libtorch.version} (${libtorch.path}): ${how}`);
   return 0;
 }
 

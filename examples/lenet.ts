@@ -6,7 +6,7 @@
  *   npx tsx examples/lenet.ts > lenet.json         the network as a spec, for cortorch's --model
  */
 import { pathToFileURL } from 'node:url';
-import { mnist, Network, network, readParameters, Trainer, type ResolvedSpec } from '../lib/index.js';
+import { mnist, Network, network, readParameters, Trainer, type ResolvedSpec } from 'cortorch';
 
 export function lenet(): ResolvedSpec {
   return network({ channels: 1, height: 28, width: 28 })

@@ -3,7 +3,7 @@
  *
  *   npx tsx examples/locally-connected.ts
  */
-import { mnist, network, Network, Trainer, trainingBudget } from '../lib/index.js'; // of your own: from 'cortorch'
+import { mnist, network, Network, Trainer, trainingBudget } from 'cortorch';
 
 const spec = network({ channels: 1, height: 28, width: 28 })
   .locallyConnected2d(16, { kernel: 5, stride: 2, padding: 'same', activation: 'tanh' }) // 16×14×14

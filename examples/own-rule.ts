@@ -4,7 +4,7 @@
  *
  *   npx tsx examples/own-rule.ts
  */
-import { layer, scope, squaredError, Tensor } from '../lib/index.js';
+import { layer, scope, squaredError, Tensor } from 'cortorch';
 
 const inputs = 8;
 const hidden = 32;

@@ -5,7 +5,7 @@
  *   npx tsx examples/resnet20.ts FILE.th FOLDER
  */
 
-import { cifar10, Network, preset, readParameters } from '../lib/index.js';
+import { cifar10, Network, preset, readParameters } from 'cortorch';
 
 /** Images of ImageNet have this mean and deviation; public CIFAR-10 models are often trained with them too. */
 const IMAGENET = { mean: [0.485, 0.456, 0.406], std: [0.229, 0.224, 0.225] };

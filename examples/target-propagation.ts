@@ -4,7 +4,7 @@
  *
  *   npx tsx examples/target-propagation.ts
  */
-import { mnist, Network, preset, Trainer, trainerDefaults } from '../lib/index.js';
+import { mnist, Network, preset, Trainer, trainerDefaults } from 'cortorch';
 
 const { train, test } = await mnist();
 using net = new Network(preset('mnist-fc'), { rule: 'dtp', seed: 1 });

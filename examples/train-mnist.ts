@@ -3,7 +3,7 @@
  *
  *   npx tsx examples/train-mnist.ts
  */
-import { mnist, Network, preset, Trainer } from '../lib/index.js'; // in a project of your own: from 'cortorch'
+import { mnist, Network, preset, Trainer } from 'cortorch';
 
 const { train, test } = await mnist();
 const { train: training, validation } = train.split(5000, 1);

@@ -3,7 +3,7 @@
  * `cortorch doctor` can say what to do. The interfaces below are the addon's whole surface.
  */
 
-import { checkBuild, loadAddon } from '../scripts/build.mjs';
+import { checkBuild, loadAddon } from '../scripts/load.mjs';
 import { CortorchError, type CortorchErrorCode } from './errors.js';
 import { memoryLimit } from './memory.js';
 

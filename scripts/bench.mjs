@@ -1,7 +1,7 @@
 /** `npm run bench -- NAME …`: all the set-up that is missing, then bench/NAME.ts. */
 import { spawnSync } from 'node:child_process';
 import path from 'node:path';
-import { packageRoot } from './build.mjs';
+import { packageRoot } from './paths.mjs';
 import { fail } from './setup-error.mjs';
 import { setUp } from './setup.mjs';
 

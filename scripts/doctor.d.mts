@@ -1,4 +1,4 @@
-import type { BuildRecord } from './build.mjs';
+import type { BuildRecord } from './paths.mjs';
 import type { Attempt } from './setup-error.mjs';
 
 export interface Tool {

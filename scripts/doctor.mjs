@@ -1,9 +1,11 @@
 /** What this machine has, as data: `cortorch doctor` prints it. Nothing here throws for something missing. */
-import { buildFolder, checkBuild, packageRoot, readRecord } from './build.mjs';
+import { checkBuild } from './load.mjs';
+import { filesOf, packageRoot, readRecord } from './paths.mjs';
 import { whyNoKernels } from './cuda.mjs';
 import { cacheRoot, resolveLibtorch, SUPPORTED } from './libtorch.mjs';
 import { SetupError } from './setup-error.mjs';
-import { checkPlatform, findNvcc, findTool, findToolchain, thisPlatform } from './toolchain.mjs';
+import { checkPlatform, thisPlatform } from './platform.mjs';
+import { findNvcc, findTool, findToolchain } from './toolchain.mjs';
 
 /**
  * @typedef {{ code: string, message: string }} Problem
@@ -29,15 +31,18 @@ export function describeSetup({ root = packageRoot, env = process.env } = {}) {
     /** What a build of now would use, and what was tried to find it. */
     libtorch: { supported: SUPPORTED, found, tried: libtorch.value?.tried ?? [] },
     /** What the addon was built on, whether or not it can be loaded now. */
-    built: built && { ...built, addon: buildFolder(root).addon, usable: build.problem === null },
+    built: built && { ...built, addon: filesOf(built, root).addon, usable: build.problem === null },
     cuda: describeCuda(built, found, nvcc !== null),
-    problems: [platform, toolchain, libtorch, build].flatMap(({ problem }) => problem ?? []),
+    // What came with the package needs no compiler.
+    problems: [platform, ...(built?.prebuilt ? [] : [toolchain]), libtorch, build].flatMap(
+      ({ problem }) => problem ?? [],
+    ),
   };
 }
 
 /**
  * Which variant is built, or would be, and why.
- * @param {import('./build.mjs').BuildRecord | null} built
+ * @param {import('./paths.mjs').BuildRecord | null} built
  * @param {{ version: string, path: string, cuda: string | null } | null} found the libtorch of a build of now
  * @param {boolean} nvcc
  */

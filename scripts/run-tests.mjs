@@ -3,7 +3,7 @@ import { spawn } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
 import fs from 'node:fs';
 import path from 'node:path';
-import { packageRoot } from './build.mjs';
+import { packageRoot } from './paths.mjs';
 import { endLeftovers, MARK } from './leftovers.mjs';
 import { closingLine, describeFile, judge, readTap, slowest } from './test-report.mjs';
 

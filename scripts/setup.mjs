@@ -6,10 +6,12 @@ import { spawnSync } from 'node:child_process';
 import fs from 'node:fs';
 import { createRequire } from 'node:module';
 import path from 'node:path';
-import { buildNative, digestOfFiles, isCheckout, packageRoot } from './build.mjs';
-import { logToStderr } from './libtorch.mjs';
+import { buildNative } from './build.mjs';
+import { digestOfFiles } from './digest.mjs';
+import { isCheckout, packageRoot } from './paths.mjs';
+import { logToStderr } from './log.mjs';
 import { SetupError } from './setup-error.mjs';
-import { checkPlatform } from './toolchain.mjs';
+import { checkPlatform } from './platform.mjs';
 
 /**
  * @param {{ root?: string, log?: (line: string) => void, resolve?: boolean }} [options]

@@ -3,7 +3,7 @@
  * hour or goes on where it was stopped; the date and commit of its last run stand in bench/RESULTS.md.
  */
 import { spawnSync } from 'node:child_process';
-import { packageRoot } from './build.mjs';
+import { packageRoot } from './paths.mjs';
 import { fail } from './setup-error.mjs';
 import { setUp } from './setup.mjs';
 

@@ -3,8 +3,8 @@
  * (`npm test -- test/maps/*.test.ts`) they go to tap, and only tap runs.
  */
 import { spawn } from 'node:child_process';
-import { logToStderr } from './libtorch.mjs';
-import { packageRoot } from './build.mjs';
+import { logToStderr } from './log.mjs';
+import { packageRoot } from './paths.mjs';
 import { fail } from './setup-error.mjs';
 import { setUp } from './setup.mjs';
 

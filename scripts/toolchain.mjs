@@ -1,12 +1,11 @@
-/** The machine and the tools on it: what a build needs, found or refused in one message. */
+/** The tools on this machine: what a build needs, found or refused in one message. */
 import { spawnSync } from 'node:child_process';
 import fs from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
+import { compareVersions } from './platform.mjs';
 import { SetupError } from './setup-error.mjs';
 
-/** PyTorch's own packages for Linux are made for this glibc (manylinux_2_28). */
-const GLIBC = '2.28';
 const CMAKE = '3.18';
 
 /** C++20, a linker, OpenMP and GCC's vector extensions: what the sources use, and what others lack. */
@@ -27,53 +26,27 @@ int main() {
 }
 `;
 
-/** @typedef {{ platform: string, arch: string, glibc: string | null }} Platform */
-
-/** @returns {Platform} */
-export function thisPlatform() {
-  return { platform: process.platform, arch: process.arch, glibc: glibcVersion() };
-}
-
-/** @returns {string | null} null where there is none: musl, or no Linux */
-function glibcVersion() {
-  if (process.platform !== 'linux') return null;
-  // Resolving the names of open sockets would make the report slow.
-  if ('excludeNetwork' in process.report) process.report.excludeNetwork = true;
-  const report = /** @type {{ header?: { glibcVersionRuntime?: string } }} */ (process.report.getReport());
-  return report.header?.glibcVersionRuntime ?? null;
-}
-
-/** @param {Platform} [platform] */
-export function checkPlatform({ platform, arch, glibc } = thisPlatform()) {
-  const runs = platform === 'linux' && arch === 'x64' && glibc !== null && compareVersions(glibc, GLIBC) >= 0;
-  if (runs) return;
-  const libc = platform === 'linux' ? `, ${glibc ? `glibc ${glibc}` : 'a C library other than glibc (musl?)'}` : '';
-  throw new SetupError('ERR_PLATFORM_UNSUPPORTED', 'cortorch does not run on this system.', {
-    found: `${platform} on ${arch}${libc}`,
-    needed: `Linux on x64 with glibc ${GLIBC} or newer (Debian 10, Ubuntu 20.04, RHEL 8 and later)`,
-    remedies: ['on Windows or a Mac: a Linux x64 container, such as docker run -it node:22-bookworm'],
-  });
-}
-
 /**
  * @typedef {{ path: string, version: string }} Tool
  * @typedef {{ compiler: Tool, cmake: Tool, generator: 'Ninja' | 'Unix Makefiles', buildTool: Tool }} Toolchain
  *
  * @param {Record<string, string | undefined>} [env]
+ * @param {string | null} [whyCompile] why the files that came with the package are of no use, for the error
  * @returns {Toolchain}
  */
-export function findToolchain(env = process.env) {
+export function findToolchain(env = process.env, whyCompile = null) {
   const cmake = findCmake(env);
   const ninja = findTool('ninja', env);
   const make = findTool('make', env);
   const buildTool = ninja ?? make;
   if (!buildTool) throw cmakeMissing('neither ninja nor make is on PATH');
-  return { compiler: findCompiler(env), cmake, generator: ninja ? 'Ninja' : 'Unix Makefiles', buildTool };
+  return { compiler: findCompiler(env, whyCompile), cmake, generator: ninja ? 'Ninja' : 'Unix Makefiles', buildTool };
 }
 
-/** @param {Record<string, string | undefined>} env @returns {Tool} */
-function findCompiler(env) {
-  const tried = [];
+/** @param {Record<string, string | undefined>} env @param {string | null} whyCompile @returns {Tool} */
+function findCompiler(env, whyCompile) {
+  /** @type {import('./libtorch.mjs').Attempt[]} */
+  const tried = whyCompile ? [{ source: 'the prebuilt native part', outcome: whyCompile }] : [];
   for (const name of env.CXX ? [env.CXX] : ['g++', 'g++-14', 'g++-13', 'g++-12']) {
     const tool = findTool(name, env);
     const problem = tool ? compilerProblem(tool, env) : 'not installed';
@@ -168,10 +141,4 @@ function isExecutable(file) {
   } catch {
     return false;
   }
-}
-
-/** @param {string} a @param {string} b */
-export function compareVersions(a, b) {
-  const part = (/** @type {string} */ text, /** @type {number} */ i) => Number(text.split('.')[i]) || 0;
-  return part(a, 0) - part(b, 0) || part(a, 1) - part(b, 1) || part(a, 2) - part(b, 2);
 }

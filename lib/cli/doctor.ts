@@ -2,6 +2,7 @@
 
 import { readdirSync } from 'node:fs';
 import { describeSetup } from '../../scripts/doctor.mjs';
+import type { BuildRecord } from '../../scripts/paths.mjs';
 import { embeddedMnistFolder, FASHION_MNIST_FOLDER } from '../data/mnist.js';
 import { CortorchError, isDefined } from '../errors.js';
 import { formatBytes } from '../memory.js';
@@ -69,6 +70,7 @@ function describe(found: Found): string {
     ]),
     ['native part', addon.loaded ? 'loaded' : 'cannot be used, see below'],
     ['  built on', built ? `libtorch ${built.version}, ${built.path}` : 'not built'],
+    ...(built ? ([['  built by', howBuilt(built)]] as [string, string][]) : []),
     ...cudaLines(found.cuda),
     ['threads', addon.threads === undefined ? '?' : String(addon.threads)],
     ['CPU', addon.cpu ?? '?'],
@@ -134,6 +136,9 @@ export function cudaLines({ available, reason, driver, runtime, devices }: Cuda)
     ]),
   ];
 }
+
+const howBuilt = ({ prebuilt, compiler }: BuildRecord): string =>
+  prebuilt ? `${compiler}; it came with the package` : `${compiler}, on this machine`;
 
 const SOURCES = {
   LIBTORCH: 'named by LIBTORCH',

@@ -243,15 +243,29 @@ function settingsTables(runs: readonly ReportRun[]): string {
   return `${runs.length > 1 ? intro + different : ''}<details><summary>${summary}</summary>${same}</details>`;
 }
 
-/** The browser builds of Vega, Vega-Lite and Vega-Embed. */
+/**
+ * The browser builds of Vega, Vega-Lite and Vega-Embed, which only the report needs.
+ * @throws CortorchError ERR_DEPENDENCIES
+ */
 async function scripts(): Promise<readonly string[]> {
-  const { resolve } = createRequire(import.meta.url);
   return Promise.all(
     ['vega', 'vega-lite', 'vega-embed'].map(async (name) => {
-      const code = await readFile(join(dirname(resolve(name)), `${name}.min.js`), 'utf8');
+      const code = await readFile(join(dirname(packageFile(name)), `${name}.min.js`), 'utf8');
       return code.replaceAll('</script', '<\\/script').replace(/^\/\/# sourceMappingURL=.*$/gm, '');
     }),
   );
+}
+
+function packageFile(name: string): string {
+  try {
+    return createRequire(import.meta.url).resolve(name);
+  } catch (cause) {
+    throw new CortorchError(
+      'ERR_DEPENDENCIES',
+      `the npm package ${name}, which draws the report, is not installed; npm install vega vega-lite vega-embed`,
+      { cause },
+    );
+  }
 }
 
 const STYLE = `

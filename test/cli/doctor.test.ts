@@ -2,7 +2,7 @@
 import fs from 'node:fs';
 import path from 'node:path';
 import t from 'tap';
-import { packageRoot } from '../../scripts/build.mjs';
+import { packageRoot } from '../../scripts/paths.mjs';
 import { cortorch } from '../support/cli.js';
 
 /** What --json says of memory and GPUs. */

@@ -5,7 +5,7 @@ import t from 'tap';
 import ts from 'typescript';
 import * as cortorchExports from '../../lib/index.js';
 import { commandOptions, options, parseOptions, type CommandName } from '../../lib/cli/options.js';
-import { packageRoot } from '../../scripts/build.mjs';
+import { packageRoot } from '../../scripts/paths.mjs';
 import { FETCHED_VERSION } from '../../scripts/libtorch.mjs';
 import { cortorch } from '../support/cli.js';
 import { within, writeFiles } from '../support/folders.js';

@@ -3,7 +3,7 @@ import { dense, denseAdjoint, denseOuter, scope, Tensor } from '../../lib/index.
 import { agrees } from '../support/compare.js';
 import { naiveDense } from '../support/maps.js';
 import { randomArray } from '../support/numbers.js';
-import { buildFolder } from '../../scripts/build.mjs';
+import { buildFolder } from '../../scripts/paths.mjs';
 import { runTorchPython, whyNoTorchPython } from '../support/python.js';
 import { checkClose } from '../support/tensors.js';
 import { readFileSync } from 'node:fs';

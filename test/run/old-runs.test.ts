@@ -4,7 +4,7 @@ import path from 'node:path';
 import t from 'tap';
 import { openCheckpoint, type TensorData } from '../../lib/index.js';
 import { readCheckpoint } from '../../lib/training/checkpoint.js';
-import { packageRoot } from '../../scripts/build.mjs';
+import { packageRoot } from '../../scripts/paths.mjs';
 import { cortorch, metricsOf, writeTinyData } from '../support/cli.js';
 import { largestDifference } from '../support/compare.js';
 import { within } from '../support/folders.js';

@@ -2,7 +2,9 @@
 import fs from 'node:fs';
 import path from 'node:path';
 import t from 'tap';
-import { buildFolder, buildNative, checkBuild, packageRoot, readRecord } from '../../scripts/build.mjs';
+import { buildNative } from '../../scripts/build.mjs';
+import { checkBuild } from '../../scripts/load.mjs';
+import { buildFolder, packageRoot, readRecord } from '../../scripts/paths.mjs';
 import { describeSetup } from '../../scripts/doctor.mjs';
 import { SetupError } from '../../scripts/setup-error.mjs';
 import { temporaryFolder } from '../support/folders.js';
@@ -11,7 +13,7 @@ import { run, succeed, type Ended } from '../support/processes.js';
 import { refusal } from '../support/refusal.js';
 import { fakeLibtorch } from '../support/setup.js';
 
-const BUILD = path.join(packageRoot, 'scripts/build.mjs');
+const LOAD = path.join(packageRoot, 'scripts/load.mjs');
 const libtorch = checkBuild().libtorch; // the one that the project itself was built on
 
 // Not in the checkout: its folders must not lend the stub what a user's project lacks.
@@ -21,8 +23,8 @@ const folder = temporaryFolder(t, 'build');
 function emptyProject(name: string): string {
   const root = path.join(folder, name);
   fs.cpSync(path.join(packageRoot, 'test/fixtures/stub'), root, { recursive: true });
-  for (const file of ['CMakeLists.txt', 'package.json'])
-    fs.copyFileSync(path.join(packageRoot, file), path.join(root, file));
+  const real = ['CMakeLists.txt', 'package.json', 'native/oldest_runtime.h', 'native/node/open_libraries.cpp'];
+  for (const file of real) fs.copyFileSync(path.join(packageRoot, file), path.join(root, file));
   fs.symlinkSync(path.join(packageRoot, 'node_modules'), path.join(root, 'node_modules'));
   return root;
 }
@@ -61,7 +63,7 @@ async function built(): Promise<void> {
 
 /** Loads the stub in a process of its own, as a user's script would. */
 function load(project = root): Promise<Ended> {
-  const program = `import { loadAddon } from '${BUILD}'; import { fail } from '${path.dirname(BUILD)}/setup-error.mjs';
+  const program = `import { loadAddon } from '${LOAD}'; import { fail } from '${path.dirname(LOAD)}/setup-error.mjs';
     try { console.log(loadAddon({ root: '${project}' }).answer) } catch (error) { fail(error) }`;
   return run(process.execPath, ['--input-type=module', '-e', program]);
 }
@@ -93,6 +95,25 @@ t.test('with nothing to do it does nothing', async (t) => {
     false,
     'what was built on stays',
   );
+});
+
+t.test('moved or copied, it is not built anew', async (t) => {
+  await built();
+  const copy = path.join(folder, 'copy');
+  fs.cpSync(root, copy, { recursive: true, verbatimSymlinks: true }); // with times of now
+  const log = (line: string): void => void t.fail(line);
+  t.equal((await buildNative({ root: copy, env, log })).changed, false, 'LIBTORCH as it was');
+  const moved = path.join(folder, 'moved');
+  fs.renameSync(copy, moved);
+  const { LIBTORCH: _, ...unset } = env;
+  t.equal((await buildNative({ root: moved, env: unset, log })).changed, false);
+  t.match(await load(moved), { code: 0, stdout: '42\n' });
+
+  fs.writeFileSync(path.join(moved, 'native/stub.cpp'), SOURCE.replace('42', '44'));
+  const lines: string[] = [];
+  t.equal((await buildNative({ root: moved, env, log: (line) => lines.push(line) })).changed, true);
+  t.match(lines[0], /^Building the native part on libtorch /, 'and says what it does');
+  t.match(await load(moved), { code: 0, stdout: '44\n' });
 });
 
 t.test('a changed source is built', async (t) => {

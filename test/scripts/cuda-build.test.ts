@@ -5,7 +5,8 @@
 import fs from 'node:fs';
 import path from 'node:path';
 import t from 'tap';
-import { buildFolder, checkBuild, packageRoot } from '../../scripts/build.mjs';
+import { checkBuild } from '../../scripts/load.mjs';
+import { buildFolder, packageRoot } from '../../scripts/paths.mjs';
 import { findNvcc, findToolchain } from '../../scripts/toolchain.mjs';
 import { temporaryFolder } from '../support/folders.js';
 import { run, succeed } from '../support/processes.js';

@@ -2,7 +2,9 @@
 import fs from 'node:fs';
 import path from 'node:path';
 import t from 'tap';
-import { fetchLibtorch, resolveLibtorch, SetupError } from '../../scripts/libtorch.mjs';
+import { fetchLibtorch } from '../../scripts/fetch-libtorch.mjs';
+import { resolveLibtorch } from '../../scripts/libtorch.mjs';
+import { SetupError } from '../../scripts/setup-error.mjs';
 import { unzip } from '../../scripts/unzip.mjs';
 import { sha256 } from '../support/digests.js';
 import { refusal } from '../support/refusal.js';

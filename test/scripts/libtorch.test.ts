@@ -2,7 +2,8 @@
 import { execFileSync } from 'node:child_process';
 import path from 'node:path';
 import t from 'tap';
-import { cacheRoot, inspectLibtorch, isSupported, resolveLibtorch, SetupError } from '../../scripts/libtorch.mjs';
+import { cacheRoot, inspectLibtorch, isSupported, resolveLibtorch } from '../../scripts/libtorch.mjs';
+import { SetupError } from '../../scripts/setup-error.mjs';
 import { writeFiles } from '../support/folders.js';
 import { refusal } from '../support/refusal.js';
 import { fakeLibtorch, fakePrograms, fakePython } from '../support/setup.js';

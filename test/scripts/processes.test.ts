@@ -2,7 +2,7 @@
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import t from 'tap';
-import { packageRoot } from '../../scripts/build.mjs';
+import { packageRoot } from '../../scripts/paths.mjs';
 import { isRunning, startProcess, userEnvironment } from '../support/processes.js';
 
 /** Starts the tests of the fixture, as a file of their own; `family` are the processes that it has told of so far. */

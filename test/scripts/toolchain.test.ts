@@ -2,7 +2,8 @@
 import path from 'node:path';
 import t from 'tap';
 import { SetupError } from '../../scripts/setup-error.mjs';
-import { checkPlatform, compareVersions, findToolchain } from '../../scripts/toolchain.mjs';
+import { checkPlatform, compareVersions } from '../../scripts/platform.mjs';
+import { findToolchain } from '../../scripts/toolchain.mjs';
 import { refusal } from '../support/refusal.js';
 import { fakePrograms } from '../support/setup.js';
 

@@ -9,7 +9,7 @@ import { spawn } from 'node:child_process';
 import fs from 'node:fs';
 import path from 'node:path';
 import { parseArgs } from 'node:util';
-import { packageRoot } from '../../scripts/build.mjs';
+import { packageRoot } from '../../scripts/paths.mjs';
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,

@@ -8,7 +8,7 @@ import fs from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import t from 'tap';
-import { packageRoot } from '../../scripts/build.mjs';
+import { packageRoot } from '../../scripts/paths.mjs';
 import { findToolchain } from '../../scripts/toolchain.mjs';
 import { temporaryFolder } from '../support/folders.js';
 import { succeed } from '../support/processes.js';

@@ -4,7 +4,7 @@
  */
 import path from 'node:path';
 import t from 'tap';
-import { packageRoot } from '../../scripts/build.mjs';
+import { packageRoot } from '../../scripts/paths.mjs';
 import { lazy } from '../support/lazy.js';
 import { buildChecks } from '../support/native-checks.js';
 import { run } from '../support/processes.js';

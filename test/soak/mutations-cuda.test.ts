@@ -7,7 +7,7 @@ import { spawnSync } from 'node:child_process';
 import fs from 'node:fs';
 import path from 'node:path';
 import t from 'tap';
-import { packageRoot } from '../../scripts/build.mjs';
+import { packageRoot } from '../../scripts/paths.mjs';
 import { findToolchain } from '../../scripts/toolchain.mjs';
 import { temporaryFolder } from '../support/folders.js';
 import { lazy } from '../support/lazy.js';

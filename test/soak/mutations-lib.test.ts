@@ -3,7 +3,7 @@ import fs from 'node:fs';
 import path from 'node:path';
 import t from 'tap';
 import ts from 'typescript';
-import { packageRoot } from '../../scripts/build.mjs';
+import { packageRoot } from '../../scripts/paths.mjs';
 import { checkMutations, NotMade } from './mutations/mutation.js';
 import { mutations } from './mutations/lib.js';
 

@@ -6,7 +6,7 @@
 import fs from 'node:fs';
 import path from 'node:path';
 import t, { type Test } from 'tap';
-import { buildFolder, packageRoot } from '../../scripts/build.mjs';
+import { buildFolder, packageRoot } from '../../scripts/paths.mjs';
 import { findToolchain } from '../../scripts/toolchain.mjs';
 import { within } from '../support/folders.js';
 import { buildChecks } from '../support/native-checks.js';

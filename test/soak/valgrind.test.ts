@@ -4,7 +4,7 @@
  */
 import path from 'node:path';
 import t from 'tap';
-import { checkBuild } from '../../scripts/build.mjs';
+import { checkBuild } from '../../scripts/load.mjs';
 import { findTool } from '../../scripts/toolchain.mjs';
 import { buildChecks, check } from '../support/native-checks.js';
 

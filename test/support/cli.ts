@@ -1,7 +1,7 @@
 /** The command line as a process of its own, and a data set small enough to learn in a moment. */
 import fs from 'node:fs';
 import path from 'node:path';
-import { packageRoot } from '../../scripts/build.mjs';
+import { packageRoot } from '../../scripts/paths.mjs';
 import { BYTES, idx } from './idx.js';
 import { nodeCommand, startProcess, type Child, type Ended } from './processes.js';
 

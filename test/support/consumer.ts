@@ -2,7 +2,7 @@
 import fs from 'node:fs';
 import path from 'node:path';
 import t from 'tap';
-import { packageRoot } from '../../scripts/build.mjs';
+import { packageRoot } from '../../scripts/paths.mjs';
 import { temporaryFolder } from './folders.js';
 import { lazy } from './lazy.js';
 import { run, succeed, userEnvironment } from './processes.js';
@@ -42,23 +42,15 @@ export class Consumer {
     return succeed(command, args, { cwd: this.folder, env: userEnvironment });
   }
 
+  /** @returns how npm ended, and all that it and the package's script said */
+  async npmInstallWith(env: NodeJS.ProcessEnv, ...flags: readonly string[]) {
+    const { tarball } = await packed();
+    return this.run('npm', ['install', tarball, ...flags, ...QUIET], env);
+  }
+
   async npmInstall(...flags: readonly string[]): Promise<void> {
-    const { tarball } = await packed();
-    await this.succeed('npm', 'install', tarball, ...flags, ...QUIET);
-  }
-
-  /** npm install as the registry would have it, which fails here: its native build finds no compiler. */
-  async npmInstallWithoutCompiler() {
-    const { tarball } = await packed();
-    return this.run('npm', ['install', tarball, ...QUIET, '--foreground-scripts'], { CXX: '/no/such/compiler' });
-  }
-
-  /** What the checkout has built, in place of a build there. */
-  takeBuild(): void {
-    const [from, to] = [packageRoot, this.installed].map((root) => path.join(root, 'build-native'));
-    for (const name of ['Release', 'libtorch.json', 'cuda-kernels']) {
-      fs.cpSync(path.join(from!, name), path.join(to!, name), { recursive: true });
-    }
+    const { code, stderr } = await this.npmInstallWith({}, ...flags);
+    if (code !== 0) throw new Error(stderr);
   }
 
   /** Compiles its TypeScript against the package's types. */

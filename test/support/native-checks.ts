@@ -2,7 +2,8 @@
 import os from 'node:os';
 import path from 'node:path';
 import type { TestBase } from 'tap';
-import { checkBuild, packageRoot } from '../../scripts/build.mjs';
+import { checkBuild } from '../../scripts/load.mjs';
+import { packageRoot } from '../../scripts/paths.mjs';
 import { findToolchain } from '../../scripts/toolchain.mjs';
 import { temporaryFolder } from './folders.js';
 import { run, succeed } from './processes.js';

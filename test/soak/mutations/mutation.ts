@@ -7,7 +7,7 @@ import { createHash } from 'node:crypto';
 import fs from 'node:fs';
 import path from 'node:path';
 import type { Test } from 'tap';
-import { packageRoot } from '../../../scripts/build.mjs';
+import { packageRoot } from '../../../scripts/paths.mjs';
 import type { Ended } from '../../support/processes.js';
 import { copyProject, projectFiles, runTestFile } from '../../support/project-copy.js';
 

@@ -1,0 +1,34 @@
+/** Where set-up says what it does. */
+import fs from 'node:fs';
+
+/** @typedef {(line: string) => void} Log */
+
+/** @param {string} line */
+export function logToStderr(line) {
+  process.stderr.write(line + '\n');
+}
+
+/**
+ * npm shows nothing of what an install script says before it has failed, so this is said to the terminal itself.
+ * Without a terminal (CI), or where npm shows it (--foreground-scripts), to stderr.
+ * @param {string} line
+ */
+export function logToTerminal(line) {
+  const shown = process.stderr.isTTY ? null : terminal();
+  if (shown === null) logToStderr(line);
+  else fs.writeSync(shown, `\r\x1b[K${line}\n`); // npm may stand in the middle of a line of its own
+}
+
+/** @type {number | null | undefined} */
+let opened;
+
+/** @returns {number | null} null: there is none */
+function terminal() {
+  if (opened !== undefined) return opened;
+  try {
+    opened = process.env.npm_config_foreground_scripts === 'true' ? null : fs.openSync('/dev/tty', 'w');
+  } catch {
+    opened = null;
+  }
+  return opened;
+}
