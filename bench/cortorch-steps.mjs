@@ -4,7 +4,7 @@
  *
  *     node cortorch-steps.mjs '{"preset":"mnist-fc","rule":"bp","threads":2,"batch":100,"unit":100}'
  *
- * `optimizer`, if given, has the trainer's settings of it.
+ * `optimizer`, if given, has the trainer's settings of it. `root`, if given, is where the package lies.
  *
  * Says {"ready":true,…}, then answers each line on stdin with one line:
  *     step N     N training steps, a multiple of `unit`; they gather and scale their batches from bytes. Under
@@ -12,6 +12,7 @@
  *     epoch N    N passes over 55,000 images of MNIST: shuffle, gather, scale, train
  *     memory     peak resident memory so far
  */
+import path from 'node:path';
 import { createInterface } from 'node:readline';
 import { peakMemory, say, settings } from './cortorch-side.mjs';
 
@@ -19,13 +20,15 @@ import { peakMemory, say, settings } from './cortorch-side.mjs';
  * @type {{
  *   preset: string, rule: import('../lib/index.js').RuleName, threads: number, batch: number, unit: number,
  *   schedule?: import('../lib/index.js').ScheduleName, optimizer?: import('../lib/index.js').OptimizerOptions,
+ *   root?: string,
  * }}
  */
 const given = settings();
 const { preset: name, rule, threads, batch, unit, schedule } = given;
 // Table 5 of Bartunov et al. 2018, bp on mnist-fc; the values do not change the time.
 const { optimizer = { type: 'adam', lr: 1.52e-4, beta1: 0.9, beta2: 0.999, eps: 1e-8 } } = given;
-const built = '../dist/index.js'; // not there when this file is type-checked
+const { root = path.dirname(import.meta.dirname) } = given;
+const built = path.join(root, 'dist/index.js'); // not there when this file is type-checked
 /** @type {unknown} */
 const cortorch = await import(built);
 const { Dataset, mnist, Network, preset, Trainer } = /** @type {typeof import('../lib/index.js')} */ (cortorch);
