@@ -9,8 +9,10 @@ import fs from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { parseArgs } from 'node:util';
+import { findToolchain } from '../scripts/toolchain.mjs';
 import { checkBuild } from '../scripts/load.mjs';
-import { filesOf, packageRoot, readRecord } from '../scripts/paths.mjs';
+import { packageRoot } from '../scripts/paths.mjs';
+import { filesOf, readRecord } from '../scripts/record.mjs';
 import {
   finish,
   judged,
@@ -45,7 +47,7 @@ const USAGE = `npm run bench -- builds [--threads N] [--rounds N] [--seconds S] 
   --threads   of every side (default: all cores)
   --rounds    pairs of measurements (default 10)
   --seconds   how long one measurement takes about (default 0.5)
-  --cxxflags  what is compiled here gets these too, such as -march=native
+  --cxxflags  what is compiled here gets these too, such as '-march=native -DCORTORCH_NEW_RUNTIME'
 ${SHARED_USAGE}`;
 if (options.help) {
   process.stdout.write(`${USAGE}\n`);
@@ -75,6 +77,30 @@ function installed(name: string, env: NodeJS.ProcessEnv): string {
   return root;
 }
 
+/** The same sources with other flags, put in place of what was compiled in the package. */
+function compileWith(flags: string, root: string): void {
+  note(`Compiling it with ${flags}`);
+  const out = path.join(folder, 'flags');
+  const headers = ['node-api-headers/include', 'node-addon-api'].map((name) =>
+    path.join(packageRoot, 'node_modules', name),
+  );
+  const { cmake, compiler, generator } = findToolchain();
+  const settings = {
+    LIBTORCH,
+    CMAKE_CXX_COMPILER: compiler.path,
+    CMAKE_CXX_FLAGS: flags,
+    CMAKE_JS_INC: headers.join(';'),
+  };
+  const definitions = Object.entries(settings).map(([name, value]) => `-D${name}=${value}`);
+  execFileSync(cmake.path, ['-S', root, '-B', out, '-G', generator, ...definitions], { stdio: ['ignore', 2, 2] });
+  execFileSync(cmake.path, ['--build', out, '--parallel', String(os.availableParallelism())], {
+    stdio: ['ignore', 2, 2],
+  });
+  for (const file of Object.values<string>({ ...filesOf({ prebuilt: false }, root) })) {
+    fs.copyFileSync(path.join(out, path.basename(file)), file);
+  }
+}
+
 execFileSync('npm', ['pack', '--silent', '--pack-destination', folder], { cwd: packageRoot, stdio: ['ignore', 2, 2] });
 const tarball = path.join(
   folder,
@@ -83,15 +109,21 @@ const tarball = path.join(
 const LIBTORCH = checkBuild().libtorch.path;
 const builds = {
   prebuilt: installed('prebuilt', { LIBTORCH }),
-  native: installed('native', { LIBTORCH, CORTORCH_BUILD_FROM_SOURCE: '1', CXXFLAGS: options.cxxflags }),
+  native: installed('native', { LIBTORCH, CORTORCH_BUILD_FROM_SOURCE: '1' }),
 };
+if (options.cxxflags !== '') compileWith(options.cxxflags, builds.native);
 
 /** What the processor is given to do, and nothing of when or where it was compiled. */
-const machineCode = (root: string): string =>
-  [filesOf(readRecord(root)!, root).library, filesOf(readRecord(root)!, root).addon]
-    .map((file) => execFileSync('objcopy', ['-O', 'binary', '--only-section=.text', file, '/dev/stdout']))
-    .map((code) => createHash('sha256').update(code).digest('hex'))
-    .join();
+function machineCode(root: string): string {
+  const { library, addon } = filesOf(readRecord(root)!, root);
+  const code = path.join(folder, 'code');
+  const digests = [library, addon].map((file) => {
+    execFileSync('objcopy', ['-O', 'binary', '--only-section=.text', file, code]);
+    return createHash('sha256').update(fs.readFileSync(code)).digest('hex');
+  });
+  return digests.join();
+}
+
 const same = machineCode(builds.prebuilt) === machineCode(builds.native);
 print(`The machine code of the two is ${same ? 'the same, byte for byte' : 'not the same'}.\n`);
 

@@ -10,7 +10,7 @@
  * its loss (cortorch gathers, scales, sums loss and error, and checks every loss for NaN). Neither side augments.
  */
 import { parseArgs } from 'node:util';
-import { readRecord } from '../scripts/paths.mjs';
+import { readRecord } from '../scripts/record.mjs';
 import {
   besideThis,
   describeOthers,

@@ -8,7 +8,7 @@
  * loss for NaN).
  */
 import { parseArgs } from 'node:util';
-import { readRecord } from '../scripts/paths.mjs';
+import { readRecord } from '../scripts/record.mjs';
 import { embeddedMnistFolder } from '../lib/data/mnist.js';
 import {
   besideThis,

@@ -10,7 +10,8 @@ import path from 'node:path';
 import { createInterface, type Interface } from 'node:readline';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { ParseArgsConfig } from 'node:util';
-import { packageRoot, readRecord } from '../scripts/paths.mjs';
+import { packageRoot } from '../scripts/paths.mjs';
+import { readRecord } from '../scripts/record.mjs';
 
 export type Reply = Record<string, unknown>;
 

@@ -18,7 +18,7 @@
  * never looks at its loss (cortorch gathers, scales, sums loss and error, and checks every loss for NaN).
  */
 import { parseArgs } from 'node:util';
-import { readRecord } from '../scripts/paths.mjs';
+import { readRecord } from '../scripts/record.mjs';
 import {
   besideThis,
   describeOthers,

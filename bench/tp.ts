@@ -11,7 +11,7 @@
  * loss for NaN).
  */
 import { parseArgs } from 'node:util';
-import { readRecord } from '../scripts/paths.mjs';
+import { readRecord } from '../scripts/record.mjs';
 import {
   besideThis,
   describeOthers,

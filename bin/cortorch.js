@@ -3,7 +3,8 @@
 import fs from 'node:fs';
 import path from 'node:path';
 import { checkBuild } from '../scripts/load.mjs';
-import { isCheckout, readRecord } from '../scripts/paths.mjs';
+import { isCheckout } from '../scripts/paths.mjs';
+import { readRecord, readyLine } from '../scripts/record.mjs';
 import { describeSetup } from '../scripts/doctor.mjs';
 import { fail } from '../scripts/setup-error.mjs';
 import { setUp } from '../scripts/setup.mjs';
@@ -38,9 +39,7 @@ async function setup() {
     return 2;
   }
   await setUp({ resolve: true });
-  const { libtorch } = checkBuild();
-  const how = libtorch.prebuilt ? 'nothing had to be compiled' : 'compiled here';
-  console.log(`cortorch is ready on libtorch ${libtorch.version} (${libtorch.path}): ${how}`);
+  console.log(readyLine(checkBuild().libtorch));
   return 0;
 }
 

@@ -2,36 +2,27 @@
  * The native part, ready to be loaded: the files that came with the package where they fit, else compiled by running
  * CMakeLists.txt through cmake-js in build-native/. What it is, and on which libtorch, is written down there.
  */
-import { spawn } from 'node:child_process';
 import fs from 'node:fs';
-import { createRequire } from 'node:module';
-import os from 'node:os';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { emptyFolder, runCmakeJs } from './compile.mjs';
 import { digest, digestOfInputs, quickDigestOfInputs } from './digest.mjs';
 import { ensureLibtorch } from './fetch-libtorch.mjs';
 import { inspectLibtorch } from './libtorch.mjs';
-import { withLock } from './lock.mjs';
+import { isLocked, withLock } from './lock.mjs';
 import { movedLibtorch } from './load.mjs';
 import { logToStderr } from './log.mjs';
-import { buildFolder, filesOf, isCheckout, packageRoot, readIfThere, readRecord } from './paths.mjs';
+import { buildFolder, packageRoot, readIfThere } from './paths.mjs';
 import { checkPlatform } from './platform.mjs';
 import { prebuiltHere, whyNotOn } from './prebuilt.mjs';
-import { fail, SetupError } from './setup-error.mjs';
+import { filesOf, readRecord, saveRecord, sizesOf } from './record.mjs';
+import { fail } from './setup-error.mjs';
 import { findNvcc, findToolchain } from './toolchain.mjs';
-
-/** A compiler process of ours needs about so much memory, in bytes. */
-const MEMORY_PER_JOB = 1.5e9;
-
-/** What CMake, ninja and cmake-js say beside the compiler's own words. */
-const CHATTER = /^-- |^Not searching for unused|^FAILED: |^: && | -isystem |^ERROR OMG|^ninja: |^gmake/;
-
-const SET_UP = 'npx cortorch setup';
 
 /**
  * @typedef {import('./libtorch.mjs').Libtorch} Libtorch
  * @typedef {import('./log.mjs').Log} Log
- * @typedef {import('./paths.mjs').BuildRecord} BuildRecord
+ * @typedef {import('./record.mjs').BuildRecord} BuildRecord
  * @typedef {import('./prebuilt.mjs').Manifest} Manifest
  * @typedef {import('./toolchain.mjs').Toolchain} Toolchain
  * @typedef {Record<string, string | undefined>} Env
@@ -50,14 +41,14 @@ export async function buildNative({ root = packageRoot, env = process.env, log =
   checkPlatform();
   const { libtorch, prebuilt, tools } = await choose({ root, env, log, last: resolve ? null : last });
   return withLock(root, log, async () => {
-    const before = readRecord(root); // read again: another process may have built while this one waited
-    const same = before?.path === libtorch.path && before.prebuilt === (prebuilt !== null);
+    const now = readRecord(root); // read again: another process may have built while this one waited
+    const before = now?.path === libtorch.path && now.prebuilt === (prebuilt !== null) ? now : null;
     if (prebuilt) {
-      if (same && isFresh(root, before, env)) return { changed: false, record: before };
+      if (before && isFresh(root, before, env)) return { changed: false, record: before };
       const sources = { inputs: digestOfInputs(root), seen: quickDigestOfInputs(root) };
       return { changed: true, record: writeRecord(root, libtorch, { ...prebuilt, prebuilt: true }, sources) };
     }
-    return compile({ root, env, log, libtorch, tools, before: same ? before : null });
+    return compile({ root, env, log, libtorch, tools, before });
   });
 }
 
@@ -69,24 +60,29 @@ export async function buildNative({ root = packageRoot, env = process.env, log =
  */
 async function choose({ root, env, log, last }) {
   const { manifest: prebuilt, why: unusable } = prebuiltHere(root, env);
-  if (unusable) log(`The prebuilt native part is not used: ${unusable}`);
-  // Where something has to be compiled, its tools come before a download of minutes.
-  const needed = prebuilt ? null : findToolchain(env, unusable);
+  const notUsed = (/** @type {string} */ why) => log(`The prebuilt native part is not used: ${why}`);
+  if (!prebuilt) {
+    if (unusable) notUsed(unusable);
+    // Tools come before a download of minutes.
+    const tools = findToolchain(env, unusable);
+    return { libtorch: builtOn(last, env) || (await ensureLibtorch({ env, log })), prebuilt, tools };
+  }
   const libtorch = builtOn(last, env) || (await ensureLibtorch({ env, log }));
-  if (!prebuilt) return { libtorch, prebuilt: null, tools: /** @type {Toolchain} */ (needed) };
-
-  const why = whyNotOn(root, prebuilt, libtorch);
+  const why = whyNotOn(root, prebuilt, libtorch, env);
   if (!why) return { libtorch, prebuilt, tools: null };
+  notUsed(why);
   try {
-    const tools = findToolchain(env, why);
-    log(`The prebuilt native part is not used: ${why}`);
-    return { libtorch, prebuilt: null, tools };
+    return { libtorch, prebuilt: null, tools: findToolchain(env, why) };
   } catch (error) {
     // A Python's torch was found, and nobody asked for it: with the one that set-up fetches nothing need be compiled.
-    if (libtorch.source !== 'python' || libtorch.version === prebuilt.libtorch) throw error;
-    log(`${libtorch.path} is not used: ${why}, and there is no compiler here`);
+    if (libtorch.source !== 'python') throw error;
     const other = await ensureLibtorch({ env, log, pythons: [] });
-    if (whyNotOn(root, prebuilt, other)) throw error;
+    const whyNot = whyNotOn(root, prebuilt, other, env);
+    if (whyNot) {
+      notUsed(whyNot);
+      throw error;
+    }
+    log(`Using libtorch ${other.version} (${other.path}) with it, since there is no compiler here`);
     return { libtorch: other, prebuilt, tools: null };
   }
 }
@@ -111,6 +107,9 @@ async function compile({ root, env, log, libtorch, tools, before }) {
   if (!same) emptyFolder(folder, lock);
   fs.writeFileSync(setupFile, setup);
   fs.rmSync(record, { force: true });
+  // To ninja a damaged file is one that is up to date; linking takes a second.
+  const { addon, library, opener } = filesOf({ prebuilt: false }, root);
+  for (const file of [addon, library, opener]) fs.rmSync(file, { force: true });
   // Of before: what is saved while it compiles is compiled the next time.
   const sources = { inputs: digestOfInputs(root), seen: quickDigestOfInputs(root) };
   log(`Building the native part on libtorch ${libtorch.version} (${libtorch.path}), ${tools.compiler.path}`);
@@ -132,17 +131,11 @@ async function compile({ root, env, log, libtorch, tools, before }) {
  * @returns {BuildRecord}
  */
 function writeRecord(root, { path, version, cuda, source }, { built, compiler, cudaKernels, prebuilt }, sources) {
-  const record = { path, version, cuda, source, prebuilt, built, compiler, cudaKernels, ...sources };
+  const sizes = sizesOf({ prebuilt }, root);
+  const record = { path, version, cuda, source, prebuilt, built, compiler, cudaKernels, sizes, ...sources };
   saveRecord(root, record);
   fs.rmSync(buildFolder(root).failure, { force: true });
   return record;
-}
-
-/** @param {string} root @param {BuildRecord} record */
-function saveRecord(root, record) {
-  const { record: file } = buildFolder(root);
-  fs.writeFileSync(`${file}.new`, JSON.stringify(record, null, 2) + '\n');
-  fs.renameSync(`${file}.new`, file);
 }
 
 /**
@@ -163,7 +156,13 @@ function builtOn(record, env) {
  * @param {Env} env
  */
 function isFresh(root, record, env) {
-  if (!fs.existsSync(filesOf(record, root).addon)) return false;
+  const sizes = sizesOf(record, root);
+  if (
+    !Object.entries(sizes).every(
+      ([name, size]) => size > 0 && size === /** @type {Partial<BuildRecord>} */ (record).sizes?.[name],
+    )
+  )
+    return false;
   if (env.LIBTORCH && path.resolve(env.LIBTORCH) !== record.path) return false;
   if (record.prebuilt && !prebuiltHere(root, env).manifest) return false;
   return movedLibtorch(record) === null && isOfTheseSources(root, record);
@@ -175,101 +174,12 @@ function isOfTheseSources(root, record) {
   if (record.seen === seen) return true;
   if (record.inputs !== digestOfInputs(root)) return false;
   try {
-    saveRecord(root, { ...record, seen }); // copied, or checked out again
+    // Copied, or checked out again. While somebody builds, the record is theirs.
+    if (!isLocked(root)) saveRecord(root, { ...record, seen });
   } catch {
     // Somebody else's folder: then contents are compared the next time too.
   }
   return true;
-}
-
-/**
- * @param {string} root
- * @param {Libtorch} libtorch
- * @param {Toolchain} tools
- * @param {Env} env
- * @param {Log} log
- */
-async function runCmakeJs(root, libtorch, tools, env, log) {
-  const { folder, log: logFile } = buildFolder(root);
-  const cmakeJs = createRequire(path.join(root, 'package.json')).resolve('cmake-js/bin/cmake-js');
-  const args = ['--directory', root, '--out', folder, '--config', 'Release', '--log-level', 'error']
-    .concat(['--cmake-path', tools.cmake.path, '--generator', tools.generator])
-    .concat(['--cc', tools.compiler.path, '--cxx', tools.compiler.path]) // no C here, but cmake-js asks for both
-    .concat(['--parallel', env.CMAKE_BUILD_PARALLEL_LEVEL || String(jobs())])
-    .concat([`--CDLIBTORCH=${libtorch.path}`])
-    // A warning of a compiler newer than ours must not keep a user from installing.
-    .concat([`--CDCORTORCH_WERROR=${isCheckout(root) ? 'ON' : 'OFF'}`])
-    .concat(
-      env.CORTORCH_CUDA_ARCHITECTURES ? [`--CDCORTORCH_CUDA_ARCHITECTURES=${env.CORTORCH_CUDA_ARCHITECTURES}`] : [],
-    );
-
-  fs.writeFileSync(logFile, '');
-  // Configuring takes a second, and cmake-js does it by itself only once.
-  for (const command of ['configure', 'build']) {
-    const code = await run(process.execPath, [cmakeJs, command, ...args], { cwd: root, env }, (line) => {
-      fs.appendFileSync(logFile, line + '\n');
-      showBuildLine(line, log);
-    });
-    if (code !== 0) throw buildFailed(logFile, code);
-  }
-}
-
-/** @param {string} logFile @param {number | null} code */
-function buildFailed(logFile, code) {
-  const lines = fs.readFileSync(logFile, 'utf8').split('\n');
-  const first = lines.find((line) => /\berror\b|Error at/i.test(line)) ?? `cmake-js ended with ${code}`;
-  return new SetupError('ERR_NATIVE_BUILD', 'Building the native part failed.', {
-    found: first.trim(),
-    remedies: [`read ${logFile}, then: ${SET_UP}`],
-  });
-}
-
-/** cmake's chatter stays in the log file; steps are shortened; whatever else comes is shown as it is. */
-function showBuildLine(/** @type {string} */ line, /** @type {Log} */ log) {
-  // A unit of several files is named as its folder, or as CMakeLists.txt names it.
-  const step =
-    /^\[\s*(\d+%|\d+\/\d+)\]\s+(Building|Linking|Built target)?.*?(?:Unity\/unity_([\w/-]+)_cxx\.cxx|([\w-]+\/[\w-]+\.(?:cpp|cu)|[\w-]+\.(?:so|node)))?(?:\.o)?$/;
-  const [, count, what, unit, file] = step.exec(line) ?? [];
-  if (count) {
-    if (what !== 'Built target' && (unit ?? file)) log(`  [${count}] ${unit ?? file}`);
-  } else if (line.trim() && !CHATTER.test(line)) log(line);
-}
-
-/** As many compilers as there are processors, if the memory is there. */
-function jobs() {
-  return Math.max(1, Math.min(os.availableParallelism(), Math.floor(os.freemem() / MEMORY_PER_JOB)));
-}
-
-/**
- * @param {string} command
- * @param {string[]} args
- * @param {{ cwd: string, env: Record<string, string | undefined> }} options
- * @param {(line: string) => void} onLine
- * @returns {Promise<number | null>}
- */
-function run(command, args, options, onLine) {
-  return new Promise((resolve, reject) => {
-    const child = spawn(command, args, { ...options, stdio: ['ignore', 'pipe', 'pipe'] });
-    for (const stream of [child.stdout, child.stderr]) {
-      let rest = '';
-      stream.setEncoding('utf8').on('data', (/** @type {string} */ text) => {
-        const lines = (rest + text).split('\n');
-        rest = /** @type {string} */ (lines.pop());
-        lines.forEach(onLine);
-      });
-      stream.on('end', () => rest && onLine(rest));
-    }
-    child.on('error', reject);
-    child.on('close', resolve);
-  });
-}
-
-/** @param {string} folder @param {string} except */
-function emptyFolder(folder, except) {
-  for (const name of fs.readdirSync(folder)) {
-    const file = path.join(folder, name);
-    if (file !== except) fs.rmSync(file, { recursive: true, force: true });
-  }
 }
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) {

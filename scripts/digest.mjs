@@ -6,6 +6,9 @@ import path from 'node:path';
 /** What the native part is compiled from, from the root of the package. */
 const SOURCES = ['native', 'CMakeLists.txt'];
 
+/** Editors' and file systems' own, which npm does not pack either. */
+const LEFTOVERS = /^\.|~$|\.(swp|orig|rej)$/;
+
 /** The same for the same sources, wherever and since when they lie there. @param {string} root */
 export function digestOfSources(root) {
   const files = filesOf(root, SOURCES).map((name) => [name, digest(fs.readFileSync(path.join(root, name)))]);
@@ -47,7 +50,7 @@ function filesOf(root, names) {
     if (!stat?.isDirectory()) return stat ? [name] : [];
     return fs
       .readdirSync(at, { recursive: true, withFileTypes: true })
-      .filter((entry) => entry.isFile())
+      .filter((entry) => entry.isFile() && !LEFTOVERS.test(entry.name))
       .map((entry) => path.relative(root, path.join(entry.parentPath, entry.name)));
   });
   return files.sort();

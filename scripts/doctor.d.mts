@@ -1,4 +1,4 @@
-import type { BuildRecord } from './paths.mjs';
+import type { BuildRecord } from './record.mjs';
 import type { Attempt } from './setup-error.mjs';
 
 export interface Tool {
@@ -27,6 +27,8 @@ export interface Setup {
     } | null;
     tried: Attempt[];
   };
+  /** Why what came with the package is not used; null: it is, or nothing came. */
+  prebuiltUnused: string | null;
   /** What the addon was built on, whether or not it can be loaded now. */
   built: (BuildRecord & { addon: string; usable: boolean }) | null;
   /** Is the CUDA variant built, and if not, why. */

@@ -1,8 +1,10 @@
 /** What this machine has, as data: `cortorch doctor` prints it. Nothing here throws for something missing. */
 import { checkBuild } from './load.mjs';
-import { filesOf, packageRoot, readRecord } from './paths.mjs';
+import { packageRoot } from './paths.mjs';
+import { filesOf, readRecord } from './record.mjs';
 import { whyNoKernels } from './cuda.mjs';
 import { cacheRoot, resolveLibtorch, SUPPORTED } from './libtorch.mjs';
+import { prebuiltHere } from './prebuilt.mjs';
 import { SetupError } from './setup-error.mjs';
 import { checkPlatform, thisPlatform } from './platform.mjs';
 import { findNvcc, findTool, findToolchain } from './toolchain.mjs';
@@ -20,6 +22,7 @@ export function describeSetup({ root = packageRoot, env = process.env } = {}) {
   const found = libtorch.value?.found ?? null;
   const built = readRecord(root);
   const nvcc = findNvcc(env);
+  const prebuilt = prebuiltHere(root, env);
   return {
     node: process.version,
     ...thisPlatform(),
@@ -30,11 +33,13 @@ export function describeSetup({ root = packageRoot, env = process.env } = {}) {
     cacheFolder: cacheRoot(env),
     /** What a build of now would use, and what was tried to find it. */
     libtorch: { supported: SUPPORTED, found, tried: libtorch.value?.tried ?? [] },
+    /** Why what came with the package is not used; null: it is, or nothing came. */
+    prebuiltUnused: built?.prebuilt ? null : prebuilt.why,
     /** What the addon was built on, whether or not it can be loaded now. */
     built: built && { ...built, addon: filesOf(built, root).addon, usable: build.problem === null },
     cuda: describeCuda(built, found, nvcc !== null),
     // What came with the package needs no compiler.
-    problems: [platform, ...(built?.prebuilt ? [] : [toolchain]), libtorch, build].flatMap(
+    problems: [platform, ...(built?.prebuilt || prebuilt.manifest ? [] : [toolchain]), libtorch, build].flatMap(
       ({ problem }) => problem ?? [],
     ),
   };
@@ -42,7 +47,7 @@ export function describeSetup({ root = packageRoot, env = process.env } = {}) {
 
 /**
  * Which variant is built, or would be, and why.
- * @param {import('./paths.mjs').BuildRecord | null} built
+ * @param {import('./record.mjs').BuildRecord | null} built
  * @param {{ version: string, path: string, cuda: string | null } | null} found the libtorch of a build of now
  * @param {boolean} nvcc
  */

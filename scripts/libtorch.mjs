@@ -6,6 +6,7 @@ import { execFileSync } from 'node:child_process';
 import fs from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
+import { readIfThere } from './paths.mjs';
 import { SetupError } from './setup-error.mjs';
 
 /** The versions of libtorch that this project is built and tested against, ends included. */
@@ -14,6 +15,7 @@ export const SUPPORTED_RANGE = `${SUPPORTED.min}–${SUPPORTED.max}`;
 
 /** What is fetched where nothing is found. */
 export const FETCHED_VERSION = '2.13.0+cpu';
+
 /**
  * @typedef {object} Libtorch
  * @property {'LIBTORCH' | 'python' | 'cache'} source where it was found
@@ -147,11 +149,6 @@ function readVersion(folder) {
   if (suffix) return { version, cuda: `${suffix[1]}.${suffix[2]}` };
   const hasCuda = fs.existsSync(path.join(folder, 'lib/libtorch_cuda.so'));
   return { version, cuda: hasCuda ? 'unknown' : null };
-}
-
-/** @param {string} file */
-function readIfThere(file) {
-  return fs.existsSync(file) ? fs.readFileSync(file, 'utf8') : '';
 }
 
 /** @param {string} file @returns {string} */

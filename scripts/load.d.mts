@@ -1,4 +1,5 @@
-import type { BuildRecord, NativeFiles } from './paths.mjs';
+import type { NativeFiles } from './paths.mjs';
+import type { BuildRecord } from './record.mjs';
 
 /** Can the addon be loaded? Throws a SetupError that says what helps if it cannot. */
 export declare function checkBuild(options?: { root?: string }): NativeFiles & { libtorch: BuildRecord };

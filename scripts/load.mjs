@@ -1,16 +1,15 @@
-/** Loads the addon, or says what helps. Of the package's scripts it is the one that is needed at run time. */
+/** Loads the addon, or says what helps. Nothing that builds or downloads is needed for it. */
 import fs from 'node:fs';
 import { createRequire } from 'node:module';
 import os from 'node:os';
 import path from 'node:path';
 import { inspectLibtorch } from './libtorch.mjs';
-import { buildFolder, filesOf, packageRoot, readIfThere, readRecord } from './paths.mjs';
+import { buildFolder, packageRoot, readIfThere } from './paths.mjs';
 import { checkPlatform } from './platform.mjs';
-import { SetupError } from './setup-error.mjs';
+import { filesOf, readRecord } from './record.mjs';
+import { SET_UP, SetupError } from './setup-error.mjs';
 
-/** @typedef {import('./paths.mjs').BuildRecord} BuildRecord */
-
-const SET_UP = 'npx cortorch setup';
+/** @typedef {import('./record.mjs').BuildRecord} BuildRecord */
 
 /** libtorch's, in the order in which they need each other; of OpenMP's runtimes the one that it brings. */
 const LIBRARIES = [/^libgomp.*\.so/, /^libiomp5\.so$/, 'libc10.so', 'libtorch_cpu.so', 'libc10_cuda.so'].concat(

@@ -26,6 +26,12 @@ export async function withLock(root, log, work) {
   }
 }
 
+/** Does somebody build there now, other than this process? @param {string} root */
+export function isLocked(root) {
+  const { lock } = buildFolder(root);
+  return isAlive(Number(readIfThere(lock) || Number.NaN));
+}
+
 /** @param {string} lock */
 function takeLock(lock) {
   try {

@@ -15,8 +15,17 @@ export function logToStderr(line) {
  */
 export function logToTerminal(line) {
   const shown = process.stderr.isTTY ? null : terminal();
-  if (shown === null) logToStderr(line);
-  else fs.writeSync(shown, `\r\x1b[K${line}\n`); // npm may stand in the middle of a line of its own
+  try {
+    if (shown === null) logToStderr(line);
+    else fs.writeSync(shown, `\r\x1b[K${line}\n`); // npm may stand in the middle of a line of its own
+  } catch {
+    // The terminal was closed meanwhile; what is done goes on.
+  }
+}
+
+function npmHidesOutput() {
+  const { npm_config_user_agent: agent = '', npm_config_loglevel: level, npm_config_foreground_scripts } = process.env;
+  return agent.startsWith('npm/') && level !== 'silent' && npm_config_foreground_scripts !== 'true';
 }
 
 /** @type {number | null | undefined} */
@@ -26,7 +35,7 @@ let opened;
 function terminal() {
   if (opened !== undefined) return opened;
   try {
-    opened = process.env.npm_config_foreground_scripts === 'true' ? null : fs.openSync('/dev/tty', 'w');
+    opened = npmHidesOutput() ? fs.openSync('/dev/tty', 'w') : null;
   } catch {
     opened = null;
   }

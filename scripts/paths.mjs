@@ -1,24 +1,9 @@
-/** Where the parts of a native build lie, and what is written down of it. */
+/** Where things lie in the package. */
 import fs from 'node:fs';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 export const packageRoot = path.dirname(path.dirname(fileURLToPath(import.meta.url)));
-
-/**
- * What build-native/libtorch.json holds.
- * @typedef {object} BuildRecord
- * @property {string} path the libtorch that was built on
- * @property {string} version
- * @property {string | null} cuda
- * @property {'LIBTORCH' | 'python' | 'cache'} source
- * @property {boolean} prebuilt it came with the package, and was not compiled here
- * @property {string} built when, ISO 8601
- * @property {string} compiler
- * @property {string} cudaKernels what CMake says of them: `built by … for …` or `none: …`
- * @property {string} inputs a digest of the sources that were built
- * @property {string} seen a digest of their names, sizes and times, which is quicker
- */
 
 /** @param {string} [root] not build/, which node-gyp empties */
 export function buildFolder(root = packageRoot) {
@@ -37,12 +22,7 @@ export function buildFolder(root = packageRoot) {
   };
 }
 
-/** @param {string} [root] @returns {BuildRecord | null} */
-export function readRecord(root = packageRoot) {
-  return JSON.parse(readIfThere(buildFolder(root).record) || 'null'); // null: no build, or one cut short
-}
-
-/** @param {string} file */
+/** @param {string} file @returns {string} nothing where there is no file */
 export function readIfThere(file) {
   return fs.existsSync(file) ? fs.readFileSync(file, 'utf8') : '';
 }
@@ -61,12 +41,7 @@ export function filesIn(folder) {
   };
 }
 
-/** The files that were built, and those that came with the package. @param {string} [root] */
+/** Where those lie that came with the package. @param {string} [root] */
 export function prebuiltFolder(root = packageRoot) {
   return path.join(root, 'prebuilt/linux-x64');
-}
-
-/** @param {BuildRecord} record @param {string} [root] */
-export function filesOf({ prebuilt }, root = packageRoot) {
-  return filesIn(prebuilt ? prebuiltFolder(root) : path.join(buildFolder(root).folder, 'Release'));
 }

@@ -2,7 +2,10 @@
 import { SetupError } from './setup-error.mjs';
 
 /** PyTorch's own packages for Linux are made for this glibc (manylinux_2_28). */
-export const GLIBC = '2.28';
+const GLIBC = '2.28';
+
+/** The newest symbols that such systems have; the C++ runtime is GCC 8's. What is packed asks for no newer ones. */
+export const OLDEST = { GLIBC, GLIBCXX: '3.4.25', CXXABI: '1.3.11' };
 
 /** @typedef {{ platform: string, arch: string, glibc: string | null }} Platform */
 

@@ -28,6 +28,18 @@ export function manifestFile(root) {
   return path.join(prebuiltFolder(root), 'manifest.json');
 }
 
+/** @param {unknown} value @returns {Manifest} */
+function asManifest(value) {
+  const manifest = /** @type {Partial<Manifest> | null} */ (value);
+  const texts = [manifest?.libtorch, manifest?.glibc, manifest?.sources, manifest?.built, manifest?.compiler];
+  const files = Object.keys(manifest?.files ?? {});
+  /** @type {string[]} */
+  const wanted = Object.values(filesIn(''));
+  const whole = wanted.every((file) => files.includes(file));
+  if (!whole || !texts.every((text) => typeof text === 'string')) throw new Error('something is missing in it');
+  return /** @type {Manifest} */ (manifest);
+}
+
 /** @param {string} why */
 const unusable = (why) => ({ manifest: null, why });
 
@@ -44,9 +56,7 @@ export function prebuiltHere(root, env) {
   /** @type {Manifest} */
   let manifest;
   try {
-    /** @type {unknown} */
-    const parsed = JSON.parse(fs.readFileSync(file, 'utf8'));
-    manifest = /** @type {Manifest} */ (parsed);
+    manifest = asManifest(JSON.parse(fs.readFileSync(file, 'utf8')));
   } catch (error) {
     return unusable(`${file} is damaged: ${/** @type {Error} */ (error).message}`);
   }
@@ -68,18 +78,21 @@ export function prebuiltHere(root, env) {
  * @param {string} root
  * @param {Manifest} manifest
  * @param {{ path: string, version: string }} libtorch
+ * @param {Record<string, string | undefined>} [env]
  * @returns {string | null} why not
  */
-export function whyNotOn(root, manifest, libtorch) {
+export function whyNotOn(root, manifest, libtorch, env = process.env) {
   if (libtorch.version !== manifest.libtorch) {
     return `it is for libtorch ${manifest.libtorch}, and ${libtorch.path} is ${libtorch.version}`;
   }
   const load = pathToFileURL(path.join(packageRoot, 'scripts/load.mjs')).href;
   const arguments_ = [filesIn(prebuiltFolder(root)), libtorch.path].map((value) => JSON.stringify(value)).join(', ');
-  const program = `import { open } from '${load}';
+  const program = `import { open } from ${JSON.stringify(load)};
     try { open(${arguments_}) } catch (error) { console.error(error.message); process.exitCode = 1 }`;
   const { status, signal, stderr } = spawnSync(process.execPath, ['--input-type=module', '-e', program], {
+    env,
     encoding: 'utf8',
+    timeout: 300_000,
   });
   if (status === 0) return null;
   return `it cannot be loaded here: ${stderr.trim().split('\n').at(-1) || `it ended with ${signal ?? status}`}`;

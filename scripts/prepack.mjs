@@ -1,71 +1,101 @@
 /**
- * What npm runs before packing: compiles the native part for the libtorch that set-up fetches, and puts it with a
- * manifest into prebuilt/.
+ * What npm runs before packing: puts the native part, compiled for the libtorch that set-up fetches, with a manifest
+ * into prebuilt/.
  */
 import { execFileSync } from 'node:child_process';
 import fs from 'node:fs';
+import os from 'node:os';
 import path from 'node:path';
 import { buildNative } from './build.mjs';
 import { digest, digestOfSources } from './digest.mjs';
 import { fetchLibtorch } from './fetch-libtorch.mjs';
 import { FETCHED_VERSION, resolveLibtorch } from './libtorch.mjs';
+import { withLock } from './lock.mjs';
 import { logToStderr } from './log.mjs';
-import { filesOf, packageRoot, prebuiltFolder, readRecord } from './paths.mjs';
-import { compareVersions, GLIBC } from './platform.mjs';
+import { packageRoot, prebuiltFolder } from './paths.mjs';
+import { compareVersions, OLDEST } from './platform.mjs';
 import { manifestFile } from './prebuilt.mjs';
-import { fail } from './setup-error.mjs';
+import { filesOf, readRecord } from './record.mjs';
+import { fail, SetupError } from './setup-error.mjs';
 
-/** The one that was built on, if it is it; else the one that is found without LIBTORCH, else a new one. */
-async function fetchedLibtorch() {
-  const built = readRecord();
-  if (built?.version === FETCHED_VERSION && fs.existsSync(built.path)) return built.path;
+/**
+ * A build on the libtorch that set-up fetches: the checkout's own; where that is on another one, one beside it, so that
+ * packing leaves the checkout as it is.
+ * @param {(root: string) => void} use
+ */
+async function withBuild(use) {
   const env = { ...process.env, LIBTORCH: undefined };
-  const { found } = resolveLibtorch({ env });
-  const cached = found?.version === FETCHED_VERSION ? found : resolveLibtorch({ env, pythons: [] }).found;
-  return (cached ?? (await fetchLibtorch({ env }))).path;
+  if (readRecord()?.version === FETCHED_VERSION) {
+    await buildNative({ env });
+    return withLock(packageRoot, logToStderr, () => {
+      use(packageRoot);
+      return Promise.resolve();
+    });
+  }
+  const found = resolveLibtorch({ env, pythons: [] }).found ?? (await fetchLibtorch({ env }));
+  const root = fs.mkdtempSync(path.join(os.tmpdir(), 'cortorch-prepack-'));
+  try {
+    for (const name of ['native', 'CMakeLists.txt', 'package.json'])
+      fs.cpSync(path.join(packageRoot, name), path.join(root, name), { recursive: true });
+    fs.symlinkSync(path.join(packageRoot, 'node_modules'), path.join(root, 'node_modules'));
+    await buildNative({ root, env: { ...env, LIBTORCH: found.path } });
+    use(root);
+  } finally {
+    fs.rmSync(root, { recursive: true, force: true });
+  }
 }
 
 /**
  * The newest version of a library's symbols that these files ask for.
  * @param {string[]} files
- * @param {'GLIBC' | 'GLIBCXX'} library
+ * @param {keyof typeof OLDEST} library
+ * @returns {string}
+ * @throws {SetupError} where that is newer than what is promised
  */
 function newest(files, library) {
   const asked = files.flatMap((file) => {
     const needs = execFileSync('readelf', ['--version-info', '--wide', file], { encoding: 'utf8' });
-    return [...needs.matchAll(new RegExp(`Name: ${library}_([0-9.]+)`, 'g'))].map(([, version]) => String(version));
+    return [...needs.matchAll(new RegExp(`Name: ${library}_([^ ]+)`, 'g'))].map(([, version]) => String(version));
   });
-  return asked.sort(compareVersions).at(-1) ?? '0';
+  const version = asked.sort(compareVersions).at(-1) ?? '0';
+  if (compareVersions(version, OLDEST[library]) > 0 || asked.some((text) => /[^0-9.]/.test(text))) {
+    throw new SetupError('ERR_PREPACK', `What is built here needs ${library} ${version}.`, {
+      needed: `symbols that ${library} ${OLDEST[library]} has`,
+      remedies: [`readelf --version-info ${files.join(' ')}`, 'native/oldest_runtime.h names older ones'],
+    });
+  }
+  return version;
 }
 
-async function prepack() {
-  const libtorch = await fetchedLibtorch();
-  const { record } = await buildNative({ env: { ...process.env, LIBTORCH: libtorch } });
-  const to = prebuiltFolder();
-  fs.rmSync(to, { recursive: true, force: true });
-  fs.mkdirSync(to, { recursive: true });
+/** @param {string} root */
+function pack(root) {
+  const record = readRecord(root);
+  if (!record) throw new Error(`no build in ${root}`);
   /** @type {string[]} */
-  const built = Object.values(filesOf(record));
-  const files = built.map((file) => {
-    const copy = path.join(to, path.basename(file));
-    fs.copyFileSync(file, copy);
-    return copy;
-  });
-  // libtorch's own packages are made for glibc 2.28.
-  const glibc = [newest(files, 'GLIBC'), GLIBC].sort(compareVersions).at(-1);
+  const built = Object.values(filesOf(record, root));
+  const needs = { glibc: newest(built, 'GLIBC'), glibcxx: newest(built, 'GLIBCXX'), cxxabi: newest(built, 'CXXABI') };
   /** @type {import('./prebuilt.mjs').Manifest} */
   const manifest = {
     libtorch: record.version,
-    glibc: String(glibc),
-    glibcxx: newest(files, 'GLIBCXX'),
+    glibc: OLDEST.GLIBC, // libtorch's own need, which is the greater one
+    glibcxx: needs.glibcxx,
     sources: digestOfSources(packageRoot),
-    files: Object.fromEntries(files.map((file) => [path.basename(file), digest(fs.readFileSync(file))])),
+    files: Object.fromEntries(built.map((file) => [path.basename(file), digest(fs.readFileSync(file))])),
     built: record.built,
     compiler: record.compiler.replace(/^\S*\//, ''), // the folder is this machine's
-    cudaKernels: record.cudaKernels.replace(/^none: .*/, 'none: it was compiled for a CPU build of libtorch'),
+    cudaKernels: 'none: it was compiled for a CPU build of libtorch',
   };
-  fs.writeFileSync(manifestFile(packageRoot), JSON.stringify(manifest, null, 2) + '\n');
-  logToStderr(`Prebuilt for libtorch ${manifest.libtorch}, glibc ${manifest.glibc}, GLIBCXX ${manifest.glibcxx}`);
+  const to = prebuiltFolder();
+  const aside = `${to}.${process.pid}`;
+  fs.mkdirSync(aside, { recursive: true });
+  for (const file of built) fs.copyFileSync(file, path.join(aside, path.basename(file)));
+  fs.writeFileSync(
+    path.join(aside, path.basename(manifestFile(packageRoot))),
+    JSON.stringify(manifest, null, 2) + '\n',
+  );
+  fs.rmSync(to, { recursive: true, force: true });
+  fs.renameSync(aside, to);
+  logToStderr(`Prebuilt for libtorch ${record.version}; it needs GLIBC ${needs.glibc}, GLIBCXX ${needs.glibcxx}`);
 }
 
-await prepack().catch(fail);
+await withBuild(pack).catch(fail);

@@ -4,6 +4,9 @@ export interface Attempt {
   outcome: string;
 }
 
+/** The command that puts most things right. */
+export declare const SET_UP: string;
+
 export declare class SetupError extends Error {
   constructor(
     code: string,

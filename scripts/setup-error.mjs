@@ -1,3 +1,6 @@
+/** The command that puts most things right. */
+export const SET_UP = 'npx cortorch setup';
+
 /**
  * A set-up that cannot go on, said once and in full: what was tried, what was found, what is needed and the
  * command that helps. Its message is for people; its `code` is stable.

@@ -35,18 +35,20 @@ int main() {
  * @returns {Toolchain}
  */
 export function findToolchain(env = process.env, whyCompile = null) {
-  const cmake = findCmake(env);
+  const cmake = findCmake(env, whyCompile);
   const ninja = findTool('ninja', env);
   const make = findTool('make', env);
   const buildTool = ninja ?? make;
-  if (!buildTool) throw cmakeMissing('neither ninja nor make is on PATH');
+  if (!buildTool) throw cmakeMissing('neither ninja nor make is on PATH', whyCompile);
   return { compiler: findCompiler(env, whyCompile), cmake, generator: ninja ? 'Ninja' : 'Unix Makefiles', buildTool };
 }
 
+/** @param {string | null} whyCompile @returns {import('./libtorch.mjs').Attempt[]} */
+const triedPrebuilt = (whyCompile) => (whyCompile ? [{ source: 'the prebuilt native part', outcome: whyCompile }] : []);
+
 /** @param {Record<string, string | undefined>} env @param {string | null} whyCompile @returns {Tool} */
 function findCompiler(env, whyCompile) {
-  /** @type {import('./libtorch.mjs').Attempt[]} */
-  const tried = whyCompile ? [{ source: 'the prebuilt native part', outcome: whyCompile }] : [];
+  const tried = triedPrebuilt(whyCompile);
   for (const name of env.CXX ? [env.CXX] : ['g++', 'g++-14', 'g++-13', 'g++-12']) {
     const tool = findTool(name, env);
     const problem = tool ? compilerProblem(tool, env) : 'not installed';
@@ -81,19 +83,20 @@ function compilerProblem(compiler, env) {
   }
 }
 
-/** @param {Record<string, string | undefined>} env @returns {Tool} */
-function findCmake(env) {
+/** @param {Record<string, string | undefined>} env @param {string | null} whyCompile @returns {Tool} */
+function findCmake(env, whyCompile) {
   const cmake = findTool('cmake', env);
-  if (!cmake) throw cmakeMissing('cmake is not on PATH');
+  if (!cmake) throw cmakeMissing('cmake is not on PATH', whyCompile);
   if (compareVersions(cmake.version, CMAKE) < 0) {
-    throw cmakeMissing(`${cmake.path} is version ${cmake.version}`);
+    throw cmakeMissing(`${cmake.path} is version ${cmake.version}`, whyCompile);
   }
   return cmake;
 }
 
-/** @param {string} found */
-function cmakeMissing(found) {
+/** @param {string} found @param {string | null} whyCompile */
+function cmakeMissing(found, whyCompile) {
   return new SetupError('ERR_CMAKE_NOT_FOUND', 'CMake is needed to build cortorch.', {
+    tried: triedPrebuilt(whyCompile),
     found,
     needed: `cmake ${CMAKE} or newer, and ninja or make`,
     remedies: [

@@ -2,7 +2,7 @@
 
 import { readdirSync } from 'node:fs';
 import { describeSetup } from '../../scripts/doctor.mjs';
-import type { BuildRecord } from '../../scripts/paths.mjs';
+import type { BuildRecord } from '../../scripts/record.mjs';
 import { embeddedMnistFolder, FASHION_MNIST_FOLDER } from '../data/mnist.js';
 import { CortorchError, isDefined } from '../errors.js';
 import { formatBytes } from '../memory.js';
@@ -71,6 +71,9 @@ function describe(found: Found): string {
     ['native part', addon.loaded ? 'loaded' : 'cannot be used, see below'],
     ['  built on', built ? `libtorch ${built.version}, ${built.path}` : 'not built'],
     ...(built ? ([['  built by', howBuilt(built)]] as [string, string][]) : []),
+    ...(found.prebuiltUnused
+      ? ([['  not used', `what came compiled: ${found.prebuiltUnused}`]] as [string, string][])
+      : []),
     ...cudaLines(found.cuda),
     ['threads', addon.threads === undefined ? '?' : String(addon.threads)],
     ['CPU', addon.cpu ?? '?'],

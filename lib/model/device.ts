@@ -1,7 +1,7 @@
 /** Where a network computes, and in which numbers: the CPU, or one of the GPUs that are there. */
 
 import { checkBuild } from '../../scripts/load.mjs';
-import type { BuildRecord } from '../../scripts/paths.mjs';
+import type { BuildRecord } from '../../scripts/record.mjs';
 import { whyNoKernels } from '../../scripts/cuda.mjs';
 import { CortorchError, invalid, isBoolean, isOneOf, isString } from '../errors.js';
 import { availableMemory, formatBytes } from '../memory.js';

@@ -1,5 +1,5 @@
-// open(path): opens a shared library, for good. What needs a library of that name afterwards gets this one, wherever the
-// loader would have looked (ld.so matches names of what is loaded first).
+// open(path): opens a shared library, for good. What needs a library of that name afterwards gets this one, wherever
+// the loader would have looked (ld.so matches names of what is loaded first).
 #include <dlfcn.h>
 #include <node_api.h>
 
@@ -16,7 +16,10 @@ napi_value open_library(napi_env env, napi_callback_info info) {
     return nullptr;
   }
   auto* name = static_cast<char*>(std::malloc(length + 1));
-  if (name == nullptr) return nullptr;
+  if (name == nullptr) {
+    napi_throw_error(env, nullptr, "open: out of memory");
+    return nullptr;
+  }
   napi_get_value_string_utf8(env, path, name, length + 1, &length);
   if (dlopen(name, RTLD_LAZY) == nullptr) napi_throw_error(env, nullptr, dlerror());
   std::free(name);

@@ -2,9 +2,13 @@
 import fs from 'node:fs';
 import path from 'node:path';
 import t from 'tap';
+import { digestOfSources } from '../../scripts/digest.mjs';
+import type { Manifest } from '../../scripts/prebuilt.mjs';
+import { sha256 } from '../support/digests.js';
 import { buildNative } from '../../scripts/build.mjs';
 import { checkBuild } from '../../scripts/load.mjs';
-import { buildFolder, packageRoot, readRecord } from '../../scripts/paths.mjs';
+import { buildFolder, packageRoot, prebuiltFolder } from '../../scripts/paths.mjs';
+import { readRecord, filesOf } from '../../scripts/record.mjs';
 import { describeSetup } from '../../scripts/doctor.mjs';
 import { SetupError } from '../../scripts/setup-error.mjs';
 import { temporaryFolder } from '../support/folders.js';
@@ -64,7 +68,7 @@ async function built(): Promise<void> {
 /** Loads the stub in a process of its own, as a user's script would. */
 function load(project = root): Promise<Ended> {
   const program = `import { loadAddon } from '${LOAD}'; import { fail } from '${path.dirname(LOAD)}/setup-error.mjs';
-    try { console.log(loadAddon({ root: '${project}' }).answer) } catch (error) { fail(error) }`;
+    try { console.log(loadAddon({ root: ${JSON.stringify(project)} }).answer) } catch (error) { fail(error) }`;
   return run(process.execPath, ['--input-type=module', '-e', program]);
 }
 
@@ -114,6 +118,59 @@ t.test('moved or copied, it is not built anew', async (t) => {
   t.equal((await buildNative({ root: moved, env, log: (line) => lines.push(line) })).changed, true);
   t.match(lines[0], /^Building the native part on libtorch /, 'and says what it does');
   t.match(await load(moved), { code: 0, stdout: '44\n' });
+});
+
+/** What `built()` made, as it comes with a package: without lib/. */
+async function packagedProject(name: string): Promise<string> {
+  await built();
+  const packaged = emptyProject(name);
+  const at = prebuiltFolder(packaged);
+  fs.mkdirSync(at, { recursive: true });
+  const files = Object.values<string>({ ...filesOf(readRecord(root)!, root) });
+  for (const file of files) fs.copyFileSync(file, path.join(at, path.basename(file)));
+  const manifest: Manifest = {
+    libtorch: libtorch.version,
+    glibc: '2.28',
+    glibcxx: '',
+    sources: digestOfSources(packaged),
+    files: Object.fromEntries(files.map((file) => [path.basename(file), sha256(fs.readFileSync(file))])),
+    built: 'then',
+    compiler: 'g++ 0.0',
+    cudaKernels: 'none',
+  };
+  fs.writeFileSync(path.join(at, 'manifest.json'), JSON.stringify(manifest));
+  return packaged;
+}
+
+t.test('what came compiled is used; damaged, it is compiled', async (t) => {
+  const packaged = await packagedProject("it's packaged"); // a name that shells and CMake lists take apart
+  const said: string[] = [];
+  const log = (line: string): void => void said.push(line);
+  const used = await buildNative({ root: packaged, env, log });
+  t.match(used, { changed: true, record: { prebuilt: true, compiler: 'g++ 0.0', path: link } });
+  t.same(said, []);
+  t.match(await load(packaged), { code: 0, stdout: '42\n' });
+  t.equal((await buildNative({ root: packaged, env, log })).changed, false);
+
+  const { library } = filesOf({ prebuilt: true }, packaged);
+  fs.truncateSync(library, 1000);
+  const compiled = await buildNative({ root: packaged, env, log });
+  t.match(compiled, { changed: true, record: { prebuilt: false } });
+  t.equal(said[0], `The prebuilt native part is not used: ${library} is damaged`);
+  t.match(await load(packaged), { code: 0, stdout: '42\n' });
+});
+
+t.test('a library that was cut or removed after the build is made again', async (t) => {
+  await built();
+  const { library, opener } = filesOf({ prebuilt: false }, root);
+  fs.rmSync(opener);
+  t.equal((await load()).code, 1);
+  t.equal((await build()).changed, true);
+  t.match(await load(), { code: 0, stdout: '42\n' });
+  fs.writeFileSync(`${library}.cut`, fs.readFileSync(library).subarray(0, 5000));
+  fs.renameSync(`${library}.cut`, library);
+  t.equal((await build()).changed, true);
+  t.match(await load(), { code: 0, stdout: '42\n' });
 });
 
 t.test('a changed source is built', async (t) => {

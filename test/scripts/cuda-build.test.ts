@@ -66,7 +66,7 @@ t.test('a build with CUDA kernels', { skip: reasonToSkip(), timeout: 1_800_000 }
     const program = path.join(folder, 'program');
     await succeed(tools.compiler.path, [
       ...['-std=c++20', '-w', ...include, path.join(folder, 'program.cpp'), '-o', program, ...at],
-      ...['-lcortorch', ...libraries, '-Wl,--allow-shlib-undefined'],
+      ...['-lcortorch', ...libraries, '-Wl,--allow-shlib-undefined,--disable-new-dtags'],
     ]);
     t.equal(await succeed(program, [], { env: { CUDA_VISIBLE_DEVICES: '' } }), String(2 * 4 * 9 * 27 * 0.5));
   });

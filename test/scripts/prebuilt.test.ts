@@ -29,6 +29,8 @@ for (const file of [addon, library, opener]) {
       [],
       'no OpenMP runtime by name, no path',
     );
+    const bytes = fs.readFileSync(file);
+    for (const here of [packageRoot, libtorch.path]) t.notOk(bytes.includes(`${here}/`), `no ${here} in it`);
     const versions = await succeed('readelf', ['--version-info', '--wide', file]);
     const asked = [...versions.matchAll(/Name: (GLIBC|GLIBCXX|CXXABI)_([0-9.]+)/g)];
     t.ok(asked.length > 0);
@@ -70,25 +72,38 @@ t.test('libtorch and its OpenMP runtime are those of the path, wherever LD_LIBRA
 /** libtorch's archives give their OpenMP runtime a name of their own; such a one, made of the libtorch that is here. */
 const bundled = fs.readdirSync(path.join(libtorch.path, 'lib')).includes('libgomp.so.1');
 const skip = !bundled && 'this libtorch has another OpenMP runtime, or none';
-t.test('a libtorch whose OpenMP runtime is called otherwise', { skip }, async (t) => {
-  const lib = path.join(libtorch.path, 'lib');
-  const other = path.join(folder, 'libtorch');
-  fs.mkdirSync(path.join(other, 'lib'), { recursive: true });
-  for (const name of ['libc10.so', 'libtorch.so', 'libtorch_cpu.so', 'libgomp.so.1']) {
-    const bytes = fs.readFileSync(path.join(lib, name));
-    let renamed = 0;
-    for (let at = bytes.indexOf('libgomp.so.1\0'); at >= 0; at = bytes.indexOf('libgomp.so.1\0', at + 1)) {
-      bytes.write('libgomp-x.so', at, 'latin1'); // as long
-      renamed++;
-    }
-    if (name === 'libtorch_cpu.so' || name === 'libgomp.so.1') t.ok(renamed > 0, name);
-    fs.writeFileSync(path.join(other, 'lib', name === 'libgomp.so.1' ? 'libgomp-x.so' : name), bytes);
-  }
-  const { code, stdout, stderr } = await load(other);
-  t.equal(code, 0, stderr);
-  const openmp = stdout.split('\n').filter((name) => OPENMP.test(path.basename(name)));
-  t.same(openmp, [path.join(fs.realpathSync(other), 'lib/libgomp-x.so')]);
-});
+for (const renamed of [true, false]) {
+  t.test(
+    `a libtorch whose OpenMP runtime has another file name${renamed ? ', and calls itself so' : ''}`,
+    { skip },
+    async (t) => {
+      const lib = path.join(libtorch.path, 'lib');
+      const other = path.join(folder, `libtorch-${renamed}`);
+      fs.mkdirSync(path.join(other, 'lib'), { recursive: true });
+      for (const name of ['libc10.so', 'libtorch.so', 'libtorch_cpu.so', 'libgomp.so.1']) {
+        const bytes = fs.readFileSync(path.join(lib, name));
+        let count = 0;
+        // Its own name is in it (SONAME), and in the libraries that need it.
+        const kept = name === 'libgomp.so.1' && !renamed;
+        for (
+          let at = kept ? -1 : bytes.indexOf('libgomp.so.1\0');
+          at >= 0;
+          at = bytes.indexOf('libgomp.so.1\0', at + 1)
+        ) {
+          bytes.write('libgomp-x.so', at, 'latin1'); // as long
+          count++;
+        }
+        if (name === 'libtorch_cpu.so') t.ok(count > 0, name);
+        fs.writeFileSync(path.join(other, 'lib', name === 'libgomp.so.1' ? 'libgomp-x.so' : name), bytes);
+      }
+      const { code, stdout, stderr } = await load(other);
+      t.equal(code, 0, stderr);
+      const openmp = stdout.split('\n').filter((name) => OPENMP.test(path.basename(name)));
+      t.same(openmp, [path.join(fs.realpathSync(other), 'lib/libgomp-x.so')]);
+      fs.rmSync(other, { recursive: true });
+    },
+  );
+}
 
 /** A package with a prebuilt part, as prepack makes it; `change` does something to it. */
 function packageWith(name: string, change: (root: string, manifest: Manifest) => void = () => {}): string {

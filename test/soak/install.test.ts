@@ -2,7 +2,7 @@
 import fs from 'node:fs';
 import path from 'node:path';
 import t from 'tap';
-import { readRecord } from '../../scripts/paths.mjs';
+import { readRecord } from '../../scripts/record.mjs';
 import { Consumer } from '../support/consumer.js';
 
 t.test('installed, built, compiled against, trained', { timeout: 3_600_000 }, async (t) => {

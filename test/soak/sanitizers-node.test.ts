@@ -31,11 +31,10 @@ async function instrumented(t: Test, sanitizers: string, runtime: string): Promi
   const root = await copyProject(t);
   const to = buildFolder(root);
   fs.mkdirSync(path.dirname(to.addon), { recursive: true });
-  for (const [name, at] of Object.entries({ 'cortorch.node': to.addon, 'libcortorch.so': to.library })) {
-    fs.copyFileSync(path.join(built, name), at);
-  }
+  for (const at of [to.addon, to.library, to.opener]) fs.copyFileSync(path.join(built, path.basename(at)), at);
   fs.copyFileSync(buildFolder().record, to.record);
-  // The C++ runtime beside it: programs that are not C++'s load it later, and could not throw.
+  // The sanitizer looks up the function that throws when it starts: a C program, as Python is, needs the C++ runtime
+  // then.
   const compiler = findToolchain().compiler.path;
   const paths = [runtime, 'libstdc++.so.6'].map((name) => succeed(compiler, [`-print-file-name=${name}`]));
   return { root, preload: (await Promise.all(paths)).map((name) => name.trim()).join(':') };
@@ -44,12 +43,14 @@ async function instrumented(t: Test, sanitizers: string, runtime: string): Promi
 /** A report, with the names of our functions: GCC's sanitizers find none in a library that was opened later. */
 async function readable(report: string, root: string): Promise<string> {
   const { addon, library } = buildFolder(root);
-  let text = report.slice(0, 6000);
-  for (const [frame, name, address] of text.matchAll(/(libcortorch\.so|cortorch\.node)\+(0x[0-9a-f]+)/g)) {
+  const text = report.slice(0, 6000);
+  const FRAME = /(libcortorch\.so|cortorch\.node)\+(0x[0-9a-f]+)/g;
+  const functions = new Map<string, string>();
+  for (const [frame, name, address] of text.matchAll(FRAME)) {
     const file = name === 'cortorch.node' ? addon : library;
-    text = text.replaceAll(frame, `${frame} ${(await succeed('addr2line', ['-Cfpe', file, address!])).trim()}`);
+    if (!functions.has(frame)) functions.set(frame, await succeed('addr2line', ['-Cfpe', file, address!]));
   }
-  return text;
+  return text.replace(FRAME, (frame) => `${frame} ${functions.get(frame)!.trim()}`);
 }
 
 /** How much memory stays resident is another question where freed blocks are kept. */

@@ -26,7 +26,11 @@ export class Consumer {
   /** Where the package lies once it is installed. */
   readonly installed: string;
 
-  constructor(name: string) {
+  /** @param env of all that runs there, beside the user's own */
+  constructor(
+    name: string,
+    readonly env: NodeJS.ProcessEnv = {},
+  ) {
     this.folder = path.join(dir, name);
     this.installed = path.join(this.folder, 'node_modules/cortorch');
     fs.cpSync(path.join(packageRoot, 'test/fixtures/consumer'), this.folder, { recursive: true });
@@ -34,12 +38,12 @@ export class Consumer {
 
   /** Runs a program there, as a user does. */
   run(command: string, args: readonly string[], env: NodeJS.ProcessEnv = {}) {
-    return run(command, args, { cwd: this.folder, env: { ...userEnvironment, ...env } });
+    return run(command, args, { cwd: this.folder, env: { ...userEnvironment, ...this.env, ...env } });
   }
 
   /** The same for what has to succeed. @returns its stdout */
   succeed(command: string, ...args: readonly string[]): Promise<string> {
-    return succeed(command, args, { cwd: this.folder, env: userEnvironment });
+    return succeed(command, args, { cwd: this.folder, env: { ...userEnvironment, ...this.env } });
   }
 
   /** @returns how npm ended, and all that it and the package's script said */

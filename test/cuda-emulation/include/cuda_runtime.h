@@ -77,8 +77,8 @@ void note(const T& argument) {
 void __syncthreads();
 
 // Kernels and libtorch's operations run at once: the stream that they are given to is a null pointer. A copy on another
-// stream is on its way until an event or the stream is waited for: until then its target holds nothing that is of use
-// (NaN), and what it brings is what its source holds at the end.
+// stream is on its way until an event or the stream is waited for: until then every byte of its target is 255 (a float
+// is NaN then, a target -1), and what it brings is what its source holds at the end.
 namespace emulation {
 struct Event;
 Stream& copies();  // the one stream of the pool
