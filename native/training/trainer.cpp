@@ -113,6 +113,9 @@ PassResult Trainer::step_unguarded(const at::Tensor& x, const at::Tensor& target
 }
 
 void Trainer::launch(const at::Tensor& images, const at::Tensor& targets, double lr_factor, const Position& position) {
+  TORCH_CHECK(!launched_phase_ || *launched_phase_ == position.phase,
+              "trainer: a step of another phase was launched and not collected; collect it first");
+  launched_phase_ = position.phase;
 #ifdef CORTORCH_CUDA
   if (gpu_) return gpu_->launch(images, targets, lr_factor, position);
 #endif
@@ -126,6 +129,7 @@ void Trainer::launch(const at::Tensor& images, const at::Tensor& targets, double
 }
 
 PassResult Trainer::collect() {
+  launched_phase_.reset();
 #ifdef CORTORCH_CUDA
   if (gpu_) return gpu_->collect();
 #endif
@@ -147,6 +151,9 @@ void Trainer::use_graphs([[maybe_unused]] bool use) {
 
 PassResult Trainer::run(const Dataset& data, int64_t batch_size, const Position& position,
                         std::span<const double> lr_factors, const LossCounts& counts, const std::atomic<bool>& stop) {
+  TORCH_CHECK(!launched_phase_, "trainer: steps were launched and not collected; collect them first");
+  TORCH_CHECK(batch_size > 0 && position.first_step >= 0, "trainer: there is no batch of ", batch_size,
+              " examples at step ", position.first_step);
 #ifdef CORTORCH_CUDA
   if (gpu_) return gpu_->run(data, batch_size, position, order_of(data, position), lr_factors, counts, stop);
 #endif
@@ -176,6 +183,7 @@ const std::vector<int64_t>& Trainer::order_of(const Dataset& data, const Positio
 
 // The batch of a step of the epoch.
 Dataset::Batch Trainer::batch_at(const Dataset& data, int64_t batch_size, const Position& position, int64_t step) {
+  TORCH_CHECK(batch_size > 0, "trainer: a batch of ", batch_size, " examples");
   const std::vector<int64_t>& order = order_of(data, position);
   const int64_t begin = step * batch_size;
   const int64_t count = std::min(batch_size, data.size() - begin);

@@ -90,7 +90,8 @@ class Trainer {
   std::optional<TargetTraining> targets_;
   Optimizer optimizer_;
   std::optional<Optimizer> inverse_optimizer_;
-  PassResult launched_;  // on the CPU: not collected
+  std::optional<Phase> launched_phase_;  // of the steps that were launched and not collected
+  PassResult launched_;                  // what came of them on the CPU
 #ifdef CORTORCH_CUDA
   std::unique_ptr<cuda::GpuTrainer> gpu_;  // null: the network is on the CPU
 #endif

@@ -19,6 +19,7 @@ namespace emulation {
 
 unsigned blocks_at_most = ~0u;
 std::vector<uint64_t>* launches = nullptr;
+long launches_until_failure = -1;
 BankAccesses bank_accesses;
 
 namespace {

@@ -357,6 +357,121 @@ void not_finite() {
   }
 }
 
+// A step whose n-th launch is refused, for every n, in the middle of streamed steps or of a run: what was made before
+// it counts, in weights and in the optimizer's corrections alike, and it can be made again.
+void broken_steps(bool streamed) {
+  const std::string how = streamed ? "a broken streamed step" : "a broken step of a run";
+  Case c{"", kDense, "rule=dtp seed=3 lr=1e-3 noise=0.1", {3, 6, 5}, false};
+  const Data data = data_of(c.shape, 24, false, 4);
+  const auto make = [&](Training& training, int64_t steps) {
+    if (!streamed) return training.run(steps, 6);
+    for (int64_t i = 0; i < steps; ++i)
+      training.launch(data.images.narrow(0, 6 * i, 6), data.targets.narrow(0, 6 * i, 6));
+    return training.collect();
+  };
+  const auto fresh = [&] {
+    auto training = std::make_unique<Training>(c.model, c.settings);
+    training->use_graphs(false);
+    if (!streamed) training->set_data(data.images, data.targets, 4);
+    return training;
+  };
+  emulated([&] {
+    const auto undisturbed = fresh();
+    for (int i = 0; i < 2; ++i) make(*undisturbed, 1);
+    long broken = 0, moved = 0;
+    for (long n = 1;; ++n) {
+      const auto training = fresh();
+      make(*training, 1);
+      emulation::launches_until_failure = n;
+      bool failed = false;
+      try {
+        make(*training, 1);
+      } catch (const c10::Error&) {
+        failed = true;
+      }
+      const bool refused = emulation::launches_until_failure == 0;
+      emulation::launches_until_failure = -1;
+      if (!refused) break;
+      check(failed, how + ": launch " + std::to_string(n) + " is refused, and nobody says so");
+      ++broken;
+      if (streamed) {
+        bool not_yet = false;
+        try {
+          training->launch(data.images.narrow(0, 0, 6), data.targets.narrow(0, 0, 6));
+        } catch (const c10::Error&) {
+          not_yet = true;
+        }
+        check(not_yet, how + ": no step before what was made is collected");
+        // It was the first since then: it was made, or not at all.
+        const double made = training->collect()[5];
+        if (made > 0) {
+          ++moved;
+          continue;
+        }
+      } else if (training->trainer().optimizer().steps() != 1) {
+        ++moved;
+        continue;
+      }
+      make(*training, 1);
+      for (const std::string& name : training->names())
+        check(training->value(name).equal(undisturbed->value(name)), how + " can be made again: " + name);
+      check(training->trainer().optimizer().steps() == 2, how + ": the optimizer counts two steps");
+    }
+    check(broken > 20, how + ": " + std::to_string(broken) + " launches");
+    // Only an update that itself is refused leaves a step that was begun.
+    check(moved <= 3, how + ": " + std::to_string(moved) + " of them after it was counted");
+    return 0;
+  });
+}
+
+// What would read a table of constants that nobody has filled, or forget what was made, is refused, on both halves.
+void order_of_calls() {
+  const Case c{"", kDense, "rule=dtp seed=3 lr=1e-3", {3, 6, 5}, false};
+  const Data data = data_of(c.shape, 24, false, 4);
+  const auto launch = [&](Training& training, Phase phase) {
+    Position position;
+    position.seed = 3;
+    position.phase = phase;
+    training.trainer().launch(data.images.narrow(0, 0, 6), data.targets.narrow(0, 0, 6), 1, position);
+  };
+  const auto refused = [](const auto& call, const std::string& what) {
+    try {
+      call();
+    } catch (const c10::Error&) {
+      return;
+    }
+    check(false, what + " is not refused");
+  };
+  const auto both = [&](const std::string& half) {
+    Training training(c.model, c.settings), other(c.model, c.settings);
+    for (Training* each : {&training, &other}) each->set_data(data.images, data.targets, 4);
+    launch(training, Phase::forward);
+    refused([&] { training.run(1, 6); }, half + ": a run before what was launched is collected");
+    training.diagnose(6);  // of the data set: it takes a batch, and nothing from those that were launched
+    check(training.collect()[5] == 1, half + ": the step that was launched is there");
+    launch(other, Phase::forward);
+    other.collect();
+    for (const std::string& name : training.names())
+      check(training.value(name).equal(other.value(name)), half + ": a diagnosis changes no launched step: " + name);
+    launch(training, Phase::forward);
+    refused([&] { launch(training, Phase::inverse); }, half + ": a launch in another phase");
+    check(training.collect()[5] == 1, half + ": what was launched before");
+    launch(training, Phase::inverse);
+    check(training.collect()[5] == 1, half + ": the other phase, once that was collected");
+    const Dataset set(data.images, data.targets, 4);
+    const std::vector<double> factors{1};
+    const std::atomic<bool> stop{false};
+    Position before;
+    before.first_step = -1;
+    refused([&] { training.trainer().run(set, 6, before, factors, {}, stop); }, half + ": a step before the first");
+  };
+  both("CPU");
+  emulated([&] {
+    both("CUDA");
+    return 0;
+  });
+}
+
 void pieces() {
   // The noise is the processor's, up to the last bit.
   const at::Tensor h = at::randn({5, 3, 7, 11});
@@ -401,6 +516,8 @@ int main(int count, char** arguments) {
   if (only.empty()) {
     half_precision();
     not_finite();
+    for (const bool streamed : {false, true}) broken_steps(streamed);
+    order_of_calls();
     pieces();
   }
   std::printf("%ld cases, %ld checks, %ld failed\n", ran, checks, failures);

@@ -1,6 +1,6 @@
 /**
  * Do the checks of the CUDA half find a slip? Each of these is made in a copy of the kernels, one at a time, and wants
- * to be found by kernels_check; those on a batch's way to the GPU (mutations/upload.ts) by training_check. On the right
+ * to be found by kernels_check; those in how steps and batches are given to the GPU (mutations/gpu-steps.ts) by training_check. On the right
  * ones test/soak/sanitizers.test.ts runs both.
  */
 import { spawnSync } from 'node:child_process';
@@ -14,7 +14,7 @@ import { lazy } from '../support/lazy.js';
 import { buildTargets, configureChecks } from '../support/native-checks.js';
 import { run, succeed } from '../support/processes.js';
 import { checkMutations, NotMade, type Making } from './mutations/mutation.js';
-import { mutations as uploads } from './mutations/upload.js';
+import { mutations as steps } from './mutations/gpu-steps.js';
 
 const KERNELS = 'native/maps/cuda';
 const CHECK = 'test/cuda-emulation/kernels_check.cpp';
@@ -198,6 +198,6 @@ const training: Making = {
   run: (root, program, timeout) => run(path.join(emulated(root), program), [], { timeout }),
 };
 
-t.test('a slip on the way to the GPU is found', { timeout: 3_600_000 }, (t) =>
-  checkMutations(t, 'mutations-upload', uploads, training),
+t.test('a slip in giving work to the GPU is found', { timeout: 3_600_000 }, (t) =>
+  checkMutations(t, 'mutations-gpu-steps', steps, training),
 );

@@ -5,6 +5,7 @@
 #include <ATen/ops/empty.h>
 #include <ATen/ops/empty_like.h>
 #include <ATen/ops/from_blob.h>
+#include <ATen/ops/full.h>
 #include <ATen/ops/zeros.h>
 #include <ATen/ops/zeros_like.h>
 
@@ -86,7 +87,7 @@ void GpuTrainer::begin(const Position& position, std::span<const double> lr_fact
   };
   if (trains_forward(position.phase)) upload(optimizer_, table_);
   if (trains_inverse(position.phase)) upload(*inverse_optimizer_, inverse_table_);
-  launched_phase_ = position.phase;
+  phase_ = position.phase;
 }
 
 void GpuTrainer::append_constants(int64_t at, double lr_factor) {
@@ -96,16 +97,16 @@ void GpuTrainer::append_constants(int64_t at, double lr_factor) {
     constants_in(pinned)[at] = optimizer.constants(lr_factor, optimizer.steps() + 1 + at);
     table.narrow(0, at, 1).copy_(pinned.narrow(0, at, 1), /*non_blocking=*/true);
   };
-  if (trains_forward(launched_phase_)) append(optimizer_, table_, pinned_table_);
-  if (trains_inverse(launched_phase_)) append(*inverse_optimizer_, inverse_table_, pinned_inverse_table_);
+  if (trains_forward(phase_)) append(optimizer_, table_, pinned_table_);
+  if (trains_inverse(phase_)) append(*inverse_optimizer_, inverse_table_, pinned_inverse_table_);
 }
 
 PassResult GpuTrainer::end() {
   StepState after{};
   const at::Tensor bytes = state_.cpu();  // waits for all steps
   std::copy_n(bytes.const_data_ptr<uint8_t>(), sizeof(StepState), reinterpret_cast<uint8_t*>(&after));
-  if (trains_forward(launched_phase_)) optimizer_.set_steps(optimizer_.steps() + after.made);
-  if (trains_inverse(launched_phase_)) inverse_optimizer_->set_steps(inverse_optimizer_->steps() + after.made);
+  if (trains_forward(phase_)) optimizer_.set_steps(optimizer_.steps() + after.made);
+  if (trains_inverse(phase_)) inverse_optimizer_->set_steps(inverse_optimizer_->steps() + after.made);
   PassResult result;
   result.counts = counts_of(after.total);
   result.steps = after.made;
@@ -138,12 +139,11 @@ void GpuTrainer::step_unguarded(const at::Tensor& x, const at::Tensor& targets, 
   tally.on_gpu = counts_;
   tally.of_step = true;
   const at::Tensor loss = step_losses(network_, loss_, targets_, x, targets, phase, pass, tally);
+  if (trains_forward(phase)) loss.backward();
+  // Not before all is computed: a step that breaks until here was not counted, and has moved nothing.
   const Here here(state_);
   check_launch(judge(state(), here.stream));
-  if (trains_forward(phase)) {
-    loss.backward();
-    update(optimizer_, constants_in(table_), state());
-  }
+  if (trains_forward(phase)) update(optimizer_, constants_in(table_), state());
   if (trains_inverse(phase)) update(*inverse_optimizer_, constants_in(inverse_table_), state());
   KeepList list;
   const auto flush = [&] {
@@ -204,8 +204,10 @@ PassResult GpuTrainer::run(const Dataset& data, int64_t batch_size, const Positi
     lr_factors = lr_factors.subspan(part.size());
     begin(at, part, total.counts);
     const BatchPlace place{0, &state()->batch, &state()->epoch};
-    int64_t given = 0;
-    for (; given < static_cast<int64_t>(part.size()) && !stop.load(std::memory_order_relaxed); ++given) {
+    // Of a step that breaks, those before it were made: the optimizers count them.
+    ReadBack read_back{*this};
+    for (int64_t given = 0; given < static_cast<int64_t>(part.size()) && !stop.load(std::memory_order_relaxed);
+         ++given) {
       const int64_t first = (at.first_step + given) * batch_size, size = std::min(batch_size, data.size() - first);
       TORCH_CHECK(size > 0, "step ", at.first_step + given, " is past the end of the data set (", data.size(),
                   " examples in batches of ", batch_size, ")");
@@ -221,7 +223,7 @@ PassResult GpuTrainer::run(const Dataset& data, int64_t batch_size, const Positi
       if (recorded == nullptr) recorded = std::make_unique<Recorded>();
       step_or_replay(*recorded, size, work);
     }
-    const PassResult one = end();
+    const PassResult one = read_back.now();
     total.counts = one.counts;
     total.steps += one.steps;
     total.not_finite = one.not_finite;
@@ -235,9 +237,26 @@ PassResult GpuTrainer::run(const Dataset& data, int64_t batch_size, const Positi
 
 void GpuTrainer::launch(const at::Tensor& images, const at::Tensor& targets, double lr_factor,
                         const Position& position) {
-  TORCH_CHECK(launched_ < kMostSteps, "trainer: ", launched_, " steps were launched and not collected");
-  if (launched_ == 0) begin(position, {}, {});
-  append_constants(launched_, lr_factor);
+  TORCH_CHECK(!launching_ || launching_->steps < kMostSteps, "trainer: ", kMostSteps,
+              " steps were launched and not collected");
+  TORCH_CHECK(!launching_ || !launching_->broken,
+              "trainer: a launched step failed; collect the steps before it, then launch others");
+  if (!launching_) {
+    begin(position, {}, {});
+    launching_.emplace();
+  }
+  try {
+    launch_unguarded(images, targets, lr_factor, position);
+  } catch (...) {
+    launching_->broken = true;
+    throw;
+  }
+  ++launching_->steps;
+}
+
+void GpuTrainer::launch_unguarded(const at::Tensor& images, const at::Tensor& targets, double lr_factor,
+                                  const Position& position) {
+  append_constants(launching_->steps, lr_factor);
   if (uploader_ == nullptr) uploader_ = std::make_unique<Uploader>(network_.device());
   // As the bytes lie: images whose channels come last are put into planes on the GPU.
   const bool channels_last = images.dim() == 4 && !images.is_contiguous();
@@ -268,7 +287,6 @@ void GpuTrainer::launch(const at::Tensor& images, const at::Tensor& targets, dou
   step_or_replay(*recorded, x.size(0), [this, r = recorded.get(), phase = position.phase, seed = position.seed] {
     step(r->x, r->targets, phase, seed);
   });
-  ++launched_;
 }
 
 // As prepare(), without what it copies to the GPU each time.
@@ -284,17 +302,20 @@ at::Tensor GpuTrainer::prepared(const at::Tensor& images) {
 }
 
 PassResult GpuTrainer::collect() {
-  if (launched_ == 0) return {};
-  launched_ = 0;
+  if (!launching_) return {};
+  launching_.reset();
   return end();
 }
 
 Dataset::Batch GpuTrainer::batch(const Dataset& data, const std::vector<int64_t>& order, int64_t batch_size,
                                  int64_t step, const Position& position) {
   const GpuBatches& batches = batches_of(data, order, position);
-  begin(position, {}, {});  // for the epoch, of which the augmentation is a function
+  // The augmentation is a function of the epoch. The state is that of steps that may be under way.
+  const at::Tensor epoch =
+      at::full({}, static_cast<int64_t>(position.epoch), at::TensorOptions(network_.device()).dtype(at::kInt));
   const int64_t size = std::min(batch_size, data.size() - step * batch_size);
-  return batches.gather(batch_size, size, {step, nullptr, &state()->epoch});
+  return batches.gather(batch_size, size,
+                        {step, nullptr, reinterpret_cast<const uint32_t*>(epoch.const_data_ptr<int32_t>())});
 }
 
 LossCounts evaluate(const Network& network, Loss loss, const Dataset& data, const Normalization& normalization,

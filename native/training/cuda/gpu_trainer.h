@@ -59,6 +59,30 @@ class GpuTrainer {
   void begin(const Position& position, std::span<const double> lr_factors, const LossCounts& counts);
   void append_constants(int64_t at, double lr_factor);
   PassResult end();
+  // end(), at the latest when it goes out of scope; what fails after a failure has nothing to add to it.
+  class ReadBack {
+   public:
+    explicit ReadBack(GpuTrainer& trainer) : trainer_(trainer) {}
+    ReadBack(const ReadBack&) = delete;
+    ReadBack& operator=(const ReadBack&) = delete;
+    ~ReadBack() {
+      if (done_) return;
+      try {
+        trainer_.end();
+      } catch (...) {
+      }
+    }
+    PassResult now() {
+      done_ = true;
+      return trainer_.end();
+    }
+
+   private:
+    GpuTrainer& trainer_;
+    bool done_ = false;
+  };
+  void launch_unguarded(const at::Tensor& images, const at::Tensor& targets, double lr_factor,
+                        const Position& position);
   // Gives one step to the stream.
   void step(const at::Tensor& x, const at::Tensor& targets, Phase phase, uint64_t seed);
   void step_unguarded(const at::Tensor& x, const at::Tensor& targets, Phase phase, uint64_t seed);
@@ -88,8 +112,13 @@ class GpuTrainer {
   std::unique_ptr<Uploader> uploader_;
   std::optional<GraphMemory> graph_memory_;  // made with the first graph
   int64_t most_ = 0;                         // examples in a batch so far: smaller ones are not recorded
-  int64_t launched_ = 0;                     // and not collected
-  Phase launched_phase_ = Phase::forward;
+  // Steps that were launched and not collected.
+  struct Launching {
+    int64_t steps = 0;
+    bool broken = false;  // the last one failed, so that what is on the GPU is to be read first
+  };
+  std::optional<Launching> launching_;
+  Phase phase_ = Phase::forward;  // of the steps that the state counts
   std::string graph_failure_;
 };
 

@@ -55,6 +55,9 @@ void launch(const cudaLaunchConfig_t& config, const std::function<void()>& threa
 // Where a launch holds more blocks, only so many of its last ones run.
 extern unsigned blocks_at_most;
 
+// The launches until one is refused, that one counted in; negative: none is.
+extern long launches_until_failure;
+
 // Where it is not null, every launch leaves here what it is: the kernel, its blocks, and of its arguments the numbers,
 // also those of structures by which steps differ. Addresses are left out: tensors are made anew at every step.
 extern std::vector<uint64_t>* launches;
@@ -114,6 +117,7 @@ inline cudaError_t cudaFuncSetAttribute(const void*, cudaFuncAttribute, int) { r
 template <class... Parameters, class... Arguments>
 cudaError_t cudaLaunchKernelEx(const cudaLaunchConfig_t* config, void (*kernel)(Parameters...),
                                Arguments&&... arguments) {
+  if (emulation::launches_until_failure > 0 && --emulation::launches_until_failure == 0) return cudaErrorInvalidValue;
   if (emulation::launches != nullptr) {
     emulation::launches->push_back(reinterpret_cast<uint64_t>(kernel));
     emulation::launches->push_back(config->gridDim.x);
