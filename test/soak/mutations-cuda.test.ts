@@ -1,7 +1,7 @@
 /**
  * Do the checks of the CUDA half find a slip? Each of these is made in a copy of the kernels, one at a time, and wants
- * to be found by kernels_check; those in how steps and batches are given to the GPU (mutations/gpu-steps.ts) by training_check. On the right
- * ones test/soak/sanitizers.test.ts runs both.
+ * to be found by kernels_check; those in how work is given to the GPU (mutations/gpu-steps.ts) by training_check. On
+ * the right ones test/soak/sanitizers.test.ts runs both.
  */
 import { spawnSync } from 'node:child_process';
 import fs from 'node:fs';
