@@ -147,8 +147,6 @@ export class Network implements Disposable {
       throw invalid('threads', 'an integer from 1 to 1024', options.threads);
     }
     requireMemoryForParameters(this.spec, this, gpu?.free);
-    // cuBLAS reads it when it starts, and is deterministic only with a workspace of fixed size.
-    if (gpu !== null && this.deterministic) process.env['CUBLAS_WORKSPACE_CONFIG'] ??= ':4096:8';
     const description = {
       ...this.spec,
       rule: this.rule,

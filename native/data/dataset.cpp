@@ -173,6 +173,7 @@ void check_augmentation(const at::Tensor& images, const Augmentation& augmentati
   TORCH_CHECK(images.dim() == 4,
               "augmentation: expected images [n, channels, height, width], but the examples have shape ",
               images.sizes().slice(1));
+  TORCH_CHECK(augmentation.crop_padding >= 0, "augmentation: a border of ", augmentation.crop_padding, " pixels");
   TORCH_CHECK(augmentation.crop_padding < std::min(images.size(2), images.size(3)), "augmentation: a border of ",
               augmentation.crop_padding, " pixels is too wide for images of ", images.size(2), " × ", images.size(3));
 }
@@ -192,6 +193,9 @@ std::shared_ptr<const Dataset> Dataset::on(at::Device device) const {
 
 Dataset::Batch Dataset::gather(const int64_t* indices, int64_t count, const Normalization& normalization,
                                const AugmentationSource& source) const {
+  for (int64_t i = 0; i < count; ++i) {
+    TORCH_CHECK(indices[i] >= 0 && indices[i] < size(), "data set: there is no example ", indices[i], " of ", size());
+  }
   Batch batch{batch_like(images_, count), {}};
   const Scaling channels = scaling_of(images_, normalization);
   if (!source.augmentation.any()) {

@@ -27,7 +27,7 @@ struct Augmentation {
   Border border = Border::reflect;
   bool flip_horizontal = false, flip_vertical = false;
 
-  bool any() const { return crop_padding > 0 || flip_horizontal || flip_vertical; }
+  bool any() const { return crop_padding != 0 || flip_horizontal || flip_vertical; }
 };
 
 // Of which epoch: what happens to an image is a function of these and its index alone.
@@ -50,7 +50,7 @@ class Dataset {
     at::Tensor targets;  // [indices] or [indices, outputs]
   };
   // The examples of these indices, scaled and normalised; augmented if there is anything to do.
-  // Throws c10::Error if that is for examples that are no images.
+  // Throws c10::Error if that is for examples that are no images, and for indices of none.
   Batch gather(const int64_t* indices, int64_t count, const Normalization& normalization,
                const AugmentationSource& source = {}) const;
 

@@ -4,11 +4,16 @@
 #include <ATen/ops/from_blob.h>
 
 #include <c10/core/CPUAllocator.h>
+#include <c10/util/Exception.h>
+#include <c10/util/safe_numerics.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <cstdint>
 #include <cstdlib>
 #include <cstring>
+#include <limits>
 #include <mutex>
 #include <new>
 #include <unordered_map>
@@ -120,6 +125,7 @@ class PoolAllocator final : public c10::Allocator {
  public:
   c10::DataPtr allocate(std::size_t count) override {
     if (count == 0) return {nullptr, nullptr, give_back, c10::kCPU};
+    if (count > std::numeric_limits<std::size_t>::max() / 2) throw std::bad_alloc();  // what follows would overflow
     const std::size_t bytes = (count + kHeader + 63) / 64 * 64;
     void* block = bytes < kSmall ? cortorch::allocate(bytes) : pool().take(bytes);
     *static_cast<std::size_t*>(block) = bytes;
@@ -133,13 +139,20 @@ class PoolAllocator final : public c10::Allocator {
 }  // namespace
 
 void use_pool_everywhere() {
-  static PoolAllocator* const allocator = new PoolAllocator;  // never destroyed, as the pool
-  c10::SetCPUAllocator(allocator, /*priority=*/1);
+  // Once: others allocate meanwhile. Never destroyed, as the pool.
+  static const bool set = [] {
+    c10::SetCPUAllocator(new PoolAllocator, /*priority=*/1);
+    return true;
+  }();
+  (void)set;
 }
 
 at::Tensor pooled_empty(at::IntArrayRef sizes, at::ScalarType dtype) {
-  int64_t count = 1;
-  for (const int64_t size : sizes) count *= size;
+  uint64_t count = 0;
+  TORCH_CHECK(std::all_of(sizes.begin(), sizes.end(), [](int64_t size) { return size >= 0; }) &&
+                  !c10::safe_multiplies_u64(sizes, &count) &&
+                  count <= static_cast<uint64_t>(std::numeric_limits<int64_t>::max()) / 16,
+              "a tensor of shape ", sizes, " is larger than any memory");
   const std::size_t bytes = (static_cast<std::size_t>(count) * c10::elementSize(dtype) + 63) / 64 * 64;
   if (bytes < kSmall) return at::empty(sizes, dtype);
   void* block = pool().take(bytes);

@@ -2,6 +2,8 @@
 
 #include <c10/util/Exception.h>
 
+#include <cstdlib>
+
 #include "network/network.h"
 
 #ifdef CORTORCH_CUDA
@@ -29,6 +31,9 @@ Place place_of(const std::string& device, std::string_view precision, bool deter
 
 #ifdef CORTORCH_CUDA
 void use_arithmetic(const Place& place) {
+  // cuBLAS reads it when it starts, and is deterministic only with a workspace of fixed size. Set here, since what a
+  // worker sets in its process.env is a copy that nobody else sees.
+  if (place.on_gpu() && place.deterministic) setenv("CUBLAS_WORKSPACE_CONFIG", ":4096:8", /*overwrite=*/0);
   if (place.on_gpu()) cuda::use_arithmetic({place.tf32, place.deterministic});
 }
 void enter(const Place& place) {

@@ -7,6 +7,7 @@
 #include <torch/version.h>
 
 #include <memory>
+#include <mutex>
 #include <string>
 
 #include "maps/pool.h"
@@ -14,6 +15,7 @@
 #include "node/compute_thread.h"
 #include "node/convert.h"
 #include "node/errors.h"
+#include "node/exports.h"
 #include "node/serial_section.h"
 
 #ifdef CORTORCH_CUDA
@@ -35,46 +37,42 @@ Napi::Value info(const Napi::CallbackInfo& call) {
 // gpus(closely): { built, driver, runtime, problem, devices: [{ index, name, capability, memory, free, supported }] };
 // asks the driver. `closely`: the device of which the free memory is asked for, −1: of all.
 Napi::Value gpus(const Napi::CallbackInfo& call) {
-  return guarded(call.Env(), [&]() -> Napi::Value {
-    const Napi::Env env = call.Env();
-    Napi::Object object = Napi::Object::New(env);
-    Napi::Array devices = Napi::Array::New(env);
-    const auto text_or_null = [&](const std::string& text) {
-      return text.empty() ? env.Null() : Napi::Value(Napi::String::New(env, text));
-    };
+  const Napi::Env env = call.Env();
+  Napi::Object object = Napi::Object::New(env);
+  Napi::Array devices = Napi::Array::New(env);
+  const auto text_or_null = [&](const std::string& text) {
+    return text.empty() ? env.Null() : Napi::Value(Napi::String::New(env, text));
+  };
 #ifdef CORTORCH_CUDA
-    const cuda::Gpus found = cuda::find_gpus(call[0].As<Napi::Number>().Int32Value());
-    object.Set("built", true);
-    object.Set("driver", text_or_null(found.driver));
-    object.Set("runtime", text_or_null(found.runtime));
-    object.Set("problem", text_or_null(found.problem));
-    for (const cuda::Gpu& gpu : found.devices) {
-      Napi::Object device = Napi::Object::New(env);
-      device.Set("index", gpu.index);
-      device.Set("name", gpu.name);
-      device.Set("capability", std::to_string(gpu.major) + "." + std::to_string(gpu.minor));
-      device.Set("memory", static_cast<double>(gpu.memory));
-      device.Set("free", static_cast<double>(gpu.free));
-      device.Set("supported", gpu.supported);
-      devices.Set(devices.Length(), device);
-    }
+  const cuda::Gpus found = cuda::find_gpus(call[0].As<Napi::Number>().Int32Value());
+  object.Set("built", true);
+  object.Set("driver", text_or_null(found.driver));
+  object.Set("runtime", text_or_null(found.runtime));
+  object.Set("problem", text_or_null(found.problem));
+  for (const cuda::Gpu& gpu : found.devices) {
+    Napi::Object device = Napi::Object::New(env);
+    device.Set("index", gpu.index);
+    device.Set("name", gpu.name);
+    device.Set("capability", std::to_string(gpu.major) + "." + std::to_string(gpu.minor));
+    device.Set("memory", static_cast<double>(gpu.memory));
+    device.Set("free", static_cast<double>(gpu.free));
+    device.Set("supported", gpu.supported);
+    devices.Set(devices.Length(), device);
+  }
 #else
-    object.Set("built", false);
-    for (const char* key : {"driver", "runtime", "problem"}) object.Set(key, text_or_null(""));
+  object.Set("built", false);
+  for (const char* key : {"driver", "runtime", "problem"}) object.Set(key, text_or_null(""));
 #endif
-    object.Set("devices", devices);
-    return object;
-  });
+  object.Set("devices", devices);
+  return object;
 }
 
 // noise(seed, layer, step, count): the standard normal numbers that a layer's inverse is trained with at a step.
 Napi::Value noise(const Napi::CallbackInfo& call) {
-  return guarded(call.Env(), [&]() -> Napi::Value {
-    const SerialSection serial;
-    const auto word = [&](std::size_t i) { return call[i].As<Napi::Number>().Uint32Value(); };
-    return typed_array_from(call.Env(),
-                            normals(call[3].As<Napi::Number>().Int64Value(), {seed_of(call[0]), word(1), word(2)}));
-  });
+  const SerialSection serial;
+  const auto word = [&](std::size_t i) { return call[i].As<Napi::Number>().Uint32Value(); };
+  return typed_array_from(call.Env(),
+                          normals(call[3].As<Napi::Number>().Int64Value(), {seed_of(call[0]), word(1), word(2)}));
 }
 
 // limitPool(bytes): how much memory may be kept unused; a container may have less than the machine.
@@ -88,22 +86,31 @@ Napi::Value shutdown(const Napi::CallbackInfo& call) {
   return call.Env().Undefined();
 }
 
-Napi::Object init(Napi::Env env, Napi::Object exports) {
-  return guarded(env, [&] {
+// What is set for the whole process, once: a worker's environment that comes later finds models at work.
+void settle_process() {
+  static std::once_flag once;
+  std::call_once(once, [] {
     use_pool_everywhere();
     // NNPACK takes some small convolutions, where it knows the processor; where it does not, each of them prints a
     // warning.
     at::globalContext().setUserEnabledNNPACK(false);
+  });
+}
+
+Napi::Object init(Napi::Env env, Napi::Object exports) {
+  return guarded(env, [&] {
+    settle_process();
     env.SetInstanceData(std::make_unique<AddonData>().release());
     define_tensor(env, exports);
     define_dataset(env, exports);
     define_network(env, exports);
     define_trainer(env, exports);
-    exports.Set("noise", Napi::Function::New(env, noise, "noise"));
-    exports.Set("limitPool", Napi::Function::New(env, limit_pool, "limitPool"));
-    exports.Set("gpus", Napi::Function::New(env, gpus, "gpus"));
-    exports.Set("info", Napi::Function::New(env, info, "info"));
-    exports.Set("shutdown", Napi::Function::New(env, shutdown, "shutdown"));
+    const Exports set(env, exports);
+    set.function("noise", noise);
+    set.function("limitPool", limit_pool);
+    set.function("gpus", gpus);
+    set.function("info", info);
+    set.function("shutdown", shutdown);
     return exports;
   });
 }

@@ -33,34 +33,29 @@ std::shared_ptr<const Dataset> DatasetHandle::dataset() const {
 
 // subset(indices: BigInt64Array): a data set of copies of these examples, in this order.
 Napi::Value DatasetHandle::subset(const Napi::CallbackInfo& info) {
-  return guarded(info.Env(), [&]() -> Napi::Value {
-    const SerialSection serial;
-    const auto source = dataset();
-    const at::Tensor indices =
-        tensor_from(info[0], {static_cast<int64_t>(info[0].As<Napi::TypedArray>().ElementLength())});
-    Napi::Object object = AddonData::of(info.Env()).dataset_class.New({});
-    unwrap(object, "subset")
-        .hold(info.Env(),
-              std::make_shared<Dataset>(at::index_select(source->images(), 0, indices),
-                                        at::index_select(source->targets(), 0, indices), source->classes()));
-    return object;
-  });
+  const SerialSection serial;
+  const auto source = dataset();
+  const at::Tensor indices =
+      tensor_from(info[0], {static_cast<int64_t>(info[0].As<Napi::TypedArray>().ElementLength())});
+  Napi::Object object = AddonData::of(info.Env()).dataset_class.New({});
+  unwrap(object, "subset")
+      .hold(info.Env(), std::make_shared<Dataset>(at::index_select(source->images(), 0, indices),
+                                                  at::index_select(source->targets(), 0, indices), source->classes()));
+  return object;
 }
 
 // batch(indices: BigInt64Array, normalization or null, augmentation, seed, epoch): the examples as a step of training
 // sees them, a Float32Array.
 Napi::Value DatasetHandle::batch(const Napi::CallbackInfo& info) {
-  return guarded(info.Env(), [&]() -> Napi::Value {
-    const SerialSection serial;
-    const at::Tensor indices =
-        tensor_from(info[0], {static_cast<int64_t>(info[0].As<Napi::TypedArray>().ElementLength())});
-    const AugmentationSource source{augmentation_of(info[2].As<Napi::Object>()),
-                                    static_cast<uint64_t>(info[3].As<Napi::Number>().Int64Value()),
-                                    info[4].As<Napi::Number>().Uint32Value()};
-    return typed_array_from(
-        info.Env(),
-        dataset()->gather(indices.const_data_ptr<int64_t>(), indices.numel(), normalization_of(info[1]), source).x);
-  });
+  const SerialSection serial;
+  const at::Tensor indices =
+      tensor_from(info[0], {static_cast<int64_t>(info[0].As<Napi::TypedArray>().ElementLength())});
+  const AugmentationSource source{augmentation_of(info[2].As<Napi::Object>()),
+                                  static_cast<uint64_t>(info[3].As<Napi::Number>().Int64Value()),
+                                  info[4].As<Napi::Number>().Uint32Value()};
+  return typed_array_from(
+      info.Env(),
+      dataset()->gather(indices.const_data_ptr<int64_t>(), indices.numel(), normalization_of(info[1]), source).x);
 }
 
 Napi::Value DatasetHandle::dispose(const Napi::CallbackInfo& info) {
@@ -72,9 +67,8 @@ Napi::Value DatasetHandle::dispose(const Napi::CallbackInfo& info) {
 void define_dataset(Napi::Env env, Napi::Object exports) {
   const Napi::Function dataset_class = Napi::ObjectWrap<DatasetHandle>::DefineClass(
       env, "DatasetHandle",
-      {Napi::ObjectWrap<DatasetHandle>::InstanceMethod<&DatasetHandle::subset>("subset"),
-       Napi::ObjectWrap<DatasetHandle>::InstanceMethod<&DatasetHandle::batch>("batch"),
-       Napi::ObjectWrap<DatasetHandle>::InstanceMethod<&DatasetHandle::dispose>("dispose")});
+      {DatasetHandle::method<&DatasetHandle::subset>("subset"), DatasetHandle::method<&DatasetHandle::batch>("batch"),
+       DatasetHandle::method<&DatasetHandle::dispose>("dispose")});
   AddonData::of(env).dataset_class = Napi::Persistent(dataset_class);
   exports.Set("DatasetHandle", dataset_class);
 }

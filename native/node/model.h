@@ -45,10 +45,14 @@ class Model {
     }
     trainers_.clear();
     network_.reset();
-    trim_pool();
-    trim_memory(place_);
     claim_.release();
     arithmetic_.release();
+    try {
+      trim_pool();
+      trim_memory(place_);
+    } catch (...) {
+      // Of a GPU that was lost: it has no memory to give back, and a destructor must not throw.
+    }
   }
 
   // What JavaScript's thread has given to a GPU is done: the model's thread has a stream of its own.

@@ -33,121 +33,109 @@ const std::shared_ptr<Model>& NetworkHandle::model() const {
 
 // parameters(): [{ name, shape, role }] in the order of the state_dict.
 Napi::Value NetworkHandle::parameters(const Napi::CallbackInfo& info) {
-  return guarded(info.Env(), [&]() -> Napi::Value {
-    const auto& parameters = model()->network().parameters();
-    Napi::Array array = Napi::Array::New(info.Env(), parameters.size());
-    for (std::size_t i = 0; i < parameters.size(); ++i) {
-      const auto& [role, name, tensor, compute] = parameters[i];
-      Napi::Object object = Napi::Object::New(info.Env());
-      object.Set("name", name);
-      object.Set("shape", shape_to(info.Env(), tensor.sizes()));
-      object.Set("role", role == Parameter::Role::forward   ? "forward"
-                         : role == Parameter::Role::inverse ? "inverse"
-                                                            : "fixed");
-      array.Set(static_cast<uint32_t>(i), object);
-    }
-    return array;
-  });
+  const auto& parameters = model()->network().parameters();
+  Napi::Array array = Napi::Array::New(info.Env(), parameters.size());
+  for (std::size_t i = 0; i < parameters.size(); ++i) {
+    const auto& [role, name, tensor, compute] = parameters[i];
+    Napi::Object object = Napi::Object::New(info.Env());
+    object.Set("name", name);
+    object.Set("shape", shape_to(info.Env(), tensor.sizes()));
+    object.Set("role", role == Parameter::Role::forward   ? "forward"
+                       : role == Parameter::Role::inverse ? "inverse"
+                                                          : "fixed");
+    array.Set(static_cast<uint32_t>(i), object);
+  }
+  return array;
 }
 
 Napi::Value NetworkHandle::threads(const Napi::CallbackInfo& info) {
-  return guarded(info.Env(), [&]() -> Napi::Value { return Napi::Number::New(info.Env(), model()->threads()); });
+  return Napi::Number::New(info.Env(), model()->threads());
 }
 
 // read(): a promise of the values of all parameters, Float32Arrays in the order of parameters().
 Napi::Value NetworkHandle::read(const Napi::CallbackInfo& info) {
-  return guarded(info.Env(), [&]() -> Napi::Value {
-    const auto model = this->model();
-    return model->thread().submit(
-        info.Env(), model,
-        [network = &model->network()] {
-          at::NoGradGuard no_grad;
-          std::vector<at::Tensor> values;
-          for (const Parameter& parameter : network->parameters()) values.push_back(host_copy(parameter.value));
-          return values;
-        },
-        [](Napi::Env env, const std::vector<at::Tensor>& values) -> Napi::Value {
-          Napi::Array array = Napi::Array::New(env, values.size());
-          for (std::size_t i = 0; i < values.size(); ++i)
-            array.Set(static_cast<uint32_t>(i), typed_array_from(env, values[i]));
-          return array;
-        });
-  });
+  const auto model = this->model();
+  return model->thread().submit(
+      info.Env(), model,
+      [network = &model->network()] {
+        at::NoGradGuard no_grad;
+        std::vector<at::Tensor> values;
+        for (const Parameter& parameter : network->parameters()) values.push_back(host_copy(parameter.value));
+        return values;
+      },
+      [](Napi::Env env, const std::vector<at::Tensor>& values) -> Napi::Value {
+        Napi::Array array = Napi::Array::New(env, values.size());
+        for (std::size_t i = 0; i < values.size(); ++i)
+          array.Set(static_cast<uint32_t>(i), typed_array_from(env, values[i]));
+        return array;
+      });
 }
 
 // write(values): sets all parameters from Float32Arrays in the order of parameters().
 Napi::Value NetworkHandle::write(const Napi::CallbackInfo& info) {
-  return guarded(info.Env(), [&]() -> Napi::Value {
-    const auto model = this->model();
-    const auto& parameters = model->network().parameters();
-    const Napi::Array array = info[0].As<Napi::Array>();
-    TORCH_CHECK(array.Length() == parameters.size(), "the network has ", parameters.size(), " parameters, but ",
-                array.Length(), " were given");
-    std::vector<at::Tensor> values;
-    for (std::size_t i = 0; i < parameters.size(); ++i) {
-      const Shape shape(parameters[i].value.sizes().begin(), parameters[i].value.sizes().end());
-      values.push_back(tensor_from(array.Get(static_cast<uint32_t>(i)), shape));
-      TORCH_CHECK(values.back().scalar_type() == at::kFloat, "expected a Float32Array for ", parameters[i].name);
-    }
-    return model->thread().submit(
-        info.Env(), model,
-        [network = &model->network(), values = std::move(values)] {
-          at::NoGradGuard no_grad;
-          const auto& to = network->parameters();
-          for (std::size_t i = 0; i < to.size(); ++i) to[i].value.detach().copy_(values[i]);
-          network->refresh();
-          return true;
-        },
-        [](Napi::Env env, bool) -> Napi::Value { return env.Undefined(); });
-  });
+  const auto model = this->model();
+  const auto& parameters = model->network().parameters();
+  const Napi::Array array = info[0].As<Napi::Array>();
+  TORCH_CHECK(array.Length() == parameters.size(), "the network has ", parameters.size(), " parameters, but ",
+              array.Length(), " were given");
+  std::vector<at::Tensor> values;
+  for (std::size_t i = 0; i < parameters.size(); ++i) {
+    const Shape shape(parameters[i].value.sizes().begin(), parameters[i].value.sizes().end());
+    values.push_back(tensor_from(array.Get(static_cast<uint32_t>(i)), shape));
+    TORCH_CHECK(values.back().scalar_type() == at::kFloat, "expected a Float32Array for ", parameters[i].name);
+  }
+  return model->thread().submit(
+      info.Env(), model,
+      [network = &model->network(), values = std::move(values)] {
+        at::NoGradGuard no_grad;
+        const auto& to = network->parameters();
+        for (std::size_t i = 0; i < to.size(); ++i) to[i].value.detach().copy_(values[i]);
+        network->refresh();
+        return true;
+      },
+      [](Napi::Env env, bool) -> Napi::Value { return env.Undefined(); });
 }
 
 // predict(images, shape, normalization): a promise of a Float32Array [n, outputs] of the last layer's output.
 Napi::Value NetworkHandle::predict(const Napi::CallbackInfo& info) {
-  return guarded(info.Env(), [&]() -> Napi::Value {
-    const auto model = this->model();
-    at::Tensor images = tensor_from(info[0], shape_of(info[1]));
-    return model->thread().submit(
-        info.Env(), model,
-        [network = &model->network(), images = std::move(images), normalization = normalization_of(info[2])] {
-          at::NoGradGuard no_grad;
-          return host_copy(network->forward(prepare_for(*network, images, normalization)));
-        },
-        [](Napi::Env env, const at::Tensor& outputs) { return typed_array_from(env, outputs); });
-  });
+  const auto model = this->model();
+  at::Tensor images = tensor_from(info[0], shape_of(info[1]));
+  return model->thread().submit(
+      info.Env(), model,
+      [network = &model->network(), images = std::move(images), normalization = normalization_of(info[2])] {
+        at::NoGradGuard no_grad;
+        return host_copy(network->forward(prepare_for(*network, images, normalization)));
+      },
+      [](Napi::Env env, const at::Tensor& outputs) { return typed_array_from(env, outputs); });
 }
 
 // evaluate(dataset, loss, normalization, batchSize, job): a promise of sums { loss, error, error5, examples };
 // stop(job) ends it early.
 Napi::Value NetworkHandle::evaluate(const Napi::CallbackInfo& info) {
-  return guarded(info.Env(), [&]() -> Napi::Value {
-    const auto model = this->model();
-    const uint32_t job = info[4].As<Napi::Number>().Uint32Value();
-    const auto dataset = DatasetHandle::unwrap(info[0], "dataset").dataset();
-    const Loss loss = loss_of(info[1]);
-    return model->thread().submit(
-        info.Env(), model,
-        [network = &model->network(), dataset, loss, normalization = normalization_of(info[2]),
-         batch = info[3].As<Napi::Number>().Int64Value(), stop = model->thread().begin_stoppable(job)] {
-          return cortorch::evaluate(*network, loss, *dataset, normalization, batch, *stop);
-        },
-        [](Napi::Env env, const LossCounts& counts) -> Napi::Value { return counts_to(env, counts); });
-  });
+  const auto model = this->model();
+  const uint32_t job = info[4].As<Napi::Number>().Uint32Value();
+  const auto dataset = DatasetHandle::unwrap(info[0], "dataset").dataset();
+  const Loss loss = loss_of(info[1]);
+  return model->thread().submit(
+      info.Env(), model,
+      [network = &model->network(), dataset, loss, normalization = normalization_of(info[2]),
+       batch = info[3].As<Napi::Number>().Int64Value(), stop = model->thread().begin_stoppable(job)] {
+        return cortorch::evaluate(*network, loss, *dataset, normalization, batch, *stop);
+      },
+      [](Napi::Env env, const LossCounts& counts) -> Napi::Value { return counts_to(env, counts); });
 }
 
 // evaluateBatch(batch, loss, normalization): the same of a batch of the caller's own.
 Napi::Value NetworkHandle::evaluate_batch(const Napi::CallbackInfo& info) {
-  return guarded(info.Env(), [&]() -> Napi::Value {
-    const auto model = this->model();
-    return model->thread().submit(
-        info.Env(), model,
-        [network = &model->network(), batch = examples_from(info[0].As<Napi::Object>()), loss = loss_of(info[1]),
-         normalization = normalization_of(info[2])] {
-          const Dataset data(batch.images, batch.targets, 0);
-          return cortorch::evaluate(*network, loss, data, normalization, data.size(), false);
-        },
-        [](Napi::Env env, const LossCounts& counts) -> Napi::Value { return counts_to(env, counts); });
-  });
+  const auto model = this->model();
+  return model->thread().submit(
+      info.Env(), model,
+      [network = &model->network(), batch = examples_from(info[0].As<Napi::Object>()), loss = loss_of(info[1]),
+       normalization = normalization_of(info[2])] {
+        const Dataset data(batch.images, batch.targets, 0);
+        return cortorch::evaluate(*network, loss, data, normalization, data.size(), false);
+      },
+      [](Napi::Env env, const LossCounts& counts) -> Napi::Value { return counts_to(env, counts); });
 }
 
 // stop(job) and settled(job): of a job that was given its number by the caller.
@@ -172,13 +160,13 @@ void define_network(Napi::Env env, Napi::Object exports) {
   using Wrap = Napi::ObjectWrap<NetworkHandle>;
   const Napi::Function network_class = Wrap::DefineClass(
       env, "NetworkHandle",
-      {Wrap::InstanceMethod<&NetworkHandle::parameters>("parameters"),
-       Wrap::InstanceMethod<&NetworkHandle::threads>("threads"), Wrap::InstanceMethod<&NetworkHandle::read>("read"),
-       Wrap::InstanceMethod<&NetworkHandle::write>("write"), Wrap::InstanceMethod<&NetworkHandle::predict>("predict"),
-       Wrap::InstanceMethod<&NetworkHandle::evaluate>("evaluate"),
-       Wrap::InstanceMethod<&NetworkHandle::evaluate_batch>("evaluateBatch"),
-       Wrap::InstanceMethod<&NetworkHandle::stop>("stop"), Wrap::InstanceMethod<&NetworkHandle::settled>("settled"),
-       Wrap::InstanceMethod<&NetworkHandle::dispose>("dispose")});
+      {NetworkHandle::method<&NetworkHandle::parameters>("parameters"),
+       NetworkHandle::method<&NetworkHandle::threads>("threads"), NetworkHandle::method<&NetworkHandle::read>("read"),
+       NetworkHandle::method<&NetworkHandle::write>("write"), NetworkHandle::method<&NetworkHandle::predict>("predict"),
+       NetworkHandle::method<&NetworkHandle::evaluate>("evaluate"),
+       NetworkHandle::method<&NetworkHandle::evaluate_batch>("evaluateBatch"),
+       NetworkHandle::method<&NetworkHandle::stop>("stop"), NetworkHandle::method<&NetworkHandle::settled>("settled"),
+       NetworkHandle::method<&NetworkHandle::dispose>("dispose")});
   AddonData::of(env).network_class = Napi::Persistent(network_class);
   exports.Set("NetworkHandle", network_class);
 }

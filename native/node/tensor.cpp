@@ -86,7 +86,7 @@ void define_tensor(Napi::Env env, Napi::Object exports) {
   Napi::Object ops = Napi::Object::New(env);
   exports.Set("tensor", ops);
 
-  const Exports set(env, ops);
+  const TensorFunctions set(env, ops);
 
   set.plain("dispose", [](Info info) -> Napi::Value {
     TensorHandle::unwrap(info[0], "tensor").dispose();

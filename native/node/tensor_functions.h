@@ -1,15 +1,14 @@
-// Exports functions over tensor handles; the class itself is TypeScript's.
+// Functions over tensor handles; the class itself is TypeScript's.
 #pragma once
 
 #include <ATen/core/Tensor.h>
 #include <napi.h>
 
-#include "node/errors.h"
+#include "node/exports.h"
+#include "node/serial_section.h"
 #include "node/tensor.h"
 
 namespace cortorch::node {
-
-using Info = const Napi::CallbackInfo&;
 
 inline const at::Tensor& argument(Info info, std::size_t i, const char* name) {
   return TensorHandle::unwrap(info[i], name).tensor();
@@ -19,9 +18,10 @@ inline at::Tensor optional_argument(Info info, std::size_t i, const char* name) 
   return info[i].IsUndefined() || info[i].IsNull() ? at::Tensor() : argument(info, i, name);
 }
 
-class Exports {
+// Functions of an object, on one thread: a parallel one would slow the models' threads down (SerialSection).
+class TensorFunctions {
  public:
-  Exports(Napi::Env env, Napi::Object to) : env_(env), to_(to) {}
+  TensorFunctions(Napi::Env env, Napi::Object to) : exports_(env, to) {}
 
   // body(info) gives a tensor.
   template <typename Body>
@@ -32,15 +32,14 @@ class Exports {
   // body(info) gives a Napi::Value.
   template <typename Body>
   void plain(const char* name, Body body) const {
-    to_.Set(
-        name,
-        Napi::Function::New(
-            env_, [body](Info info) -> Napi::Value { return guarded(info.Env(), [&] { return body(info); }); }, name));
+    exports_.function(name, [body](Info info) -> Napi::Value {
+      const SerialSection serial;
+      return body(info);
+    });
   }
 
  private:
-  Napi::Env env_;
-  mutable Napi::Object to_;
+  Exports exports_;
 };
 
 // The maps, rules and losses: node/tensor_maps.cpp.

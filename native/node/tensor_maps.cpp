@@ -59,7 +59,7 @@ LinearMapPtr map_of(const Napi::Value& value, const at::Tensor& x, const at::Ten
                           : locally_connected2d_map("layer", x, weight, {stride, padding, dilation});
 }
 
-void define_maps(const Exports& set) {
+void define_maps(const TensorFunctions& set) {
   set.tensor("dense", [](Info info) {
     return dense(argument(info, 0, "x"), argument(info, 1, "weight"), if_given(info, 2, "bias"));
   });
@@ -82,7 +82,7 @@ void define_maps(const Exports& set) {
   });
 }
 
-void define_layers(const Exports& set) {
+void define_layers(const TensorFunctions& set) {
   // layer(x, weight, bias, feedback, activation, rule, map, scale)
   set.tensor("layer", [](Info info) {
     const at::Tensor &x = argument(info, 0, "x"), &weight = argument(info, 1, "weight");
@@ -124,7 +124,7 @@ Inverse inverse_of(const Napi::Value& value, const LinearMapPtr& map) {
           tensor_of(object, "bias")};
 }
 
-void define_target_layers(const Exports& set) {
+void define_target_layers(const TensorFunctions& set) {
   // targetLayer(x, weight, bias, activation, map, { rule, lossReduction, inverse })
   set.tensor("targetLayer", [](Info info) {
     const at::Tensor &x = argument(info, 0, "x"), &weight = argument(info, 1, "weight");
@@ -168,7 +168,7 @@ Delivery delivery_at(Info info, std::size_t i, const at::Tensor& outputs) {
   return difference ? Delivery::difference : Delivery::gradient;
 }
 
-void define_losses(const Exports& set) {
+void define_losses(const TensorFunctions& set) {
   // softmaxCrossEntropy(logits, labels, deliver) and squaredError(outputs, targets, deliver)
   set.tensor("softmaxCrossEntropy", [](Info info) {
     Tally counts;
@@ -185,7 +185,7 @@ void define_losses(const Exports& set) {
 }  // namespace
 
 void define_tensor_maps(Napi::Env env, Napi::Object to) {
-  const Exports set(env, to);
+  const TensorFunctions set(env, to);
   define_maps(set);
   define_layers(set);
   define_target_layers(set);

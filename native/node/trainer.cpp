@@ -136,138 +136,122 @@ std::shared_ptr<Trainer> TrainerHandle::trainer() const {
 // { loss, error, error5, inverse, examples } going on from `sums`, and of the { steps, notFinite, inverseNotFinite,
 // seconds } of this run.
 Napi::Value TrainerHandle::run(const Napi::CallbackInfo& info) {
-  return guarded(info.Env(), [&]() -> Napi::Value {
-    const Napi::Object options = info[1].As<Napi::Object>();
-    const Napi::Float64Array array = info[2].As<Napi::Float64Array>();
-    const auto trainer = this->trainer();
-    const auto dataset = DatasetHandle::unwrap(info[0], "dataset").dataset();
-    const auto stop = model_->thread().begin_stoppable(info[4].As<Napi::Number>().Uint32Value());
-    return model_->thread().submit(
-        info.Env(), model_,
-        [trainer, dataset, stop, batch_size = integer(options, "batchSize"), position = position_of(options),
-         counts = counts_of(info[3].As<Napi::Object>()),
-         factors = std::vector<double>(array.Data(), array.Data() + array.ElementLength())] {
-          return timed([&] { return trainer->run(*dataset, batch_size, position, factors, counts, *stop); });
-        },
-        timed_to);
-  });
+  const Napi::Object options = info[1].As<Napi::Object>();
+  const Napi::Float64Array array = info[2].As<Napi::Float64Array>();
+  const auto trainer = this->trainer();
+  const auto dataset = DatasetHandle::unwrap(info[0], "dataset").dataset();
+  const auto stop = model_->thread().begin_stoppable(info[4].As<Napi::Number>().Uint32Value());
+  return model_->thread().submit(
+      info.Env(), model_,
+      [trainer, dataset, stop, batch_size = integer(options, "batchSize"), position = position_of(options),
+       counts = counts_of(info[3].As<Napi::Object>()),
+       factors = std::vector<double>(array.Data(), array.Data() + array.ElementLength())] {
+        return timed([&] { return trainer->run(*dataset, batch_size, position, factors, counts, *stop); });
+      },
+      timed_to);
 }
 
 // launch(batch, lrFactor, position): one update on a batch of the caller's own; on a GPU the promise does not wait for
 // it. collect(): a promise of the sums and of { steps, notFinite, inverseNotFinite } of what was launched.
 Napi::Value TrainerHandle::launch(const Napi::CallbackInfo& info) {
-  return guarded(info.Env(), [&]() -> Napi::Value {
-    return model_->thread().submit(
-        info.Env(), model_,
-        [trainer = trainer(), batch = examples_from(info[0].As<Napi::Object>()),
-         factor = info[1].As<Napi::Number>().DoubleValue(), position = position_of(info[2].As<Napi::Object>())] {
-          trainer->launch(batch.images, batch.targets, factor, position);
-          return true;
-        },
-        [](Napi::Env env, bool) -> Napi::Value { return env.Undefined(); });
-  });
+  return model_->thread().submit(
+      info.Env(), model_,
+      [trainer = trainer(), batch = examples_from(info[0].As<Napi::Object>()),
+       factor = info[1].As<Napi::Number>().DoubleValue(), position = position_of(info[2].As<Napi::Object>())] {
+        trainer->launch(batch.images, batch.targets, factor, position);
+        return true;
+      },
+      [](Napi::Env env, bool) -> Napi::Value { return env.Undefined(); });
 }
 
 Napi::Value TrainerHandle::collect(const Napi::CallbackInfo& info) {
-  return guarded(info.Env(), [&]() -> Napi::Value {
-    return model_->thread().submit(
-        info.Env(), model_, [trainer = trainer()] { return timed([&] { return trainer->collect(); }); }, timed_to);
-  });
+  return model_->thread().submit(
+      info.Env(), model_, [trainer = trainer()] { return timed([&] { return trainer->collect(); }); }, timed_to);
 }
 
 // graphFailure(): why steps on a GPU are not recorded as a CUDA graph; null: they are, or there is none to record.
 Napi::Value TrainerHandle::graph_failure(const Napi::CallbackInfo& info) {
-  return guarded(info.Env(), [&]() -> Napi::Value {
-    return model_->thread().submit(
-        info.Env(), model_, [trainer = trainer()] { return trainer->graph_failure(); },
-        [](Napi::Env env, const std::string& failure) -> Napi::Value {
-          return failure.empty() ? env.Null() : Napi::Value(Napi::String::New(env, failure));
-        });
-  });
+  return model_->thread().submit(
+      info.Env(), model_, [trainer = trainer()] { return trainer->graph_failure(); },
+      [](Napi::Env env, const std::string& failure) -> Napi::Value {
+        return failure.empty() ? env.Null() : Napi::Value(Napi::String::New(env, failure));
+      });
 }
 
 // diagnose(dataset, { batchSize, seed, epoch, firstStep, step, phase }), diagnoseBatch(batch, position): a promise of
 // an array of { name, gradientAngle, … }, without what a layer does not have.
 Napi::Value TrainerHandle::diagnose(const Napi::CallbackInfo& info) {
-  return guarded(info.Env(), [&]() -> Napi::Value {
-    const Napi::Object options = info[1].As<Napi::Object>();
-    return model_->thread().submit(
-        info.Env(), model_,
-        [trainer = trainer(), dataset = DatasetHandle::unwrap(info[0], "dataset").dataset(),
-         batch_size = integer(options, "batchSize"),
-         position = position_of(options)] { return trainer->diagnose(*dataset, batch_size, position); },
-        diagnoses_to);
-  });
+  const Napi::Object options = info[1].As<Napi::Object>();
+  return model_->thread().submit(
+      info.Env(), model_,
+      [trainer = trainer(), dataset = DatasetHandle::unwrap(info[0], "dataset").dataset(),
+       batch_size = integer(options, "batchSize"),
+       position = position_of(options)] { return trainer->diagnose(*dataset, batch_size, position); },
+      diagnoses_to);
 }
 
 Napi::Value TrainerHandle::diagnose_batch(const Napi::CallbackInfo& info) {
-  return guarded(info.Env(), [&]() -> Napi::Value {
-    return model_->thread().submit(
-        info.Env(), model_,
-        [trainer = trainer(), batch = examples_from(info[0].As<Napi::Object>()),
-         position = position_of(info[1].As<Napi::Object>())] {
-          return trainer->diagnose(batch.images, batch.targets, position);
-        },
-        diagnoses_to);
-  });
+  return model_->thread().submit(
+      info.Env(), model_,
+      [trainer = trainer(), batch = examples_from(info[0].As<Napi::Object>()),
+       position = position_of(info[1].As<Napi::Object>())] {
+        return trainer->diagnose(batch.images, batch.targets, position);
+      },
+      diagnoses_to);
 }
 
 // read(): a promise of { optimizer, inverseOptimizer or null }, each { steps, parameters: [{ exp_avg: Float32Array, …
 // }] } with an entry for each parameter that it updates.
 Napi::Value TrainerHandle::read(const Napi::CallbackInfo& info) {
-  return guarded(info.Env(), [&]() -> Napi::Value {
-    return model_->thread().submit(
-        info.Env(), model_,
-        [trainer = trainer()] {
-          const Optimizer* inverse = trainer->inverse_optimizer();
-          return std::pair{state_of(trainer->optimizer()),
-                           inverse == nullptr ? std::nullopt : std::optional(state_of(*inverse))};
-        },
-        [](Napi::Env env, const std::pair<OptimizerState, std::optional<OptimizerState>>& states) -> Napi::Value {
-          Napi::Object object = Napi::Object::New(env);
-          object.Set("optimizer", state_to(env, states.first));
-          object.Set("inverseOptimizer", states.second ? state_to(env, *states.second) : env.Null());
-          return object;
-        });
-  });
+  return model_->thread().submit(
+      info.Env(), model_,
+      [trainer = trainer()] {
+        const Optimizer* inverse = trainer->inverse_optimizer();
+        return std::pair{state_of(trainer->optimizer()),
+                         inverse == nullptr ? std::nullopt : std::optional(state_of(*inverse))};
+      },
+      [](Napi::Env env, const std::pair<OptimizerState, std::optional<OptimizerState>>& states) -> Napi::Value {
+        Napi::Object object = Napi::Object::New(env);
+        object.Set("optimizer", state_to(env, states.first));
+        object.Set("inverseOptimizer", states.second ? state_to(env, *states.second) : env.Null());
+        return object;
+      });
 }
 
 // write(states): what read() gave.
 Napi::Value TrainerHandle::write(const Napi::CallbackInfo& info) {
-  return guarded(info.Env(), [&]() -> Napi::Value {
-    const Napi::Object object = info[0].As<Napi::Object>();
-    const Napi::Object forward = object.Get("optimizer").As<Napi::Object>();
-    const auto held = trainer();
-    Copies copies = copies_from(forward, held->optimizer());
-    int64_t inverse_steps = 0;
-    if (const Optimizer* optimizer = held->inverse_optimizer()) {
-      const Napi::Object inverse = object.Get("inverseOptimizer").As<Napi::Object>();
-      Copies more = copies_from(inverse, *optimizer);
-      copies.insert(copies.end(), more.begin(), more.end());
-      inverse_steps = integer(inverse, "steps");
-    }
-    return model_->thread().submit(
-        info.Env(), model_,
-        [trainer = held, steps = integer(forward, "steps"), inverse_steps, copies = std::move(copies)] {
-          for (const auto& [to, from] : copies) to.copy_(from);
-          trainer->optimizer().set_steps(steps);
-          if (Optimizer* optimizer = trainer->inverse_optimizer()) optimizer->set_steps(inverse_steps);
-          return true;
-        },
-        [](Napi::Env env, bool) -> Napi::Value { return env.Undefined(); });
-  });
+  const Napi::Object object = info[0].As<Napi::Object>();
+  const Napi::Object forward = object.Get("optimizer").As<Napi::Object>();
+  const auto held = trainer();
+  Copies copies = copies_from(forward, held->optimizer());
+  int64_t inverse_steps = 0;
+  if (const Optimizer* optimizer = held->inverse_optimizer()) {
+    const Napi::Object inverse = object.Get("inverseOptimizer").As<Napi::Object>();
+    Copies more = copies_from(inverse, *optimizer);
+    copies.insert(copies.end(), more.begin(), more.end());
+    inverse_steps = integer(inverse, "steps");
+  }
+  return model_->thread().submit(
+      info.Env(), model_,
+      [trainer = held, steps = integer(forward, "steps"), inverse_steps, copies = std::move(copies)] {
+        for (const auto& [to, from] : copies) to.copy_(from);
+        trainer->optimizer().set_steps(steps);
+        if (Optimizer* optimizer = trainer->inverse_optimizer()) optimizer->set_steps(inverse_steps);
+        return true;
+      },
+      [](Napi::Env env, bool) -> Napi::Value { return env.Undefined(); });
 }
 
 void define_trainer(Napi::Env env, Napi::Object exports) {
   using Wrap = Napi::ObjectWrap<TrainerHandle>;
   const Napi::Function trainer_class = Wrap::DefineClass(
       env, "TrainerHandle",
-      {Wrap::InstanceMethod<&TrainerHandle::run>("run"), Wrap::InstanceMethod<&TrainerHandle::launch>("launch"),
-       Wrap::InstanceMethod<&TrainerHandle::collect>("collect"),
-       Wrap::InstanceMethod<&TrainerHandle::graph_failure>("graphFailure"),
-       Wrap::InstanceMethod<&TrainerHandle::diagnose>("diagnose"),
-       Wrap::InstanceMethod<&TrainerHandle::diagnose_batch>("diagnoseBatch"),
-       Wrap::InstanceMethod<&TrainerHandle::read>("read"), Wrap::InstanceMethod<&TrainerHandle::write>("write")});
+      {TrainerHandle::method<&TrainerHandle::run>("run"), TrainerHandle::method<&TrainerHandle::launch>("launch"),
+       TrainerHandle::method<&TrainerHandle::collect>("collect"),
+       TrainerHandle::method<&TrainerHandle::graph_failure>("graphFailure"),
+       TrainerHandle::method<&TrainerHandle::diagnose>("diagnose"),
+       TrainerHandle::method<&TrainerHandle::diagnose_batch>("diagnoseBatch"),
+       TrainerHandle::method<&TrainerHandle::read>("read"), TrainerHandle::method<&TrainerHandle::write>("write")});
   AddonData::of(env).trainer_class = Napi::Persistent(trainer_class);
   exports.Set("TrainerHandle", trainer_class);
 }

@@ -48,6 +48,19 @@ class Wrapped : public Napi::ObjectWrap<T> {
     }
     return *Napi::ObjectWrap<T>::Unwrap(value.template As<Napi::Object>());
   }
+
+  // For DefineClass: a method as JavaScript sees it. What `body` throws becomes a JavaScript error.
+  template <Napi::Value (T::*body)(const Napi::CallbackInfo&)>
+  static auto method(const char* name) {
+    using Method = Napi::Value (T::*)(const Napi::CallbackInfo&);
+    return Napi::ObjectWrap<T>::InstanceMethod(name, static_cast<Method>(&Wrapped::template call<body>));
+  }
+
+ private:
+  template <Napi::Value (T::*body)(const Napi::CallbackInfo&)>
+  Napi::Value call(const Napi::CallbackInfo& info) {
+    return guarded(info.Env(), [&] { return (static_cast<T*>(this)->*body)(info); });
+  }
 };
 
 }  // namespace cortorch::node

@@ -29,6 +29,9 @@ Activation saved_activation(AutogradContext* ctx) {
   return static_cast<Activation>(ctx->saved_data["activation"].toInt());
 }
 
+// Of one example; also where there is none.
+int64_t units_of(const at::Tensor& h) { return c10::multiply_integers(h.sizes().slice(1)); }
+
 constexpr const char* kNoDerivative = "its backward pass is not the derivative of its forward pass";
 
 // The gradients that are the layer's own, whatever the rule.
@@ -146,7 +149,7 @@ struct DfaPort : Function<DfaPort> {
     ctx->save_for_backward({or_undefined(feedback)});
     ctx->saved_data["shape"] = h.sizes().vec();
     ctx->set_materialize_grads(false);
-    return {h, error_port(h, feedback.has_value() ? feedback->size(0) : h.numel() / h.size(0))};
+    return {h, error_port(h, feedback.has_value() ? feedback->size(0) : units_of(h))};
   }
 
   static variable_list backward(AutogradContext* ctx, const variable_list& grads) {
@@ -215,7 +218,7 @@ at::Tensor down_weight(Rule rule, const at::Tensor& weight, const at::Tensor& fe
 }
 
 LayerOutput dfa_port(const at::Tensor& h, const at::Tensor& feedback) {
-  const int64_t units = h.numel() / std::max<int64_t>(1, h.size(0));
+  const int64_t units = units_of(h);
   TORCH_CHECK(!feedback.defined() || (feedback.dim() == 2 && feedback.size(1) == units),
               "dfa_port: expected feedback [classes, ", units, "], but its shape is ", feedback.sizes());
   const auto outputs = DfaPort::apply(h, if_defined(feedback));

@@ -8,6 +8,7 @@
 
 #include <algorithm>
 #include <optional>
+#include <set>
 #include <string>
 
 #include "maps/dense.h"
@@ -190,11 +191,11 @@ at::Tensor target_output_layer(const LinearMapPtr& map, Activation activation, c
 }
 
 bool is_target_output(const at::Tensor& y) {
+  // Of what reshape() and flatten() record.
+  static const std::set<std::string> kViews{"ViewBackward0", "UnsafeViewBackward0", "ReshapeAliasBackward0"};
   torch::autograd::Node* node = y.grad_fn().get();
   while (node != nullptr && dynamic_cast<torch::autograd::CppNode<TargetOutput>*>(node) == nullptr) {
-    const std::string name = node->name();
-    const bool view = name.find("View") != std::string::npos || name.find("Reshape") != std::string::npos;
-    node = view && node->num_outputs() > 0 ? node->next_edge(0).function.get() : nullptr;
+    node = kViews.count(node->name()) != 0 ? node->next_edge(0).function.get() : nullptr;
   }
   return node != nullptr;
 }

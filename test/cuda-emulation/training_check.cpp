@@ -22,7 +22,9 @@
 #include "maps/elementwise.h"
 #include "maps/gpu.h"
 #include "network/noise.h"
+#include "network/place.h"
 #include "python/training.h"
+#include "rules/layer.h"
 #include "training/cuda/step_graph.h"
 
 namespace cortorch {
@@ -472,7 +474,28 @@ void order_of_calls() {
   });
 }
 
+// What a process sets for a deterministic GPU is seen by the libraries below, whoever asks for it.
+void deterministic_place() {
+  unsetenv("CUBLAS_WORKSPACE_CONFIG");
+  Place place;
+  place.device = c10::Device(c10::kCUDA, 0);
+  use_arithmetic(place);
+  check(std::getenv("CUBLAS_WORKSPACE_CONFIG") == nullptr, "cuBLAS is left alone");
+  place.deterministic = true;
+  use_arithmetic(place);
+  const char* set = std::getenv("CUBLAS_WORKSPACE_CONFIG");
+  check(set != nullptr && std::string(set) == ":4096:8", "cuBLAS has a workspace of fixed size");
+  setenv("CUBLAS_WORKSPACE_CONFIG", ":16:8", 1);
+  use_arithmetic(place);
+  check(std::getenv("CUBLAS_WORKSPACE_CONFIG") == std::string(":16:8"), "what the user has set stays");
+}
+
 void pieces() {
+  // Behind a norm or a sum the port is as wide as the units, however many examples there are.
+  for (const int64_t examples : {0, 3}) {
+    const LayerOutput port = dfa_port(at::zeros({examples, 2, 5}), {});
+    check(port.error_port.sizes() == at::IntArrayRef({examples, 10}), "the port of " + std::to_string(examples));
+  }
   // The noise is the processor's, up to the last bit.
   const at::Tensor h = at::randn({5, 3, 7, 11});
   const NoiseSource source{(uint64_t{5} << 32) + 99, 3, 17};
@@ -518,6 +541,7 @@ int main(int count, char** arguments) {
     not_finite();
     for (const bool streamed : {false, true}) broken_steps(streamed);
     order_of_calls();
+    deterministic_place();
     pieces();
   }
   std::printf("%ld cases, %ld checks, %ld failed\n", ran, checks, failures);

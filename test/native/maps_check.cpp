@@ -7,6 +7,7 @@
 #include <ATen/ops/empty.h>
 #include <ATen/ops/from_blob.h>
 #include <ATen/ops/sum.h>
+#include <c10/core/CPUAllocator.h>
 #include <c10/util/Exception.h>
 
 #include <algorithm>
@@ -663,6 +664,18 @@ void check_refusals() {
                       .kernel_w = 1,
                       .stride_h = 0});
   });
+  refused("sizes whose product overflows", [] { cortorch::pooled_empty({int64_t{1} << 33, int64_t{1} << 33}); });
+  refused("bytes that overflow", [] { cortorch::pooled_empty({int64_t{1} << 61}); });
+  refused("a negative size", [] { cortorch::pooled_empty({-1, 70000}); });
+}
+
+// The allocator of the process is set once: a worker's environment that comes later must not change it under others.
+void check_allocator() {
+  c10::Allocator* const before = c10::GetCPUAllocator();
+  cortorch::use_pool_everywhere();
+  c10::SetCPUAllocator(before, 1);
+  cortorch::use_pool_everywhere();
+  if (c10::GetCPUAllocator() != before) fail("the allocator is set a second time");
 }
 
 // On a thread of its own: kernels keep scratch memory for their thread, and a fresh one has nothing left over in it.
@@ -712,6 +725,7 @@ int main(int argc, char** argv) {
     Random random(seed);
     check_costs(random);
   });
+  check_allocator();
   std::printf("%lld comparisons, %lld products of the micro-kernel checked, %d failed\n",
               static_cast<long long>(comparisons), static_cast<long long>(check::checked_products), failures.load());
   return failures == 0 ? 0 : 1;

@@ -16,6 +16,12 @@ t.test('data sets', async (t) => {
   const batch = (cropPadding: number) => () => images.batch(BigInt64Array.of(0n), null, { ...none, cropPadding }, 1, 0);
   t.equal(batch(2)().length, 12);
   t.throws(batch(3), { message: /a border of 3/ }, 'as wide as the shorter side');
+  t.throws(batch(-1), { message: /a border of -1 pixels/ });
+  for (const index of [2n, 5000n, -1n, 2n ** 62n]) {
+    const read = () => images.batch(BigInt64Array.of(0n, index), null, none, 1, 0);
+    t.throws(read, { message: `no example ${index} of 2` });
+    t.throws(() => images.subset(BigInt64Array.of(index)), { message: /out of (range|bounds)/ });
+  }
   images.dispose();
   t.throws(batch(0), { code: 'ERR_DISPOSED' }, 'nothing is left of what was disposed of');
 });
