@@ -21,13 +21,6 @@
 namespace cortorch {
 namespace {
 
-constexpr std::array<std::pair<std::string_view, Activation>, 4> kNames{{
-    {"identity", Activation::identity},
-    {"tanh", Activation::tanh},
-    {"relu", Activation::relu},
-    {"sigmoid", Activation::sigmoid},
-}};
-
 // The cloned loops. One function per activation: a clone cannot be a template.
 CORTORCH_CLONES void tanh_row(float* y, int64_t n, const float* bias) {
   for (int64_t i = 0; i < n; ++i) y[i] = tanh_float(y[i] + bias[i]);
@@ -76,18 +69,6 @@ CORTORCH_CLONES void add_row(const float* g, float* sum, int64_t n) {
 }
 
 }  // namespace
-
-Activation activation_from_name(std::string_view name) {
-  for (const auto& [known, activation] : kNames) {
-    if (known == name) return activation;
-  }
-  TORCH_CHECK(false, "unknown activation '", name, "'; known are identity, tanh, relu, sigmoid");
-}
-
-std::string activation_name(Activation activation) {
-  return std::string(
-      std::find_if(kNames.begin(), kNames.end(), [&](const auto& n) { return n.second == activation; })->first);
-}
 
 void bias_activation(Activation activation, float* tile, int64_t rows, int64_t columns, int64_t ld, const float* bias) {
   if (bias == nullptr && activation == Activation::identity) return;

@@ -4,16 +4,22 @@
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
-#include <string>
-#include <string_view>
 
+#include "base/names.h"
 #include "maps/activation_kind.h"
 
 namespace cortorch {
 
-// Throws c10::Error naming the activation if there is none of that name.
-Activation activation_from_name(std::string_view name);
-std::string activation_name(Activation activation);
+template <>
+struct Names<Activation> {
+  static constexpr const char* kind = "activation";
+  static constexpr NamedValue<Activation> table[] = {
+      {"identity", Activation::identity},
+      {"tanh", Activation::tanh},
+      {"relu", Activation::relu},
+      {"sigmoid", Activation::sigmoid},
+  };
+};
 
 // tile[r, c] = σ(tile[r, c] + bias[c]) in place for a [rows, columns] piece of a row-major matrix; bias may
 // be null. Single-threaded: it is the epilogue of a parallel product.

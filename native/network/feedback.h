@@ -15,6 +15,15 @@ namespace cortorch {
 // convolutions, shared or not, N(0, s²) with s = √(2 / (k_h k_w C_out)), for dense layers U(−s, s) with s = 1/√fan_in.
 enum class FeedbackScale { glorot, xiao };
 
+template <>
+struct Names<FeedbackScale> {
+  static constexpr const char* kind = "feedback scale";
+  static constexpr NamedValue<FeedbackScale> table[] = {
+      {"glorot", FeedbackScale::glorot},
+      {"xiao", FeedbackScale::xiao},
+  };
+};
+
 struct FeedbackDistribution {
   bool normal = false;
   double size = 1;   // the deviation of a normal one, the bound of a uniform one

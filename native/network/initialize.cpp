@@ -15,16 +15,6 @@
 namespace cortorch {
 namespace {
 
-constexpr std::array<std::pair<std::string_view, Initializer>, 7> kNames{{
-    {"glorot-uniform", Initializer::glorot_uniform},
-    {"glorot-uniform-location", Initializer::glorot_uniform_location},
-    {"glorot-normal", Initializer::glorot_normal},
-    {"he-uniform", Initializer::he_uniform},
-    {"he-normal", Initializer::he_normal},
-    {"orthogonal", Initializer::orthogonal},
-    {"zeros", Initializer::zeros},
-}};
-
 void fill_orthogonal(at::Tensor& tensor, const RandomStream& random) {
   if (tensor.numel() == 0) return;
   const int64_t rows = tensor.size(0), columns = tensor.numel() / rows;
@@ -50,15 +40,6 @@ void fill_normal(at::Tensor& tensor, double deviation, const RandomStream& rando
   for (int64_t i = 0; i < tensor.numel(); ++i) {
     data[i] = static_cast<float>(deviation) * random.normal(static_cast<uint64_t>(i));
   }
-}
-
-Initializer initializer_from_name(std::string_view name) {
-  for (const auto& [known, initializer] : kNames) {
-    if (known == name) return initializer;
-  }
-  TORCH_CHECK(
-      false, "unknown initializer '", name,
-      "'; known are glorot-uniform, glorot-uniform-location, glorot-normal, he-uniform, he-normal, orthogonal, zeros");
 }
 
 void initialize(at::Tensor& tensor, Initializer initializer, int64_t fan_in, int64_t fan_out,

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <string_view>
 
+#include "base/names.h"
 #include "network/random.h"
 
 namespace cortorch {
@@ -19,8 +20,19 @@ enum class Initializer {
   zeros
 };
 
-// Throws c10::Error naming the initializer if there is none of that name.
-Initializer initializer_from_name(std::string_view name);
+template <>
+struct Names<Initializer> {
+  static constexpr const char* kind = "initializer";
+  static constexpr NamedValue<Initializer> table[] = {
+      {"glorot-uniform", Initializer::glorot_uniform},
+      {"glorot-uniform-location", Initializer::glorot_uniform_location},
+      {"glorot-normal", Initializer::glorot_normal},
+      {"he-uniform", Initializer::he_uniform},
+      {"he-normal", Initializer::he_normal},
+      {"orthogonal", Initializer::orthogonal},
+      {"zeros", Initializer::zeros},
+  };
+};
 
 // Fills a contiguous float32 CPU tensor. Glorot: variance 2 / (fan_in + fan_out), where the fan_out of `location`
 // counts the units of one location, so that each is initialised as the dense map it is (the caller's to know); He: 2 /

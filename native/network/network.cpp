@@ -150,7 +150,7 @@ void Network::add_name(const LayerSpec& spec, bool is_map, std::size_t index) {
 }
 
 void Network::add_norm(const LayerSpec& spec, int64_t channels) {
-  TORCH_CHECK(!is_target_rule(spec_.rule), "layer ", prefix(spec), ": rule ", rule_name(spec_.rule),
+  TORCH_CHECK(!is_target_rule(spec_.rule), "layer ", prefix(spec), ": rule ", name_of(spec_.rule),
               " does not go through batch norm");
   add_name(spec, false, norms_.size());
   BatchNorm norm = BatchNorm::fresh(channels);
@@ -313,13 +313,13 @@ void Network::check_invertible() const {
     using Kind = LayerSpec::Kind;
     const bool pool = layer.kind == Kind::max_pool2d || layer.kind == Kind::avg_pool2d;
     TORCH_CHECK(layer.kind != Kind::residual, "network: a residual block has no inverse, which rule ",
-                rule_name(spec_.rule), " needs");
-    TORCH_CHECK(!pool || !above, "network: pooling has no inverse, which rule ", rule_name(spec_.rule),
+                name_of(spec_.rule), " needs");
+    TORCH_CHECK(!pool || !above, "network: pooling has no inverse, which rule ", name_of(spec_.rule),
                 " needs; use strides instead");
     above = above || (!pool && layer.kind != Kind::flatten);
   }
   const std::size_t least = spec_.rule == Rule::dtp ? 3 : 2;
-  TORCH_CHECK(layers_.size() >= least, "network: rule ", rule_name(spec_.rule), " needs ", least,
+  TORCH_CHECK(layers_.size() >= least, "network: rule ", name_of(spec_.rule), " needs ", least,
               " layers with parameters or more, but there are ", layers_.size());
 }
 

@@ -53,8 +53,32 @@ struct LayerSpec {
   std::optional<std::size_t> port;
 };
 
+template <>
+struct Names<LayerSpec::Kind> {
+  static constexpr const char* kind = "layer type";
+  static constexpr NamedValue<LayerSpec::Kind> table[] = {
+      {"flatten", LayerSpec::Kind::flatten},
+      {"max-pool2d", LayerSpec::Kind::max_pool2d},
+      {"avg-pool2d", LayerSpec::Kind::avg_pool2d},
+      {"dense", LayerSpec::Kind::dense},
+      {"locally-connected2d", LayerSpec::Kind::locally_connected2d},
+      {"conv2d", LayerSpec::Kind::conv2d},
+      {"batch-norm", LayerSpec::Kind::batch_norm},
+      {"residual", LayerSpec::Kind::residual},
+  };
+};
+
 // Where the feedback of dfa comes from: a matrix for each hidden layer, or the first columns of one for all.
 enum class DfaFeedback { per_layer, shared };
+
+template <>
+struct Names<DfaFeedback> {
+  static constexpr const char* kind = "feedback of dfa";
+  static constexpr NamedValue<DfaFeedback> table[] = {
+      {"per-layer", DfaFeedback::per_layer},
+      {"shared", DfaFeedback::shared},
+  };
+};
 
 struct NetworkSpec {
   Shape input;  // (C, H, W) or (features)
@@ -92,6 +116,16 @@ struct Parameter {
   std::string name;
   at::Tensor value;    // float32; of fixed ones, where the network computes in bfloat16, that
   at::Tensor compute;  // what the layers compute with: the value itself, or its copy in bfloat16
+};
+
+template <>
+struct Names<Parameter::Role> {
+  static constexpr const char* kind = "role";
+  static constexpr NamedValue<Parameter::Role> table[] = {
+      {"forward", Parameter::Role::forward},
+      {"inverse", Parameter::Role::inverse},
+      {"fixed", Parameter::Role::fixed},
+  };
 };
 
 class Network {

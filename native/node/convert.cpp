@@ -67,52 +67,41 @@ std::vector<LayerSpec> layer_specs(const Napi::Value& value);
 LayerSpec layer_spec(const Napi::Object& from) {
   using Kind = LayerSpec::Kind;
   LayerSpec layer;
-  const std::string type = text(from, "type");
-  if (type == "flatten") {
-    layer.kind = Kind::flatten;
-    return layer;
-  }
+  layer.kind = from_name<Kind>(text(from, "type"));
+  if (layer.kind == Kind::flatten) return layer;
   if (from.Has("name") && from.Get("name").IsString()) layer.name = text(from, "name");
-  if (from.Has("activation")) layer.activation = activation_from_name(text(from, "activation"));
-  if (type == "batch-norm") {
-    layer.kind = Kind::batch_norm;
+  if (from.Has("activation")) layer.activation = from_name<Activation>(text(from, "activation"));
+  if (layer.kind == Kind::batch_norm) {
     layer.momentum = number(from, "momentum");
     layer.epsilon = number(from, "epsilon");
     return layer;
   }
-  if (type == "residual") {
-    layer.kind = Kind::residual;
+  if (layer.kind == Kind::residual) {
     layer.layers = layer_specs(from.Get("layers"));
     const Napi::Value shortcut = from.Get("shortcut");
     if (shortcut.IsArray()) {
       layer.shortcut = Shortcut::layers;
       layer.shortcut_layers = layer_specs(shortcut);
-    } else if (text(from, "shortcut") == "pad") {
+    } else if (is_second("shortcut", text(from, "shortcut"), "identity", "pad")) {
       layer.shortcut = Shortcut::pad;
       layer.stride = pair_of(from.Get("stride"), "stride");
     }
     return layer;
   }
-  if (type != "dense") {
+  if (layer.kind != Kind::dense) {
     layer.kernel = pair_of(from.Get("kernel"), "kernel");
     layer.stride = pair_of(from.Get("stride"), "stride");
     layer.padding = pair_of(from.Get("padding"), "padding");
   }
-  if (type == "max-pool2d" || type == "avg-pool2d") {
-    layer.kind = type == "max-pool2d" ? Kind::max_pool2d : Kind::avg_pool2d;
-    return layer;
-  }
-  if (type == "dense") {
-    layer.kind = Kind::dense;
+  if (layer.kind == Kind::max_pool2d || layer.kind == Kind::avg_pool2d) return layer;
+  if (layer.kind == Kind::dense) {
     layer.units = integer(from, "units");
   } else {
-    TORCH_CHECK(type == "locally-connected2d" || type == "conv2d", "unknown layer type '", type, "'");
-    layer.kind = type == "conv2d" ? Kind::conv2d : Kind::locally_connected2d;
     layer.channels = integer(from, "channels");
     layer.dilation = pair_of(from.Get("dilation"), "dilation");
   }
   layer.bias = boolean(from, "bias");
-  layer.initializer = initializer_from_name(text(from, "initializer"));
+  layer.initializer = from_name<Initializer>(text(from, "initializer"));
   return layer;
 }
 
@@ -128,11 +117,11 @@ std::vector<LayerSpec> layer_specs(const Napi::Value& value) {
 NetworkSpec network_spec(const Napi::Object& object) {
   NetworkSpec spec;
   spec.input = shape_of(object.Get("input"));
-  spec.rule = rule_from_name(text(object, "rule"));
-  if (object.Has("dfaFeedback") && text(object, "dfaFeedback") == "shared") spec.dfa_feedback = DfaFeedback::shared;
+  spec.rule = from_name<Rule>(text(object, "rule"));
+  if (object.Has("dfaFeedback")) spec.dfa_feedback = from_name<DfaFeedback>(text(object, "dfaFeedback"));
   if (object.Has("auxiliary")) spec.auxiliary = integer(object, "auxiliary");
-  spec.feedback_scale = text(object, "feedbackScale") == "xiao" ? FeedbackScale::xiao : FeedbackScale::glorot;
-  spec.exact_last_layer = text(object, "lastLayer") == "bp";
+  spec.feedback_scale = from_name<FeedbackScale>(text(object, "feedbackScale"));
+  spec.exact_last_layer = is_second("last layer", text(object, "lastLayer"), "rule", "bp");
   spec.layers = layer_specs(object.Get("layers"));
   return spec;
 }
@@ -143,10 +132,7 @@ Place place_of(const Napi::Object& object) {
 
 OptimizerSpec optimizer_spec(const Napi::Object& object) {
   OptimizerSpec spec;
-  const std::string type = text(object, "type");
-  TORCH_CHECK(type == "adam" || type == "sgd" || type == "rmsprop", "unknown optimizer '", type, "'");
-  using Kind = OptimizerSpec::Kind;
-  spec.kind = type == "adam" ? Kind::adam : type == "sgd" ? Kind::sgd : Kind::rmsprop;
+  spec.kind = from_name<OptimizerSpec::Kind>(text(object, "type"));
   spec.lr = number(object, "lr");
   spec.beta1 = number(object, "beta1");
   spec.beta2 = number(object, "beta2");
@@ -154,13 +140,8 @@ OptimizerSpec optimizer_spec(const Napi::Object& object) {
   spec.momentum = number(object, "momentum");
   spec.weight_decay = number(object, "weightDecay");
   spec.batch_manhattan = boolean(object, "batchManhattan");
-  spec.bf16_moments = object.Has("moments") && text(object, "moments") == "bf16";
+  spec.bf16_moments = object.Has("moments") && is_second("type of moments", text(object, "moments"), "fp32", "bf16");
   return spec;
-}
-
-UnitReduction unit_reduction(const std::string& name) {
-  TORCH_CHECK(name == "sum" || name == "mean", "unknown reduction '", name, "'");
-  return name == "mean" ? UnitReduction::mean : UnitReduction::sum;
 }
 
 std::optional<TargetTraining> target_training(const Napi::Value& value) {
@@ -168,27 +149,23 @@ std::optional<TargetTraining> target_training(const Napi::Value& value) {
   const Napi::Object object = value.As<Napi::Object>();
   TargetTraining result;
   result.inverse_optimizer = optimizer_spec(object.Get("inverseOptimizer").As<Napi::Object>());
-  result.inverses.loss =
-      text(object, "inverseLoss") == "de-noising" ? InverseLoss::de_noising : InverseLoss::noise_preserving;
+  result.inverses.loss = from_name<InverseLoss>(text(object, "inverseLoss"));
   const Napi::Array noise = object.Get("noise").As<Napi::Array>();
   for (uint32_t i = 0; i < noise.Length(); ++i)
     result.inverses.noise.push_back(noise.Get(i).As<Napi::Number>().DoubleValue());
-  result.targets.reduction = unit_reduction(text(object, "lossReduction"));
+  result.targets.reduction = from_name<UnitReduction>(text(object, "lossReduction"));
   // Of dtp.
   if (object.Get("targetStep").IsNumber()) {
     result.targets.target_step = number(object, "targetStep");
-    result.targets.of_batch_mean = text(object, "targetStepLoss") == "batch-mean";
+    result.targets.of_batch_mean =
+        is_second("loss of the target's step", text(object, "targetStepLoss"), "example", "batch-mean");
   }
   return result;
 }
 
 Position position_of(const Napi::Object& object) {
-  const std::string phase = text(object, "phase");
   return {seed_of(object.Get("seed")), static_cast<uint32_t>(integer(object, "epoch")), integer(object, "firstStep"),
-          static_cast<uint32_t>(integer(object, "step")),
-          phase == "both"      ? Phase::both
-          : phase == "inverse" ? Phase::inverse
-                               : Phase::forward};
+          static_cast<uint32_t>(integer(object, "step")), from_name<Phase>(text(object, "phase"))};
 }
 
 Normalization normalization_of(const Napi::Value& value) {
@@ -208,13 +185,7 @@ Augmentation augmentation_of(const Napi::Object& object) {
           boolean(object, "flipHorizontal"), boolean(object, "flipVertical")};
 }
 
-Loss loss_of(const Napi::Value& value) {
-  const std::string name = value.As<Napi::String>().Utf8Value();
-  if (name == "softmax-cross-entropy") return Loss::softmax_cross_entropy;
-  if (name == "squared-error") return Loss::squared_error;
-  TORCH_CHECK(name == "reconstruction", "unknown loss '", name, "'");
-  return Loss::reconstruction;
-}
+Loss loss_of(const Napi::Value& value) { return from_name<Loss>(value.As<Napi::String>().Utf8Value()); }
 
 LossCounts counts_of(const Napi::Object& object) {
   return {number(object, "loss"), number(object, "error"), number(object, "error5"), number(object, "inverse"),

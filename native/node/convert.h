@@ -38,7 +38,6 @@ Place place_of(const Napi::Object& object);
 OptimizerSpec optimizer_spec(const Napi::Object& object);
 std::optional<TargetTraining> target_training(const Napi::Value& value);
 Position position_of(const Napi::Object& object);
-UnitReduction unit_reduction(const std::string& name);
 Normalization normalization_of(const Napi::Value& value);
 // { cropPadding, blackBorder, flipHorizontal, flipVertical }
 Augmentation augmentation_of(const Napi::Object& object);

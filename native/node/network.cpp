@@ -40,9 +40,7 @@ Napi::Value NetworkHandle::parameters(const Napi::CallbackInfo& info) {
     Napi::Object object = Napi::Object::New(info.Env());
     object.Set("name", name);
     object.Set("shape", shape_to(info.Env(), tensor.sizes()));
-    object.Set("role", role == Parameter::Role::forward   ? "forward"
-                       : role == Parameter::Role::inverse ? "inverse"
-                                                          : "fixed");
+    object.Set("role", name_of(role));
     array.Set(static_cast<uint32_t>(i), object);
   }
   return array;

@@ -144,7 +144,7 @@ void define_tensor(Napi::Env env, Napi::Object exports) {
   set.tensor("exp", [](Info info) { return at::exp(argument(info, 0, "tensor")); });
   set.tensor("log", [](Info info) { return at::log(argument(info, 0, "tensor")); });
   set.tensor("activate", [](Info info) {
-    return activate(activation_from_name(info[1].As<Napi::String>().Utf8Value()), argument(info, 0, "tensor"));
+    return activate(from_name<Activation>(info[1].As<Napi::String>().Utf8Value()), argument(info, 0, "tensor"));
   });
   set.tensor("softmax", [](Info info) {
     return at::softmax(argument(info, 0, "tensor"), info[1].As<Napi::Number>().Int64Value());

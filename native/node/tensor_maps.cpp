@@ -86,14 +86,14 @@ void define_layers(const TensorFunctions& set) {
   // layer(x, weight, bias, feedback, activation, rule, map, scale)
   set.tensor("layer", [](Info info) {
     const at::Tensor &x = argument(info, 0, "x"), &weight = argument(info, 1, "weight");
-    return layer(map_of(info[6], x, weight), activation_from_name(string_at(info, 4)),
-                 rule_from_name(string_at(info, 5)), x, weight, optional_argument(info, 2, "bias"),
+    return layer(map_of(info[6], x, weight), from_name<Activation>(string_at(info, 4)),
+                 from_name<Rule>(string_at(info, 5)), x, weight, optional_argument(info, 2, "bias"),
                  optional_argument(info, 3, "feedback"), info[7].As<Napi::Number>().DoubleValue());
   });
   // dfaHiddenLayer(x, weight, bias, feedback, activation, map) → [y, port]
   set.plain("dfaHiddenLayer", [](Info info) -> Napi::Value {
     const at::Tensor &x = argument(info, 0, "x"), &weight = argument(info, 1, "weight");
-    LayerOutput out = dfa_hidden_layer(map_of(info[5], x, weight), activation_from_name(string_at(info, 4)), x, weight,
+    LayerOutput out = dfa_hidden_layer(map_of(info[5], x, weight), from_name<Activation>(string_at(info, 4)), x, weight,
                                        optional_argument(info, 2, "bias"), argument(info, 3, "feedback"));
     Napi::Array result = Napi::Array::New(info.Env(), 2);
     result.Set(0u, TensorHandle::wrap(info.Env(), std::move(out.y)));
@@ -106,7 +106,7 @@ void define_layers(const TensorFunctions& set) {
     std::vector<at::Tensor> ports;
     const Napi::Array array = info[4].As<Napi::Array>();
     for (uint32_t i = 0; i < array.Length(); ++i) ports.push_back(TensorHandle::unwrap(array.Get(i), "ports").tensor());
-    return dfa_output_layer(map_of(info[5], x, weight), activation_from_name(string_at(info, 3)), x, weight,
+    return dfa_output_layer(map_of(info[5], x, weight), from_name<Activation>(string_at(info, 3)), x, weight,
                             optional_argument(info, 2, "bias"), ports);
   });
 }
@@ -120,7 +120,7 @@ at::Tensor tensor_of(const Napi::Object& object, const char* key) {
 Inverse inverse_of(const Napi::Value& value, const LinearMapPtr& map) {
   if (!value.IsObject()) return {};
   const Napi::Object object = value.As<Napi::Object>();
-  return {map, activation_from_name(text(object, "activation")), tensor_of(object, "weight"),
+  return {map, from_name<Activation>(text(object, "activation")), tensor_of(object, "weight"),
           tensor_of(object, "bias")};
 }
 
@@ -131,10 +131,11 @@ void define_target_layers(const TensorFunctions& set) {
     const Napi::Object options = info[5].As<Napi::Object>();
     const LinearMapPtr map = map_of(info[4], x, weight);
     const Napi::Value inverse = options.Get("inverse");
-    return target_layer(map, activation_from_name(string_at(info, 3)), x, weight, optional_argument(info, 2, "bias"),
-                        inverse_of(inverse, map),
-                        {rule_from_name(text(options, "rule")), unit_reduction(text(options, "lossReduction")),
-                         inverse.IsString() ? InverseKind::transposed_jacobian : InverseKind::learned});
+    return target_layer(
+        map, from_name<Activation>(string_at(info, 3)), x, weight, optional_argument(info, 2, "bias"),
+        inverse_of(inverse, map),
+        {from_name<Rule>(text(options, "rule")), from_name<UnitReduction>(text(options, "lossReduction")),
+         inverse.IsString() ? InverseKind::transposed_jacobian : InverseKind::learned});
   });
   // targetOutputLayer(x, weight, bias, activation, map, { rule, loss, targetStep, targetStepLoss, inverse, auxiliary })
   set.tensor("targetOutputLayer", [](Info info) {
@@ -149,17 +150,20 @@ void define_target_layers(const TensorFunctions& set) {
       if (inverse.defined()) inverse.map = dense_map("targetOutputLayer", inverse.weight);
     }
     return target_output_layer(
-        map, activation_from_name(string_at(info, 3)), x, weight, optional_argument(info, 2, "bias"), inverse,
+        map, from_name<Activation>(string_at(info, 3)), x, weight, optional_argument(info, 2, "bias"), inverse,
         auxiliary,
-        {rule_from_name(text(options, "rule")),
-         text(options, "loss") == "softmax-cross-entropy" ? OutputActivity::softmax : OutputActivity::plain,
-         number(options, "targetStep"), text(options, "targetStepLoss") == "batch-mean"});
+        {from_name<Rule>(text(options, "rule")),
+         from_name<Loss>(text(options, "loss")) == Loss::softmax_cross_entropy ? OutputActivity::softmax
+                                                                               : OutputActivity::plain,
+         number(options, "targetStep"),
+         is_second("loss of the target's step", text(options, "targetStepLoss"), "example", "batch-mean")});
   });
 }
 
 // Either one over the other's layer would train, on something else than what was meant.
 Delivery delivery_at(Info info, std::size_t i, const at::Tensor& outputs) {
-  const bool difference = string_at(info, i) == "difference", target = is_target_output(outputs);
+  const bool difference = is_second("delivery", string_at(info, i), "gradient", "difference"),
+             target = is_target_output(outputs);
   TORCH_CHECK(!target || difference,
               "a loss over targetOutputLayer has to hand down differences: pass { deliver: 'difference' }");
   TORCH_CHECK(target || !difference || !outputs.requires_grad(),

@@ -2,6 +2,7 @@
 
 #include <c10/util/Exception.h>
 
+#include <algorithm>
 #include <sstream>
 
 namespace cortorch {
@@ -20,20 +21,17 @@ double number_of(const std::string& key, const std::string& value) {
 
 LayerSpec layer_from(const std::string& text) {
   using Kind = LayerSpec::Kind;
-  static const std::map<std::string, Kind> kKinds{
-      {"flatten", Kind::flatten},       {"max_pool2d", Kind::max_pool2d},
-      {"avg_pool2d", Kind::avg_pool2d}, {"dense", Kind::dense},
-      {"conv2d", Kind::conv2d},         {"locally_connected2d", Kind::locally_connected2d},
-      {"batch_norm", Kind::batch_norm}};
   std::istringstream stream(text);
   std::string kind, rest;
   stream >> kind;
   std::getline(stream, rest);
-  const auto found = kKinds.find(kind);
-  TORCH_CHECK(found != kKinds.end(), "unknown layer '", kind, "'");
   Settings settings(rest);
   LayerSpec layer;
-  layer.kind = found->second;
+  // In this text names are one word, as Python has them.
+  std::string name = kind;
+  std::replace(name.begin(), name.end(), '_', '-');
+  layer.kind = from_name<Kind>(name);
+  TORCH_CHECK(layer.kind != Kind::residual, "layer '", kind, "': a line of text has no blocks");
   const auto pair = [&](const char* key, int64_t otherwise) {
     const int64_t value = settings.integer(key, otherwise);
     return std::array<int64_t, 2>{value, value};
@@ -48,7 +46,7 @@ LayerSpec layer_from(const std::string& text) {
     layer.stride = pair("stride", 1);
     layer.padding = pair("padding", 0);
   }
-  layer.activation = activation_from_name(settings.text("activation", "identity"));
+  layer.activation = from_name<Activation>(settings.text("activation", "identity"));
   layer.bias = settings.integer("bias", 1) != 0;
   settings.done(kind);
   return layer;

@@ -30,10 +30,7 @@ struct OnStream {
 
 OptimizerSpec optimizer_from(Settings& settings) {
   OptimizerSpec spec;
-  const std::string kind = settings.text("optimizer", "adam");
-  TORCH_CHECK(kind == "adam" || kind == "sgd" || kind == "rmsprop", "unknown optimizer '", kind, "'");
-  using Kind = OptimizerSpec::Kind;
-  spec.kind = kind == "adam" ? Kind::adam : kind == "sgd" ? Kind::sgd : Kind::rmsprop;
+  spec.kind = from_name<OptimizerSpec::Kind>(settings.text("optimizer", "adam"));
   spec.lr = settings.number("lr", spec.lr);
   spec.beta1 = settings.number("beta1", spec.beta1);
   spec.beta2 = settings.number("beta2", spec.beta2);
@@ -41,7 +38,7 @@ OptimizerSpec optimizer_from(Settings& settings) {
   spec.momentum = settings.number("momentum", 0);
   spec.weight_decay = settings.number("weight_decay", 0);
   spec.batch_manhattan = settings.integer("manhattan", 0) != 0;
-  spec.bf16_moments = settings.text("moments", "fp32") == "bf16";
+  spec.bf16_moments = is_second("type of moments", settings.text("moments", "fp32"), "fp32", "bf16");
   return spec;
 }
 
@@ -50,24 +47,20 @@ OptimizerSpec optimizer_from(Settings& settings) {
 Training::Training(const std::string& model, const std::string& text) {
   Settings settings(text);
   NetworkSpec spec = network_from_text(model);
-  spec.rule = rule_from_name(settings.text("rule", "bp"));
+  spec.rule = from_name<Rule>(settings.text("rule", "bp"));
   spec.auxiliary = settings.integer("auxiliary", spec.rule == Rule::ao_sdtp ? 512 : 0);
-  if (settings.text("feedback", "glorot") == "xiao") spec.feedback_scale = FeedbackScale::xiao;
-  if (settings.text("dfa", "per-layer") == "shared") spec.dfa_feedback = DfaFeedback::shared;
+  spec.feedback_scale = from_name<FeedbackScale>(settings.text("feedback", "glorot"));
+  spec.dfa_feedback = from_name<DfaFeedback>(settings.text("dfa", "per-layer"));
   place_ = place_of(settings.text("device", "cpu"), settings.text("precision", "fp32"),
                     settings.integer("deterministic", 0) != 0);
   position_.seed = static_cast<uint64_t>(settings.integer("seed", 0));
-  const std::string loss = settings.text("loss", "softmax-cross-entropy");
-  loss_ = loss == "reconstruction"  ? Loss::reconstruction
-          : loss == "squared-error" ? Loss::squared_error
-                                    : Loss::softmax_cross_entropy;
+  loss_ = from_name<Loss>(settings.text("loss", "softmax-cross-entropy"));
   normalization_ = {numbers(settings.text("mean", "")), numbers(settings.text("std", ""))};
   Augmentation augmentation;
   augmentation.crop_padding = settings.integer("crop", 0);
   augmentation.flip_horizontal = settings.integer("flip", 0) != 0;
   const OptimizerSpec optimizer = optimizer_from(settings);
-  const std::string phase = settings.text("phase", is_target_rule(spec.rule) ? "both" : "forward");
-  position_.phase = phase == "both" ? Phase::both : phase == "inverse" ? Phase::inverse : Phase::forward;
+  position_.phase = from_name<Phase>(settings.text("phase", is_target_rule(spec.rule) ? "both" : "forward"));
 
   use_arithmetic(place_);
   stream_ = new_stream(place_);

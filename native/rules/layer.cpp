@@ -74,7 +74,7 @@ struct LayerFunction : Function<LayerFunction> {
     at::Tensor down;
     if (ctx->needs_input_grad(kX) && rule != Rule::dfa) {
       const at::Tensor sent_by = down_weight(rule, weight, feedback, ctx->saved_data["scale"].toDouble());
-      TORCH_CHECK(sent_by.defined(), "rule ", rule_name(rule),
+      TORCH_CHECK(sent_by.defined(), "rule ", name_of(rule),
                   ": this layer has no feedback weights, but something below it is trained");
       down = map->adjoint(sent_by, local.delta, {}, Activation::identity);
     }
@@ -191,7 +191,7 @@ struct DfaOutput : Function<DfaOutput> {
 
 at::Tensor layer(const LinearMapPtr& map, Activation activation, Rule rule, const at::Tensor& x,
                  const at::Tensor& weight, const at::Tensor& bias, const at::Tensor& feedback, double scale) {
-  TORCH_CHECK(!is_target_rule(rule), "rule ", rule_name(rule), " sends targets down: use target_layer");
+  TORCH_CHECK(!is_target_rule(rule), "rule ", name_of(rule), " sends targets down: use target_layer");
   TORCH_CHECK(rule != Rule::dfa,
               "rule dfa needs to know which layer is the output: use dfa_hidden_layer and dfa_output_layer");
   check_layer(*map, x, weight, bias, {feedback});

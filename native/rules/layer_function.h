@@ -20,7 +20,7 @@ inline bool wants_bias(AutogradContext* ctx) {
 }
 
 inline void refuse_second_derivative(Rule rule, const char* why) {
-  TORCH_CHECK(!at::GradMode::is_enabled(), "rule ", rule_name(rule), " cannot be differentiated twice: ", why,
+  TORCH_CHECK(!at::GradMode::is_enabled(), "rule ", name_of(rule), " cannot be differentiated twice: ", why,
               ". Call backward without create_graph, or use rule bp");
 }
 

@@ -15,7 +15,7 @@ namespace {
 at::Tensor dense_layer(const at::Tensor& x, const at::Tensor& weight, const std::optional<at::Tensor>& bias,
                        const std::optional<at::Tensor>& feedback, const std::string& activation,
                        const std::string& rule) {
-  return layer(dense_map("dense_layer", weight), activation_from_name(activation), rule_from_name(rule), x, weight,
+  return layer(dense_map("dense_layer", weight), from_name<Activation>(activation), from_name<Rule>(rule), x, weight,
                bias.value_or(at::Tensor()), feedback.value_or(at::Tensor()));
 }
 
@@ -24,7 +24,7 @@ at::Tensor locally_connected2d_layer(const at::Tensor& x, const at::Tensor& weig
                                      const std::string& activation, const std::string& rule, at::IntArrayRef stride,
                                      at::IntArrayRef padding, at::IntArrayRef dilation) {
   return layer(locally_connected2d_map("locally_connected2d_layer", x, weight, {stride, padding, dilation}),
-               activation_from_name(activation), rule_from_name(rule), x, weight, bias.value_or(at::Tensor()),
+               from_name<Activation>(activation), from_name<Rule>(rule), x, weight, bias.value_or(at::Tensor()),
                feedback.value_or(at::Tensor()));
 }
 
@@ -32,8 +32,8 @@ at::Tensor conv2d_layer(const at::Tensor& x, const at::Tensor& weight, const std
                         const std::optional<at::Tensor>& feedback, const std::string& activation,
                         const std::string& rule, at::IntArrayRef stride, at::IntArrayRef padding,
                         at::IntArrayRef dilation) {
-  return layer(conv2d_map("conv2d_layer", x, weight, {stride, padding, dilation}), activation_from_name(activation),
-               rule_from_name(rule), x, weight, bias.value_or(at::Tensor()), feedback.value_or(at::Tensor()));
+  return layer(conv2d_map("conv2d_layer", x, weight, {stride, padding, dilation}), from_name<Activation>(activation),
+               from_name<Rule>(rule), x, weight, bias.value_or(at::Tensor()), feedback.value_or(at::Tensor()));
 }
 
 }  // namespace

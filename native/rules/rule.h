@@ -1,7 +1,6 @@
 #pragma once
 
-#include <string>
-#include <string_view>
+#include "base/names.h"
 
 namespace cortorch {
 
@@ -22,14 +21,19 @@ enum class Rule {
   ao_sdtp,  // the same with auxiliary outputs
 };
 
+template <>
+struct Names<Rule> {
+  static constexpr const char* kind = "rule";
+  static constexpr NamedValue<Rule> table[] = {
+      {"bp", Rule::bp},     {"fa", Rule::fa}, {"dfa", Rule::dfa}, {"usf", Rule::usf},   {"brsf", Rule::brsf},
+      {"frsf", Rule::frsf}, {"tp", Rule::tp}, {"dtp", Rule::dtp}, {"sdtp", Rule::sdtp}, {"ao-sdtp", Rule::ao_sdtp},
+  };
+};
+
 inline bool is_sign_symmetric(Rule rule) { return rule == Rule::usf || rule == Rule::brsf || rule == Rule::frsf; }
 
 inline bool is_target_rule(Rule rule) {
   return rule == Rule::tp || rule == Rule::dtp || rule == Rule::sdtp || rule == Rule::ao_sdtp;
 }
-
-// Throws c10::Error naming the rule if there is none of that name.
-Rule rule_from_name(std::string_view name);
-std::string rule_name(Rule rule);
 
 }  // namespace cortorch

@@ -67,7 +67,7 @@ void check_inverse(const Inverse& inverse, const LinearMap& map) {
 }
 
 void require_inverse(const Inverse& inverse, Rule rule) {
-  TORCH_CHECK(inverse.defined(), "rule ", rule_name(rule),
+  TORCH_CHECK(inverse.defined(), "rule ", name_of(rule),
               ": this layer has no inverse, but something below it is trained");
 }
 
@@ -152,7 +152,7 @@ struct TargetOutput : Function<TargetOutput> {
 
 at::Tensor target_layer(const LinearMapPtr& map, Activation activation, const at::Tensor& x, const at::Tensor& weight,
                         const at::Tensor& bias, const Inverse& inverse, const TargetLayerSettings& settings) {
-  TORCH_CHECK(is_target_rule(settings.rule), "rule ", rule_name(settings.rule), " sends no targets: use layer()");
+  TORCH_CHECK(is_target_rule(settings.rule), "rule ", name_of(settings.rule), " sends no targets: use layer()");
   check_layer(*map, x, weight, bias, {inverse.weight, inverse.bias});
   check_inverse(inverse, *map);
   auto kept = c10::make_intrusive<Kept>();
@@ -166,7 +166,7 @@ at::Tensor target_layer(const LinearMapPtr& map, Activation activation, const at
 at::Tensor target_output_layer(const LinearMapPtr& map, Activation activation, const at::Tensor& x,
                                const at::Tensor& weight, const at::Tensor& bias, const Inverse& inverse,
                                const Auxiliary& auxiliary, const TargetOutputSettings& settings) {
-  TORCH_CHECK(is_target_rule(settings.rule), "rule ", rule_name(settings.rule), " sends no targets: use layer()");
+  TORCH_CHECK(is_target_rule(settings.rule), "rule ", name_of(settings.rule), " sends no targets: use layer()");
   check_layer(*map, x, weight, bias, {inverse.weight, inverse.bias, auxiliary.weight, auxiliary.bias});
   check_inverse(inverse, *map);
   if (auxiliary.defined()) {

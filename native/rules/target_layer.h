@@ -13,6 +13,15 @@ namespace cortorch {
 // Of local squared losses: over the units of a layer. Over the batch they are always averaged.
 enum class UnitReduction { sum, mean };
 
+template <>
+struct Names<UnitReduction> {
+  static constexpr const char* kind = "reduction";
+  static constexpr NamedValue<UnitReduction> table[] = {
+      {"sum", UnitReduction::sum},
+      {"mean", UnitReduction::mean},
+  };
+};
+
 // Which g a hidden layer sends its target through.
 enum class InverseKind {
   learned,

@@ -13,6 +13,15 @@ namespace cortorch {
 // What g(f(h̃)), h̃ = h + σ ε, is compared with: h̃ itself (Lee et al. 2015, DTP in Bartunov et al. 2018), or h.
 enum class InverseLoss { noise_preserving, de_noising };
 
+template <>
+struct Names<InverseLoss> {
+  static constexpr const char* kind = "loss of the inverses";
+  static constexpr NamedValue<InverseLoss> table[] = {
+      {"noise-preserving", InverseLoss::noise_preserving},
+      {"de-noising", InverseLoss::de_noising},
+  };
+};
+
 struct InverseSettings {
   InverseLoss loss = InverseLoss::noise_preserving;
   std::vector<double> noise;  // σ of each inverse, in the order of the layers

@@ -8,6 +8,7 @@
 #include <utility>
 #include <vector>
 
+#include "base/names.h"
 #include "training/update.h"
 
 namespace cortorch {
@@ -23,6 +24,16 @@ struct OptimizerSpec {
   double weight_decay = 0;
   bool batch_manhattan = false;  // of each gradient only its sign is used (Liao et al. 2016)
   bool bf16_moments = false;     // on a GPU: moments in bfloat16, rounded at random
+};
+
+template <>
+struct Names<OptimizerSpec::Kind> {
+  static constexpr const char* kind = "optimizer";
+  static constexpr NamedValue<OptimizerSpec::Kind> table[] = {
+      {"adam", OptimizerSpec::Kind::adam},
+      {"sgd", OptimizerSpec::Kind::sgd},
+      {"rmsprop", OptimizerSpec::Kind::rmsprop},
+  };
 };
 
 // A parameter: what is updated, float32, and the leaf tensor that a network computes with and that has the gradient:

@@ -19,7 +19,7 @@ at::Tensor loss_of(Loss loss, const at::Tensor& outputs, const at::Tensor& x, co
 
 at::Tensor step_losses(const Network& network, Loss loss, const std::optional<TargetTraining>& targets,
                        const at::Tensor& x, const at::Tensor& labels, Phase phase, TrainingPass& pass, Tally& tally) {
-  TORCH_CHECK(!trains_inverse(phase) || targets, "trainer: rule ", rule_name(network.rule()),
+  TORCH_CHECK(!trains_inverse(phase) || targets, "trainer: rule ", name_of(network.rule()),
               " has no inverses to train");
   pass.keep_inputs = trains_inverse(phase);
   // Without targets to send down there is no graph.

@@ -18,6 +18,26 @@ enum class Loss { softmax_cross_entropy, squared_error, reconstruction };
 // parameters.
 enum class Phase { forward, inverse, both };
 
+template <>
+struct Names<Loss> {
+  static constexpr const char* kind = "loss";
+  static constexpr NamedValue<Loss> table[] = {
+      {"softmax-cross-entropy", Loss::softmax_cross_entropy},
+      {"squared-error", Loss::squared_error},
+      {"reconstruction", Loss::reconstruction},
+  };
+};
+
+template <>
+struct Names<Phase> {
+  static constexpr const char* kind = "phase";
+  static constexpr NamedValue<Phase> table[] = {
+      {"forward", Phase::forward},
+      {"inverse", Phase::inverse},
+      {"both", Phase::both},
+  };
+};
+
 inline bool trains_forward(Phase phase) { return phase != Phase::inverse; }
 inline bool trains_inverse(Phase phase) { return phase != Phase::forward; }
 

@@ -34,7 +34,7 @@ Trainer::Trainer(Network& network, Loss loss, OptimizerSpec optimizer, Normaliza
       targets_(std::move(targets)),
       optimizer_(optimizer, trained(network, Parameter::Role::forward)) {
   const bool wanted = is_target_rule(network.rule());
-  TORCH_CHECK(wanted == targets_.has_value(), "trainer: rule ", rule_name(network.rule()),
+  TORCH_CHECK(wanted == targets_.has_value(), "trainer: rule ", name_of(network.rule()),
               wanted ? " needs" : " does not use", " the settings of target propagation");
   if (wanted) {
     std::vector<Trained> inverses = trained(network, Parameter::Role::inverse);

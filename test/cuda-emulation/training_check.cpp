@@ -474,6 +474,27 @@ void order_of_calls() {
   });
 }
 
+// A word that is none of a setting's is refused, and the error lists those that are.
+void unknown_names() {
+  const std::pair<std::string, std::string> cases[] = {
+      {"loss=hinge", "unknown loss 'hinge'; known are softmax-cross-entropy, squared-error, reconstruction"},
+      {"optimizer=lion", "unknown optimizer 'lion'; known are adam, sgd, rmsprop"},
+      {"rule=hebb", "unknown rule 'hebb'; known are bp, fa, dfa, usf, brsf, frsf, tp, dtp, sdtp, ao-sdtp"},
+      {"rule=dtp phase=forwards", "unknown phase 'forwards'; known are forward, inverse, both"},
+      {"feedback=he", "unknown feedback scale 'he'; known are glorot, xiao"},
+      {"rule=dfa dfa=common", "unknown feedback of dfa 'common'; known are per-layer, shared"},
+      {"moments=fp16", "unknown type of moments 'fp16'; known are fp32, bf16"}};
+  for (const auto& [settings, message] : cases) {
+    try {
+      Training(kDense, settings);
+      check(false, settings + " is taken");
+    } catch (const c10::Error& error) {
+      const std::string said = error.what_without_backtrace();
+      check(said.find(message) != std::string::npos, settings + ": " + said);
+    }
+  }
+}
+
 // What a process sets for a deterministic GPU is seen by the libraries below, whoever asks for it.
 void deterministic_place() {
   unsetenv("CUBLAS_WORKSPACE_CONFIG");
@@ -515,9 +536,9 @@ void pieces() {
       const double scale = largest(exact);
       check(largest(exact - by_hand) <= 1e-13, "activation difference in float64");
       check(largest(activation_difference(activation, a, u) - exact) <= 4e-6 * scale,
-            "activation difference, CPU, " + activation_name(activation) + " " + std::to_string(size));
+            "activation difference, CPU, " + name_of(activation) + " " + std::to_string(size));
       check(largest(emulated([&] { return activation_difference(activation, a, u); }) - exact) <= 4e-6 * scale,
-            "activation difference, CUDA, " + activation_name(activation) + " " + std::to_string(size));
+            "activation difference, CUDA, " + name_of(activation) + " " + std::to_string(size));
     }
   }
 }
@@ -542,6 +563,7 @@ int main(int count, char** arguments) {
     for (const bool streamed : {false, true}) broken_steps(streamed);
     order_of_calls();
     deterministic_place();
+    unknown_names();
     pieces();
   }
   std::printf("%ld cases, %ld checks, %ld failed\n", ran, checks, failures);

@@ -243,7 +243,7 @@ void check_map(const std::string& name, const LinearMapPtr& map, int64_t batch, 
     outputs[i] = sigma(activation, sums[i] + bs[static_cast<std::size_t>(bias_index(*map, static_cast<int64_t>(i)))]);
   }
   const at::Tensor y = map->apply(w, x, b, activation);
-  const std::string with = std::string(1, ' ') + cortorch::activation_name(activation);
+  const std::string with = std::string(1, ' ') + cortorch::name_of(activation);
   agree(name + with + " apply with bias", y, y_shape, outputs, sum_size + largest(bs));
 
   // σ' as a function of the y that the map gave, so that a relu is not judged at its corner.
@@ -374,7 +374,7 @@ void check_elementwise(Random& random) {
     squares += differences[i] * differences[i];
     size = std::max(size, std::abs(as[i]) + std::abs(bs[i]));
   }
-  const std::string name = std::string(image ? "images " : "vectors ") + cortorch::activation_name(activation);
+  const std::string name = std::string(image ? "images " : "vectors ") + cortorch::name_of(activation);
   agree(name + " difference", cortorch::difference(a, b), shape, differences);
   const cortorch::Residual r = cortorch::residual(activation, a, b, 0.5);
   agree(name + " residual", r.delta, shape, deltas, size);
@@ -437,7 +437,7 @@ void check_costs(Random& random) {
       const std::array counts{map->applied, map->outers, map->transposed};
       ++comparisons;
       if (counts != std::array{1, 1, lowest ? 0 : rule == Rule::tp ? 1 : 2}) {
-        fail("a layer of " + cortorch::rule_name(rule) + ": " + std::to_string(map->transposed) + " adjoints");
+        fail("a layer of " + cortorch::name_of(rule) + ": " + std::to_string(map->transposed) + " adjoints");
       }
     }
   }
@@ -606,7 +606,7 @@ void check_target_networks(Random& random) {
       spec.layers = {window(kind, 17, 3, 2, 1), window(kind, 16, 2, 1, 0), flatten(), dense(20, Activation::tanh),
                      dense(3, Activation::identity)};
       check_training(
-          (kind == Kind::conv2d ? "convolutions, " : "locally connected network, ") + cortorch::rule_name(rule), spec,
+          (kind == Kind::conv2d ? "convolutions, " : "locally connected network, ") + cortorch::name_of(rule), spec,
           random);
     }
   }
@@ -614,7 +614,7 @@ void check_target_networks(Random& random) {
 
 void check_networks(Random& random) {
   for (const Rule rule : {Rule::bp, Rule::fa, Rule::dfa}) {
-    const std::string name = cortorch::rule_name(rule);
+    const std::string name = cortorch::name_of(rule);
     cortorch::NetworkSpec spec;
     spec.rule = rule;
     spec.input = {30};
