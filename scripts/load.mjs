@@ -1,7 +1,6 @@
 /** Loads the addon, or says what helps. Nothing that builds or downloads is needed for it. */
 import fs from 'node:fs';
 import { createRequire } from 'node:module';
-import os from 'node:os';
 import path from 'node:path';
 import { inspectLibtorch } from './libtorch.mjs';
 import { buildFolder, packageRoot, readIfThere } from './paths.mjs';
@@ -93,7 +92,6 @@ export function open({ addon, opener }, libtorch) {
     if (name) opened.open(path.join(lib, name));
   }
   const module = { exports: {} };
-  // RTLD_NOW: a function that is missing is found here, and not when it is called.
-  process.dlopen(module, addon, os.constants.dlopen.RTLD_NOW);
+  process.dlopen(module, addon);
   return module.exports;
 }

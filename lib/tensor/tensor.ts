@@ -1,6 +1,8 @@
 /**
- * A tensor in native memory: enough to script with (shapes, arithmetic, gradients), not a clone of torch. On the CPU its
- * functions run on JavaScript's thread, on one core: a second team of threads beside a model's would slow its steps down.
+ * A tensor in native memory: enough to script with (shapes, arithmetic, gradients), not a clone of torch.
+ *
+ * On the CPU its functions run on JavaScript's thread, on one core: a second team of threads beside a model's would
+ * slow its steps down.
  *
  * Memory is freed by `dispose()`, by `using`, by {@link scope}, or, as the net under these, when the garbage
  * collector finds the object.

@@ -7,7 +7,6 @@
 #include <torch/version.h>
 
 #include <memory>
-#include <mutex>
 #include <string>
 
 #include "maps/pool.h"
@@ -88,13 +87,15 @@ Napi::Value shutdown(const Napi::CallbackInfo& call) {
 
 // What is set for the whole process, once: a worker's environment that comes later finds models at work.
 void settle_process() {
-  static std::once_flag once;
-  std::call_once(once, [] {
+  // Not by std::call_once, which asks for glibc 2.34.
+  static const bool settled = [] {
     use_pool_everywhere();
     // NNPACK takes some small convolutions, where it knows the processor; where it does not, each of them prints a
     // warning.
     at::globalContext().setUserEnabledNNPACK(false);
-  });
+    return true;
+  }();
+  (void)settled;
 }
 
 Napi::Object init(Napi::Env env, Napi::Object exports) {
