@@ -396,8 +396,8 @@ export const mutations: readonly Mutation[] = [
   {
     what: 'apply, by packed patches: the second block of output channels gets the weights of the first',
     file: 'native/maps/locally_connected2d_cpu.cpp',
-    from: 'tile(w + c, depth, columns.size(), n.out);',
-    to: 'tile(w, depth, columns.size(), n.out);',
+    from: 'tile(of_tiles, w + c, depth, columns.size(), n.out);',
+    to: 'tile(of_tiles, w, depth, columns.size(), n.out);',
     tests: [locallyConnected, imageNetworks, dense],
   },
   {
@@ -891,7 +891,7 @@ export const mutations: readonly Mutation[] = [
   {
     what: 'the optimizer of the inverses goes on with its moments, but counts its steps anew',
     file: 'native/node/trainer.cpp',
-    from: '          if (Optimizer* optimizer = trainer->inverse_optimizer()) optimizer->set_steps(inverse_steps);\n',
+    from: '        if (Optimizer* optimizer = trainer->inverse_optimizer()) optimizer->set_steps(inverse_steps);\n',
     to: '',
     tests: [targetTraining],
   },
