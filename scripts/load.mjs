@@ -1,6 +1,7 @@
 /** Loads the addon, or says what helps. Nothing that builds or downloads is needed for it. */
 import fs from 'node:fs';
 import { createRequire } from 'node:module';
+import os from 'node:os';
 import path from 'node:path';
 import { inspectLibtorch } from './libtorch.mjs';
 import { buildFolder, packageRoot, readIfThere } from './paths.mjs';
@@ -92,6 +93,7 @@ export function open({ addon, opener }, libtorch) {
     if (name) opened.open(path.join(lib, name));
   }
   const module = { exports: {} };
-  process.dlopen(module, addon);
+  // RTLD_NOW: a function that is missing is found here, and not when it is called.
+  process.dlopen(module, addon, os.constants.dlopen.RTLD_NOW);
   return module.exports;
 }

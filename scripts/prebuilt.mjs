@@ -90,8 +90,7 @@ export function whyNotOn(root, manifest, libtorch, env = process.env) {
   const program = `import { open } from ${JSON.stringify(load)};
     try { open(${arguments_}) } catch (error) { console.error(error.message); process.exitCode = 1 }`;
   const { status, signal, stderr } = spawnSync(process.execPath, ['--input-type=module', '-e', program], {
-    // All functions are looked up at once: one that is missing is found now, and not when it is called.
-    env: { ...env, LD_BIND_NOW: '1' },
+    env,
     encoding: 'utf8',
     timeout: 300_000,
   });

@@ -20,11 +20,11 @@ using NamedValue = std::pair<std::string_view, E>;
 // Throws c10::Error that lists the names if there is none of that name.
 template <typename E>
 E from_name(std::string_view name) {
-  std::string known;
   for (const auto& [of_value, value] : Names<E>::table) {
     if (of_value == name) return value;
-    known.append(known.empty() ? "" : ", ").append(of_value);
   }
+  std::string known;
+  for (const auto& [of_value, value] : Names<E>::table) known.append(known.empty() ? "" : ", ").append(of_value);
   TORCH_CHECK(false, "unknown ", Names<E>::kind, " '", name, "'; known are ", known);
 }
 

@@ -136,12 +136,18 @@ class PoolAllocator final : public c10::Allocator {
   void copy_data(void* to, const void* from, std::size_t count) const override { std::memcpy(to, from, count); }
 };
 
+// Never destroyed, as the pool.
+PoolAllocator& pool_allocator() {
+  static PoolAllocator* const allocator = new PoolAllocator;
+  return *allocator;
+}
+
 }  // namespace
 
 void use_pool_everywhere() {
-  // Once: others allocate meanwhile. Never destroyed, as the pool.
+  // Once: others allocate meanwhile.
   static const bool set = [] {
-    c10::SetCPUAllocator(new PoolAllocator, /*priority=*/1);
+    c10::SetCPUAllocator(&pool_allocator(), /*priority=*/1);
     return true;
   }();
   (void)set;
@@ -149,8 +155,8 @@ void use_pool_everywhere() {
 
 at::Tensor pooled_empty(at::IntArrayRef sizes, at::ScalarType dtype) {
   uint64_t count = 0;
-  TORCH_CHECK(std::all_of(sizes.begin(), sizes.end(), [](int64_t size) { return size >= 0; }) &&
-                  !c10::safe_multiplies_u64(sizes, &count) &&
+  for (const int64_t size : sizes) TORCH_CHECK(size >= 0, "a tensor of shape ", sizes, " has a negative size");
+  TORCH_CHECK(!c10::safe_multiplies_u64(sizes, &count) &&
                   count <= static_cast<uint64_t>(std::numeric_limits<int64_t>::max()) / 16,
               "a tensor of shape ", sizes, " is larger than any memory");
   const std::size_t bytes = (static_cast<std::size_t>(count) * c10::elementSize(dtype) + 63) / 64 * 64;

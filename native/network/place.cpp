@@ -1,8 +1,7 @@
 #include "network/place.h"
 
 #include <c10/util/Exception.h>
-
-#include <cstdlib>
+#include <c10/util/env.h>
 
 #include "network/network.h"
 
@@ -33,7 +32,8 @@ Place place_of(const std::string& device, std::string_view precision, bool deter
 void use_arithmetic(const Place& place) {
   // cuBLAS reads it when it starts, and is deterministic only with a workspace of fixed size. Set here, since what a
   // worker sets in its process.env is a copy that nobody else sees.
-  if (place.on_gpu() && place.deterministic) setenv("CUBLAS_WORKSPACE_CONFIG", ":4096:8", /*overwrite=*/0);
+  if (place.on_gpu() && place.deterministic && !c10::utils::has_env("CUBLAS_WORKSPACE_CONFIG"))
+    c10::utils::set_env("CUBLAS_WORKSPACE_CONFIG", ":4096:8");  // under libtorch's lock, as libtorch reads it
   if (place.on_gpu()) cuda::use_arithmetic({place.tf32, place.deterministic});
 }
 void enter(const Place& place) {

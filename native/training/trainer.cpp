@@ -115,12 +115,22 @@ PassResult Trainer::step_unguarded(const at::Tensor& x, const at::Tensor& target
 void Trainer::launch(const at::Tensor& images, const at::Tensor& targets, double lr_factor, const Position& position) {
   TORCH_CHECK(!launched_phase_ || *launched_phase_ == position.phase,
               "trainer: a step of another phase was launched and not collected; collect it first");
-  launched_phase_ = position.phase;
 #ifdef CORTORCH_CUDA
-  if (gpu_) return gpu_->launch(images, targets, lr_factor, position);
+  if (gpu_) {
+    // What it began counts, also where it could not be finished.
+    struct Note {
+      ~Note() {
+        if (trainer.gpu_->launching()) trainer.launched_phase_ = phase;
+      }
+      Trainer& trainer;
+      Phase phase;
+    } note{*this, position.phase};
+    return gpu_->launch(images, targets, lr_factor, position);
+  }
 #endif
   if (launched_.not_finite || launched_.inverse_not_finite) return;
   const PassResult one = step(prepare(images, normalization_), targets, lr_factor, position);
+  launched_phase_ = position.phase;
   launched_.not_finite = one.not_finite;
   launched_.inverse_not_finite = one.inverse_not_finite;
   if (one.steps == 0) return;
@@ -212,6 +222,7 @@ at::Tensor prepare_for(const Network& network, const at::Tensor& images, const N
 
 LossCounts evaluate(const Network& network, Loss loss, const Dataset& data, const Normalization& normalization,
                     int64_t batch_size, const std::atomic<bool>& stop) {
+  TORCH_CHECK(batch_size > 0, "evaluate: batches of ", batch_size, " examples");
   CORTORCH_RETURN_ON_GPU(network.parameters().front().value,
                          cuda::evaluate(network, loss, data, normalization, batch_size, stop));
   at::NoGradGuard no_grad;

@@ -426,6 +426,58 @@ void broken_steps(bool streamed) {
   });
 }
 
+// The same where two steps of the same sequence were made before: they count.
+void broken_third_step(bool streamed) {
+  const std::string how = streamed ? "a broken third streamed step" : "a broken third step of a run";
+  const Data data = data_of({3, 6, 5}, 24, false, 4);
+  const auto fresh = [&] {
+    auto training = std::make_unique<Training>(kDense, "rule=dtp seed=3 lr=1e-3 noise=0.1");
+    training->use_graphs(false);
+    if (!streamed) training->set_data(data.images, data.targets, 4);
+    return training;
+  };
+  const auto give = [&](Training& training, int64_t steps) {
+    if (!streamed) {
+      training.run(steps, 6);
+      return;
+    }
+    for (int64_t i = 0; i < steps; ++i)
+      training.launch(data.images.narrow(0, 6 * i, 6), data.targets.narrow(0, 6 * i, 6));
+  };
+  emulated([&] {
+    constexpr long many = 1'000'000;
+    const auto two = fresh();
+    emulation::launches_until_failure = many;
+    give(*two, 2);
+    const long of_two = many - emulation::launches_until_failure;
+    emulation::launches_until_failure = -1;
+    if (streamed) two->collect();
+    long counted = 0, broken = 0;
+    for (long n = 1; n <= of_two / 2; ++n) {
+      const auto training = fresh();
+      emulation::launches_until_failure = of_two + n;
+      try {
+        give(*training, 3);
+      } catch (const c10::Error&) {
+        ++broken;
+      }
+      emulation::launches_until_failure = -1;
+      if (streamed) training->collect();
+      const int64_t steps = training->trainer().optimizer().steps();
+      check(steps == 2 || steps == 3, how + ": the optimizer counts " + std::to_string(steps));
+      if (steps == 3) {
+        ++counted;
+        continue;
+      }
+      for (const std::string& name : training->names())
+        check(training->value(name).equal(two->value(name)), how + ": two were made: " + name);
+    }
+    check(broken == of_two / 2, how + ": launches that were refused: " + std::to_string(broken));
+    check(counted <= 3, how + ": " + std::to_string(counted) + " of them after it was counted");
+    return 0;
+  });
+}
+
 // What would read a table of constants that nobody has filled, or forget what was made, is refused, on both halves.
 void order_of_calls() {
   const Case c{"", kDense, "rule=dtp seed=3 lr=1e-3", {3, 6, 5}, false};
@@ -560,7 +612,7 @@ int main(int count, char** arguments) {
   if (only.empty()) {
     half_precision();
     not_finite();
-    for (const bool streamed : {false, true}) broken_steps(streamed);
+    for (const bool streamed : {false, true}) broken_steps(streamed), broken_third_step(streamed);
     order_of_calls();
     deterministic_place();
     unknown_names();

@@ -140,11 +140,14 @@ void GpuTrainer::step_unguarded(const at::Tensor& x, const at::Tensor& targets, 
   tally.of_step = true;
   const at::Tensor loss = step_losses(network_, loss_, targets_, x, targets, phase, pass, tally);
   if (trains_forward(phase)) loss.backward();
+  std::vector<at::Tensor> gradients, inverse_gradients;
+  if (trains_forward(phase)) gradients = optimizer_.take_gradients();
+  if (trains_inverse(phase)) inverse_gradients = inverse_optimizer_->take_gradients();
   // Not before all is computed: a step that breaks until here was not counted, and has moved nothing.
   const Here here(state_);
   check_launch(judge(state(), here.stream));
-  if (trains_forward(phase)) update(optimizer_, constants_in(table_), state());
-  if (trains_inverse(phase)) update(*inverse_optimizer_, constants_in(inverse_table_), state());
+  if (trains_forward(phase)) update(optimizer_, gradients, constants_in(table_), state());
+  if (trains_inverse(phase)) update(*inverse_optimizer_, inverse_gradients, constants_in(inverse_table_), state());
   KeepList list;
   const auto flush = [&] {
     check_launch(cuda::keep(list, state(), here.stream));
@@ -204,7 +207,7 @@ PassResult GpuTrainer::run(const Dataset& data, int64_t batch_size, const Positi
     lr_factors = lr_factors.subspan(part.size());
     begin(at, part, total.counts);
     const BatchPlace place{0, &state()->batch, &state()->epoch};
-    // Of a step that breaks, those before it were made: the optimizers count them.
+    // Where a step breaks, the optimizers count what the state counts: the steps before it.
     ReadBack read_back{*this};
     for (int64_t given = 0; given < static_cast<int64_t>(part.size()) && !stop.load(std::memory_order_relaxed);
          ++given) {
@@ -314,6 +317,7 @@ Dataset::Batch GpuTrainer::batch(const Dataset& data, const std::vector<int64_t>
   const at::Tensor epoch =
       at::full({}, static_cast<int64_t>(position.epoch), at::TensorOptions(network_.device()).dtype(at::kInt));
   const int64_t size = std::min(batch_size, data.size() - step * batch_size);
+  // Its memory is used again in the order of this stream, after this.
   return batches.gather(batch_size, size,
                         {step, nullptr, reinterpret_cast<const uint32_t*>(epoch.const_data_ptr<int32_t>())});
 }

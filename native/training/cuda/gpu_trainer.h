@@ -35,6 +35,8 @@ class GpuTrainer {
   // As Trainer::launch and collect.
   void launch(const at::Tensor& images, const at::Tensor& targets, double lr_factor, const Position& position);
   PassResult collect();
+  // Is there something to collect?
+  bool launching() const { return launching_.has_value(); }
 
   // A batch of the data set at a place of its order, as a step sees it.
   Dataset::Batch batch(const Dataset& data, const std::vector<int64_t>& order, int64_t batch_size, int64_t step,
@@ -59,7 +61,7 @@ class GpuTrainer {
   void begin(const Position& position, std::span<const double> lr_factors, const LossCounts& counts);
   void append_constants(int64_t at, double lr_factor);
   PassResult end();
-  // end(), at the latest when it goes out of scope; what fails after a failure has nothing to add to it.
+  // end(), at the latest when it goes out of scope. A failure of that is ignored: another one is being thrown.
   class ReadBack {
    public:
     explicit ReadBack(GpuTrainer& trainer) : trainer_(trainer) {}

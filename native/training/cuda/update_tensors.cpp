@@ -19,8 +19,8 @@ bool aligned(const void* at) { return reinterpret_cast<uintptr_t>(at) % 16 == 0;
 
 }  // namespace
 
-void update(Optimizer& optimizer, const UpdateConstants* table, const StepState* state) {
-  const std::vector<at::Tensor> gradients = optimizer.take_gradients();
+void update(Optimizer& optimizer, const std::vector<at::Tensor>& gradients, const UpdateConstants* table,
+            const StepState* state) {
   const auto& parameters = optimizer.parameters();
   if (parameters.empty()) return;
   const Here here(parameters.front().value);

@@ -4,6 +4,11 @@ import type { Mutation } from './mutation.js';
 const file = 'native/training/cuda/uploader.cpp';
 const trainer = 'native/training/cuda/gpu_trainer.cpp';
 const JUDGE = '  const Here here(state_);\n  check_launch(judge(state(), here.stream));\n';
+const TAKEN = `  std::vector<at::Tensor> gradients, inverse_gradients;
+  if (trains_forward(phase)) gradients = optimizer_.take_gradients();
+  if (trains_inverse(phase)) inverse_gradients = inverse_optimizer_->take_gradients();
+  // Not before all is computed: a step that breaks until here was not counted, and has moved nothing.
+`;
 const BACKWARD = '  if (trains_forward(phase)) loss.backward();\n';
 const tests = ['training_check'];
 const RECORD = '    C10_CUDA_CHECK(cudaEventRecord(slot.copied, stream_.stream()));\n';
@@ -36,8 +41,8 @@ export const mutations: readonly Mutation[] = [
   {
     what: 'a step is counted before its backward pass',
     file: trainer,
-    from: `${BACKWARD}  // Not before all is computed: a step that breaks until here was not counted, and has moved nothing.\n${JUDGE}`,
-    to: JUDGE + BACKWARD,
+    from: BACKWARD + TAKEN + JUDGE,
+    to: JUDGE + BACKWARD + TAKEN,
     tests,
   },
   {
