@@ -7,10 +7,10 @@
 #include <cstring>
 #include <utility>
 
+#include "base/parallel.h"
+#include "base/pool.h"
+#include "base/random.h"
 #include "maps/linear_map.h"
-#include "maps/parallel.h"
-#include "maps/pool.h"
-#include "network/random.h"
 
 namespace cortorch {
 namespace {

@@ -14,9 +14,9 @@
 #include <array>
 #include <utility>
 
-#include "maps/pool.h"
-#include "maps/simd.h"
-#include "maps/vector_math.h"
+#include "base/pool.h"
+#include "base/simd.h"
+#include "base/vector_math.h"
 
 namespace cortorch {
 namespace {

@@ -9,7 +9,7 @@
 #include <array>
 #include <optional>
 
-#include "maps/gpu.h"
+#include "base/gpu.h"
 #include "maps/image_layout.h"
 
 #ifdef CORTORCH_CUDA

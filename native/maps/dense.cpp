@@ -6,9 +6,9 @@
 #include <ATen/ops/sum.h>
 #include <c10/util/Exception.h>
 
+#include "base/gpu.h"
+#include "base/pool.h"
 #include "maps/gemm.h"
-#include "maps/gpu.h"
-#include "maps/pool.h"
 
 #ifdef CORTORCH_CUDA
 #include "maps/cuda/elementwise_tensors.h"

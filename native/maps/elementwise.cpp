@@ -12,13 +12,13 @@
 #include <algorithm>
 #include <vector>
 
+#include "base/gpu.h"
+#include "base/parallel.h"
+#include "base/pool.h"
+#include "base/simd.h"
+#include "base/vector_math.h"
 #include "maps/activation.h"
-#include "maps/gpu.h"
 #include "maps/image_layout.h"
-#include "maps/parallel.h"
-#include "maps/pool.h"
-#include "maps/simd.h"
-#include "maps/vector_math.h"
 
 #ifdef CORTORCH_CUDA
 #include "maps/cuda/elementwise_tensors.h"

@@ -4,8 +4,8 @@
 
 #include <algorithm>
 
+#include "base/scratch.h"
 #include "maps/micro_kernel.h"
-#include "maps/scratch.h"
 #include "maps/transpose.h"
 
 namespace cortorch {

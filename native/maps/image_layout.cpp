@@ -5,8 +5,8 @@
 
 #include <algorithm>
 
-#include "maps/parallel.h"
-#include "maps/pool.h"
+#include "base/parallel.h"
+#include "base/pool.h"
 #include "maps/transpose.h"
 
 namespace cortorch {

@@ -3,7 +3,7 @@
 #include <ATen/ops/sum.h>
 #include <c10/util/Exception.h>
 
-#include "maps/gpu.h"
+#include "base/gpu.h"
 #include "maps/locally_connected2d_cpu.h"
 
 #ifdef CORTORCH_CUDA

@@ -9,10 +9,10 @@
 #include <algorithm>
 #include <type_traits>
 
+#include "base/pool.h"
+#include "base/scratch.h"
 #include "maps/image_layout.h"
 #include "maps/micro_kernel.h"
-#include "maps/pool.h"
-#include "maps/scratch.h"
 #include "maps/transpose.h"
 
 namespace cortorch::cpu {

@@ -4,7 +4,7 @@
 
 #include <algorithm>
 
-#include "maps/simd.h"
+#include "base/simd.h"
 
 namespace cortorch {
 namespace {

@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-#include "maps/simd.h"
+#include "base/simd.h"
 
 namespace cortorch {
 namespace {

@@ -12,12 +12,12 @@
 #include <algorithm>
 #include <utility>
 
+#include "base/pool.h"
 #include "maps/activation.h"
 #include "maps/autograd.h"
 #include "maps/conv2d.h"
 #include "maps/dense.h"
 #include "maps/locally_connected2d.h"
-#include "maps/pool.h"
 #include "rules/layer.h"
 
 namespace cortorch {
@@ -266,7 +266,8 @@ const std::string& Network::name(std::size_t index) const {
 at::Tensor Network::magnitudes(std::size_t index, const TrainingPass& pass) const {
   const Layer& l = layers_[index];
   if (l.rule != Rule::brsf || !l.sends) return l.feedback;
-  return draw_magnitudes(l.weight, l.feedback_distribution, {pass.seed, static_cast<uint32_t>(index), pass.step});
+  return draw_magnitudes(l.weight, l.feedback_distribution.normal, l.feedback_distribution.size,
+                         {pass.seed, static_cast<uint32_t>(index), pass.step});
 }
 
 at::Tensor Network::sends_by(std::size_t index, const TrainingPass& pass) const {

@@ -10,10 +10,11 @@
 #include <utility>
 #include <vector>
 
+#include "base/initialize.h"
+#include "base/noise.h"
 #include "maps/linear_map.h"
 #include "network/batch_norm.h"
-#include "network/feedback.h"
-#include "network/initialize.h"
+#include "rules/feedback.h"
 #include "rules/inverse.h"
 #include "rules/rule.h"
 #include "rules/target_layer.h"

@@ -6,7 +6,7 @@
 #include "network/network.h"
 
 #ifdef CORTORCH_CUDA
-#include "maps/cuda/devices.h"
+#include "base/cuda/devices.h"
 #endif
 
 namespace cortorch {

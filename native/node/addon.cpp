@@ -9,8 +9,8 @@
 #include <memory>
 #include <string>
 
-#include "maps/pool.h"
-#include "network/noise.h"
+#include "base/noise.h"
+#include "base/pool.h"
 #include "node/compute_thread.h"
 #include "node/convert.h"
 #include "node/errors.h"
@@ -18,7 +18,7 @@
 #include "node/serial_section.h"
 
 #ifdef CORTORCH_CUDA
-#include "maps/cuda/devices.h"
+#include "base/cuda/devices.h"
 #endif
 
 namespace cortorch::node {

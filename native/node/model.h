@@ -7,7 +7,7 @@
 #include <utility>
 #include <vector>
 
-#include "maps/pool.h"
+#include "base/pool.h"
 #include "network/network.h"
 #include "network/place.h"
 #include "node/arithmetic_claim.h"

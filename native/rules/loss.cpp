@@ -13,8 +13,8 @@
 #include <cmath>
 #include <limits>
 
+#include "base/gpu.h"
 #include "maps/custom_function.h"
-#include "maps/gpu.h"
 
 #ifdef CORTORCH_CUDA
 #include "rules/cuda/loss_tensors.h"

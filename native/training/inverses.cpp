@@ -3,8 +3,8 @@
 #include <ATen/core/grad_mode.h>
 #include <c10/util/Exception.h>
 
+#include "base/gpu.h"
 #include "maps/elementwise.h"
-#include "maps/gpu.h"
 
 #ifdef CORTORCH_CUDA
 #include "rules/cuda/loss_tensors.h"

@@ -4,8 +4,8 @@
 #include <cstdint>
 #include <vector>
 
+#include "base/noise.h"
 #include "network/network.h"
-#include "network/noise.h"
 #include "rules/loss.h"
 
 namespace cortorch {

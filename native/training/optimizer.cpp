@@ -7,9 +7,9 @@
 #include <algorithm>
 #include <cmath>
 
-#include "maps/gpu.h"
-#include "maps/pool.h"
-#include "maps/simd.h"
+#include "base/gpu.h"
+#include "base/pool.h"
+#include "base/simd.h"
 
 #if defined(__x86_64__)
 #include <xmmintrin.h>

@@ -8,7 +8,7 @@
 #include <numeric>
 #include <utility>
 
-#include "maps/gpu.h"
+#include "base/gpu.h"
 
 #ifdef CORTORCH_CUDA
 #include "training/cuda/gpu_trainer.h"

@@ -1,7 +1,7 @@
-// In place of native/maps/cuda/devices.cpp: there is one device, the processor.
-#include "maps/cuda/devices.h"
+// In place of native/base/cuda/devices.cpp: there is one device, the processor.
+#include "base/cuda/devices.h"
 
-#include "maps/gpu.h"
+#include "base/gpu.h"
 
 namespace cortorch {
 

@@ -11,7 +11,7 @@
 #include <memory>
 #include <vector>
 
-#include "maps/cuda/primitives.cuh"
+#include "base/cuda/primitives.cuh"
 
 dim3 threadIdx, blockIdx, blockDim;
 

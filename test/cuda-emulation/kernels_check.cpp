@@ -16,10 +16,10 @@
 #include <string>
 #include <vector>
 
+#include "base/cuda/primitives.cuh"
 #include "maps/cuda/delta.h"
 #include "maps/cuda/locally_connected2d.h"
 #include "maps/cuda/patch_product.cuh"
-#include "maps/cuda/primitives.cuh"
 
 using namespace cortorch;
 using namespace cortorch::cuda;

@@ -19,9 +19,9 @@
 #include <string>
 #include <vector>
 
+#include "base/gpu.h"
+#include "base/noise.h"
 #include "maps/elementwise.h"
-#include "maps/gpu.h"
-#include "network/noise.h"
 #include "network/place.h"
 #include "python/training.h"
 #include "rules/layer.h"

@@ -12,8 +12,8 @@
 #include <cstdio>
 #include <cstdlib>
 
+#include "base/pool.h"
 #include "maps/micro_kernel.h"
-#include "maps/pool.h"
 
 #if defined(__SANITIZE_ADDRESS__)
 #include <sanitizer/asan_interface.h>

@@ -29,18 +29,18 @@
 #include <thread>
 #include <vector>
 
+#include "base/noise.h"
+#include "base/pool.h"
 #include "data/dataset.h"
 #include "maps/conv2d.h"
 #include "maps/dense.h"
 #include "maps/elementwise.h"
 #include "maps/image_layout.h"
 #include "maps/locally_connected2d.h"
-#include "maps/pool.h"
 #include "native/checked_memory.h"
 #include "native/compare.h"
 #include "native/naive.h"
 #include "network/network.h"
-#include "network/noise.h"
 #include "rules/layer.h"
 #include "rules/target_layer.h"
 #include "training/trainer.h"

@@ -1,10 +1,10 @@
 /**
  * The project's random numbers from the definition of their generator: number i of stream s of seed k is a function of
- * these three alone (native/network/random.h), here in whole numbers of any size. The third and fourth word of a
+ * these three alone (native/base/random.h), here in whole numbers of any size. The third and fourth word of a
  * counter name the stream: its purpose, and a layer or an epoch.
  */
 
-/** native/network/purpose.h, which checkpoints and runs of earlier versions count on. */
+/** native/base/purpose.h, which checkpoints and runs of earlier versions count on. */
 export const PURPOSES = {
   ...{ weight: 1n, feedback: 2n, shuffle: 3n, inverse: 4n, auxiliary: 5n, noise: 6n, augmentation: 7n, magnitude: 8n },
 };

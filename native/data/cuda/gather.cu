@@ -1,8 +1,8 @@
 #include "data/cuda/gather.h"
 
-#include "maps/cuda/launch.cuh"
-#include "network/normal_numbers.h"
-#include "network/purpose.h"
+#include "base/cuda/launch.cuh"
+#include "base/normal_numbers.h"
+#include "base/purpose.h"
 
 namespace cortorch::cuda {
 namespace {

@@ -6,8 +6,8 @@
 
 #include <utility>
 
+#include "base/cuda/here.h"
 #include "data/cuda/gather.h"
-#include "maps/cuda/here.h"
 #include "maps/linear_map.h"
 
 namespace cortorch::cuda {

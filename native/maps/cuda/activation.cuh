@@ -3,8 +3,8 @@
 
 #include <cuda_runtime.h>
 
+#include "base/cuda/primitives.cuh"
 #include "maps/activation_kind.h"
-#include "maps/cuda/primitives.cuh"
 
 namespace cortorch::cuda {
 

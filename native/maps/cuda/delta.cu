@@ -1,8 +1,8 @@
 // One pass over g, y and δ, bound by these three streams and nothing else.
 #include "maps/cuda/delta.h"
 
+#include "base/cuda/launch.cuh"
 #include "maps/cuda/activation.cuh"
-#include "maps/cuda/launch.cuh"
 
 namespace cortorch::cuda {
 namespace {

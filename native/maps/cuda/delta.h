@@ -5,8 +5,8 @@
 
 #include <cstdint>
 
+#include "base/cuda/precision.h"
 #include "maps/activation_kind.h"
-#include "maps/cuda/precision.h"
 
 namespace cortorch::cuda {
 

@@ -1,7 +1,7 @@
 #include "maps/cuda/elementwise.h"
 
+#include "base/cuda/launch.cuh"
 #include "maps/cuda/activation.cuh"
-#include "maps/cuda/launch.cuh"
 
 namespace cortorch::cuda {
 namespace {

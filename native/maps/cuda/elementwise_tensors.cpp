@@ -3,9 +3,9 @@
 #include <ATen/ops/empty.h>
 #include <ATen/ops/empty_like.h>
 
+#include "base/cuda/here.h"
 #include "maps/cuda/delta.h"
 #include "maps/cuda/elementwise.h"
-#include "maps/cuda/here.h"
 #include "maps/image_layout.h"
 
 namespace cortorch::cuda {

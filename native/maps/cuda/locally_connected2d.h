@@ -12,9 +12,9 @@
 
 #include <cstdint>
 
+#include "base/cuda/precision.h"
 #include "maps/activation_kind.h"
 #include "maps/conv2d_geometry.h"
-#include "maps/cuda/precision.h"
 
 namespace cortorch::cuda {
 

@@ -2,7 +2,7 @@
 
 #include <ATen/ops/empty.h>
 
-#include "maps/cuda/here.h"
+#include "base/cuda/here.h"
 #include "maps/cuda/locally_connected2d.h"
 #include "maps/image_layout.h"
 

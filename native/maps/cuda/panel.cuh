@@ -2,7 +2,7 @@
 // how a thread block copies an operand there, panel by panel.
 #pragma once
 
-#include "maps/cuda/primitives.cuh"
+#include "base/cuda/primitives.cuh"
 
 namespace cortorch::cuda {
 

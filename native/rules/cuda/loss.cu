@@ -1,6 +1,6 @@
 #include "rules/cuda/loss.h"
 
-#include "maps/cuda/launch.cuh"
+#include "base/cuda/launch.cuh"
 
 namespace cortorch::cuda {
 namespace {

@@ -6,7 +6,7 @@
 
 #include <cstdint>
 
-#include "maps/cuda/precision.h"
+#include "base/cuda/precision.h"
 
 namespace cortorch::cuda {
 

@@ -4,7 +4,7 @@
 #include <ATen/ops/empty_like.h>
 #include <ATen/ops/zeros.h>
 
-#include "maps/cuda/here.h"
+#include "base/cuda/here.h"
 #include "rules/cuda/loss.h"
 
 namespace cortorch::cuda {

@@ -14,8 +14,8 @@
 #include <functional>
 #include <utility>
 
-#include "maps/cuda/here.h"
-#include "maps/cuda/pinned.h"
+#include "base/cuda/here.h"
+#include "base/cuda/pinned.h"
 #include "training/cuda/update_tensors.h"
 
 namespace cortorch::cuda {

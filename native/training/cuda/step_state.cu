@@ -1,6 +1,6 @@
 #include "training/cuda/step_state.h"
 
-#include "maps/cuda/launch.cuh"
+#include "base/cuda/launch.cuh"
 
 namespace cortorch::cuda {
 namespace {

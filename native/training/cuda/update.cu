@@ -2,7 +2,7 @@
 // float (18 with bfloat16 gradients, moments and copies), each of them once.
 #include "training/cuda/update.h"
 
-#include "maps/cuda/launch.cuh"
+#include "base/cuda/launch.cuh"
 
 namespace cortorch::cuda {
 namespace {

@@ -1,6 +1,6 @@
 #include "training/cuda/update_tensors.h"
 
-#include "maps/cuda/here.h"
+#include "base/cuda/here.h"
 #include "training/cuda/update.h"
 
 namespace cortorch::cuda {

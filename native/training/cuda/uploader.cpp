@@ -4,7 +4,7 @@
 #include <c10/cuda/CUDAException.h>
 #include <c10/cuda/CUDAGuard.h>
 
-#include "maps/cuda/pinned.h"
+#include "base/cuda/pinned.h"
 
 namespace cortorch::cuda {
 namespace {

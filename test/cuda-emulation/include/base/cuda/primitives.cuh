@@ -1,4 +1,4 @@
-// In place of native/maps/cuda/primitives.cuh: the same functions, checked and slow. See emulation.cpp.
+// In place of native/base/cuda/primitives.cuh: the same functions, checked and slow. See emulation.cpp.
 #pragma once
 
 #include <cuda_runtime.h>

@@ -5,8 +5,8 @@
 
 #include <cstdint>
 
-#include "maps/cuda/precision.h"
-#include "maps/cuda/primitives.cuh"
+#include "base/cuda/precision.h"
+#include "base/cuda/primitives.cuh"
 
 namespace cortorch::cuda {
 

@@ -1,4 +1,4 @@
-#include "network/random.h"
+#include "base/random.h"
 
 #include <algorithm>
 #include <cmath>

@@ -4,7 +4,7 @@
 
 #include <cstdint>
 
-#include "maps/simd.h"
+#include "base/simd.h"
 
 namespace cortorch {
 

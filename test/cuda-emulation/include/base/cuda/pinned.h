@@ -1,4 +1,4 @@
-// In place of native/maps/cuda/pinned.h: all memory is the processor's.
+// In place of native/base/cuda/pinned.h: all memory is the processor's.
 #pragma once
 
 #include <ATen/core/Tensor.h>

@@ -1,4 +1,4 @@
-#include "network/initialize.h"
+#include "base/initialize.h"
 
 #include <ATen/ops/diagonal.h>
 #include <ATen/ops/empty.h>

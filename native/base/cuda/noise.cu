@@ -1,7 +1,7 @@
-#include "network/cuda/noise.h"
+#include "base/cuda/noise.h"
 
-#include "maps/cuda/launch.cuh"
-#include "network/normal_numbers.h"
+#include "base/cuda/launch.cuh"
+#include "base/normal_numbers.h"
 
 namespace cortorch::cuda {
 namespace {

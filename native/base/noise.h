@@ -1,4 +1,4 @@
-// The noise that inverses are trained with: drawn by all threads at once, and added where it is drawn.
+// Random numbers of a step: drawn by all threads at once, and added where they are drawn.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -30,5 +30,9 @@ at::Tensor add_noise(const at::Tensor& h, double sigma, const NoiseSource& sourc
 
 // The first `count` of those normal numbers, float32.
 at::Tensor normals(int64_t count, const NoiseSource& source);
+
+// Random absolute values, like `like` and where it is: |N(0, size²)|, or uniform in [0, size). A function of the source
+// and the place alone.
+at::Tensor draw_magnitudes(const at::Tensor& like, bool normal, double size, const NoiseSource& source);
 
 }  // namespace cortorch

@@ -5,9 +5,8 @@
 
 #include <cstdint>
 
+#include "base/random.h"
 #include "maps/linear_map.h"
-#include "network/noise.h"
-#include "network/random.h"
 
 namespace cortorch {
 
@@ -34,9 +33,5 @@ FeedbackDistribution feedback_distribution(FeedbackScale scale, const LinearMap&
 
 // Fixed feedback.
 at::Tensor draw_feedback(const Shape& shape, const FeedbackDistribution& distribution, const RandomStream& random);
-// Its absolute values, drawn afresh at each step, for weights like `weight` and where they are: a function of (seed,
-// layer, step) and the place alone.
-at::Tensor draw_magnitudes(const at::Tensor& weight, const FeedbackDistribution& distribution,
-                           const NoiseSource& source);
 
 }  // namespace cortorch

@@ -6,7 +6,7 @@
 #include <string_view>
 
 #include "base/names.h"
-#include "network/random.h"
+#include "base/random.h"
 
 namespace cortorch {
 

@@ -7,7 +7,7 @@
 #include <cstdint>
 #include <vector>
 
-#include "network/purpose.h"
+#include "base/purpose.h"
 
 namespace cortorch {
 

@@ -1,9 +1,10 @@
-#include "network/cuda/noise_tensors.h"
+#include "base/cuda/noise_tensors.h"
 
 #include <ATen/ops/empty_like.h>
 
-#include "maps/cuda/here.h"
-#include "network/cuda/noise.h"
+#include "base/cuda/here.h"
+#include "base/cuda/noise.h"
+#include "base/purpose.h"
 
 namespace cortorch::cuda {
 namespace {
@@ -23,16 +24,14 @@ at::Tensor add_noise(const at::Tensor& h, double sigma, const NoiseSource& sourc
   return result;
 }
 
-at::Tensor draw_magnitudes(const at::Tensor& like, const FeedbackDistribution& distribution,
-                           const NoiseSource& source) {
+at::Tensor draw_magnitudes(const at::Tensor& like, bool normal, double size, const NoiseSource& source) {
   const Here here(like);
   at::Tensor result = at::empty_like(like, like.options().requires_grad(false), at::MemoryFormat::Contiguous);
-  const auto size = static_cast<float>(distribution.size);
-  check_launch(distribution.normal
-                   ? normal_magnitudes(result.numel(), precision_of(result), stream_of(source, Purpose::noise), size,
-                                       result.mutable_data_ptr(), here.stream)
-                   : uniform_magnitudes(result.numel(), precision_of(result), stream_of(source, Purpose::magnitude),
-                                        size, result.mutable_data_ptr(), here.stream));
+  const auto width = static_cast<float>(size);
+  check_launch(normal ? normal_magnitudes(result.numel(), precision_of(result), stream_of(source, Purpose::noise),
+                                          width, result.mutable_data_ptr(), here.stream)
+                      : uniform_magnitudes(result.numel(), precision_of(result), stream_of(source, Purpose::magnitude),
+                                           width, result.mutable_data_ptr(), here.stream));
   return result;
 }
 

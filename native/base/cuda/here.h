@@ -8,7 +8,7 @@
 #include <c10/cuda/CUDAStream.h>
 #include <c10/util/Exception.h>
 
-#include "maps/cuda/precision.h"
+#include "base/cuda/precision.h"
 
 namespace cortorch::cuda {
 

@@ -5,7 +5,7 @@
 #include <bit>
 #include <cstdint>
 
-#include "maps/simd.h"
+#include "base/simd.h"
 
 namespace cortorch {
 

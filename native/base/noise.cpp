@@ -1,20 +1,22 @@
-#include "network/noise.h"
+#include "base/noise.h"
 
 #include <ATen/Parallel.h>
+#include <ATen/ops/abs.h>
+#include <ATen/ops/mul.h>
 #include <ATen/ops/zeros.h>
 #include <c10/util/Exception.h>
 
 #include <algorithm>
 #include <cstdint>
 
-#include "maps/gpu.h"
-#include "maps/pool.h"
-#include "maps/simd.h"
-#include "network/normal_numbers.h"
-#include "network/random.h"
+#include "base/gpu.h"
+#include "base/normal_numbers.h"
+#include "base/pool.h"
+#include "base/random.h"
+#include "base/simd.h"
 
 #ifdef CORTORCH_CUDA
-#include "network/cuda/noise_tensors.h"
+#include "base/cuda/noise_tensors.h"
 #endif
 
 namespace cortorch {
@@ -70,6 +72,27 @@ at::Tensor add_noise(const at::Tensor& h, double sigma, const NoiseSource& sourc
 
 at::Tensor normals(int64_t count, const NoiseSource& source) {
   return add_noise(at::zeros({count}, at::kFloat), 1, source);
+}
+
+at::Tensor draw_magnitudes(const at::Tensor& like, bool normal, double size, const NoiseSource& source) {
+  CORTORCH_RETURN_ON_GPU(like, cuda::draw_magnitudes(like, normal, size, source));
+  const int64_t count = like.numel();
+  if (normal) return normals(count, source).abs_().mul_(size).view(like.sizes());
+  at::Tensor result = pooled_empty(like.sizes());
+  const RandomStream random(source.seed, Purpose::magnitude, source.layer);
+  const int64_t blocks = (count + 3) / 4;
+  const auto width = static_cast<float>(size);
+  float* out = result.mutable_data_ptr<float>();
+  at::parallel_for(0, blocks, 1024, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) {
+      const auto words = random.block(static_cast<uint64_t>(source.step.number) * static_cast<uint64_t>(blocks) +
+                                      static_cast<uint64_t>(i));
+      for (int64_t k = 4 * i; k < std::min(4 * i + 4, count); ++k) {
+        out[k] = width * 0x1p-24f * static_cast<float>(words[static_cast<std::size_t>(k - 4 * i)] >> 8);
+      }
+    }
+  });
+  return result;
 }
 
 }  // namespace cortorch

@@ -1,4 +1,4 @@
-#include "maps/pool.h"
+#include "base/pool.h"
 
 #include <ATen/ops/empty.h>
 #include <ATen/ops/from_blob.h>
