@@ -11,7 +11,7 @@ using net = new Network(preset('mnist-fc'), { rule: 'dtp', seed: 1 });
 
 // The inverses are parameters with an optimizer of their own.
 for (const { name, shape, role } of net.parameters) {
-  if (role === 'inverse') console.log(`${name} [${shape.join(', ')}]`);
+  if (role === 'learned') console.log(`${name} [${shape.join(', ')}]`);
 }
 
 const trainer = new Trainer(net, {

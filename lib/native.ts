@@ -214,7 +214,7 @@ export interface NativeBatch {
 }
 
 export interface NetworkHandle {
-  parameters(): { name: string; shape: number[]; role: 'forward' | 'inverse' | 'fixed' }[];
+  parameters(): { name: string; shape: number[]; role: 'forward' | 'learned' | 'fixed' }[];
   threads(): number;
   read(): Promise<Float32Array[]>;
   write(values: readonly Float32Array[]): Promise<void>;
@@ -274,6 +274,14 @@ export interface LayerDiagnosis {
   readonly targetAngle?: number;
   /** Target propagation: ‖h − g(f(h))‖² / ‖h‖² of the layer's inverse g, h the layer's input; without noise. */
   readonly reconstructionError?: number;
+}
+
+/** What a trainer sets for the network's rule. */
+export interface NativeRuleTraining {
+  /** By name; null is as if it were not there. */
+  readonly options: Readonly<Record<string, number | string | readonly number[] | null>>;
+  /** Of what the rule learns beside the task; null: nothing. */
+  readonly optimizer: object | null;
 }
 
 export interface TrainerHandle {
@@ -348,7 +356,7 @@ export interface Native {
     loss: string,
     optimizer: object,
     normalization: NativeNormalization | null,
-    targets: object | null,
+    rule: NativeRuleTraining,
     augmentation: NativeAugmentation,
   ) => TrainerHandle;
   /** Standard normal numbers: those that a layer's inverse is trained with at a step. */

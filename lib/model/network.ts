@@ -20,6 +20,7 @@ import {
   type FeedbackScale,
   type LastLayer,
   type RuleName,
+  usedRuleOptions,
 } from '../rules/rules.js';
 import { BatchReader } from './batches.js';
 import { evaluationBatch, requireMemoryForParameters } from './budget.js';
@@ -66,7 +67,7 @@ export interface ParameterInfo {
   readonly name: string;
   readonly shape: readonly number[];
   /** Which optimizer updates it: the network's, that of the learned inverses, or none (feedback, auxiliary outputs). */
-  readonly role: 'forward' | 'inverse' | 'fixed';
+  readonly role: 'forward' | 'learned' | 'fixed';
   readonly trainable: boolean;
 }
 
@@ -147,14 +148,7 @@ export class Network implements Disposable {
       throw invalid('threads', 'an integer from 1 to 1024', options.threads);
     }
     requireMemoryForParameters(this.spec, this, gpu?.free);
-    const description = {
-      ...this.spec,
-      rule: this.rule,
-      dfaFeedback: this.dfaFeedback ?? 'per-layer',
-      feedbackScale: this.feedbackScale ?? 'glorot',
-      lastLayer: this.lastLayer ?? 'rule',
-      ...(this.auxiliary !== null && { auxiliary: this.auxiliary }),
-    };
+    const description = { ...this.spec, rule: this.rule, ruleOptions: usedRuleOptions(this) };
     this.#handle = call((n) => new n.NetworkHandle(description, this.seed, options.threads ?? 0, place));
     this.parameters = this.#handle
       .parameters()

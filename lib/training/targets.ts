@@ -2,6 +2,7 @@
 
 import { CortorchError, invalid, isNumber, isOneOf } from '../errors.js';
 import { isTargetRule, targetRuleNames, type RuleName } from '../rules/rules.js';
+import type { NativeRuleTraining } from '../native.js';
 import { resolveOptimizer, type OptimizerOptions, type ResolvedOptimizer } from './optimizer.js';
 
 /**
@@ -147,6 +148,13 @@ function resolveNoise(value: unknown, inverses: number, name: string): readonly 
 
 function unused(name: string, by: string, remedy: string): CortorchError {
   return new CortorchError('ERR_UNUSED_OPTION', `${name} is not used by ${by}; ${remedy}, or leave it out`);
+}
+
+/** As the addon takes them. */
+export function ruleTraining(targets: ResolvedTargets | null): NativeRuleTraining {
+  if (targets === null) return { options: {}, optimizer: null };
+  const { noise, inverseLoss, targetStep, targetStepLoss, lossReduction, inverseOptimizer } = targets;
+  return { options: { noise, inverseLoss, targetStep, targetStepLoss, lossReduction }, optimizer: inverseOptimizer };
 }
 
 /** What epoch `epoch` (from 0) trains. */

@@ -29,7 +29,7 @@ import {
 } from './lr-schedule.js';
 import { requireMomentsFit, resolveOptimizer, type OptimizerOptions, type ResolvedOptimizer } from './optimizer.js';
 import { TrainingProgress } from './progress.js';
-import { resolveTargets, targetOptionNames, type ResolvedTargets, type TargetOptions } from './targets.js';
+import { resolveTargets, ruleTraining, targetOptionNames, type ResolvedTargets, type TargetOptions } from './targets.js';
 import { mismatch, withNames, withoutNames, type OptimizerState, type TrainerState } from './trainer-state.js';
 
 /** With the settings of target propagation, of which rules without inverses use none. */
@@ -126,7 +126,7 @@ export class Trainer {
           network.spec.loss,
           this.optimizer,
           network.normalization,
-          this.targets,
+          ruleTraining(this.targets),
           toNative(this.augmentation),
         ),
     );
@@ -197,7 +197,7 @@ export class Trainer {
       seed: this.seed,
       optimizer: withNames(this.#parameters('forward'), this.optimizer, optimizer),
       inverseOptimizer:
-        inverseOptimizer && withNames(this.#parameters('inverse'), this.targets!.inverseOptimizer, inverseOptimizer),
+        inverseOptimizer && withNames(this.#parameters('learned'), this.targets!.inverseOptimizer, inverseOptimizer),
     };
   }
 
@@ -215,7 +215,7 @@ export class Trainer {
       optimizer: withoutNames(this.#parameters('forward'), this.optimizer, state.optimizer),
       inverseOptimizer:
         state.inverseOptimizer &&
-        withoutNames(this.#parameters('inverse'), this.targets!.inverseOptimizer, state.inverseOptimizer),
+        withoutNames(this.#parameters('learned'), this.targets!.inverseOptimizer, state.inverseOptimizer),
     };
     await callAsync(() => this.#handle.write(states));
     this.#progress.goTo(state);

@@ -10,28 +10,32 @@
 
 namespace cortorch {
 
-BatchNorm BatchNorm::fresh(int64_t channels) {
-  BatchNorm norm;
-  norm.weight = at::ones({channels}, at::kFloat).set_requires_grad(true);
-  norm.bias = at::zeros({channels}, at::kFloat).set_requires_grad(true);
-  norm.running_mean = at::zeros({channels}, at::kFloat);
-  norm.running_var = at::ones({channels}, at::kFloat);
-  return norm;
+BatchNorm::BatchNorm(int64_t channels, const std::string& name, const LayerSpec& spec, Parameters& parameters)
+    : momentum_(spec.momentum), epsilon_(spec.epsilon), activation_(spec.activation) {
+  const at::Tensor ones = at::ones({channels}, at::kFloat), zeros = at::zeros({channels}, at::kFloat);
+  weight_ = parameters.add_trained(name + ".weight", ones.clone());
+  bias_ = parameters.add_trained(name + ".bias", zeros.clone());
+  running_mean_ = new_parameter(Parameter::Role::fixed, name + ".running_mean", zeros);
+  running_var_ = new_parameter(Parameter::Role::fixed, name + ".running_var", ones);
+  for (const ParameterPtr& parameter : {running_mean_, running_var_}) parameters.add(parameter);
+  for (const ParameterPtr& parameter : {weight_, bias_, running_mean_, running_var_}) parameter->stays_float32 = true;
 }
 
 at::Tensor BatchNorm::forward(const at::Tensor& x, std::vector<MovedStatistics>* moved) const {
   const at::Tensor image = x.dim() == 4 ? differentiable_plain(x) : x;
-  const auto normalize = [&](const at::Tensor& mean, const at::Tensor& var, bool training) {
-    const at::Tensor y =
-        at::batch_norm(image, weight, bias, mean, var, training, momentum, epsilon, /*cudnn_enabled=*/true);
-    return activate_in_place(activation, y);  // its backward pass keeps what came in
+  const auto normalize = [&](const at::Tensor& running_mean, const at::Tensor& running_var, bool training) {
+    const at::Tensor y = at::batch_norm(image, compute(weight_), compute(bias_), running_mean, running_var, training,
+                                        momentum_, epsilon_,
+                                        /*cudnn_enabled=*/true);
+    return activate_in_place(activation_, y);  // its backward pass keeps what came in
   };
-  if (moved == nullptr) return normalize(running_mean, running_var, false);
+  const at::Tensor mean = compute(running_mean_), var = compute(running_var_);
+  if (moved == nullptr) return normalize(mean, var, false);
   TORCH_CHECK(x.numel() > x.size(1),
               "batch norm: a batch of one example has no variance; use a batch size of 2 or more, that "
               "does not leave one example over at the end of an epoch");
   // libtorch moves them in place, but a step whose loss is not finite must leave them as they are.
-  MovedStatistics statistics{running_mean, running_var, running_mean.clone(), running_var.clone()};
+  MovedStatistics statistics{mean, var, mean.clone(), var.clone()};
   moved->push_back(statistics);
   return normalize(statistics.moved_mean, statistics.moved_var, true);
 }

@@ -62,6 +62,13 @@ std::array<int64_t, 2> pair_of(const Napi::Value& value, const char* key) {
 
 namespace {
 
+std::vector<double> numbers_from(const Napi::Value& value) {
+  const Napi::Array array = value.As<Napi::Array>();
+  std::vector<double> numbers;
+  for (uint32_t i = 0; i < array.Length(); ++i) numbers.push_back(array.Get(i).As<Napi::Number>().DoubleValue());
+  return numbers;
+}
+
 std::vector<LayerSpec> layer_specs(const Napi::Value& value);
 
 LayerSpec layer_spec(const Napi::Object& from) {
@@ -117,11 +124,6 @@ std::vector<LayerSpec> layer_specs(const Napi::Value& value) {
 NetworkSpec network_spec(const Napi::Object& object) {
   NetworkSpec spec;
   spec.input = shape_of(object.Get("input"));
-  spec.rule = from_name<Rule>(text(object, "rule"));
-  if (object.Has("dfaFeedback")) spec.dfa_feedback = from_name<DfaFeedback>(text(object, "dfaFeedback"));
-  if (object.Has("auxiliary")) spec.auxiliary = integer(object, "auxiliary");
-  spec.feedback_scale = from_name<FeedbackScale>(text(object, "feedbackScale"));
-  spec.exact_last_layer = is_second("last layer", text(object, "lastLayer"), "rule", "bp");
   spec.layers = layer_specs(object.Get("layers"));
   return spec;
 }
@@ -144,22 +146,39 @@ OptimizerSpec optimizer_spec(const Napi::Object& object) {
   return spec;
 }
 
-std::optional<TargetTraining> target_training(const Napi::Value& value) {
-  if (!value.IsObject()) return std::nullopt;
+Options options_from(const Napi::Value& value) {
+  Options options;
+  if (!value.IsObject()) return options;
   const Napi::Object object = value.As<Napi::Object>();
-  TargetTraining result;
-  result.inverse_optimizer = optimizer_spec(object.Get("inverseOptimizer").As<Napi::Object>());
-  result.inverses.loss = from_name<InverseLoss>(text(object, "inverseLoss"));
-  const Napi::Array noise = object.Get("noise").As<Napi::Array>();
-  for (uint32_t i = 0; i < noise.Length(); ++i)
-    result.inverses.noise.push_back(noise.Get(i).As<Napi::Number>().DoubleValue());
-  result.targets.reduction = from_name<UnitReduction>(text(object, "lossReduction"));
-  // Of dtp.
-  if (object.Get("targetStep").IsNumber()) {
-    result.targets.target_step = number(object, "targetStep");
-    result.targets.of_batch_mean =
-        is_second("loss of the target's step", text(object, "targetStepLoss"), "example", "batch-mean");
+  const Napi::Array names = object.GetPropertyNames();
+  for (uint32_t i = 0; i < names.Length(); ++i) {
+    const std::string name = names.Get(i).As<Napi::String>().Utf8Value();
+    const Napi::Value given = object.Get(name);
+    if (given.IsNull() || given.IsUndefined()) continue;
+    if (given.IsNumber()) {
+      options.set(name, given.As<Napi::Number>().DoubleValue());
+    } else if (given.IsArray()) {
+      options.set(name, numbers_from(given));
+    } else {
+      options.set(name, text(object, name.c_str()));
+    }
   }
+  return options;
+}
+
+std::unique_ptr<Rule> rule_from(const Napi::Object& object) {
+  const std::string name = text(object, "rule");
+  Options options = options_from(object.Get("ruleOptions"));
+  auto rule = make_rule(name, options);
+  options.done("rule " + name);
+  return rule;
+}
+
+RuleTraining rule_training(const Napi::Object& object) {
+  RuleTraining result;
+  result.options = options_from(object.Get("options"));
+  const Napi::Value optimizer = object.Get("optimizer");
+  if (optimizer.IsObject()) result.optimizer = optimizer_spec(optimizer.As<Napi::Object>());
   return result;
 }
 
@@ -171,12 +190,8 @@ Position position_of(const Napi::Object& object) {
 Normalization normalization_of(const Napi::Value& value) {
   Normalization result;
   if (!value.IsObject()) return result;
-  const auto read = [](const Napi::Value& from, std::vector<double>& to) {
-    const Napi::Array array = from.As<Napi::Array>();
-    for (uint32_t i = 0; i < array.Length(); ++i) to.push_back(array.Get(i).As<Napi::Number>().DoubleValue());
-  };
-  read(value.As<Napi::Object>().Get("mean"), result.mean);
-  read(value.As<Napi::Object>().Get("std"), result.deviation);
+  result.mean = numbers_from(value.As<Napi::Object>().Get("mean"));
+  result.deviation = numbers_from(value.As<Napi::Object>().Get("std"));
   return result;
 }
 

@@ -7,7 +7,7 @@
 
 #include <array>
 #include <cstdint>
-#include <optional>
+#include <memory>
 #include <string>
 
 #include "data/dataset.h"
@@ -15,6 +15,7 @@
 #include "network/network.h"
 #include "network/place.h"
 #include "rules/loss.h"
+#include "rules/rules.h"
 #include "training/optimizer.h"
 #include "training/trainer.h"
 
@@ -33,10 +34,15 @@ std::array<int64_t, 2> pair_of(const Napi::Value& value, const char* key);
 Napi::Array shape_to(Napi::Env env, at::IntArrayRef shape);
 
 NetworkSpec network_spec(const Napi::Object& object);
+// From { name: number, word or list of numbers }; null is as if it were not there.
+Options options_from(const Napi::Value& value);
+// From { rule, ruleOptions }.
+std::unique_ptr<Rule> rule_from(const Napi::Object& object);
 // { device, precision, deterministic }
 Place place_of(const Napi::Object& object);
 OptimizerSpec optimizer_spec(const Napi::Object& object);
-std::optional<TargetTraining> target_training(const Napi::Value& value);
+// From { options, optimizer or null }.
+RuleTraining rule_training(const Napi::Object& object);
 Position position_of(const Napi::Object& object);
 Normalization normalization_of(const Napi::Value& value);
 // { cropPadding, blackBorder, flipHorizontal, flipVertical }

@@ -23,11 +23,11 @@ struct TrainerSlot {
 
 class Model {
  public:
-  Model(Napi::Env env, NetworkSpec spec, uint64_t seed, int threads, const Place& place)
+  Model(Napi::Env env, NetworkSpec spec, std::unique_ptr<Rule> rule, uint64_t seed, int threads, const Place& place)
       : place_(place),
         claim_(threads),
         arithmetic_(place),
-        network_(std::make_unique<Network>(std::move(spec), seed)),
+        network_(std::make_unique<Network>(std::move(spec), std::move(rule), seed)),
         // What is still at work on a GPU when the thread ends uses memory that others may have next.
         thread_(env, claim_.threads(), [place] { enter(place); }, [place] { cortorch::settle(place); }) {
     move_to(*network_, place);

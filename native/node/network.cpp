@@ -16,11 +16,12 @@ NetworkHandle::NetworkHandle(const Napi::CallbackInfo& info) : Wrapped(info) {
     const int wanted = info[2].As<Napi::Number>().Int32Value();
     const int threads = wanted != 0 ? wanted : default_threads();
     const SerialSection serial;
-    model_ = std::make_shared<Model>(info.Env(), network_spec(info[0].As<Napi::Object>()), seed_of(info[1]), threads,
+    model_ = std::make_shared<Model>(info.Env(), network_spec(info[0].As<Napi::Object>()),
+                                     rule_from(info[0].As<Napi::Object>()), seed_of(info[1]), threads,
                                      place_of(info[3].As<Napi::Object>()));
     int64_t bytes = 0;
-    for (const Parameter& parameter : model_->network().parameters()) {
-      if (parameter.value.is_cpu()) bytes += static_cast<int64_t>(parameter.value.nbytes());
+    for (const ParameterPtr& parameter : model_->network().parameters()) {
+      if (parameter->value.is_cpu()) bytes += static_cast<int64_t>(parameter->value.nbytes());
     }
     memory_.report(info.Env(), bytes);
   });
@@ -36,11 +37,11 @@ Napi::Value NetworkHandle::parameters(const Napi::CallbackInfo& info) {
   const auto& parameters = model()->network().parameters();
   Napi::Array array = Napi::Array::New(info.Env(), parameters.size());
   for (std::size_t i = 0; i < parameters.size(); ++i) {
-    const auto& [role, name, tensor, compute] = parameters[i];
+    const Parameter& parameter = *parameters[i];
     Napi::Object object = Napi::Object::New(info.Env());
-    object.Set("name", name);
-    object.Set("shape", shape_to(info.Env(), tensor.sizes()));
-    object.Set("role", name_of(role));
+    object.Set("name", parameter.name);
+    object.Set("shape", shape_to(info.Env(), parameter.value.sizes()));
+    object.Set("role", name_of(parameter.role));
     array.Set(static_cast<uint32_t>(i), object);
   }
   return array;
@@ -58,7 +59,7 @@ Napi::Value NetworkHandle::read(const Napi::CallbackInfo& info) {
       [network = &model->network()] {
         at::NoGradGuard no_grad;
         std::vector<at::Tensor> values;
-        for (const Parameter& parameter : network->parameters()) values.push_back(host_copy(parameter.value));
+        for (const ParameterPtr& parameter : network->parameters()) values.push_back(host_copy(parameter->value));
         return values;
       },
       [](Napi::Env env, const std::vector<at::Tensor>& values) -> Napi::Value {
@@ -78,16 +79,17 @@ Napi::Value NetworkHandle::write(const Napi::CallbackInfo& info) {
               array.Length(), " were given");
   std::vector<at::Tensor> values;
   for (std::size_t i = 0; i < parameters.size(); ++i) {
-    const Shape shape(parameters[i].value.sizes().begin(), parameters[i].value.sizes().end());
+    const at::IntArrayRef sizes = parameters[i]->value.sizes();
+    const Shape shape(sizes.begin(), sizes.end());
     values.push_back(tensor_from(array.Get(static_cast<uint32_t>(i)), shape));
-    TORCH_CHECK(values.back().scalar_type() == at::kFloat, "expected a Float32Array for ", parameters[i].name);
+    TORCH_CHECK(values.back().scalar_type() == at::kFloat, "expected a Float32Array for ", parameters[i]->name);
   }
   return model->thread().submit(
       info.Env(), model,
       [network = &model->network(), values = std::move(values)] {
         at::NoGradGuard no_grad;
         const auto& to = network->parameters();
-        for (std::size_t i = 0; i < to.size(); ++i) to[i].value.detach().copy_(values[i]);
+        for (std::size_t i = 0; i < to.size(); ++i) to[i]->value.detach().copy_(values[i]);
         network->refresh();
         return true;
       },

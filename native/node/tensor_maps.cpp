@@ -10,7 +10,8 @@
 #include "maps/operators.h"
 #include "node/convert.h"
 #include "node/tensor_functions.h"
-#include "rules/layer.h"
+#include "rules/direct.h"
+#include "rules/gradient.h"
 #include "rules/loss.h"
 #include "rules/target_layer.h"
 
@@ -86,9 +87,10 @@ void define_layers(const TensorFunctions& set) {
   // layer(x, weight, bias, feedback, activation, rule, map, scale)
   set.tensor("layer", [](Info info) {
     const at::Tensor &x = argument(info, 0, "x"), &weight = argument(info, 1, "weight");
-    return layer(map_of(info[6], x, weight), from_name<Activation>(string_at(info, 4)),
-                 from_name<Rule>(string_at(info, 5)), x, weight, optional_argument(info, 2, "bias"),
-                 optional_argument(info, 3, "feedback"), info[7].As<Napi::Number>().DoubleValue());
+    const Sender sender =
+        sender_of(string_at(info, 5), optional_argument(info, 3, "feedback"), info[7].As<Napi::Number>().DoubleValue());
+    return gradient_layer(map_of(info[6], x, weight), from_name<Activation>(string_at(info, 4)), sender, x, weight,
+                          optional_argument(info, 2, "bias"));
   });
   // dfaHiddenLayer(x, weight, bias, feedback, activation, map) → [y, port]
   set.plain("dfaHiddenLayer", [](Info info) -> Napi::Value {
@@ -131,11 +133,11 @@ void define_target_layers(const TensorFunctions& set) {
     const Napi::Object options = info[5].As<Napi::Object>();
     const LinearMapPtr map = map_of(info[4], x, weight);
     const Napi::Value inverse = options.Get("inverse");
-    return target_layer(
-        map, from_name<Activation>(string_at(info, 3)), x, weight, optional_argument(info, 2, "bias"),
-        inverse_of(inverse, map),
-        {from_name<Rule>(text(options, "rule")), from_name<UnitReduction>(text(options, "lossReduction")),
-         inverse.IsString() ? InverseKind::transposed_jacobian : InverseKind::learned});
+    TargetSettings settings;
+    settings.reduction = from_name<UnitReduction>(text(options, "lossReduction"));
+    return target_layer(map, from_name<Activation>(string_at(info, 3)), x, weight, optional_argument(info, 2, "bias"),
+                        inverse_of(inverse, map), target_kind(text(options, "rule")), settings,
+                        inverse.IsString() ? InverseKind::transposed_jacobian : InverseKind::learned);
   });
   // targetOutputLayer(x, weight, bias, activation, map, { rule, loss, targetStep, targetStepLoss, inverse, auxiliary })
   set.tensor("targetOutputLayer", [](Info info) {
@@ -149,27 +151,26 @@ void define_target_layers(const TensorFunctions& set) {
       auxiliary = {tensor_of(object, "weight"), tensor_of(object, "bias")};
       if (inverse.defined()) inverse.map = dense_map("targetOutputLayer", inverse.weight);
     }
-    return target_output_layer(
-        map, from_name<Activation>(string_at(info, 3)), x, weight, optional_argument(info, 2, "bias"), inverse,
-        auxiliary,
-        {from_name<Rule>(text(options, "rule")),
-         from_name<Loss>(text(options, "loss")) == Loss::softmax_cross_entropy ? OutputActivity::softmax
-                                                                               : OutputActivity::plain,
-         number(options, "targetStep"),
-         is_second("loss of the target's step", text(options, "targetStepLoss"), "example", "batch-mean")});
+    TargetSettings settings;
+    settings.head = head_of(from_name<Loss>(text(options, "loss")));
+    settings.target_step = number(options, "targetStep");
+    settings.step_loss = from_name<StepLoss>(text(options, "targetStepLoss"));
+    return target_output_layer(map, from_name<Activation>(string_at(info, 3)), x, weight,
+                               optional_argument(info, 2, "bias"), inverse, auxiliary,
+                               target_kind(text(options, "rule")), settings);
   });
 }
 
 // Either one over the other's layer would train, on something else than what was meant.
 Delivery delivery_at(Info info, std::size_t i, const at::Tensor& outputs) {
-  const bool difference = is_second("delivery", string_at(info, i), "gradient", "difference"),
-             target = is_target_output(outputs);
+  const auto delivery = from_name<Delivery>(string_at(info, i));
+  const bool difference = delivery == Delivery::difference, target = is_target_output(outputs);
   TORCH_CHECK(!target || difference,
               "a loss over targetOutputLayer has to hand down differences: pass { deliver: 'difference' }");
   TORCH_CHECK(target || !difference || !outputs.requires_grad(),
               "{ deliver: 'difference' } is for what targetOutputLayer gives, as it is; leave it out, or put the loss "
               "straight on that layer");
-  return difference ? Delivery::difference : Delivery::gradient;
+  return delivery;
 }
 
 void define_losses(const TensorFunctions& set) {

@@ -117,12 +117,12 @@ TrainerHandle::TrainerHandle(const Napi::CallbackInfo& info) : Wrapped(info) {
   guarded(info.Env(), [&] {
     const SerialSection serial;
     model_ = NetworkHandle::unwrap(info[0], "network").model();
-    slot_->trainer = std::make_shared<Trainer>(model_->network(), loss_of(info[1]),
-                                               optimizer_spec(info[2].As<Napi::Object>()), normalization_of(info[3]),
-                                               target_training(info[4]), augmentation_of(info[5].As<Napi::Object>()));
+    slot_->trainer = std::make_shared<Trainer>(
+        model_->network(), loss_of(info[1]), optimizer_spec(info[2].As<Napi::Object>()), normalization_of(info[3]),
+        rule_training(info[4].As<Napi::Object>()), augmentation_of(info[5].As<Napi::Object>()));
     model_->add(slot_);
     model_->settle();
-    const Optimizer* inverse = slot_->trainer->inverse_optimizer();
+    const Optimizer* inverse = slot_->trainer->rule_optimizer();
     memory_.report(info.Env(), bytes_of(slot_->trainer->optimizer()) + (inverse == nullptr ? 0 : bytes_of(*inverse)));
   });
 }
@@ -206,7 +206,7 @@ Napi::Value TrainerHandle::read(const Napi::CallbackInfo& info) {
   return model_->thread().submit(
       info.Env(), model_,
       [trainer = trainer()] {
-        const Optimizer* inverse = trainer->inverse_optimizer();
+        const Optimizer* inverse = trainer->rule_optimizer();
         return std::pair{state_of(trainer->optimizer()),
                          inverse == nullptr ? std::nullopt : std::optional(state_of(*inverse))};
       },
@@ -225,7 +225,7 @@ Napi::Value TrainerHandle::write(const Napi::CallbackInfo& info) {
   const auto held = trainer();
   Copies copies = copies_from(forward, held->optimizer());
   int64_t inverse_steps = 0;
-  if (const Optimizer* optimizer = held->inverse_optimizer()) {
+  if (const Optimizer* optimizer = held->rule_optimizer()) {
     const Napi::Object inverse = object.Get("inverseOptimizer").As<Napi::Object>();
     Copies more = copies_from(inverse, *optimizer);
     copies.insert(copies.end(), more.begin(), more.end());
@@ -236,7 +236,7 @@ Napi::Value TrainerHandle::write(const Napi::CallbackInfo& info) {
       [trainer = held, steps = integer(forward, "steps"), inverse_steps, copies = std::move(copies)] {
         for (const auto& [to, from] : copies) to.copy_(from);
         trainer->optimizer().set_steps(steps);
-        if (Optimizer* optimizer = trainer->inverse_optimizer()) optimizer->set_steps(inverse_steps);
+        if (Optimizer* optimizer = trainer->rule_optimizer()) optimizer->set_steps(inverse_steps);
         return true;
       },
       [](Napi::Env env, bool) -> Napi::Value { return env.Undefined(); });

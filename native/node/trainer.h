@@ -8,8 +8,8 @@
 
 namespace cortorch::node {
 
-// new TrainerHandle(network, loss, optimizer, normalization, targets or null, augmentation). Runs on the network's
-// thread.
+// new TrainerHandle(network, loss, optimizer, normalization, { options, optimizer } of the rule, augmentation). Runs on
+// the network's thread.
 class TrainerHandle final : public Wrapped<TrainerHandle> {
  public:
   static constexpr napi_type_tag kTag = {0x71c5a0c9d3e84f10, 0xa7e65b0f4412c404};

@@ -263,4 +263,18 @@ at::Tensor squared_error(const at::Tensor& outputs, const at::Tensor& targets, T
   return SquaredError::apply(outputs, targets, wanted, delivery, &tally);
 }
 
+at::Tensor loss_of(Loss loss, const at::Tensor& outputs, const at::Tensor& x, const at::Tensor& targets, Tally& tally,
+                   Delivery delivery) {
+  switch (loss) {
+    case Loss::softmax_cross_entropy: return softmax_cross_entropy(outputs, targets, tally, delivery);
+    case Loss::squared_error: return squared_error(outputs, targets, tally, delivery);
+    case Loss::reconstruction: return squared_error(outputs, x.flatten(1), tally, delivery);
+  }
+  TORCH_INTERNAL_ASSERT(false);
+}
+
+Head head_of(Loss loss) {
+  return loss == Loss::softmax_cross_entropy ? Head{OutputActivity::softmax, 1} : Head{OutputActivity::plain, 2};
+}
+
 }  // namespace cortorch

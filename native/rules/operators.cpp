@@ -6,34 +6,40 @@
 #include <optional>
 #include <string>
 
-#include "rules/layer.h"
+#include "rules/gradient.h"
 
 namespace cortorch {
 namespace {
 
-// y = σ(W x + b) under bp or fa; see layer(). Feedback is of weight's shape.
+at::Tensor rule_layer(const LinearMapPtr& map, const at::Tensor& x, const at::Tensor& weight,
+                      const std::optional<at::Tensor>& bias, const std::optional<at::Tensor>& feedback,
+                      const std::string& activation, const std::string& rule) {
+  return gradient_layer(map, from_name<Activation>(activation),
+                        sender_of(rule, feedback.value_or(at::Tensor()), /*scale=*/1), x, weight,
+                        bias.value_or(at::Tensor()));
+}
+
+// y = σ(W x + b) under bp or fa; see gradient_layer(). Feedback is of weight's shape.
 at::Tensor dense_layer(const at::Tensor& x, const at::Tensor& weight, const std::optional<at::Tensor>& bias,
                        const std::optional<at::Tensor>& feedback, const std::string& activation,
                        const std::string& rule) {
-  return layer(dense_map("dense_layer", weight), from_name<Activation>(activation), from_name<Rule>(rule), x, weight,
-               bias.value_or(at::Tensor()), feedback.value_or(at::Tensor()));
+  return rule_layer(dense_map("dense_layer", weight), x, weight, bias, feedback, activation, rule);
 }
 
 at::Tensor locally_connected2d_layer(const at::Tensor& x, const at::Tensor& weight,
                                      const std::optional<at::Tensor>& bias, const std::optional<at::Tensor>& feedback,
                                      const std::string& activation, const std::string& rule, at::IntArrayRef stride,
                                      at::IntArrayRef padding, at::IntArrayRef dilation) {
-  return layer(locally_connected2d_map("locally_connected2d_layer", x, weight, {stride, padding, dilation}),
-               from_name<Activation>(activation), from_name<Rule>(rule), x, weight, bias.value_or(at::Tensor()),
-               feedback.value_or(at::Tensor()));
+  return rule_layer(locally_connected2d_map("locally_connected2d_layer", x, weight, {stride, padding, dilation}), x,
+                    weight, bias, feedback, activation, rule);
 }
 
 at::Tensor conv2d_layer(const at::Tensor& x, const at::Tensor& weight, const std::optional<at::Tensor>& bias,
                         const std::optional<at::Tensor>& feedback, const std::string& activation,
                         const std::string& rule, at::IntArrayRef stride, at::IntArrayRef padding,
                         at::IntArrayRef dilation) {
-  return layer(conv2d_map("conv2d_layer", x, weight, {stride, padding, dilation}), from_name<Activation>(activation),
-               from_name<Rule>(rule), x, weight, bias.value_or(at::Tensor()), feedback.value_or(at::Tensor()));
+  return rule_layer(conv2d_map("conv2d_layer", x, weight, {stride, padding, dilation}), x, weight, bias, feedback,
+                    activation, rule);
 }
 
 }  // namespace

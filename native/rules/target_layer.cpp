@@ -1,7 +1,6 @@
 #include "rules/target_layer.h"
 
 #include <ATen/ops/cat.h>
-#include <ATen/ops/empty.h>
 #include <ATen/ops/mul.h>
 #include <ATen/ops/softmax.h>
 #include <ATen/ops/zeros.h>
@@ -13,42 +12,18 @@
 
 #include "maps/dense.h"
 #include "maps/elementwise.h"
-#include "rules/layer_checks.h"
 #include "rules/layer_function.h"
 
 namespace cortorch {
 namespace {
 
-// What both functions keep beside their tensors.
-struct Kept : torch::CustomClassHolder {
-  LinearMapPtr map;
-  Activation activation;
+struct TargetContext : LayerContext {
+  TargetKind kind;
+  TargetSettings settings;
   Inverse inverse;
+  InverseKind inverse_kind = InverseKind::learned;
   Auxiliary auxiliary;
-  TargetLayerSettings hidden;
-  TargetOutputSettings output;
 };
-
-void keep(AutogradContext* ctx, c10::intrusive_ptr<Kept> kept, bool has_bias, variable_list tensors) {
-  ctx->saved_data["kept"] = c10::IValue::make_capsule(std::move(kept));
-  ctx->saved_data["has_bias"] = has_bias;
-  ctx->save_for_backward(std::move(tensors));
-}
-
-c10::intrusive_ptr<Kept> kept_by(AutogradContext* ctx) {
-  return c10::static_intrusive_pointer_cast<Kept>(ctx->saved_data["kept"].toCapsule());
-}
-
-// The gradient of weight and bias from δ = scale · g ⊙ σ'(a), which is returned.
-at::Tensor own_gradients(AutogradContext* ctx, const Kept& kept, const at::Tensor& g, const at::Tensor& x,
-                         const at::Tensor& y, double scale, variable_list& result) {
-  if (wants_bias(ctx)) {
-    result[kBias] = at::empty(kept.map->bias_shape(), g.options().requires_grad(false));
-  }
-  const at::Tensor delta = kept.map->delta(kept.activation, g, y, result[kBias], scale);
-  if (ctx->needs_input_grad(kWeight)) result[kWeight] = kept.map->outer(x, delta);
-  return delta;
-}
 
 constexpr const char* kNoGradient = "what travels down is no gradient";
 
@@ -66,107 +41,116 @@ void check_inverse(const Inverse& inverse, const LinearMap& map) {
               ", but its shape is ", inverse.bias.defined() ? inverse.bias.sizes() : at::IntArrayRef());
 }
 
-void require_inverse(const Inverse& inverse, Rule rule) {
-  TORCH_CHECK(inverse.defined(), "rule ", name_of(rule),
-              ": this layer has no inverse, but something below it is trained");
+void require_inverse(const Inverse& inverse, const TargetKind& kind) {
+  TORCH_CHECK(inverse.defined(), "rule ", kind.rule, ": this layer has no inverse, but something below it is trained");
 }
 
 // The difference at the layer below, whose activity is x, from that at a layer, whose activity is h.
-at::Tensor send_down(Rule rule, const Inverse& inverse, const at::Tensor& h, const at::Tensor& d, const at::Tensor& x) {
-  if (rule == Rule::tp) return difference(x, inverse(difference(h, d)));
-  return inverse.difference(h, d);
+at::Tensor send_down(const TargetContext& context, const at::Tensor& h, const at::Tensor& d, const at::Tensor& x) {
+  const Inverse& inverse = context.inverse;
+  require_inverse(inverse, context.kind);
+  return context.kind.hands_targets ? difference(x, inverse(difference(h, d))) : inverse.difference(h, d);
 }
+
+double batch_of(const at::Tensor& y) { return static_cast<double>(std::max<int64_t>(1, y.size(0))); }
 
 struct TargetHidden : Function<TargetHidden> {
   static at::Tensor forward(AutogradContext* ctx, const at::Tensor& x, const at::Tensor& weight,
-                            const std::optional<at::Tensor>& bias, const c10::intrusive_ptr<Kept>& kept) {
-    at::Tensor y = kept->map->apply(weight, x, or_undefined(bias), kept->activation);
+                            const std::optional<at::Tensor>& bias, const c10::intrusive_ptr<TargetContext>& context) {
+    at::Tensor y = context->map->apply(weight, x, or_undefined(bias), context->activation);
     // The forward weights are kept for the control alone: a learned inverse never sees them.
-    const bool jacobian = kept->hidden.kind == InverseKind::transposed_jacobian;
-    keep(ctx, kept, bias.has_value(), {x, y, jacobian ? weight : at::Tensor()});
+    const bool jacobian = context->inverse_kind == InverseKind::transposed_jacobian;
+    save_context(ctx, context, {x, y, jacobian ? weight : at::Tensor()});
     return y;
   }
 
   static variable_list backward(AutogradContext* ctx, const variable_list& grads) {
-    const auto kept = kept_by(ctx);
-    const Rule rule = kept->hidden.rule;
-    refuse_second_derivative(rule, kNoGradient);
+    const auto context = saved_context<TargetContext>(ctx);
+    refuse_second_derivative(context->kind.rule, kNoGradient);
     const auto saved = ctx->get_saved_variables();
     const at::Tensor &x = saved[0], &y = saved[1], &weight = saved[2], &d = grads[0];
     variable_list result(4);
-    const double batch = static_cast<double>(std::max<int64_t>(1, y.size(0)));
-    const double units = kept->hidden.reduction == UnitReduction::mean ? static_cast<double>(y.numel()) / batch : 1;
-    own_gradients(ctx, *kept, d, x, y, 2 / (batch * units), result);
+    const double batch = batch_of(y);
+    const double units =
+        context->settings.reduction == UnitReduction::mean ? static_cast<double>(y.numel()) / batch : 1;
+    own_gradients(ctx, *context, d, x, y, 2 / (batch * units), result);
     if (!ctx->needs_input_grad(kX)) return result;
-    if (kept->hidden.kind == InverseKind::transposed_jacobian) {
-      const auto jacobian = [&](const at::Tensor& h) {
-        at::Tensor none;
-        return kept->map->adjoint(weight, kept->map->delta(kept->activation, h, y, none, 1), {}, Activation::identity);
-      };
-      result[kX] = rule == Rule::tp ? difference(x, jacobian(difference(y, d))) : jacobian(d);
-    } else {
-      require_inverse(kept->inverse, rule);
-      result[kX] = send_down(rule, kept->inverse, y, d, x);
-    }
+    result[kX] = context->inverse_kind == InverseKind::learned ? send_down(*context, y, d, x)
+                                                               : by_jacobian(*context, weight, x, y, d);
     return result;
+  }
+
+  static at::Tensor by_jacobian(const TargetContext& context, const at::Tensor& weight, const at::Tensor& x,
+                                const at::Tensor& y, const at::Tensor& d) {
+    const auto g = [&](const at::Tensor& h) {
+      at::Tensor none;
+      return context.map->adjoint(weight, context.map->delta(context.activation, h, y, none, 1), {},
+                                  Activation::identity);
+    };
+    return context.kind.hands_targets ? difference(x, g(difference(y, d))) : g(d);
   }
 };
 
 struct TargetOutput : Function<TargetOutput> {
   static at::Tensor forward(AutogradContext* ctx, const at::Tensor& x, const at::Tensor& weight,
-                            const std::optional<at::Tensor>& bias, const c10::intrusive_ptr<Kept>& kept) {
-    at::Tensor y = kept->map->apply(weight, x, or_undefined(bias), kept->activation);
+                            const std::optional<at::Tensor>& bias, const c10::intrusive_ptr<TargetContext>& context) {
+    at::Tensor y = context->map->apply(weight, x, or_undefined(bias), context->activation);
     // Only dtp sends anything down by the forward weights.
-    keep(ctx, kept, bias.has_value(), {x, y, kept->output.rule == Rule::dtp ? weight : at::Tensor()});
+    save_context(ctx, context, {x, y, context->kind.steps_down_loss ? weight : at::Tensor()});
     return y;
   }
 
   static variable_list backward(AutogradContext* ctx, const variable_list& grads) {
-    const auto kept = kept_by(ctx);
-    const TargetOutputSettings& settings = kept->output;
-    refuse_second_derivative(settings.rule, kNoGradient);
+    const auto context = saved_context<TargetContext>(ctx);
+    const TargetSettings& settings = context->settings;
+    refuse_second_derivative(context->kind.rule, kNoGradient);
     const auto saved = ctx->get_saved_variables();
     const at::Tensor &x = saved[0], &y = saved[1], &weight = saved[2], &d = grads[0];
     variable_list result(4);
-    const double batch = static_cast<double>(std::max<int64_t>(1, y.size(0)));
-    // ∂/∂y of an example's loss: of the cross-entropy o − y, of the squared error 2 (o − t).
-    const double factor = settings.activity == OutputActivity::softmax ? 1 : 2;
-    const at::Tensor delta = own_gradients(ctx, *kept, d, x, y, factor / batch, result);
+    const double batch = batch_of(y);
+    const at::Tensor delta = own_gradients(ctx, *context, d, x, y, settings.head.factor / batch, result);
     if (!ctx->needs_input_grad(kX)) return result;
-    if (settings.rule == Rule::dtp) {
-      const double step = settings.of_batch_mean ? settings.target_step : settings.target_step * batch;
-      result[kX] = kept->map->adjoint(weight, at::mul(delta, step), {}, Activation::identity);
+    if (context->kind.steps_down_loss) {
+      const double step =
+          settings.step_loss == StepLoss::batch_mean ? settings.target_step : settings.target_step * batch;
+      result[kX] = context->map->adjoint(weight, at::mul(delta, step), {}, Activation::identity);
       return result;
     }
-    require_inverse(kept->inverse, settings.rule);
-    const at::Tensor h = top_activity(settings.activity, kept->auxiliary, y, x);
+    const at::Tensor h = top_activity(settings.head.activity, context->auxiliary, y, x);
     // The auxiliary outputs are their own targets.
     const at::Tensor all =
-        kept->auxiliary.defined() ? at::cat({d, at::zeros({d.size(0), h.size(1) - d.size(1)}, d.options())}, 1) : d;
-    result[kX] = send_down(settings.rule, kept->inverse, h, all, x);
+        context->auxiliary.defined() ? at::cat({d, at::zeros({d.size(0), h.size(1) - d.size(1)}, d.options())}, 1) : d;
+    result[kX] = send_down(*context, h, all, x);
     return result;
   }
 };
 
 }  // namespace
 
+TargetKind target_kind(const std::string& rule) {
+  static const TargetKind kKinds[] = {{"tp", true}, {"dtp", false, true}, {"sdtp"}, {"ao-sdtp", false, false, true}};
+  for (const TargetKind& kind : kKinds) {
+    if (kind.rule == rule) return kind;
+  }
+  TORCH_CHECK(false, "rule ", rule, " sends no targets: use layer()");
+}
+
 at::Tensor target_layer(const LinearMapPtr& map, Activation activation, const at::Tensor& x, const at::Tensor& weight,
-                        const at::Tensor& bias, const Inverse& inverse, const TargetLayerSettings& settings) {
-  TORCH_CHECK(is_target_rule(settings.rule), "rule ", name_of(settings.rule), " sends no targets: use layer()");
+                        const at::Tensor& bias, const Inverse& inverse, const TargetKind& kind,
+                        const TargetSettings& settings, InverseKind inverse_kind) {
   check_layer(*map, x, weight, bias, {inverse.weight, inverse.bias});
   check_inverse(inverse, *map);
-  auto kept = c10::make_intrusive<Kept>();
-  kept->map = map;
-  kept->activation = activation;
-  kept->inverse = inverse;
-  kept->hidden = settings;
-  return TargetHidden::apply(x, weight, if_defined(bias), kept);
+  auto context = new_context<TargetContext>(map, activation, bias);
+  context->kind = kind;
+  context->settings = settings;
+  context->inverse = inverse;
+  context->inverse_kind = inverse_kind;
+  return TargetHidden::apply(x, weight, if_defined(bias), context);
 }
 
 at::Tensor target_output_layer(const LinearMapPtr& map, Activation activation, const at::Tensor& x,
                                const at::Tensor& weight, const at::Tensor& bias, const Inverse& inverse,
-                               const Auxiliary& auxiliary, const TargetOutputSettings& settings) {
-  TORCH_CHECK(is_target_rule(settings.rule), "rule ", name_of(settings.rule), " sends no targets: use layer()");
+                               const Auxiliary& auxiliary, const TargetKind& kind, const TargetSettings& settings) {
   check_layer(*map, x, weight, bias, {inverse.weight, inverse.bias, auxiliary.weight, auxiliary.bias});
   check_inverse(inverse, *map);
   if (auxiliary.defined()) {
@@ -181,13 +165,12 @@ at::Tensor target_output_layer(const LinearMapPtr& map, Activation activation, c
                 "layer: expected the inverse's weight [", out[0] + auxiliary.weight.size(0), ", ", in[0],
                 "], but its shape is ", inverse.weight.sizes());
   }
-  auto kept = c10::make_intrusive<Kept>();
-  kept->map = map;
-  kept->activation = activation;
-  kept->inverse = inverse;
-  kept->auxiliary = auxiliary;
-  kept->output = settings;
-  return TargetOutput::apply(x, weight, if_defined(bias), kept);
+  auto context = new_context<TargetContext>(map, activation, bias);
+  context->kind = kind;
+  context->settings = settings;
+  context->inverse = inverse;
+  context->auxiliary = auxiliary;
+  return TargetOutput::apply(x, weight, if_defined(bias), context);
 }
 
 bool is_target_output(const at::Tensor& y) {

@@ -51,26 +51,24 @@ struct Gradients {
 Gradients gradients(const Network& network, const at::Tensor& x, const LossOfOutputs& loss, TrainingPass pass,
                     bool backpropagate) {
   const at::AutoGradMode record(true);
-  const bool difference = is_target_rule(network.rule()) && !backpropagate;
+  const bool targets = network.rule().delivery() == Delivery::difference;
   pass.backpropagate = backpropagate;
   // Nothing else asks for them, and gradients of all activities are as large as the activities.
-  pass.keep_inputs = pass.keep_outputs = is_target_rule(network.rule());
-  const at::Tensor value = loss(network.forward(x, &pass), difference ? Delivery::difference : Delivery::gradient);
+  pass.keep_inputs = pass.keep_outputs = targets;
+  const at::Tensor value =
+      loss(network.forward(x, &pass), backpropagate ? Delivery::gradient : network.rule().delivery());
   std::vector<at::Tensor> of;
-  for (std::size_t i = 0; i < network.size(); ++i) of.push_back(network.weight(i));
+  for (const Layer& layer : network.layers()) of.push_back(layer.weight());
   of.insert(of.end(), pass.outputs.begin(), pass.outputs.end());
   const auto found =
       torch::autograd::grad({value}, of, {}, /*retain_graph=*/false, /*create_graph=*/false, /*allow_unused=*/true);
-  const auto middle = found.begin() + static_cast<std::ptrdiff_t>(network.size());
+  const auto middle = found.begin() + static_cast<std::ptrdiff_t>(network.layers().size());
   return {{found.begin(), middle}, {middle, found.end()}, std::move(pass.inputs)};
 }
 
-std::optional<double> reconstruction_error(const Network& network, std::size_t index, const at::Tensor& h,
-                                           OutputActivity top) {
-  const at::NoGradGuard no_grad;
-  const Inverse& inverse = network.inverse(index);
-  if (!inverse.defined()) return std::nullopt;
-  const Products sums = products(inverse(network.activity(index, h, top)), h);
+std::optional<double> reconstruction_error(const at::Tensor& reconstruction, const at::Tensor& h) {
+  if (!reconstruction.defined()) return std::nullopt;
+  const Products sums = products(reconstruction, h);
   return sums.b > 0 ? std::optional((sums.a - 2 * sums.dot + sums.b) / sums.b) : std::nullopt;
 }
 
@@ -79,19 +77,23 @@ std::optional<double> reconstruction_error(const Network& network, std::size_t i
 std::vector<Diagnosis> diagnose(const Network& network, const at::Tensor& x, const LossOfOutputs& loss,
                                 const TrainingPass& pass) {
   const Gradients own = gradients(network, x, loss, pass, false), bp = gradients(network, x, loss, pass, true);
+  const Rule& rule = network.rule();
+  const at::NoGradGuard no_grad;
   std::vector<Diagnosis> result;
-  for (std::size_t i = 0; i < network.size(); ++i) {
-    Diagnosis layer{network.name(i), angle(own.weights[i], bp.weights[i]), {}, {}, {}, {}};
-    if (const at::Tensor feedback = network.sends_by(i, pass); feedback.defined()) {
-      const Products sums = products(feedback, network.weight(i));
-      layer.feedback_angle = angle(sums);
-      if (sums.b > 0) layer.feedback_norm_ratio = std::sqrt(sums.a / sums.b);
+  for (const Layer& layer : network.layers()) {
+    const std::size_t i = layer.site->index;
+    Diagnosis of{layer.site->name, angle(own.weights[i], bp.weights[i]), {}, {}, {}, {}};
+    if (const at::Tensor feedback = rule.feedback(layer, pass); feedback.defined()) {
+      const Products sums = products(feedback, layer.weight());
+      of.feedback_angle = angle(sums);
+      if (sums.b > 0) of.feedback_norm_ratio = std::sqrt(sums.a / sums.b);
     }
-    const bool targets = is_target_rule(network.rule());
-    // The last layer has no target of its own: it is trained on the loss.
-    if (targets && i + 1 < network.size()) layer.target_angle = angle(own.outputs[i], bp.outputs[i]);
-    if (targets) layer.reconstruction_error = reconstruction_error(network, i, own.inputs[i], pass.targets.activity);
-    result.push_back(std::move(layer));
+    if (rule.delivery() == Delivery::difference) {
+      // The last layer has no target of its own: it is trained on the loss.
+      if (!layer.site->last) of.target_angle = angle(own.outputs[i], bp.outputs[i]);
+      of.reconstruction_error = reconstruction_error(rule.reconstruction(layer, own.inputs[i], pass), own.inputs[i]);
+    }
+    result.push_back(std::move(of));
   }
   return result;
 }

@@ -90,10 +90,10 @@ constexpr int64_t kChunk = 16384;
 
 }  // namespace
 
-Optimizer::Optimizer(OptimizerSpec spec, std::vector<Trained> parameters)
+Optimizer::Optimizer(OptimizerSpec spec, std::vector<ParameterPtr> parameters)
     : spec_(spec), parameters_(std::move(parameters)), first_(parameters_.size()), second_(parameters_.size()) {
   for (std::size_t i = 0; i < parameters_.size(); ++i) {
-    const at::Tensor value = parameters_[i].value.detach();
+    const at::Tensor value = parameters_[i]->value.detach();
     TORCH_INTERNAL_ASSERT(value.is_contiguous() && value.scalar_type() == at::kFloat);
     const auto moment = [&] {
       const auto type = spec_.bf16_moments ? at::kBFloat16 : at::kFloat;
@@ -136,7 +136,7 @@ UpdateConstants Optimizer::constants(double lr_factor, int64_t number) const {
 std::vector<at::Tensor> Optimizer::take_gradients() {
   std::vector<at::Tensor> gradients(parameters_.size());
   for (std::size_t i = 0; i < parameters_.size(); ++i) {
-    at::Tensor& gradient = parameters_[i].compute.mutable_grad();
+    at::Tensor& gradient = parameters_[i]->compute.mutable_grad();
     if (gradient.defined()) gradients[i] = gradient.contiguous();
     gradient.reset();
   }
@@ -155,7 +155,7 @@ void Optimizer::step(double lr_factor) {
       const std::size_t k = chunk.parameter;
       if (!gradients[k].defined()) continue;
       const int64_t n = chunk.end - chunk.begin;
-      float* p = parameters_[k].value.mutable_data_ptr<float>() + chunk.begin;
+      float* p = parameters_[k]->value.mutable_data_ptr<float>() + chunk.begin;
       const float* g = gradients[k].const_data_ptr<float>() + chunk.begin;
       if (spec_.batch_manhattan) {
         signs(g, sign.data(), n);

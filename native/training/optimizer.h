@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "base/names.h"
+#include "plan/parameter.h"
 #include "training/update.h"
 
 namespace cortorch {
@@ -36,16 +37,10 @@ struct Names<OptimizerSpec::Kind> {
   };
 };
 
-// A parameter: what is updated, float32, and the leaf tensor that a network computes with and that has the gradient:
-// the same, or its copy in bfloat16, which an update writes too.
-struct Trained {
-  at::Tensor value, compute;
-};
-
 class Optimizer {
  public:
-  // The parameters are updated in place.
-  Optimizer(OptimizerSpec spec, std::vector<Trained> parameters);
+  // Of each its float32 value is updated in place, on a GPU with its copy in bfloat16.
+  Optimizer(OptimizerSpec spec, std::vector<ParameterPtr> parameters);
 
   // On the CPU: one update from the parameters' gradients, which are given up. A parameter without a gradient is left
   // alone. `lr_factor` multiplies the learning rate (the schedule).
@@ -54,7 +49,7 @@ class Optimizer {
   // On a GPU the trainer makes the updates (training/cuda/update_tensors.h), from these.
   UpdateConstants constants(double lr_factor, int64_t number) const;  // of update `number`, counted from 1
   std::vector<at::Tensor> take_gradients();                           // contiguous; undefined where there is none
-  const std::vector<Trained>& parameters() const { return parameters_; }
+  const std::vector<ParameterPtr>& parameters() const { return parameters_; }
   const std::vector<at::Tensor>& first_moments() const { return first_; }
   const std::vector<at::Tensor>& second_moments() const { return second_; }
 
@@ -73,7 +68,7 @@ class Optimizer {
   };
 
   OptimizerSpec spec_;
-  std::vector<Trained> parameters_;
+  std::vector<ParameterPtr> parameters_;
   std::vector<at::Tensor> first_, second_;  // moments; undefined where the kind has none
   std::vector<Chunk> chunks_;
   int64_t steps_ = 0;

@@ -7,29 +7,26 @@
 
 namespace cortorch {
 
-at::Tensor loss_of(Loss loss, const at::Tensor& outputs, const at::Tensor& x, const at::Tensor& targets, Tally& tally,
-                   Delivery delivery) {
-  switch (loss) {
-    case Loss::softmax_cross_entropy: return softmax_cross_entropy(outputs, targets, tally, delivery);
-    case Loss::squared_error: return squared_error(outputs, targets, tally, delivery);
-    case Loss::reconstruction: return squared_error(outputs, x.flatten(1), tally, delivery);
-  }
-  TORCH_INTERNAL_ASSERT(false);
+TrainingPass pass_of(const Task& task, uint64_t seed, StepNumber step) {
+  TrainingPass pass;
+  pass.settings = task.settings;
+  pass.seed = seed;
+  pass.step = step;
+  return pass;
 }
 
-at::Tensor step_losses(const Network& network, Loss loss, const std::optional<TargetTraining>& targets,
-                       const at::Tensor& x, const at::Tensor& labels, Phase phase, TrainingPass& pass, Tally& tally) {
-  TORCH_CHECK(!trains_inverse(phase) || targets, "trainer: rule ", name_of(network.rule()),
-              " has no inverses to train");
-  pass.keep_inputs = trains_inverse(phase);
+at::Tensor step_losses(const Task& task, const at::Tensor& x, const at::Tensor& labels, Phase phase, TrainingPass& pass,
+                       Tally& tally) {
+  const Rule& rule = task.rule();
+  const bool learns = rule.learns_in(phase);
+  TORCH_CHECK(learns || trains_forward(phase), "trainer: rule ", rule.name(), " has no inverses to train");
+  pass.keep_inputs = learns;
   // Without targets to send down there is no graph.
   const at::AutoGradMode record(trains_forward(phase));
-  const at::Tensor value =
-      loss_of(loss, network.forward(x, &pass), x, labels, tally, targets ? Delivery::difference : Delivery::gradient);
+  const at::Tensor value = loss_of(task.loss, task.network.forward(x, &pass), x, labels, tally, rule.delivery());
   // Before the backward pass: gradients that no update takes would be added to the next ones.
-  if (trains_inverse(phase) && (tally.on_gpu.defined() || std::isfinite(tally.host.loss))) {
-    inverse_gradients(network, pass.inputs, targets->inverses, pass.targets, pass.seed, pass.step, tally);
-  }
+  if (learns && (tally.on_gpu.defined() || std::isfinite(tally.host.loss)))
+    rule.learn(task.network.layers(), pass.inputs, pass, tally);
   return value;
 }
 

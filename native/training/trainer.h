@@ -1,4 +1,4 @@
-// A training step, and passes over a data set.
+// Training steps, passes over a data set, and what comes of them.
 #pragma once
 
 #include <atomic>
@@ -14,38 +14,21 @@
 #include "rules/loss.h"
 #include "training/diagnostics.h"
 #include "training/optimizer.h"
-#include "training/step.h"
+#include "training/stepper.h"
 
 namespace cortorch {
 
-// Where training is.
-struct Position {
-  uint64_t seed = 0;
-  uint32_t epoch = 0;
-  int64_t first_step = 0;  // of the epoch
-  uint32_t step = 0;       // made before, in all: of the noise
-  Phase phase = Phase::forward;
+// What a trainer sets for the network's rule.
+struct RuleTraining {
+  Options options;
+  std::optional<OptimizerSpec> optimizer;  // of what the rule learns beside the task
 };
-
-struct PassResult {
-  LossCounts counts;
-  int64_t steps = 0;  // updates made
-  // The loss of the batch after those steps was NaN or infinite, the task's or that of the inverses; it was not used.
-  bool not_finite = false, inverse_not_finite = false;
-};
-
-#ifdef CORTORCH_CUDA
-namespace cuda {
-class GpuTrainer;
-}
-#endif
 
 class Trainer {
  public:
-  // The network must outlive the trainer. The augmentation is of data sets, not of batches that step() is given.
-  Trainer(Network& network, Loss loss, OptimizerSpec optimizer, Normalization normalization,
-          std::optional<TargetTraining> targets = std::nullopt, Augmentation augmentation = {});
-  ~Trainer();
+  // The network must outlive the trainer. The augmentation is of data sets, not of batches that launch() is given.
+  Trainer(Network& network, Loss loss, OptimizerSpec optimizer, Normalization normalization, RuleTraining rule = {},
+          Augmentation augmentation = {});
 
   // One update on a batch of the caller's own, on the CPU: images [batch, input] as those of a data set. A loss that is
   // not finite makes no update. Of the position the seed, the step and the phase count.
@@ -66,35 +49,22 @@ class Trainer {
   std::vector<Diagnosis> diagnose(const at::Tensor& images, const at::Tensor& targets, const Position& position) const;
   std::vector<Diagnosis> diagnose(const Dataset& data, int64_t batch_size, const Position& position);
 
-  Optimizer& optimizer() { return optimizer_; }
-  // Why steps on a GPU are not recorded as a CUDA graph; empty: they are, or will be, or the network is on the CPU.
-  std::string graph_failure() const;
-  // false: they are launched kernel by kernel
-  void use_graphs(bool use);
+  Optimizer& optimizer() { return task_.optimizer; }
+  // Of what the rule learns beside the task; null: nothing.
+  Optimizer* rule_optimizer() { return task_.rule_optimizer ? &*task_.rule_optimizer : nullptr; }
 
-  // Null without inverses.
-  Optimizer* inverse_optimizer() { return inverse_optimizer_ ? &*inverse_optimizer_ : nullptr; }
+  // Why steps on a GPU are not recorded as a CUDA graph; empty: they are, or will be, or the network is on the CPU.
+  std::string graph_failure() const { return stepper_->graph_failure(); }
+  // false: they are launched kernel by kernel
+  void use_graphs(bool use) { stepper_->use_graphs(use); }
 
  private:
-  TrainingPass pass_at(const Position& position) const;
-  PassResult step(const at::Tensor& x, const at::Tensor& targets, double lr_factor, const Position& position);
-  PassResult step_unguarded(const at::Tensor& x, const at::Tensor& targets, double lr_factor, const Position& position);
   std::vector<Diagnosis> diagnose_ready(const at::Tensor& x, const at::Tensor& targets, const Position& position) const;
   const std::vector<int64_t>& order_of(const Dataset& data, const Position& position);
-  Dataset::Batch batch_at(const Dataset& data, int64_t batch_size, const Position& position, int64_t step);
 
-  Network& network_;
-  Loss loss_;
-  Normalization normalization_;
-  Augmentation augmentation_;
-  std::optional<TargetTraining> targets_;
-  Optimizer optimizer_;
-  std::optional<Optimizer> inverse_optimizer_;
+  Task task_;
+  std::unique_ptr<Stepper> stepper_;
   std::optional<Phase> launched_phase_;  // of the steps that were launched and not collected
-  PassResult launched_;                  // what came of them on the CPU
-#ifdef CORTORCH_CUDA
-  std::unique_ptr<cuda::GpuTrainer> gpu_;  // null: the network is on the CPU
-#endif
   // The order of the epoch at work, so that a pass may be run in pieces.
   struct Order {
     uint64_t seed = 0;

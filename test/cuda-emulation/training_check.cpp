@@ -23,8 +23,8 @@
 #include "base/noise.h"
 #include "maps/elementwise.h"
 #include "network/place.h"
-#include "python/training.h"
-#include "rules/layer.h"
+#include "rules/gradient.h"
+#include "torchbind/training.h"
 #include "training/cuda/step_graph.h"
 
 namespace cortorch {
@@ -58,7 +58,7 @@ void seed() {
 std::string of_targets(const std::string& rule) {
   static const std::set<std::string> kRules{"tp", "dtp", "sdtp", "ao-sdtp"};
   if (kRules.count(rule) == 0) return "";
-  return std::string(" noise=0.2 inverse_lr=1e-3") + (rule == "ao-sdtp" ? " auxiliary=13" : "");
+  return std::string(" rule.noise=0.2 inverse_lr=1e-3") + (rule == "ao-sdtp" ? " rule.auxiliary=13" : "");
 }
 
 struct Data {
@@ -253,7 +253,7 @@ std::vector<Case> cases() {
   }
   for (const char* rule : {"bp", "fa", "usf"}) {
     all.push_back({std::string("batch norm ") + rule, kNormed,
-                   std::string("optimizer=sgd lr=0.02 momentum=0.9 seed=3 feedback=xiao rule=") + rule, image});
+                   std::string("optimizer=sgd lr=0.02 momentum=0.9 seed=3 rule.lastLayer=rule rule=") + rule, image});
     // Batches whose statistics are of few values amplify rounding.
     all.back().tolerance = 2e-4;
   }
@@ -262,7 +262,7 @@ std::vector<Case> cases() {
   all.push_back({"twelve classes", "input 3 6 5; flatten; dense units=12",
                  "rule=bp seed=3 lr=2e-3 eps=1e-3 loss=squared-error", image});
   all.back().classes = 12;
-  all.push_back({"dfa shared", kLocal, "rule=dfa dfa=shared seed=3 lr=2e-3 eps=1e-3", image});
+  all.push_back({"dfa shared", kLocal, "rule=dfa rule.dfaFeedback=shared seed=3 lr=2e-3 eps=1e-3", image});
   all.push_back(
       {"augmented", kLocal, "rule=bp seed=3 lr=2e-3 eps=1e-3 crop=2 flip=1 mean=0.4,0.5,0.6 std=0.2,0.3,0.25", image});
   all.push_back({"floats", kDense, "rule=bp seed=3 lr=2e-3 eps=1e-3 mean=0.1,0.2,0.3 std=1,2,1", image, false});
@@ -290,7 +290,7 @@ void half_precision() {
   for (const char* rule : {"bp", "fa", "dfa", "usf", "brsf", "frsf", "tp", "dtp", "sdtp", "ao-sdtp"})
     rules.emplace_back(rule, settings_of(rule));
   // g(h) − g(h − d) of so small a d would be noise, if these were subtracted in bfloat16.
-  rules.emplace_back("small dtp", settings_of("dtp") + " target_step=0.003");
+  rules.emplace_back("small dtp", settings_of("dtp") + " rule.targetStep=0.003");
   for (const auto& [rule, settings] : rules) {
     for (const auto& [map, model] : {std::pair{"dense", kDense}, {"local", kLocal}}) {
       Case c{"bf16 " + rule + " " + map, model, settings, {3, 6, 5}};
@@ -363,7 +363,7 @@ void not_finite() {
 // it counts, in weights and in the optimizer's corrections alike, and it can be made again.
 void broken_steps(bool streamed) {
   const std::string how = streamed ? "a broken streamed step" : "a broken step of a run";
-  Case c{"", kDense, "rule=dtp seed=3 lr=1e-3 noise=0.1", {3, 6, 5}, false};
+  Case c{"", kDense, "rule=dtp seed=3 lr=1e-3 rule.noise=0.1", {3, 6, 5}, false};
   const Data data = data_of(c.shape, 24, false, 4);
   const auto make = [&](Training& training, int64_t steps) {
     if (!streamed) return training.run(steps, 6);
@@ -431,7 +431,7 @@ void broken_third_step(bool streamed) {
   const std::string how = streamed ? "a broken third streamed step" : "a broken third step of a run";
   const Data data = data_of({3, 6, 5}, 24, false, 4);
   const auto fresh = [&] {
-    auto training = std::make_unique<Training>(kDense, "rule=dtp seed=3 lr=1e-3 noise=0.1");
+    auto training = std::make_unique<Training>(kDense, "rule=dtp seed=3 lr=1e-3 rule.noise=0.1");
     training->use_graphs(false);
     if (!streamed) training->set_data(data.images, data.targets, 4);
     return training;
@@ -532,9 +532,10 @@ void unknown_names() {
       {"loss=hinge", "unknown loss 'hinge'; known are softmax-cross-entropy, squared-error, reconstruction"},
       {"optimizer=lion", "unknown optimizer 'lion'; known are adam, sgd, rmsprop"},
       {"rule=hebb", "unknown rule 'hebb'; known are bp, fa, dfa, usf, brsf, frsf, tp, dtp, sdtp, ao-sdtp"},
+      {"rule=fa rule.auxiliary=3", "a trainer of rule fa has no option auxiliary"},
       {"rule=dtp phase=forwards", "unknown phase 'forwards'; known are forward, inverse, both"},
-      {"feedback=he", "unknown feedback scale 'he'; known are glorot, xiao"},
-      {"rule=dfa dfa=common", "unknown feedback of dfa 'common'; known are per-layer, shared"},
+      {"rule=fa rule.feedbackScale=he", "unknown feedback scale 'he'; known are glorot, xiao"},
+      {"rule=dfa rule.dfaFeedback=common", "unknown feedback of dfa 'common'; known are per-layer, shared"},
       {"moments=fp16", "unknown type of moments 'fp16'; known are fp32, bf16"}};
   for (const auto& [settings, message] : cases) {
     try {

@@ -41,7 +41,9 @@
 #include "native/compare.h"
 #include "native/naive.h"
 #include "network/network.h"
-#include "rules/layer.h"
+#include "rules/direct.h"
+#include "rules/gradient.h"
+#include "rules/rules.h"
 #include "rules/target_layer.h"
 #include "training/trainer.h"
 
@@ -50,7 +52,6 @@ namespace {
 using cortorch::Activation;
 using cortorch::Conv2dGeometry;
 using cortorch::LinearMapPtr;
-using cortorch::Rule;
 using cortorch::Shape;
 using naive::Values;
 
@@ -426,18 +427,19 @@ at::Tensor leaf(Random& random, const Shape& shape);
 
 // A layer of target propagation costs what ARCHITECTURE.md says, and the lowest sends nothing down.
 void check_costs(Random& random) {
-  for (const Rule rule : {Rule::tp, Rule::dtp, Rule::sdtp, Rule::ao_sdtp}) {
+  for (const char* rule : {"tp", "dtp", "sdtp", "ao-sdtp"}) {
+    const cortorch::TargetKind kind = cortorch::target_kind(rule);
     for (const bool lowest : {false, true}) {
       const auto map = c10::make_intrusive<Counting>(c10::make_intrusive<cortorch::Dense>(6, 5));
       const at::Tensor x = leaf(random, {4, 6}), w = leaf(random, {5, 6});
       x.set_requires_grad(!lowest);
       const cortorch::Inverse inverse{map, Activation::tanh, leaf(random, {5, 6}).detach(), {}};
-      const at::Tensor y = cortorch::target_layer(map, Activation::tanh, x, w, {}, inverse, {rule});
+      const at::Tensor y = cortorch::target_layer(map, Activation::tanh, x, w, {}, inverse, kind, {});
       y.backward(at::sum(leaf(random, {4, 5}).detach(), {}, false).expand({4, 5}));
       const std::array counts{map->applied, map->outers, map->transposed};
       ++comparisons;
-      if (counts != std::array{1, 1, lowest ? 0 : rule == Rule::tp ? 1 : 2}) {
-        fail("a layer of " + cortorch::name_of(rule) + ": " + std::to_string(map->transposed) + " adjoints");
+      if (counts != std::array{1, 1, lowest ? 0 : kind.hands_targets ? 1 : 2}) {
+        fail("a layer of " + kind.rule + ": " + std::to_string(map->transposed) + " adjoints");
       }
     }
   }
@@ -493,14 +495,14 @@ void check_rules(const std::string& name, bool shared, Random& random) {
   const at::Tensor labels = at::empty({batch}, at::kLong);
   for (int64_t i = 0; i < batch; ++i) labels.mutable_data_ptr<int64_t>()[i] = i % classes;
 
-  const auto gradients = [&](Rule rule) {
+  const auto gradients = [&](const std::string& rule) {
     at::Tensor h = input;
     std::vector<at::Tensor> ports;
     for (std::size_t l = 0; l < maps.size(); ++l) {
       if (l == 2) h = h.reshape({batch, flat});
-      if (rule != Rule::dfa) {
-        const at::Tensor feedback = rule == Rule::fa ? weights[l].detach() : at::Tensor();
-        h = cortorch::layer(maps[l], activations[l], rule, h, weights[l], biases[l], feedback);
+      if (rule != "dfa") {
+        const auto sender = cortorch::sender_of(rule, weights[l].detach(), 1);
+        h = cortorch::gradient_layer(maps[l], activations[l], sender, h, weights[l], biases[l]);
       } else if (l < 2) {
         auto hidden = cortorch::dfa_hidden_layer(maps[l], activations[l], h, weights[l], biases[l], broadcasts[l]);
         h = hidden.y;
@@ -520,7 +522,7 @@ void check_rules(const std::string& name, bool shared, Random& random) {
     }
     return result;
   };
-  const auto bp = gradients(Rule::bp), fa = gradients(Rule::fa), dfa = gradients(Rule::dfa);
+  const auto bp = gradients("bp"), fa = gradients("fa"), dfa = gradients("dfa");
   for (std::size_t i = 0; i < bp.size(); ++i) {
     comparisons += 2;
     if (!same_bits(fa[i], bp[i])) fail(name + ": gradient " + std::to_string(i) + " of fa with B = W is not bp's");
@@ -529,7 +531,8 @@ void check_rules(const std::string& name, bool shared, Random& random) {
 }
 
 // A few epochs on a handful of examples, which have to be learnt, and an evaluation.
-void check_training(const std::string& name, const cortorch::NetworkSpec& spec, Random& random) {
+void check_training(const std::string& name, const cortorch::NetworkSpec& spec, const std::string& rule,
+                    cortorch::Options options, Random& random) {
   const int64_t examples = 37, classes = 3;
   const Shape shape = with_batch(examples, spec.input);
   const at::Tensor images = at::empty(shape, at::kByte), labels = at::empty({examples}, at::kLong);
@@ -537,14 +540,12 @@ void check_training(const std::string& name, const cortorch::NetworkSpec& spec, 
     images.mutable_data_ptr<uint8_t>()[i] = static_cast<uint8_t>(random.between(0, 255));
   for (int64_t i = 0; i < examples; ++i) labels.mutable_data_ptr<int64_t>()[i] = random.between(0, classes - 1);
   const cortorch::Dataset data(images, labels, classes);
-  cortorch::Network network(spec, 7);
-  std::optional<cortorch::TargetTraining> targets;
-  if (cortorch::is_target_rule(spec.rule)) {
-    targets.emplace();
-    targets->inverse_optimizer = {.lr = 1e-3};
-    targets->inverses.noise.assign(network.of_role(cortorch::Parameter::Role::inverse).size() / 2, 0.1);
-  }
-  cortorch::Trainer trainer(network, cortorch::Loss::softmax_cross_entropy, {.lr = targets ? 3e-3 : 1e-2}, {}, targets);
+  cortorch::Network network(spec, cortorch::make_rule(rule, options), 7);
+  cortorch::RuleTraining training{std::move(options), {}};
+  const bool targets = !network.of_role(cortorch::Parameter::Role::learned).empty();
+  if (targets) training.optimizer = {.lr = 1e-3};
+  cortorch::Trainer trainer(network, cortorch::Loss::softmax_cross_entropy, {.lr = targets ? 3e-3 : 1e-2}, {},
+                            std::move(training));
   const std::atomic<bool> stop{false};
   const auto loss = [&] {
     const auto counts = cortorch::evaluate(network, cortorch::Loss::softmax_cross_entropy, data, {}, 16, stop);
@@ -563,7 +564,7 @@ void check_training(const std::string& name, const cortorch::NetworkSpec& spec, 
   const double after = loss();
   ++comparisons;
   // Targets without the difference rule find their way slowly.
-  if (!(after < (spec.rule == Rule::tp ? 0.95 : 0.7) * before))
+  if (!(after < (rule == "tp" ? 0.95 : 0.7) * before))
     fail(name + ": loss " + std::to_string(before) + " → " + std::to_string(after));
 }
 
@@ -596,30 +597,27 @@ cortorch::LayerSpec flatten() {
 
 // Targets go through no pooling.
 void check_target_networks(Random& random) {
-  for (const Rule rule : {Rule::tp, Rule::dtp, Rule::sdtp, Rule::ao_sdtp}) {
+  for (const std::string rule : {"tp", "dtp", "sdtp", "ao-sdtp"}) {
     cortorch::NetworkSpec spec;
-    spec.rule = rule;
-    spec.auxiliary = 19;
+    cortorch::Options options;
+    if (rule == "ao-sdtp") options.set("auxiliary", 19.0);
     for (const Kind kind : {Kind::locally_connected2d, Kind::conv2d}) {
-      if (kind == Kind::conv2d && rule != Rule::dtp) continue;
+      if (kind == Kind::conv2d && rule != "dtp") continue;
       spec.input = {3, 7, 6};
       spec.layers = {window(kind, 17, 3, 2, 1), window(kind, 16, 2, 1, 0), flatten(), dense(20, Activation::tanh),
                      dense(3, Activation::identity)};
-      check_training(
-          (kind == Kind::conv2d ? "convolutions, " : "locally connected network, ") + cortorch::name_of(rule), spec,
-          random);
+      check_training((kind == Kind::conv2d ? "convolutions, " : "locally connected network, ") + rule, spec, rule,
+                     options, random);
     }
   }
 }
 
 void check_networks(Random& random) {
-  for (const Rule rule : {Rule::bp, Rule::fa, Rule::dfa}) {
-    const std::string name = cortorch::name_of(rule);
+  for (const std::string rule : {"bp", "fa", "dfa"}) {
     cortorch::NetworkSpec spec;
-    spec.rule = rule;
     spec.input = {30};
     spec.layers = {dense(33, Activation::tanh), dense(3, Activation::identity)};
-    check_training("dense network, " + name, spec, random);
+    check_training("dense network, " + rule, spec, rule, {}, random);
     for (const Kind kind : {Kind::locally_connected2d, Kind::conv2d}) {
       spec.input = {3, 9, 8};
       spec.layers = {window(kind, 17, 3, 2, 1),
@@ -628,12 +626,12 @@ void check_networks(Random& random) {
                      window(Kind::avg_pool2d, 0, 2, 1, 1),
                      flatten(),
                      dense(3, Activation::identity)};
-      for (const auto feedback : {cortorch::DfaFeedback::per_layer, cortorch::DfaFeedback::shared}) {
-        if (rule != Rule::dfa && feedback == cortorch::DfaFeedback::shared) continue;
-        spec.dfa_feedback = feedback;
-        check_training((kind == Kind::conv2d ? "convolutions, " : "locally connected network, ") + name, spec, random);
-      }
-      spec.dfa_feedback = cortorch::DfaFeedback::per_layer;
+      const std::string name = (kind == Kind::conv2d ? "convolutions, " : "locally connected network, ") + rule;
+      check_training(name, spec, rule, {}, random);
+      if (rule != "dfa") continue;
+      cortorch::Options shared;
+      shared.set("dfaFeedback", "shared");
+      check_training(name + ", shared", spec, rule, shared, random);
     }
   }
 }

@@ -81,7 +81,7 @@ def of_targets(rule):
     """Settings of target propagation, for the rules that have them."""
     if rule in GRADIENT_RULES:
         return ""
-    return " noise=0.2 inverse_lr=1e-3" + (" auxiliary=13" if rule == "ao-sdtp" else "")
+    return " rule.noise=0.2 inverse_lr=1e-3" + (" rule.auxiliary=13" if rule == "ao-sdtp" else "")
 
 
 def cases():
@@ -100,11 +100,11 @@ def cases():
         for network in ("dense", "local"):
             yield Case(f"{optimizer} {network}", NETWORKS[network], f"rule=bp seed=3 {optimizer}")
     for rule in GRADIENT_RULES:
-        settings = f"rule={rule} seed=3 optimizer=sgd lr=0.02 momentum=0.9 feedback=xiao"
+        settings = f"rule={rule} seed=3 optimizer=sgd lr=0.02 momentum=0.9 rule.lastLayer=rule"
         yield Case(f"batch norm {rule}", NORMED, settings)
     yield Case("many classes", INPUT + "flatten; dense units=150", f"rule=bp {ADAM}", classes=150)
     yield Case("twelve classes", INPUT + "flatten; dense units=12", f"rule=bp {ADAM} loss=squared-error", classes=12)
-    yield Case("dfa shared", NETWORKS["local"], f"rule=dfa dfa=shared {ADAM}")
+    yield Case("dfa shared", NETWORKS["local"], f"rule=dfa rule.dfaFeedback=shared {ADAM}")
     yield Case("augmented", NETWORKS["local"], f"rule=bp {ADAM} crop=2 flip=1 mean=0.4,0.5,0.6 std=0.2,0.3,0.25")
     yield Case("floats", NETWORKS["dense"], f"rule=bp {ADAM} mean=0.1,0.2,0.3 std=1,2,1", bytes=False)
     yield Case("squared error", NETWORKS["local"], f"rule=bp loss=squared-error {ADAM}")
@@ -380,7 +380,7 @@ def by_sgd():
 
 def check_all_coarse():
     # `small dtp`: g(h) − g(h − d) of so small a d would be noise, if these were subtracted in bfloat16.
-    settings = f"rule=dtp {SGD}{of_targets('dtp')} target_step=0.003"
+    settings = f"rule=dtp {SGD}{of_targets('dtp')} rule.targetStep=0.003"
     small = [Case(f"small dtp {network}", NETWORKS[network], settings) for network in ("dense", "local")]
     for precision in precisions[1:]:
         for case in [*by_sgd(), *small, *wide_if_quick()]:

@@ -23,7 +23,7 @@ void update(Optimizer& optimizer, const std::vector<at::Tensor>& gradients, cons
             const StepState* state) {
   const auto& parameters = optimizer.parameters();
   if (parameters.empty()) return;
-  const Here here(parameters.front().value);
+  const Here here(parameters.front()->value);
   const OptimizerSpec& spec = optimizer.spec();
   // Those of maps and those of batch norm, whose gradients are float32 even where the maps' are bfloat16, apart.
   for (const bool bf16 : {false, true}) {
@@ -36,7 +36,7 @@ void update(Optimizer& optimizer, const std::vector<at::Tensor>& gradients, cons
     for (std::size_t i = 0; i < parameters.size(); ++i) {
       const at::Tensor& gradient = gradients[i];
       if (!gradient.defined() || (gradient.scalar_type() == at::kBFloat16) != bf16 || gradient.numel() == 0) continue;
-      const auto& [value, compute] = parameters[i];
+      const at::Tensor &value = parameters[i]->value, &compute = parameters[i]->compute;
       const at::Tensor &first = optimizer.first_moments()[i], &second = optimizer.second_moments()[i];
       UpdateList::Entry entry{};
       entry.value = value.mutable_data_ptr<float>();

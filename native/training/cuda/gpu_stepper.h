@@ -18,33 +18,23 @@
 #include "training/cuda/step_graph.h"
 #include "training/cuda/step_state.h"
 #include "training/cuda/uploader.h"
-#include "training/trainer.h"
+#include "training/stepper.h"
 
 namespace cortorch::cuda {
 
-class GpuTrainer {
+class GpuStepper final : public Stepper {
  public:
-  // All of these outlive it.
-  GpuTrainer(const Network& network, Loss loss, const Normalization& normalization, const Augmentation& augmentation,
-             const std::optional<TargetTraining>& targets, Optimizer& optimizer, Optimizer* inverse_optimizer);
+  explicit GpuStepper(Task& task);
 
-  // As Trainer::run; `order` are all indices of the epoch.
   PassResult run(const Dataset& data, int64_t batch_size, const Position& position, const std::vector<int64_t>& order,
-                 std::span<const double> lr_factors, const LossCounts& counts, const std::atomic<bool>& stop);
-
-  // As Trainer::launch and collect.
-  void launch(const at::Tensor& images, const at::Tensor& targets, double lr_factor, const Position& position);
-  PassResult collect();
-  // Is there something to collect?
-  bool launching() const { return launching_.has_value(); }
-
-  // A batch of the data set at a place of its order, as a step sees it.
+                 std::span<const double> lr_factors, const LossCounts& counts, const std::atomic<bool>& stop) override;
+  void launch(const at::Tensor& images, const at::Tensor& targets, double lr_factor, const Position& position) override;
+  PassResult collect() override;
+  bool launching() const override { return launching_.has_value(); }
   Dataset::Batch batch(const Dataset& data, const std::vector<int64_t>& order, int64_t batch_size, int64_t step,
-                       const Position& position);
-
-  // Why steps are not recorded as a graph; empty: they are, or none was tried yet.
-  const std::string& graph_failure() const { return graph_failure_; }
-  bool use_graphs = true;
+                       const Position& position) override;
+  std::string graph_failure() const override { return graph_failure_; }
+  void use_graphs(bool use) override { use_graphs_ = use; }
 
  private:
   // What a recorded step has fixed: the data set (null: batches of the caller's), the batch's size, the phase, the
@@ -64,7 +54,7 @@ class GpuTrainer {
   // end(), at the latest when it goes out of scope. A failure of that is ignored: another one is being thrown.
   class ReadBack {
    public:
-    explicit ReadBack(GpuTrainer& trainer) : trainer_(trainer) {}
+    explicit ReadBack(GpuStepper& trainer) : trainer_(trainer) {}
     ReadBack(const ReadBack&) = delete;
     ReadBack& operator=(const ReadBack&) = delete;
     ~ReadBack() {
@@ -80,7 +70,7 @@ class GpuTrainer {
     }
 
    private:
-    GpuTrainer& trainer_;
+    GpuStepper& trainer_;
     bool done_ = false;
   };
   void launch_unguarded(const at::Tensor& images, const at::Tensor& targets, double lr_factor,
@@ -90,20 +80,13 @@ class GpuTrainer {
   void step_unguarded(const at::Tensor& x, const at::Tensor& targets, Phase phase, uint64_t seed);
   // The same, recorded as soon as that is possible.
   void step_or_replay(Recorded& recorded, int64_t examples, const std::function<void()>& work);
-  void drop_gradients();
   at::Tensor prepared(const at::Tensor& images);
   GpuBatches& batches_of(const Dataset& data, const std::vector<int64_t>& order, const Position& position);
 
-  const Network& network_;
-  Loss loss_;
-  const Normalization& normalization_;
-  const Augmentation& augmentation_;
-  const std::optional<TargetTraining>& targets_;
-  Optimizer& optimizer_;
-  Optimizer* inverse_optimizer_;
-  at::Tensor state_, counts_;         // StepState as bytes; its `current`
-  at::Tensor table_, inverse_table_;  // UpdateConstants of a run's steps
-  at::Tensor pinned_table_, pinned_inverse_table_;
+  Task& task_;
+  at::Tensor state_, counts_;      // StepState as bytes; its `current`
+  at::Tensor table_, rule_table_;  // UpdateConstants of a run's steps
+  at::Tensor pinned_table_, pinned_rule_table_;
   std::unique_ptr<GpuScaling> scaling_;  // of the caller's own batches, whose examples have this shape
   Shape scaled_;
   at::Tensor identity_;
@@ -122,7 +105,10 @@ class GpuTrainer {
   std::optional<Launching> launching_;
   Phase phase_ = Phase::forward;  // of the steps that the state counts
   std::string graph_failure_;
+  bool use_graphs_ = true;
 };
+
+std::unique_ptr<Stepper> gpu_stepper(Task& task);
 
 // As evaluate() of training/trainer.h.
 LossCounts evaluate(const Network& network, Loss loss, const Dataset& data, const Normalization& normalization,

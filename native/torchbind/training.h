@@ -20,8 +20,8 @@ namespace cortorch {
 class Training : public torch::CustomClassHolder {
  public:
   // `model`: see network_from_text. `settings`: words key=value, of rule, seed, device, precision, deterministic, loss,
-  // optimizer, lr, beta1, beta2, eps, momentum, weight_decay, manhattan, moments, phase, noise, inverse_lr,
-  // target_step, auxiliary, crop, flip, mean, std, feedback (glorot, xiao), dfa (per-layer, shared). Throws c10::Error.
+  // optimizer, lr, beta1, beta2, eps, momentum, weight_decay, manhattan, moments, phase, inverse_lr, crop, flip, mean,
+  // std, and rule.NAME, the options of the rule (rule.noise, rule.dfaFeedback, …). Throws c10::Error.
   // Precision and determinism are settings of the process: the object made last decides, so keep one at a time where
   // they differ.
   Training(const std::string& model, const std::string& settings);

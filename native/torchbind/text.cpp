@@ -1,4 +1,4 @@
-#include "python/text.h"
+#include "torchbind/text.h"
 
 #include <c10/util/Exception.h>
 
@@ -81,6 +81,21 @@ int64_t Settings::integer(const std::string& key, int64_t otherwise) {
   TORCH_CHECK(value == static_cast<double>(static_cast<int64_t>(value)), "expected a whole number for ", key,
               ", but received ", value);
   return static_cast<int64_t>(value);
+}
+
+Options Settings::options(const std::string& prefix) {
+  Options options;
+  for (auto word = words_.begin(); word != words_.end();) {
+    if (!word->first.starts_with(prefix)) {
+      ++word;
+      continue;
+    }
+    const auto& [key, value] = *word;
+    const bool is_number = !value.empty() && value.find_first_not_of("0123456789.eE+-") == std::string::npos;
+    options.set(key.substr(prefix.size()), is_number ? Options::Value(number_of(key, value)) : Options::Value(value));
+    word = words_.erase(word);
+  }
+  return options;
 }
 
 void Settings::done(const std::string& where) const {

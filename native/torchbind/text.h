@@ -4,7 +4,8 @@
 #include <map>
 #include <string>
 
-#include "network/network.h"
+#include "base/options.h"
+#include "plan/spec.h"
 
 namespace cortorch {
 
@@ -16,6 +17,8 @@ class Settings {
   std::string text(const std::string& key, const std::string& otherwise);
   double number(const std::string& key, double otherwise);
   int64_t integer(const std::string& key, int64_t otherwise);
+  // All that begin with the prefix, by what follows it; numbers as such.
+  Options options(const std::string& prefix);
   // Throws if a key is left that nothing has asked for.
   void done(const std::string& where) const;
 

@@ -1,4 +1,4 @@
-#include "python/training.h"
+#include "torchbind/training.h"
 
 #include <ATen/core/grad_mode.h>
 #include <c10/core/StreamGuard.h>
@@ -8,7 +8,8 @@
 #include <cmath>
 #include <sstream>
 
-#include "python/text.h"
+#include "rules/rules.h"
+#include "torchbind/text.h"
 
 namespace cortorch {
 namespace {
@@ -47,10 +48,9 @@ OptimizerSpec optimizer_from(Settings& settings) {
 Training::Training(const std::string& model, const std::string& text) {
   Settings settings(text);
   NetworkSpec spec = network_from_text(model);
-  spec.rule = from_name<Rule>(settings.text("rule", "bp"));
-  spec.auxiliary = settings.integer("auxiliary", spec.rule == Rule::ao_sdtp ? 512 : 0);
-  spec.feedback_scale = from_name<FeedbackScale>(settings.text("feedback", "glorot"));
-  spec.dfa_feedback = from_name<DfaFeedback>(settings.text("dfa", "per-layer"));
+  RuleTraining rule_training;
+  rule_training.options = settings.options("rule.");
+  auto rule = make_rule(settings.text("rule", "bp"), rule_training.options);
   place_ = place_of(settings.text("device", "cpu"), settings.text("precision", "fp32"),
                     settings.integer("deterministic", 0) != 0);
   position_.seed = static_cast<uint64_t>(settings.integer("seed", 0));
@@ -60,28 +60,21 @@ Training::Training(const std::string& model, const std::string& text) {
   augmentation.crop_padding = settings.integer("crop", 0);
   augmentation.flip_horizontal = settings.integer("flip", 0) != 0;
   const OptimizerSpec optimizer = optimizer_from(settings);
-  position_.phase = from_name<Phase>(settings.text("phase", is_target_rule(spec.rule) ? "both" : "forward"));
+  position_.phase = from_name<Phase>(settings.text("phase", rule->learns_in(Phase::both) ? "both" : "forward"));
 
   use_arithmetic(place_);
   stream_ = new_stream(place_);
   const OnStream guard(stream_);
-  const Rule rule = spec.rule;
-  network_ = std::make_unique<Network>(std::move(spec), position_.seed);
+  network_ = std::make_unique<Network>(std::move(spec), std::move(rule), position_.seed);
   move_to(*network_, place_);
   if (settings.integer("emulated_bf16", 0) != 0) network_->move_to(at::kCPU, at::kBFloat16);
-  std::optional<TargetTraining> targets;
-  if (is_target_rule(rule)) {
-    targets.emplace();
-    targets->inverse_optimizer = optimizer;
-    targets->inverse_optimizer.lr = settings.number("inverse_lr", optimizer.lr);
-    targets->inverses.loss =
-        rule == Rule::tp || rule == Rule::dtp ? InverseLoss::noise_preserving : InverseLoss::de_noising;
-    targets->inverses.noise.assign(network_->of_role(Parameter::Role::inverse).size() / 2,
-                                   settings.number("noise", 0.1));
-    targets->targets.target_step = settings.number("target_step", 0.1);
+  if (!network_->of_role(Parameter::Role::learned).empty()) {
+    rule_training.optimizer = optimizer;
+    rule_training.optimizer->lr = settings.number("inverse_lr", optimizer.lr);
   }
   settings.done("training");
-  trainer_ = std::make_unique<Trainer>(*network_, loss_, optimizer, normalization_, targets, augmentation);
+  trainer_ =
+      std::make_unique<Trainer>(*network_, loss_, optimizer, normalization_, std::move(rule_training), augmentation);
 }
 
 void Training::set_data(const at::Tensor& images, const at::Tensor& targets, int64_t classes) {
@@ -171,13 +164,13 @@ at::Tensor Training::predict(const at::Tensor& images) const {
 
 std::vector<std::string> Training::names() const {
   std::vector<std::string> result;
-  for (const Parameter& parameter : network_->parameters()) result.push_back(parameter.name);
+  for (const ParameterPtr& parameter : network_->parameters()) result.push_back(parameter->name);
   return result;
 }
 
 const Parameter& Training::parameter(const std::string& name) const {
-  for (const Parameter& parameter : network_->parameters()) {
-    if (parameter.name == name) return parameter;
+  for (const ParameterPtr& parameter : network_->parameters()) {
+    if (parameter->name == name) return *parameter;
   }
   TORCH_CHECK(false, "there is no parameter ", name);
 }

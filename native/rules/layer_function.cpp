@@ -1,4 +1,4 @@
-#include "rules/layer_checks.h"
+#include "rules/layer_function.h"
 
 namespace cortorch {
 

@@ -1,4 +1,4 @@
-#include "training/cuda/gpu_trainer.h"
+#include "training/cuda/gpu_stepper.h"
 
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/arange.h>
@@ -17,6 +17,7 @@
 #include "base/cuda/here.h"
 #include "base/cuda/pinned.h"
 #include "training/cuda/update_tensors.h"
+#include "training/step.h"
 
 namespace cortorch::cuda {
 namespace {
@@ -48,26 +49,17 @@ LossCounts counts_of(const double (&sums)[kCounts]) {
 
 }  // namespace
 
-GpuTrainer::GpuTrainer(const Network& network, Loss loss, const Normalization& normalization,
-                       const Augmentation& augmentation, const std::optional<TargetTraining>& targets,
-                       Optimizer& optimizer, Optimizer* inverse_optimizer)
-    : network_(network),
-      loss_(loss),
-      normalization_(normalization),
-      augmentation_(augmentation),
-      targets_(targets),
-      optimizer_(optimizer),
-      inverse_optimizer_(inverse_optimizer) {
-  const auto options = at::TensorOptions(network.device());
+GpuStepper::GpuStepper(Task& task) : task_(task) {
+  const auto options = at::TensorOptions(task.network.device());
   state_ = at::zeros({static_cast<int64_t>(sizeof(StepState))}, options.dtype(at::kByte));
   counts_ = state_.view(at::kDouble).narrow(0, offsetof(StepState, current) / sizeof(double), kCounts);
   table_ = at::zeros({kMostSteps, kConstants}, options.dtype(at::kFloat));
-  if (inverse_optimizer != nullptr) inverse_table_ = at::zeros_like(table_);
+  if (task.rule_optimizer) rule_table_ = at::zeros_like(table_);
 }
 
-StepState* GpuTrainer::state() const { return reinterpret_cast<StepState*>(state_.mutable_data_ptr<uint8_t>()); }
+StepState* GpuStepper::state() const { return reinterpret_cast<StepState*>(state_.mutable_data_ptr<uint8_t>()); }
 
-void GpuTrainer::begin(const Position& position, std::span<const double> lr_factors, const LossCounts& counts) {
+void GpuStepper::begin(const Position& position, std::span<const double> lr_factors, const LossCounts& counts) {
   StepState before{};
   before.batch = position.first_step;
   before.total[kLoss] = counts.loss;
@@ -85,28 +77,29 @@ void GpuTrainer::begin(const Position& position, std::span<const double> lr_fact
     }
     if (!constants.empty()) table.narrow(0, 0, static_cast<int64_t>(constants.size())).copy_(rows_of(constants));
   };
-  if (trains_forward(position.phase)) upload(optimizer_, table_);
-  if (trains_inverse(position.phase)) upload(*inverse_optimizer_, inverse_table_);
+  if (trains_forward(position.phase)) upload(task_.optimizer, table_);
+  if (task_.rule().learns_in(position.phase)) upload(*task_.rule_optimizer, rule_table_);
   phase_ = position.phase;
 }
 
-void GpuTrainer::append_constants(int64_t at, double lr_factor) {
+void GpuStepper::append_constants(int64_t at, double lr_factor) {
   // Out of pinned memory, which stays as it is until the steps are collected: any other copy would be waited for.
   const auto append = [&](const Optimizer& optimizer, at::Tensor& table, at::Tensor& pinned) {
     if (!pinned.defined()) pinned = pinned_empty(table.sizes(), at::kFloat);
     constants_in(pinned)[at] = optimizer.constants(lr_factor, optimizer.steps() + 1 + at);
     table.narrow(0, at, 1).copy_(pinned.narrow(0, at, 1), /*non_blocking=*/true);
   };
-  if (trains_forward(phase_)) append(optimizer_, table_, pinned_table_);
-  if (trains_inverse(phase_)) append(*inverse_optimizer_, inverse_table_, pinned_inverse_table_);
+  if (trains_forward(phase_)) append(task_.optimizer, table_, pinned_table_);
+  if (task_.rule().learns_in(phase_)) append(*task_.rule_optimizer, rule_table_, pinned_rule_table_);
 }
 
-PassResult GpuTrainer::end() {
+PassResult GpuStepper::end() {
   StepState after{};
   const at::Tensor bytes = state_.cpu();  // waits for all steps
   std::copy_n(bytes.const_data_ptr<uint8_t>(), sizeof(StepState), reinterpret_cast<uint8_t*>(&after));
-  if (trains_forward(phase_)) optimizer_.set_steps(optimizer_.steps() + after.made);
-  if (trains_inverse(phase_)) inverse_optimizer_->set_steps(inverse_optimizer_->steps() + after.made);
+  const auto count = [&](Optimizer& optimizer) { optimizer.set_steps(optimizer.steps() + after.made); };
+  if (trains_forward(phase_)) count(task_.optimizer);
+  if (task_.rule().learns_in(phase_)) count(*task_.rule_optimizer);
   PassResult result;
   result.counts = counts_of(after.total);
   result.steps = after.made;
@@ -115,39 +108,32 @@ PassResult GpuTrainer::end() {
   return result;
 }
 
-void GpuTrainer::drop_gradients() {
-  optimizer_.take_gradients();
-  if (inverse_optimizer_ != nullptr) inverse_optimizer_->take_gradients();
-}
-
 // A step that is broken off, for want of memory say, leaves no gradient that would be added to the next ones.
-void GpuTrainer::step(const at::Tensor& x, const at::Tensor& targets, Phase phase, uint64_t seed) {
+void GpuStepper::step(const at::Tensor& x, const at::Tensor& targets, Phase phase, uint64_t seed) {
   try {
     step_unguarded(x, targets, phase, seed);
   } catch (...) {
-    drop_gradients();
+    task_.drop_gradients();
     throw;
   }
 }
 
-void GpuTrainer::step_unguarded(const at::Tensor& x, const at::Tensor& targets, Phase phase, uint64_t seed) {
-  TrainingPass pass;
-  if (targets_) pass.targets = targets_->targets;
-  pass.seed = seed;
-  pass.step = StepNumber(&state()->step);
+void GpuStepper::step_unguarded(const at::Tensor& x, const at::Tensor& targets, Phase phase, uint64_t seed) {
+  TrainingPass pass = pass_of(task_, seed, StepNumber(&state()->step));
   Tally tally;
   tally.on_gpu = counts_;
   tally.of_step = true;
-  const at::Tensor loss = step_losses(network_, loss_, targets_, x, targets, phase, pass, tally);
+  const at::Tensor loss = step_losses(task_, x, targets, phase, pass, tally);
   if (trains_forward(phase)) loss.backward();
-  std::vector<at::Tensor> gradients, inverse_gradients;
-  if (trains_forward(phase)) gradients = optimizer_.take_gradients();
-  if (trains_inverse(phase)) inverse_gradients = inverse_optimizer_->take_gradients();
+  const bool learns = task_.rule().learns_in(phase);
+  std::vector<at::Tensor> gradients, rule_gradients;
+  if (trains_forward(phase)) gradients = task_.optimizer.take_gradients();
+  if (learns) rule_gradients = task_.rule_optimizer->take_gradients();
   // Not before all is computed: a step that breaks until here was not counted, and has moved nothing.
   const Here here(state_);
   check_launch(judge(state(), here.stream));
-  if (trains_forward(phase)) update(optimizer_, gradients, constants_in(table_), state());
-  if (trains_inverse(phase)) update(*inverse_optimizer_, inverse_gradients, constants_in(inverse_table_), state());
+  if (trains_forward(phase)) update(task_.optimizer, gradients, constants_in(table_), state());
+  if (learns) update(*task_.rule_optimizer, rule_gradients, constants_in(rule_table_), state());
   KeepList list;
   const auto flush = [&] {
     check_launch(cuda::keep(list, state(), here.stream));
@@ -164,26 +150,26 @@ void GpuTrainer::step_unguarded(const at::Tensor& x, const at::Tensor& targets, 
   if (list.count > 0) flush();
 }
 
-void GpuTrainer::step_or_replay(Recorded& recorded, int64_t examples, const std::function<void()>& work) {
-  if (use_graphs && recorded.graph.recorded()) return recorded.graph.replay();
+void GpuStepper::step_or_replay(Recorded& recorded, int64_t examples, const std::function<void()>& work) {
+  if (use_graphs_ && recorded.graph.recorded()) return recorded.graph.replay();
   most_ = std::max(most_, examples);
-  if (use_graphs && graph_failure_.empty() && recorded.eager >= kWarmUp && examples == most_) {
+  if (use_graphs_ && graph_failure_.empty() && recorded.eager >= kWarmUp && examples == most_) {
     if (!graph_memory_) graph_memory_ = new_graph_memory();
     if (recorded.graph.record(work, *graph_memory_)) return recorded.graph.replay();
     graph_failure_ = recorded.graph.failure();
-    drop_gradients();
+    task_.drop_gradients();
   }
   ++recorded.eager;
   work();
 }
 
-GpuBatches& GpuTrainer::batches_of(const Dataset& data, const std::vector<int64_t>& order, const Position& position) {
-  const auto on_gpu = data.on(network_.device());
+GpuBatches& GpuStepper::batches_of(const Dataset& data, const std::vector<int64_t>& order, const Position& position) {
+  const auto on_gpu = data.on(task_.network.device());
   if (batches_ == nullptr || batches_->data() != on_gpu || std::get<0>(order_) != position.seed) {
     // What was recorded reads the batches of before.
     std::erase_if(recorded_, [](const auto& entry) { return std::get<0>(entry.first) != nullptr; });
-    batches_ =
-        std::make_unique<GpuBatches>(on_gpu, normalization_, augmentation_, network_.compute_type(), position.seed);
+    batches_ = std::make_unique<GpuBatches>(on_gpu, task_.normalization, task_.augmentation,
+                                            task_.network.compute_type(), position.seed);
     ordered_ = false;
   }
   const std::tuple<uint64_t, uint32_t> wanted{position.seed, position.epoch};
@@ -195,7 +181,7 @@ GpuBatches& GpuTrainer::batches_of(const Dataset& data, const std::vector<int64_
   return *batches_;
 }
 
-PassResult GpuTrainer::run(const Dataset& data, int64_t batch_size, const Position& position,
+PassResult GpuStepper::run(const Dataset& data, int64_t batch_size, const Position& position,
                            const std::vector<int64_t>& order, std::span<const double> lr_factors,
                            const LossCounts& counts, const std::atomic<bool>& stop) {
   const GpuBatches& batches = batches_of(data, order, position);
@@ -211,9 +197,7 @@ PassResult GpuTrainer::run(const Dataset& data, int64_t batch_size, const Positi
     ReadBack read_back{*this};
     for (int64_t given = 0; given < static_cast<int64_t>(part.size()) && !stop.load(std::memory_order_relaxed);
          ++given) {
-      const int64_t first = (at.first_step + given) * batch_size, size = std::min(batch_size, data.size() - first);
-      TORCH_CHECK(size > 0, "step ", at.first_step + given, " is past the end of the data set (", data.size(),
-                  " examples in batches of ", batch_size, ")");
+      const int64_t size = examples_of(data, batch_size, at.first_step + given);
       const auto work = [&] {
         const auto batch = batches.gather(batch_size, size, place);
         step(batch.x, batch.targets, position.phase, position.seed);
@@ -238,7 +222,7 @@ PassResult GpuTrainer::run(const Dataset& data, int64_t batch_size, const Positi
   return total;
 }
 
-void GpuTrainer::launch(const at::Tensor& images, const at::Tensor& targets, double lr_factor,
+void GpuStepper::launch(const at::Tensor& images, const at::Tensor& targets, double lr_factor,
                         const Position& position) {
   TORCH_CHECK(!launching_ || launching_->steps < kMostSteps, "trainer: ", kMostSteps,
               " steps were launched and not collected");
@@ -257,10 +241,10 @@ void GpuTrainer::launch(const at::Tensor& images, const at::Tensor& targets, dou
   ++launching_->steps;
 }
 
-void GpuTrainer::launch_unguarded(const at::Tensor& images, const at::Tensor& targets, double lr_factor,
+void GpuStepper::launch_unguarded(const at::Tensor& images, const at::Tensor& targets, double lr_factor,
                                   const Position& position) {
   append_constants(launching_->steps, lr_factor);
-  if (uploader_ == nullptr) uploader_ = std::make_unique<Uploader>(network_.device());
+  if (uploader_ == nullptr) uploader_ = std::make_unique<Uploader>(task_.network.device());
   // As the bytes lie: images whose channels come last are put into planes on the GPU.
   const bool channels_last = images.dim() == 4 && !images.is_contiguous();
   const at::Tensor in_memory = channels_last ? images.permute({0, 2, 3, 1}) : images;
@@ -293,10 +277,10 @@ void GpuTrainer::launch_unguarded(const at::Tensor& images, const at::Tensor& ta
 }
 
 // As prepare(), without what it copies to the GPU each time.
-at::Tensor GpuTrainer::prepared(const at::Tensor& images) {
+at::Tensor GpuStepper::prepared(const at::Tensor& images) {
   const Shape example(images.sizes().begin() + 1, images.sizes().end());
   if (scaling_ == nullptr || scaled_ != example) {
-    scaling_ = std::make_unique<GpuScaling>(images, normalization_, network_.compute_type());
+    scaling_ = std::make_unique<GpuScaling>(images, task_.normalization, task_.network.compute_type());
     scaled_ = example;
   }
   const int64_t size = images.size(0);
@@ -304,23 +288,25 @@ at::Tensor GpuTrainer::prepared(const at::Tensor& images) {
   return scaling_->gather(images, identity_, size, size, {}, {}, 0);
 }
 
-PassResult GpuTrainer::collect() {
+PassResult GpuStepper::collect() {
   if (!launching_) return {};
   launching_.reset();
   return end();
 }
 
-Dataset::Batch GpuTrainer::batch(const Dataset& data, const std::vector<int64_t>& order, int64_t batch_size,
+Dataset::Batch GpuStepper::batch(const Dataset& data, const std::vector<int64_t>& order, int64_t batch_size,
                                  int64_t step, const Position& position) {
   const GpuBatches& batches = batches_of(data, order, position);
   // The augmentation is a function of the epoch. The state is that of steps that may be under way.
   const at::Tensor epoch =
-      at::full({}, static_cast<int64_t>(position.epoch), at::TensorOptions(network_.device()).dtype(at::kInt));
-  const int64_t size = std::min(batch_size, data.size() - step * batch_size);
+      at::full({}, static_cast<int64_t>(position.epoch), at::TensorOptions(task_.network.device()).dtype(at::kInt));
+  const int64_t size = examples_of(data, batch_size, step);
   // Its memory is used again in the order of this stream, after this.
   return batches.gather(batch_size, size,
                         {step, nullptr, reinterpret_cast<const uint32_t*>(epoch.const_data_ptr<int32_t>())});
 }
+
+std::unique_ptr<Stepper> gpu_stepper(Task& task) { return std::make_unique<GpuStepper>(task); }
 
 LossCounts evaluate(const Network& network, Loss loss, const Dataset& data, const Normalization& normalization,
                     int64_t batch_size, const std::atomic<bool>& stop) {

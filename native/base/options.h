@@ -1,0 +1,67 @@
+// Options by name, as a script gives them. Who reads them takes them out, so that what is left over is a mistake.
+#pragma once
+
+#include <c10/util/Exception.h>
+
+#include <cmath>
+#include <cstdint>
+#include <map>
+#include <string>
+#include <utility>
+#include <variant>
+#include <vector>
+
+#include "base/names.h"
+
+namespace cortorch {
+
+class Options {
+ public:
+  using Value = std::variant<double, std::string, std::vector<double>>;
+
+  void set(const std::string& name, Value value) { values_[name] = std::move(value); }
+
+  // The value of an option, or what holds where it is not given. Throws c10::Error for a value of another type.
+  double number(const std::string& name, double otherwise) { return take<double>(name, otherwise, "a number"); }
+  int64_t integer(const std::string& name, int64_t otherwise) {
+    const double value = number(name, static_cast<double>(otherwise));
+    TORCH_CHECK(std::floor(value) == value && std::abs(value) < 0x1p53, "expected a whole number for ", name,
+                ", but received ", value);
+    return static_cast<int64_t>(value);
+  }
+  std::string text(const std::string& name, std::string otherwise) {
+    return take<std::string>(name, std::move(otherwise), "a word");
+  }
+  // One number is a list of one.
+  std::vector<double> numbers(const std::string& name, std::vector<double> otherwise) {
+    const auto found = values_.find(name);
+    if (found != values_.end() && std::holds_alternative<double>(found->second)) return {number(name, 0)};
+    return take<std::vector<double>>(name, std::move(otherwise), "a list of numbers");
+  }
+  // One of an enum's names.
+  template <typename E>
+  E one_of(const std::string& name, E otherwise) {
+    return from_name<E>(text(name, name_of(otherwise)));
+  }
+
+  // Throws c10::Error if an option is left that nobody has asked for.
+  void done(const std::string& of) const {
+    TORCH_CHECK(values_.empty(), of, " has no option ", values_.begin()->first);
+  }
+
+ private:
+  template <typename T>
+  T take(const std::string& name, T otherwise, const char* expected) {
+    const auto found = values_.find(name);
+    if (found == values_.end()) return otherwise;
+    T* value = std::get_if<T>(&found->second);
+    TORCH_CHECK(value != nullptr, "expected ", expected, " for ", name);
+    T result = std::move(*value);
+    values_.erase(found);
+    return result;
+  }
+
+  std::map<std::string, Value> values_;
+};
+
+}  // namespace cortorch
