@@ -223,7 +223,7 @@ std::optional<std::size_t> Network::add_ports(std::vector<LayerSpec>& specs, boo
 }
 
 void Network::add_feedback(uint64_t seed) {
-  if (spec_.exact_last_layer) layers_.back().rule = Rule::bp;
+  if (spec_.last_layer == LastLayer::bp) layers_.back().rule = Rule::bp;
   std::vector<int64_t> arriving(layers_.size());  // values of the error that the map's feedback makes
   const auto mark = [&](const auto& self, const std::vector<LayerSpec>& specs) -> void {
     for (const LayerSpec& spec : specs) {
@@ -429,7 +429,7 @@ at::Tensor Network::forward_layer(const LayerSpec& spec, const at::Tensor& x, co
     const TargetSettings& targets = pass.targets;
     if (!is_last) return target_layer(l.map, l.activation, x, l.weight, l.bias, l.inverse, {l.rule, targets.reduction});
     return target_output_layer(l.map, l.activation, x, l.weight, l.bias, l.inverse, auxiliary_,
-                               {l.rule, targets.activity, targets.target_step, targets.of_batch_mean});
+                               {l.rule, targets.activity, targets.target_step, targets.step_loss});
   }
   if (l.rule == Rule::dfa && is_last)
     return dfa_output_layer(l.map, l.activation, x, l.weight, l.bias, at.ports, shared_feedback_);

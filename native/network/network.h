@@ -25,6 +25,16 @@ namespace cortorch {
 // channels of zeros before and after (He et al. 2016, option A); or what layers of its own make of it.
 enum class Shortcut { identity, pad, layers };
 
+// Layers have no word: they are given themselves.
+template <>
+struct Names<Shortcut> {
+  static constexpr const char* kind = "shortcut";
+  static constexpr NamedValue<Shortcut> table[] = {
+      {"identity", Shortcut::identity},
+      {"pad", Shortcut::pad},
+  };
+};
+
 // One entry of a network's description. What a kind does not name, it does not use.
 struct LayerSpec {
   enum class Kind {
@@ -88,7 +98,7 @@ struct NetworkSpec {
   DfaFeedback dfa_feedback = DfaFeedback::per_layer;
   int64_t auxiliary = 0;                                 // outputs beside the network's own, under ao-sdtp
   FeedbackScale feedback_scale = FeedbackScale::glorot;  // of fa and sign-symmetry
-  bool exact_last_layer = false;  // the last layer sends the error down by its own weights, as under bp
+  LastLayer last_layer = LastLayer::rule;
 };
 
 // What training by target propagation does at the layers: see rules/target_layer.h.
@@ -96,7 +106,7 @@ struct TargetSettings {
   OutputActivity activity = OutputActivity::softmax;
   UnitReduction reduction = UnitReduction::sum;
   double target_step = 0.1;
-  bool of_batch_mean = false;
+  StepLoss step_loss = StepLoss::example;
 };
 
 // What a forward pass of a training step is told, and what it leaves.

@@ -82,10 +82,10 @@ LayerSpec layer_spec(const Napi::Object& from) {
     if (shortcut.IsArray()) {
       layer.shortcut = Shortcut::layers;
       layer.shortcut_layers = layer_specs(shortcut);
-    } else if (is_second("shortcut", text(from, "shortcut"), "identity", "pad")) {
-      layer.shortcut = Shortcut::pad;
-      layer.stride = pair_of(from.Get("stride"), "stride");
+      return layer;
     }
+    layer.shortcut = from_name<Shortcut>(text(from, "shortcut"));
+    if (layer.shortcut == Shortcut::pad) layer.stride = pair_of(from.Get("stride"), "stride");
     return layer;
   }
   if (layer.kind != Kind::dense) {
@@ -121,13 +121,14 @@ NetworkSpec network_spec(const Napi::Object& object) {
   if (object.Has("dfaFeedback")) spec.dfa_feedback = from_name<DfaFeedback>(text(object, "dfaFeedback"));
   if (object.Has("auxiliary")) spec.auxiliary = integer(object, "auxiliary");
   spec.feedback_scale = from_name<FeedbackScale>(text(object, "feedbackScale"));
-  spec.exact_last_layer = is_second("last layer", text(object, "lastLayer"), "rule", "bp");
+  spec.last_layer = from_name<LastLayer>(text(object, "lastLayer"));
   spec.layers = layer_specs(object.Get("layers"));
   return spec;
 }
 
 Place place_of(const Napi::Object& object) {
-  return cortorch::place_of(text(object, "device"), text(object, "precision"), boolean(object, "deterministic"));
+  return cortorch::place_of(text(object, "device"), from_name<cuda::Precision>(text(object, "precision")),
+                            boolean(object, "deterministic"));
 }
 
 OptimizerSpec optimizer_spec(const Napi::Object& object) {
@@ -140,7 +141,7 @@ OptimizerSpec optimizer_spec(const Napi::Object& object) {
   spec.momentum = number(object, "momentum");
   spec.weight_decay = number(object, "weightDecay");
   spec.batch_manhattan = boolean(object, "batchManhattan");
-  spec.bf16_moments = object.Has("moments") && is_second("type of moments", text(object, "moments"), "fp32", "bf16");
+  if (object.Has("moments")) spec.moments = from_name<Moments>(text(object, "moments"));
   return spec;
 }
 
@@ -157,8 +158,7 @@ std::optional<TargetTraining> target_training(const Napi::Value& value) {
   // Of dtp.
   if (object.Get("targetStep").IsNumber()) {
     result.targets.target_step = number(object, "targetStep");
-    result.targets.of_batch_mean =
-        is_second("loss of the target's step", text(object, "targetStepLoss"), "example", "batch-mean");
+    result.targets.step_loss = from_name<StepLoss>(text(object, "targetStepLoss"));
   }
   return result;
 }
@@ -181,7 +181,7 @@ Normalization normalization_of(const Napi::Value& value) {
 }
 
 Augmentation augmentation_of(const Napi::Object& object) {
-  return {integer(object, "cropPadding"), boolean(object, "blackBorder") ? Border::black : Border::reflect,
+  return {integer(object, "cropPadding"), from_name<Border>(text(object, "cropBorder")),
           boolean(object, "flipHorizontal"), boolean(object, "flipVertical")};
 }
 

@@ -155,21 +155,20 @@ void define_target_layers(const TensorFunctions& set) {
         {from_name<Rule>(text(options, "rule")),
          from_name<Loss>(text(options, "loss")) == Loss::softmax_cross_entropy ? OutputActivity::softmax
                                                                                : OutputActivity::plain,
-         number(options, "targetStep"),
-         is_second("loss of the target's step", text(options, "targetStepLoss"), "example", "batch-mean")});
+         number(options, "targetStep"), from_name<StepLoss>(text(options, "targetStepLoss"))});
   });
 }
 
 // Either one over the other's layer would train, on something else than what was meant.
 Delivery delivery_at(Info info, std::size_t i, const at::Tensor& outputs) {
-  const bool difference = is_second("delivery", string_at(info, i), "gradient", "difference"),
-             target = is_target_output(outputs);
+  const Delivery delivery = from_name<Delivery>(string_at(info, i));
+  const bool difference = delivery == Delivery::difference, target = is_target_output(outputs);
   TORCH_CHECK(!target || difference,
               "a loss over targetOutputLayer has to hand down differences: pass { deliver: 'difference' }");
   TORCH_CHECK(target || !difference || !outputs.requires_grad(),
               "{ deliver: 'difference' } is for what targetOutputLayer gives, as it is; leave it out, or put the loss "
               "straight on that layer");
-  return difference ? Delivery::difference : Delivery::gradient;
+  return delivery;
 }
 
 void define_losses(const TensorFunctions& set) {

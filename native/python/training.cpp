@@ -38,7 +38,7 @@ OptimizerSpec optimizer_from(Settings& settings) {
   spec.momentum = settings.number("momentum", 0);
   spec.weight_decay = settings.number("weight_decay", 0);
   spec.batch_manhattan = settings.integer("manhattan", 0) != 0;
-  spec.bf16_moments = is_second("type of moments", settings.text("moments", "fp32"), "fp32", "bf16");
+  spec.moments = from_name<Moments>(settings.text("moments", "fp32"));
   return spec;
 }
 
@@ -51,13 +51,14 @@ Training::Training(const std::string& model, const std::string& text) {
   spec.auxiliary = settings.integer("auxiliary", spec.rule == Rule::ao_sdtp ? 512 : 0);
   spec.feedback_scale = from_name<FeedbackScale>(settings.text("feedback", "glorot"));
   spec.dfa_feedback = from_name<DfaFeedback>(settings.text("dfa", "per-layer"));
-  place_ = place_of(settings.text("device", "cpu"), settings.text("precision", "fp32"),
+  place_ = place_of(settings.text("device", "cpu"), from_name<cuda::Precision>(settings.text("precision", "fp32")),
                     settings.integer("deterministic", 0) != 0);
   position_.seed = static_cast<uint64_t>(settings.integer("seed", 0));
   loss_ = from_name<Loss>(settings.text("loss", "softmax-cross-entropy"));
   normalization_ = {numbers(settings.text("mean", "")), numbers(settings.text("std", ""))};
   Augmentation augmentation;
   augmentation.crop_padding = settings.integer("crop", 0);
+  augmentation.border = from_name<Border>(settings.text("border", "reflect"));
   augmentation.flip_horizontal = settings.integer("flip", 0) != 0;
   const OptimizerSpec optimizer = optimizer_from(settings);
   position_.phase = from_name<Phase>(settings.text("phase", is_target_rule(spec.rule) ? "both" : "forward"));

@@ -21,9 +21,9 @@ class Training : public torch::CustomClassHolder {
  public:
   // `model`: see network_from_text. `settings`: words key=value, of rule, seed, device, precision, deterministic, loss,
   // optimizer, lr, beta1, beta2, eps, momentum, weight_decay, manhattan, moments, phase, noise, inverse_lr,
-  // target_step, auxiliary, crop, flip, mean, std, feedback (glorot, xiao), dfa (per-layer, shared). Throws c10::Error.
-  // Precision and determinism are settings of the process: the object made last decides, so keep one at a time where
-  // they differ.
+  // target_step, auxiliary, crop, border (reflect, black), flip, mean, std, feedback (glorot, xiao), dfa (per-layer,
+  // shared). Throws c10::Error. Precision and determinism are settings of the process: the object made last decides, so
+  // keep one at a time where they differ.
   Training(const std::string& model, const std::string& settings);
 
   // The data set of run(): images [n, shape] uint8 or float32, targets int64 [n] or float32 [n, outputs], on the CPU.

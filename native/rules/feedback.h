@@ -23,6 +23,18 @@ struct Names<FeedbackScale> {
   };
 };
 
+// Whether the last layer sends the error down as its rule has it, or by its own weights.
+enum class LastLayer { rule, bp };
+
+template <>
+struct Names<LastLayer> {
+  static constexpr const char* kind = "way of the last layer";
+  static constexpr NamedValue<LastLayer> table[] = {
+      {"rule", LastLayer::rule},
+      {"bp", LastLayer::bp},
+  };
+};
+
 struct FeedbackDistribution {
   bool normal = false;
   double size = 1;   // the deviation of a normal one, the bound of a uniform one

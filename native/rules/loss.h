@@ -5,6 +5,8 @@
 
 #include <cstdint>
 
+#include "base/names.h"
+
 namespace cortorch {
 
 // Sums over the examples seen; divide by `examples`.
@@ -34,6 +36,15 @@ struct Tally {
 // difference of each example's output and its target, h_L − ĥ_L. That one is no gradient: multiplying the loss, and
 // differentiating twice, are refused.
 enum class Delivery { gradient, difference };
+
+template <>
+struct Names<Delivery> {
+  static constexpr const char* kind = "delivery";
+  static constexpr NamedValue<Delivery> table[] = {
+      {"gradient", Delivery::gradient},
+      {"difference", Delivery::difference},
+  };
+};
 
 // Mean over the batch of −log softmax(logits)[label]. logits [batch, classes] float32 (on a GPU bfloat16 too), labels
 // [batch] int64 → scalar. The gradient is (o − y) / batch, the difference o − y. Throws c10::Error for a label out of

@@ -134,7 +134,8 @@ struct TargetOutput : Function<TargetOutput> {
     const at::Tensor delta = own_gradients(ctx, *kept, d, x, y, factor / batch, result);
     if (!ctx->needs_input_grad(kX)) return result;
     if (settings.rule == Rule::dtp) {
-      const double step = settings.of_batch_mean ? settings.target_step : settings.target_step * batch;
+      const double step =
+          settings.step_loss == StepLoss::batch_mean ? settings.target_step : settings.target_step * batch;
       result[kX] = kept->map->adjoint(weight, at::mul(delta, step), {}, Activation::identity);
       return result;
     }

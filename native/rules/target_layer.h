@@ -22,6 +22,18 @@ struct Names<UnitReduction> {
   };
 };
 
+// The loss that dtp takes a step down: that of an example, or the mean over the batch.
+enum class StepLoss { example, batch_mean };
+
+template <>
+struct Names<StepLoss> {
+  static constexpr const char* kind = "loss of the target's step";
+  static constexpr NamedValue<StepLoss> table[] = {
+      {"example", StepLoss::example},
+      {"batch-mean", StepLoss::batch_mean},
+  };
+};
+
 // Which g a hidden layer sends its target through.
 enum class InverseKind {
   learned,
@@ -60,8 +72,8 @@ at::Tensor top_activity(OutputActivity activity, const Auxiliary& auxiliary, con
 struct TargetOutputSettings {
   Rule rule = Rule::dtp;
   OutputActivity activity = OutputActivity::softmax;
-  double target_step = 0.1;    // α, dtp
-  bool of_batch_mean = false;  // α multiplies the gradient of the batch's mean loss, not of the example's
+  double target_step = 0.1;                // α, dtp
+  StepLoss step_loss = StepLoss::example;  // dtp
 };
 
 // y = σ(W x + b), the output layer, trained on the task's loss. With d = h_L − ĥ_L from a loss that delivers it:

@@ -265,6 +265,8 @@ std::vector<Case> cases() {
   all.push_back({"dfa shared", kLocal, "rule=dfa dfa=shared seed=3 lr=2e-3 eps=1e-3", image});
   all.push_back(
       {"augmented", kLocal, "rule=bp seed=3 lr=2e-3 eps=1e-3 crop=2 flip=1 mean=0.4,0.5,0.6 std=0.2,0.3,0.25", image});
+  all.push_back({"black border", kDense,
+                 "rule=bp seed=3 lr=2e-3 eps=1e-3 crop=2 border=black mean=0.4,0.5,0.6 std=0.2,0.3,0.25", image});
   all.push_back({"floats", kDense, "rule=bp seed=3 lr=2e-3 eps=1e-3 mean=0.1,0.2,0.3 std=1,2,1", image, false});
   all.push_back({"squared error", kLocal, "rule=bp loss=squared-error seed=3 lr=2e-3 eps=1e-3", image});
   all.push_back({"squared error sdtp", kDense, "rule=sdtp loss=squared-error seed=3 lr=2e-3 eps=1e-3", image});

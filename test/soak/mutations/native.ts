@@ -565,21 +565,21 @@ export const mutations: readonly Mutation[] = [
   },
   {
     what: 'brsf: a step has the numbers of the step before, four places further',
-    file: 'native/rules/feedback.cpp',
+    file: 'native/base/noise.cpp',
     from: 'static_cast<uint64_t>(source.step.number) * static_cast<uint64_t>(blocks) +',
     to: 'static_cast<uint64_t>(source.step.number) +',
     tests: [randomNumbers],
   },
   {
     what: 'brsf: the last magnitudes are not drawn where their number is no multiple of four',
-    file: 'native/rules/feedback.cpp',
+    file: 'native/base/noise.cpp',
     from: 'const int64_t blocks = (count + 3) / 4;',
     to: 'const int64_t blocks = count / 4;',
     tests: [randomNumbers],
   },
   {
     what: 'brsf: all layers draw the same magnitudes',
-    file: 'native/rules/feedback.cpp',
+    file: 'native/base/noise.cpp',
     from: 'const RandomStream random(source.seed, Purpose::magnitude, source.layer);',
     to: 'const RandomStream random(source.seed, Purpose::magnitude, 0);',
     tests: [randomNumbers],
@@ -1040,8 +1040,8 @@ export const mutations: readonly Mutation[] = [
   {
     what: 'dtp: the target step of an example and of the mean exchanged',
     file: 'native/rules/target_layer.cpp',
-    from: 'settings.of_batch_mean ? settings.target_step : settings.target_step * batch;',
-    to: 'settings.of_batch_mean ? settings.target_step * batch : settings.target_step;',
+    from: 'settings.step_loss == StepLoss::batch_mean ? settings.target_step : settings.target_step * batch;',
+    to: 'settings.step_loss == StepLoss::batch_mean ? settings.target_step * batch : settings.target_step;',
     tests: [targetRules],
   },
 
