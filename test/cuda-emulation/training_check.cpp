@@ -537,16 +537,24 @@ void unknown_names() {
       {"rule=dtp phase=forwards", "unknown phase 'forwards'; known are forward, inverse, both"},
       {"feedback=he", "unknown feedback scale 'he'; known are glorot, xiao"},
       {"rule=dfa dfa=common", "unknown feedback of dfa 'common'; known are per-layer, shared"},
-      {"moments=fp16", "unknown type of moments 'fp16'; known are fp32, bf16"}};
-  for (const auto& [settings, message] : cases) {
+      {"moments=fp16", "unknown type of moments 'fp16'; known are fp32, bf16"},
+      {"precision=fp16", "unknown precision 'fp16'; known are fp32, tf32, bf16"},
+      {"crop=1 border=grey", "unknown border 'grey'; known are reflect, black"}};
+  const auto refused = [](const std::string& model, const std::string& settings, const std::string& message) {
     try {
-      Training(kDense, settings);
-      check(false, settings + " is taken");
+      Training(model, settings);
+      check(false, model + ", " + settings + ": is taken");
     } catch (const c10::Error& error) {
       const std::string said = error.what_without_backtrace();
-      check(said.find(message) != std::string::npos, settings + ": " + said);
+      check(said.find(message) != std::string::npos, model + ", " + settings + ": " + said);
     }
-  }
+  };
+  for (const auto& [settings, message] : cases) refused(kDense, settings, message);
+  // Of layers those that a line of text can say, as it says them.
+  const std::string known =
+      "; known are flatten, max_pool2d, avg_pool2d, dense, locally_connected2d, conv2d, batch_norm";
+  for (const std::string layer : {"conv3d", "residual", "max-pool2d"})
+    refused("input 3 6 5; " + layer, "rule=bp", "unknown layer type '" + layer + "'" + known);
 }
 
 // What a process sets for a deterministic GPU is seen by the libraries below, whoever asks for it.
