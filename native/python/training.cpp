@@ -196,6 +196,7 @@ void Training::set_value(const std::string& name, const at::Tensor& value) {
 }
 
 at::Tensor Training::moment(int64_t parameter, int64_t which) const {
+  TORCH_CHECK(!trainer_->launching(), "moment: steps were launched and not collected; collect them first");
   settle();
   return trainer_->optimizer()
       .state(static_cast<std::size_t>(parameter))

@@ -503,8 +503,11 @@ void order_of_calls() {
     for (Training* each : {&training, &other}) each->set_data(data.images, data.targets, 4);
     launch(training, Phase::forward);
     refused([&] { training.run(1, 6); }, half + ": a run before what was launched is collected");
+    check(training.trainer().launching(), half + ": somebody who wants the optimizers' state can see that");
+    refused([&] { training.moment(0, 0); }, half + ": a moment before what was launched is collected");
     training.diagnose(6);  // of the data set: it takes a batch, and nothing from those that were launched
     check(training.collect()[5] == 1, half + ": the step that was launched is there");
+    check(!training.trainer().launching() && largest(training.moment(0, 0)) > 0, half + ": its moments, once it is");
     launch(other, Phase::forward);
     other.collect();
     for (const std::string& name : training.names())

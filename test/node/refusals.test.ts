@@ -79,6 +79,24 @@ t.test('words', async (t) => {
   one.dispose();
 });
 
+t.test('the state of a trainer while steps are launched and not collected', async (t) => {
+  const one = call((n) => new n.NetworkHandle(spec, 1, 0, place));
+  const trainer = call((n) => new n.TrainerHandle(one, loss, sgd, null, null, none));
+  const batch = { images: Float32Array.of(1, 2, 3), shape: [1, 3], channelsLast: false, targets: BigInt64Array.of(1n) };
+  const before = await trainer.read();
+  await trainer.launch({ ...batch, outputs: 0 }, 1, { seed: 1, epoch: 0, firstStep: 0, step: 0, phase: 'forward' });
+  const refused = { code: 'ERR_BUSY', message: /in the middle of steps on a stream/ };
+  await t.rejects(trainer.read(), refused);
+  await t.rejects(trainer.write(before), refused);
+  t.equal((await trainer.collect()).steps, 1);
+  const after = await trainer.read();
+  t.strictSame([before.optimizer.steps, after.optimizer.steps], [0, 1]);
+  t.notSame(after.optimizer.parameters, before.optimizer.parameters, 'what was launched stands in the moments');
+  await trainer.write(before);
+  t.strictSame(await trainer.read(), before);
+  one.dispose();
+});
+
 t.test('tensors', async (t) => {
   for (const values of [5, 7]) {
     t.throws(() => call((n) => new n.TensorHandle(new Float32Array(values), [2, 3])), { message: /shape \[2, 3\]/ });

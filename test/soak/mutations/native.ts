@@ -791,6 +791,20 @@ export const mutations: readonly Mutation[] = [
     tests: [network],
   },
   {
+    what: 'the state of a trainer is read in the middle of launched steps',
+    file: 'native/node/trainer.cpp',
+    from: '        require_collected(*trainer);\n        const Optimizer* inverse',
+    to: '        const Optimizer* inverse',
+    tests: [refusals],
+  },
+  {
+    what: 'the state of a trainer is written in the middle of launched steps',
+    file: 'native/node/trainer.cpp',
+    from: '        require_collected(*trainer);\n        for (const auto& [to, from] : copies)',
+    to: '        for (const auto& [to, from] : copies)',
+    tests: [refusals],
+  },
+  {
     what: 'dilation of convolutions is not read from the spec',
     file: 'native/node/convert.cpp',
     from: '    layer.dilation = pair_of(from.Get("dilation"), "dilation");\n',
