@@ -1058,6 +1058,34 @@ export const mutations: readonly Mutation[] = [
     to: 'settings.step_loss == StepLoss::batch_mean ? settings.target_step * batch : settings.target_step;',
     tests: [targetRules],
   },
+  {
+    what: "a loss takes a view of a target layer's outputs for anything",
+    file: 'native/rules/target_layer.cpp',
+    from: '"ViewBackward0", ',
+    to: '',
+    tests: [targetRules],
+  },
+  {
+    what: "a loss takes an alias of a target layer's outputs for anything",
+    file: 'native/rules/target_layer.cpp',
+    from: '"ReshapeAliasBackward0", ',
+    to: '',
+    tests: [targetRules],
+  },
+  {
+    what: "a loss takes a view of a copy of a target layer's outputs for anything",
+    file: 'native/rules/target_layer.cpp',
+    from: '"UnsafeViewBackward0",',
+    to: '',
+    tests: [targetRules],
+  },
+  {
+    what: "a loss takes a copy of a target layer's outputs for anything",
+    file: 'native/rules/target_layer.cpp',
+    from: '"CloneBackward0"',
+    to: '',
+    tests: [targetRules],
+  },
 
   // --- training ----------------------------------------------------------------------------------------------------
   {
