@@ -791,6 +791,13 @@ export const mutations: readonly Mutation[] = [
     tests: [network],
   },
   {
+    what: "MKL's own number of threads goes before a script's one",
+    file: 'native/node/serial_section.h',
+    from: 'mkl_threads_ = MKL_Set_Num_Threads_Local(1);',
+    to: 'mkl_threads_ = 0;',
+    tests: [lifecycle],
+  },
+  {
     what: 'the state of a trainer is read in the middle of launched steps',
     file: 'native/node/trainer.cpp',
     from: '        require_collected(*trainer);\n        const Optimizer* inverse',
