@@ -428,13 +428,15 @@ void broken_steps(bool streamed) {
   });
 }
 
-// The same where two steps of the same sequence were made before: they count.
-void broken_third_step(bool streamed) {
-  const std::string how = streamed ? "a broken third streamed step" : "a broken third step of a run";
-  const Data data = data_of({3, 6, 5}, 24, false, 4);
+// The same where steps of the same sequence were made before: they count. With graphs the fourth step is the first that
+// is replayed.
+void broken_later_step(bool streamed, int64_t made, bool graphs) {
+  const std::string how = "a broken step after " + std::to_string(made) +
+                          (streamed ? " that were streamed" : " of a run") + (graphs ? ", with graphs" : "");
+  const Data data = data_of({3, 6, 5}, 36, false, 4);
   const auto fresh = [&] {
     auto training = std::make_unique<Training>(kDense, "rule=dtp seed=3 lr=1e-3 noise=0.1");
-    training->use_graphs(false);
+    training->use_graphs(graphs);
     if (!streamed) training->set_data(data.images, data.targets, 4);
     return training;
   };
@@ -447,34 +449,43 @@ void broken_third_step(bool streamed) {
       training.launch(data.images.narrow(0, 6 * i, 6), data.targets.narrow(0, 6 * i, 6));
   };
   emulated([&] {
-    constexpr long many = 1'000'000;
-    const auto two = fresh();
-    emulation::launches_until_failure = many;
-    give(*two, 2);
-    const long of_two = many - emulation::launches_until_failure;
-    emulation::launches_until_failure = -1;
-    if (streamed) two->collect();
+    // The launches of so many steps, and what comes of them.
+    const auto launches_of = [&](Training& training, int64_t steps) {
+      constexpr long many = 1'000'000;
+      emulation::launches_until_failure = many;
+      give(training, steps);
+      const long launches = many - emulation::launches_until_failure;
+      emulation::launches_until_failure = -1;
+      if (streamed) training.collect();
+      return launches;
+    };
+    const long replays = cuda::StepGraph::replays();
+    const auto before = fresh(), after = fresh();
+    const long of_before = launches_of(*before, made), of_step = launches_of(*after, made + 1) - of_before;
+    const long replayed = graphs ? std::max<int64_t>(0, made - 3) + std::max<int64_t>(0, made - 2) : 0;
+    check(cuda::StepGraph::replays() == replays + replayed, how + ": steps that were replayed");
     long counted = 0, broken = 0;
-    for (long n = 1; n <= of_two / 2; ++n) {
+    for (long n = 1; n <= of_step; ++n) {
       const auto training = fresh();
-      emulation::launches_until_failure = of_two + n;
+      emulation::launches_until_failure = of_before + n;
       try {
-        give(*training, 3);
+        give(*training, made + 1);
       } catch (const c10::Error&) {
         ++broken;
       }
       emulation::launches_until_failure = -1;
       if (streamed) training->collect();
       const int64_t steps = training->trainer().optimizer().steps();
-      check(steps == 2 || steps == 3, how + ": the optimizer counts " + std::to_string(steps));
-      if (steps == 3) {
+      check(steps == made || steps == made + 1, how + ": the optimizer counts " + std::to_string(steps));
+      if (steps == made + 1) {
         ++counted;
         continue;
       }
       for (const std::string& name : training->names())
-        check(training->value(name).equal(two->value(name)), how + ": two were made: " + name);
+        check(training->value(name).equal(before->value(name)), how + ": as many were made: " + name);
     }
-    check(broken == of_two / 2, how + ": launches that were refused: " + std::to_string(broken));
+    check(of_step > 20 && broken == of_step,
+          how + ": launches that were refused: " + std::to_string(broken) + " of " + std::to_string(of_step));
     check(counted <= 3, how + ": " + std::to_string(counted) + " of them after it was counted");
     return 0;
   });
@@ -625,7 +636,11 @@ int main(int count, char** arguments) {
   if (only.empty()) {
     half_precision();
     not_finite();
-    for (const bool streamed : {false, true}) broken_steps(streamed), broken_third_step(streamed);
+    for (const bool streamed : {false, true}) {
+      broken_steps(streamed);
+      broken_later_step(streamed, 2, false);
+      for (const int64_t made : {3, 4}) broken_later_step(streamed, made, true);
+    }
     order_of_calls();
     deterministic_place();
     unknown_names();

@@ -214,9 +214,10 @@ PassResult GpuTrainer::run(const Dataset& data, int64_t batch_size, const Positi
       const int64_t first = (at.first_step + given) * batch_size, size = std::min(batch_size, data.size() - first);
       TORCH_CHECK(size > 0, "step ", at.first_step + given, " is past the end of the data set (", data.size(),
                   " examples in batches of ", batch_size, ")");
-      const auto work = [&] {
+      // Of nothing on this stack: what is recorded outlives this call.
+      const auto work = [this, &batches, batch_size, size, place, phase = position.phase, seed = position.seed] {
         const auto batch = batches.gather(batch_size, size, place);
-        step(batch.x, batch.targets, position.phase, position.seed);
+        step(batch.x, batch.targets, phase, seed);
       };
       if (size < batch_size) {  // the last one of an epoch
         work();
