@@ -178,7 +178,6 @@ class Network {
   // Those of a role: what an optimizer updates.
   std::vector<Parameter> of_role(Parameter::Role role) const;
 
-  int64_t outputs() const { return outputs_; }
   Rule rule() const { return spec_.rule; }
 
  private:

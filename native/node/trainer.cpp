@@ -261,7 +261,6 @@ void define_trainer(Napi::Env env, Napi::Object exports) {
        TrainerHandle::method<&TrainerHandle::diagnose>("diagnose"),
        TrainerHandle::method<&TrainerHandle::diagnose_batch>("diagnoseBatch"),
        TrainerHandle::method<&TrainerHandle::read>("read"), TrainerHandle::method<&TrainerHandle::write>("write")});
-  AddonData::of(env).trainer_class = Napi::Persistent(trainer_class);
   exports.Set("TrainerHandle", trainer_class);
 }
 
