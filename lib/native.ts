@@ -184,7 +184,7 @@ export interface NativeNormalization {
 
 export interface NativeAugmentation {
   readonly cropPadding: number;
-  readonly blackBorder: boolean;
+  readonly cropBorder: 'reflect' | 'black';
   readonly flipHorizontal: boolean;
   readonly flipVertical: boolean;
 }

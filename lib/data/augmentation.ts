@@ -77,7 +77,7 @@ export const isAugmented = ({ cropPadding, flip }: ResolvedAugmentation): boolea
 
 export const toNative = ({ cropPadding, cropBorder, flip }: ResolvedAugmentation): NativeAugmentation => ({
   cropPadding,
-  blackBorder: cropBorder === 'black',
+  cropBorder,
   flipHorizontal: flip === 'horizontal' || flip === 'both',
   flipVertical: flip === 'vertical' || flip === 'both',
 });

@@ -186,7 +186,11 @@ export class Trainer {
     return callAsync(() => this.#handle.graphFailure());
   }
 
-  /** A copy of all that is needed to go on, beside the network's parameters. */
+  /**
+   * A copy of all that is needed to go on, beside the network's parameters.
+   *
+   * @throws CortorchError ERR_BUSY between two events of a fit() on a stream, whose steps are under way then
+   */
   async state(): Promise<TrainerState> {
     const { optimizer, inverseOptimizer } = await callAsync(() => this.#handle.read());
     return {
@@ -204,7 +208,8 @@ export class Trainer {
   /**
    * Goes back to a state that {@link state} gave; settings stay those of the constructor.
    *
-   * @throws CortorchError ERR_CHECKPOINT_MISMATCH if it is of another network, optimizer or seed
+   * @throws CortorchError ERR_CHECKPOINT_MISMATCH if it is of another network, optimizer or seed; ERR_BUSY as
+   *   {@link state}
    */
   async loadState(state: TrainerState): Promise<void> {
     if (state.seed !== this.seed) throw mismatch(`its seed is ${state.seed}, and this one's is ${this.seed}`);

@@ -36,10 +36,4 @@ std::string name_of(E value) {
   TORCH_INTERNAL_ASSERT(false);
 }
 
-// A setting that has two words for false and true. Throws c10::Error for another one.
-inline bool is_second(std::string_view kind, std::string_view name, std::string_view first, std::string_view second) {
-  TORCH_CHECK(name == first || name == second, "unknown ", kind, " '", name, "'; known are ", first, ", ", second);
-  return name == second;
-}
-
 }  // namespace cortorch

@@ -8,6 +8,8 @@
 #include <mutex>
 #include <vector>
 
+#include "base/names.h"
+
 namespace cortorch {
 
 // Per channel; empty: none. Applied after bytes were divided by 255.
@@ -18,6 +20,15 @@ struct Normalization {
 // What lies around an image: its own pixels mirrored at the outermost ones, or black (zero bytes, before
 // normalisation).
 enum class Border { reflect, black };
+
+template <>
+struct Names<Border> {
+  static constexpr const char* kind = "border";
+  static constexpr NamedValue<Border> table[] = {
+      {"reflect", Border::reflect},
+      {"black", Border::black},
+  };
+};
 
 // What changes with every epoch in an image: a window of its size out of the image with a border around it, then a
 // mirror image or not, half of the time each.

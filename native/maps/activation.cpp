@@ -11,8 +11,6 @@
 #include <c10/util/Exception.h>
 
 #include <algorithm>
-#include <array>
-#include <utility>
 
 #include "base/pool.h"
 #include "base/simd.h"

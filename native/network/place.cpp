@@ -11,7 +11,7 @@
 
 namespace cortorch {
 
-Place place_of(const std::string& device, std::string_view precision, bool deterministic) {
+Place place_of(const std::string& device, cuda::Precision precision, bool deterministic) {
   Place place;
   place.device = c10::Device(device);
   TORCH_CHECK(place.device.is_cpu() || place.device.is_cuda(), "expected device cpu or cuda:i, but received ", device);
@@ -19,11 +19,10 @@ Place place_of(const std::string& device, std::string_view precision, bool deter
   TORCH_CHECK(place.device.is_cpu(), "device ", device, ": this build of cortorch has no CUDA kernels");
 #endif
   if (place.device.is_cuda() && !place.device.has_index()) place.device = c10::Device(c10::kCUDA, 0);
-  TORCH_CHECK(precision == "fp32" || precision == "tf32" || precision == "bf16",
-              "expected precision fp32, tf32 or bf16, but received ", precision);
-  TORCH_CHECK(precision == "fp32" || place.on_gpu(), "precision ", precision, " needs a GPU; on the CPU use fp32");
-  place.tf32 = precision == "tf32";
-  place.compute = precision == "bf16" ? c10::kBFloat16 : c10::kFloat;
+  TORCH_CHECK(precision == cuda::Precision::fp32 || place.on_gpu(), "precision ", name_of(precision),
+              " needs a GPU; on the CPU use fp32");
+  place.tf32 = precision == cuda::Precision::tf32;
+  place.compute = precision == cuda::Precision::bf16 ? c10::kBFloat16 : c10::kFloat;
   place.deterministic = deterministic;
   return place;
 }

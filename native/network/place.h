@@ -7,9 +7,22 @@
 
 #include <optional>
 #include <string>
-#include <string_view>
+
+#include "base/cuda/precision.h"
+#include "base/names.h"
 
 namespace cortorch {
+
+// Not beside the enum, which kernels include.
+template <>
+struct Names<cuda::Precision> {
+  static constexpr const char* kind = "precision";
+  static constexpr NamedValue<cuda::Precision> table[] = {
+      {"fp32", cuda::Precision::fp32},
+      {"tf32", cuda::Precision::tf32},
+      {"bf16", cuda::Precision::bf16},
+  };
+};
 
 class Network;
 
@@ -22,9 +35,9 @@ struct Place {
   bool on_gpu() const { return device.is_cuda(); }
 };
 
-// device: cpu, or cuda:i; precision: fp32, tf32 or bf16, of which the CPU has the first. Throws c10::Error for others,
-// and for a GPU where this build has no kernels for one.
-Place place_of(const std::string& device, std::string_view precision, bool deterministic);
+// device: cpu, or cuda:i. Throws c10::Error for others, for a GPU where this build has no kernels for one, and on the
+// CPU for another precision than fp32.
+Place place_of(const std::string& device, cuda::Precision precision, bool deterministic);
 
 // Process-wide settings of libtorch, as the place wants them.
 void use_arithmetic(const Place& place);

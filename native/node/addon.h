@@ -10,7 +10,7 @@ class ComputeThread;
 
 // What the addon keeps for one environment (the main thread, or a worker thread).
 struct AddonData {
-  Napi::FunctionReference tensor_class, dataset_class, network_class, trainer_class;
+  Napi::FunctionReference tensor_class, dataset_class;
   std::vector<ComputeThread*> threads;  // those that run
 
   static AddonData& of(Napi::Env env) { return *env.GetInstanceData<AddonData>(); }

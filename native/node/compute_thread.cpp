@@ -81,7 +81,12 @@ void ComputeThread::end_stoppable(uint32_t job) { stoppable_.erase(job); }
 
 ComputeThread::~ComputeThread() { end(false); }
 
-void ComputeThread::end_with_environment(void* self) { static_cast<ComputeThread*>(self)->end(false); }
+void ComputeThread::end_with_environment(void* self) {
+  try {
+    static_cast<ComputeThread*>(self)->end(false);
+  } catch (...) {  // Node would abort the process, which is ending anyway, and there is nobody left to tell
+  }
+}
 
 void ComputeThread::end(bool reject_waiting) {
   if (!thread_.joinable()) return;

@@ -89,10 +89,10 @@ LayerSpec layer_spec(const Napi::Object& from) {
     if (shortcut.IsArray()) {
       layer.shortcut = Shortcut::layers;
       layer.shortcut_layers = layer_specs(shortcut);
-    } else if (is_second("shortcut", text(from, "shortcut"), "identity", "pad")) {
-      layer.shortcut = Shortcut::pad;
-      layer.stride = pair_of(from.Get("stride"), "stride");
+      return layer;
     }
+    layer.shortcut = from_name<Shortcut>(text(from, "shortcut"));
+    if (layer.shortcut == Shortcut::pad) layer.stride = pair_of(from.Get("stride"), "stride");
     return layer;
   }
   if (layer.kind != Kind::dense) {
@@ -129,7 +129,8 @@ NetworkSpec network_spec(const Napi::Object& object) {
 }
 
 Place place_of(const Napi::Object& object) {
-  return cortorch::place_of(text(object, "device"), text(object, "precision"), boolean(object, "deterministic"));
+  return cortorch::place_of(text(object, "device"), from_name<cuda::Precision>(text(object, "precision")),
+                            boolean(object, "deterministic"));
 }
 
 OptimizerSpec optimizer_spec(const Napi::Object& object) {
@@ -142,7 +143,7 @@ OptimizerSpec optimizer_spec(const Napi::Object& object) {
   spec.momentum = number(object, "momentum");
   spec.weight_decay = number(object, "weightDecay");
   spec.batch_manhattan = boolean(object, "batchManhattan");
-  spec.bf16_moments = object.Has("moments") && is_second("type of moments", text(object, "moments"), "fp32", "bf16");
+  if (object.Has("moments")) spec.moments = from_name<Moments>(text(object, "moments"));
   return spec;
 }
 
@@ -196,7 +197,7 @@ Normalization normalization_of(const Napi::Value& value) {
 }
 
 Augmentation augmentation_of(const Napi::Object& object) {
-  return {integer(object, "cropPadding"), boolean(object, "blackBorder") ? Border::black : Border::reflect,
+  return {integer(object, "cropPadding"), from_name<Border>(text(object, "cropBorder")),
           boolean(object, "flipHorizontal"), boolean(object, "flipVertical")};
 }
 

@@ -45,7 +45,7 @@ OptimizerSpec optimizer_spec(const Napi::Object& object);
 RuleTraining rule_training(const Napi::Object& object);
 Position position_of(const Napi::Object& object);
 Normalization normalization_of(const Napi::Value& value);
-// { cropPadding, blackBorder, flipHorizontal, flipVertical }
+// { cropPadding, cropBorder, flipHorizontal, flipVertical }
 Augmentation augmentation_of(const Napi::Object& object);
 Loss loss_of(const Napi::Value& value);
 LossCounts counts_of(const Napi::Object& object);

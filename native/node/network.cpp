@@ -167,7 +167,6 @@ void define_network(Napi::Env env, Napi::Object exports) {
        NetworkHandle::method<&NetworkHandle::evaluate_batch>("evaluateBatch"),
        NetworkHandle::method<&NetworkHandle::stop>("stop"), NetworkHandle::method<&NetworkHandle::settled>("settled"),
        NetworkHandle::method<&NetworkHandle::dispose>("dispose")});
-  AddonData::of(env).network_class = Napi::Persistent(network_class);
   exports.Set("NetworkHandle", network_class);
 }
 

@@ -8,17 +8,28 @@
 #include <ATen/Parallel.h>
 #include <omp.h>
 
+// MKL's number of threads of the calling thread, which for MKL goes before OpenMP's; 0: it has none. libtorch sets it
+// on every thread when another one has set the number of threads before. Weak: null with a libtorch without MKL. By
+// its name in C: the one in small letters is Fortran's, which takes an address.
+extern "C" __attribute__((weak)) int MKL_Set_Num_Threads_Local(int threads);
+
 namespace cortorch::node {
 
 class SerialSection {
  public:
-  SerialSection() : threads_(at::get_num_threads()) { omp_set_num_threads(1); }  // at: has it set its own first
+  SerialSection() : threads_(at::get_num_threads()) {  // at: has it set its own first, both of them
+    omp_set_num_threads(1);
+    if (MKL_Set_Num_Threads_Local != nullptr) mkl_threads_ = MKL_Set_Num_Threads_Local(1);
+  }
   SerialSection(const SerialSection&) = delete;
   SerialSection& operator=(const SerialSection&) = delete;
-  ~SerialSection() { omp_set_num_threads(threads_); }
+  ~SerialSection() {
+    omp_set_num_threads(threads_);
+    if (MKL_Set_Num_Threads_Local != nullptr) MKL_Set_Num_Threads_Local(mkl_threads_);
+  }
 
  private:
-  int threads_;
+  int threads_, mkl_threads_ = 0;
 };
 
 }  // namespace cortorch::node

@@ -102,6 +102,13 @@ Copies copies_from(const Napi::Object& object, const Optimizer& optimizer) {
   return copies;
 }
 
+void require_collected(const Trainer& trainer) {
+  if (!trainer.launching()) return;
+  throw CodedError("ERR_BUSY",
+                   "this trainer is in the middle of steps on a stream; ask for its state, or set it, at an event of "
+                   "its fit() or after that");
+}
+
 int64_t bytes_of(const Optimizer& optimizer) {
   int64_t bytes = 0;
   for (std::size_t i = 0; i < optimizer.size(); ++i) {
@@ -206,6 +213,7 @@ Napi::Value TrainerHandle::read(const Napi::CallbackInfo& info) {
   return model_->thread().submit(
       info.Env(), model_,
       [trainer = trainer()] {
+        require_collected(*trainer);
         const Optimizer* inverse = trainer->rule_optimizer();
         return std::pair{state_of(trainer->optimizer()),
                          inverse == nullptr ? std::nullopt : std::optional(state_of(*inverse))};
@@ -234,6 +242,7 @@ Napi::Value TrainerHandle::write(const Napi::CallbackInfo& info) {
   return model_->thread().submit(
       info.Env(), model_,
       [trainer = held, steps = integer(forward, "steps"), inverse_steps, copies = std::move(copies)] {
+        require_collected(*trainer);
         for (const auto& [to, from] : copies) to.copy_(from);
         trainer->optimizer().set_steps(steps);
         if (Optimizer* optimizer = trainer->rule_optimizer()) optimizer->set_steps(inverse_steps);
@@ -252,7 +261,6 @@ void define_trainer(Napi::Env env, Napi::Object exports) {
        TrainerHandle::method<&TrainerHandle::diagnose>("diagnose"),
        TrainerHandle::method<&TrainerHandle::diagnose_batch>("diagnoseBatch"),
        TrainerHandle::method<&TrainerHandle::read>("read"), TrainerHandle::method<&TrainerHandle::write>("write")});
-  AddonData::of(env).trainer_class = Napi::Persistent(trainer_class);
   exports.Set("TrainerHandle", trainer_class);
 }
 

@@ -16,6 +16,16 @@ namespace cortorch {
 // channels of zeros before and after (He et al. 2016, option A); or what layers of its own make of it.
 enum class Shortcut { identity, pad, layers };
 
+// Layers have no word: they are given themselves.
+template <>
+struct Names<Shortcut> {
+  static constexpr const char* kind = "shortcut";
+  static constexpr NamedValue<Shortcut> table[] = {
+      {"identity", Shortcut::identity},
+      {"pad", Shortcut::pad},
+  };
+};
+
 // One entry of a network's description. What a kind does not name, it does not use.
 struct LayerSpec {
   enum class Kind {

@@ -174,8 +174,10 @@ at::Tensor target_output_layer(const LinearMapPtr& map, Activation activation, c
 }
 
 bool is_target_output(const at::Tensor& y) {
-  // Of what reshape() and flatten() record.
-  static const std::set<std::string> kViews{"ViewBackward0", "UnsafeViewBackward0", "ReshapeAliasBackward0"};
+  // Of what reshape() and flatten() record: of a contiguous y a view, of another one an alias where its strides have
+  // one, else a view of a copy.
+  static const std::set<std::string> kViews{"ViewBackward0", "ReshapeAliasBackward0", "UnsafeViewBackward0",
+                                            "CloneBackward0"};
   torch::autograd::Node* node = y.grad_fn().get();
   while (node != nullptr && dynamic_cast<torch::autograd::CppNode<TargetOutput>*>(node) == nullptr) {
     node = kViews.count(node->name()) != 0 ? node->next_edge(0).function.get() : nullptr;

@@ -19,6 +19,19 @@ double number_of(const std::string& key, const std::string& value) {
   return number;
 }
 
+// In this text names are one word, as Python has them, and a line has no blocks.
+LayerSpec::Kind kind_from(const std::string& name) {
+  std::string known;
+  for (const auto& [of_kind, kind] : Names<LayerSpec::Kind>::table) {
+    if (kind == LayerSpec::Kind::residual) continue;
+    std::string word(of_kind);
+    std::replace(word.begin(), word.end(), '-', '_');
+    if (word == name) return kind;
+    known.append(known.empty() ? "" : ", ").append(word);
+  }
+  TORCH_CHECK(false, "unknown layer type '", name, "'; known are ", known);
+}
+
 LayerSpec layer_from(const std::string& text) {
   using Kind = LayerSpec::Kind;
   std::istringstream stream(text);
@@ -27,11 +40,7 @@ LayerSpec layer_from(const std::string& text) {
   std::getline(stream, rest);
   Settings settings(rest);
   LayerSpec layer;
-  // In this text names are one word, as Python has them.
-  std::string name = kind;
-  std::replace(name.begin(), name.end(), '_', '-');
-  layer.kind = from_name<Kind>(name);
-  TORCH_CHECK(layer.kind != Kind::residual, "layer '", kind, "': a line of text has no blocks");
+  layer.kind = kind_from(kind);
   const auto pair = [&](const char* key, int64_t otherwise) {
     const int64_t value = settings.integer(key, otherwise);
     return std::array<int64_t, 2>{value, value};

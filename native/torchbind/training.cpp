@@ -39,7 +39,7 @@ OptimizerSpec optimizer_from(Settings& settings) {
   spec.momentum = settings.number("momentum", 0);
   spec.weight_decay = settings.number("weight_decay", 0);
   spec.batch_manhattan = settings.integer("manhattan", 0) != 0;
-  spec.bf16_moments = is_second("type of moments", settings.text("moments", "fp32"), "fp32", "bf16");
+  spec.moments = from_name<Moments>(settings.text("moments", "fp32"));
   return spec;
 }
 
@@ -51,13 +51,14 @@ Training::Training(const std::string& model, const std::string& text) {
   RuleTraining rule_training;
   rule_training.options = settings.options("rule.");
   auto rule = make_rule(settings.text("rule", "bp"), rule_training.options);
-  place_ = place_of(settings.text("device", "cpu"), settings.text("precision", "fp32"),
+  place_ = place_of(settings.text("device", "cpu"), from_name<cuda::Precision>(settings.text("precision", "fp32")),
                     settings.integer("deterministic", 0) != 0);
   position_.seed = static_cast<uint64_t>(settings.integer("seed", 0));
   loss_ = from_name<Loss>(settings.text("loss", "softmax-cross-entropy"));
   normalization_ = {numbers(settings.text("mean", "")), numbers(settings.text("std", ""))};
   Augmentation augmentation;
   augmentation.crop_padding = settings.integer("crop", 0);
+  augmentation.border = from_name<Border>(settings.text("border", "reflect"));
   augmentation.flip_horizontal = settings.integer("flip", 0) != 0;
   const OptimizerSpec optimizer = optimizer_from(settings);
   position_.phase = from_name<Phase>(settings.text("phase", rule->learns_in(Phase::both) ? "both" : "forward"));
@@ -188,6 +189,7 @@ void Training::set_value(const std::string& name, const at::Tensor& value) {
 }
 
 at::Tensor Training::moment(int64_t parameter, int64_t which) const {
+  TORCH_CHECK(!trainer_->launching(), "moment: steps were launched and not collected; collect them first");
   settle();
   return trainer_->optimizer()
       .state(static_cast<std::size_t>(parameter))

@@ -20,10 +20,10 @@ namespace cortorch {
 class Training : public torch::CustomClassHolder {
  public:
   // `model`: see network_from_text. `settings`: words key=value, of rule, seed, device, precision, deterministic, loss,
-  // optimizer, lr, beta1, beta2, eps, momentum, weight_decay, manhattan, moments, phase, inverse_lr, crop, flip, mean,
-  // std, and rule.NAME, the options of the rule (rule.noise, rule.dfaFeedback, …). Throws c10::Error.
-  // Precision and determinism are settings of the process: the object made last decides, so keep one at a time where
-  // they differ.
+  // optimizer, lr, beta1, beta2, eps, momentum, weight_decay, manhattan, moments, phase, inverse_lr, crop, border
+  // (reflect, black), flip, mean, std, and rule.NAME, the options of the rule (rule.noise, rule.dfaFeedback, …). Throws
+  // c10::Error. Precision and determinism are settings of the process: the object made last decides, so keep one at a
+  // time where they differ.
   Training(const std::string& model, const std::string& settings);
 
   // The data set of run(): images [n, shape] uint8 or float32, targets int64 [n] or float32 [n, outputs], on the CPU.

@@ -96,11 +96,12 @@ Optimizer::Optimizer(OptimizerSpec spec, std::vector<ParameterPtr> parameters)
     const at::Tensor value = parameters_[i]->value.detach();
     TORCH_INTERNAL_ASSERT(value.is_contiguous() && value.scalar_type() == at::kFloat);
     const auto moment = [&] {
-      const auto type = spec_.bf16_moments ? at::kBFloat16 : at::kFloat;
+      const auto type = spec_.moments == Moments::bf16 ? at::kBFloat16 : at::kFloat;
       return on_gpu(value) ? at::zeros(value.sizes(), value.options().dtype(type))
                            : pooled_empty(value.sizes()).zero_();
     };
-    TORCH_CHECK(on_gpu(value) || !spec_.bf16_moments, "optimizer: moments in bfloat16 are for training on a GPU");
+    TORCH_CHECK(on_gpu(value) || spec_.moments == Moments::fp32,
+                "optimizer: moments in bfloat16 are for training on a GPU");
     using Kind = OptimizerSpec::Kind;
     if (spec_.kind == Kind::adam || spec_.momentum != 0) first_[i] = moment();
     if (spec_.kind == Kind::adam || spec_.kind == Kind::rmsprop) second_[i] = moment();

@@ -14,6 +14,18 @@
 
 namespace cortorch {
 
+// What moments are kept in: on a GPU also bfloat16, rounded at random.
+enum class Moments { fp32, bf16 };
+
+template <>
+struct Names<Moments> {
+  static constexpr const char* kind = "type of moments";
+  static constexpr NamedValue<Moments> table[] = {
+      {"fp32", Moments::fp32},
+      {"bf16", Moments::bf16},
+  };
+};
+
 // PyTorch's definitions and names (torch.optim.Adam, SGD, RMSprop); weight decay is added to the gradient.
 struct OptimizerSpec {
   enum class Kind { adam, sgd, rmsprop } kind = Kind::adam;
@@ -24,7 +36,7 @@ struct OptimizerSpec {
   double momentum = 0;   // sgd, rmsprop
   double weight_decay = 0;
   bool batch_manhattan = false;  // of each gradient only its sign is used (Liao et al. 2016)
-  bool bf16_moments = false;     // on a GPU: moments in bfloat16, rounded at random
+  Moments moments = Moments::fp32;
 };
 
 template <>

@@ -38,6 +38,9 @@ class Trainer {
   void launch(const at::Tensor& images, const at::Tensor& targets, double lr_factor, const Position& position);
   // Of the steps since it was last called; waits for them.
   PassResult collect();
+  // Is there something to collect? Until it is collected, the optimizers of a network on a GPU do not count those
+  // steps, and their moments have some of them: their state is neither to be read nor to be written.
+  bool launching() const { return launched_phase_.has_value(); }
 
   // Steps of an epoch, one for each learning-rate factor; the epoch is a permutation of
   // the data set in batches, of which the last may be short. Ends early, between steps, when `stop` is set.

@@ -23,7 +23,7 @@
 #include "base/noise.h"
 #include "maps/elementwise.h"
 #include "network/place.h"
-#include "rules/gradient.h"
+#include "rules/direct.h"
 #include "torchbind/training.h"
 #include "training/cuda/step_graph.h"
 
@@ -265,6 +265,8 @@ std::vector<Case> cases() {
   all.push_back({"dfa shared", kLocal, "rule=dfa rule.dfaFeedback=shared seed=3 lr=2e-3 eps=1e-3", image});
   all.push_back(
       {"augmented", kLocal, "rule=bp seed=3 lr=2e-3 eps=1e-3 crop=2 flip=1 mean=0.4,0.5,0.6 std=0.2,0.3,0.25", image});
+  all.push_back({"black border", kDense,
+                 "rule=bp seed=3 lr=2e-3 eps=1e-3 crop=2 border=black mean=0.4,0.5,0.6 std=0.2,0.3,0.25", image});
   all.push_back({"floats", kDense, "rule=bp seed=3 lr=2e-3 eps=1e-3 mean=0.1,0.2,0.3 std=1,2,1", image, false});
   all.push_back({"squared error", kLocal, "rule=bp loss=squared-error seed=3 lr=2e-3 eps=1e-3", image});
   all.push_back({"squared error sdtp", kDense, "rule=sdtp loss=squared-error seed=3 lr=2e-3 eps=1e-3", image});
@@ -426,13 +428,15 @@ void broken_steps(bool streamed) {
   });
 }
 
-// The same where two steps of the same sequence were made before: they count.
-void broken_third_step(bool streamed) {
-  const std::string how = streamed ? "a broken third streamed step" : "a broken third step of a run";
-  const Data data = data_of({3, 6, 5}, 24, false, 4);
+// The same where steps of the same sequence were made before: they count. With graphs the fourth step is the first that
+// is replayed.
+void broken_later_step(bool streamed, int64_t made, bool graphs) {
+  const std::string how = "a broken step after " + std::to_string(made) +
+                          (streamed ? " that were streamed" : " of a run") + (graphs ? ", with graphs" : "");
+  const Data data = data_of({3, 6, 5}, 36, false, 4);
   const auto fresh = [&] {
     auto training = std::make_unique<Training>(kDense, "rule=dtp seed=3 lr=1e-3 rule.noise=0.1");
-    training->use_graphs(false);
+    training->use_graphs(graphs);
     if (!streamed) training->set_data(data.images, data.targets, 4);
     return training;
   };
@@ -445,34 +449,43 @@ void broken_third_step(bool streamed) {
       training.launch(data.images.narrow(0, 6 * i, 6), data.targets.narrow(0, 6 * i, 6));
   };
   emulated([&] {
-    constexpr long many = 1'000'000;
-    const auto two = fresh();
-    emulation::launches_until_failure = many;
-    give(*two, 2);
-    const long of_two = many - emulation::launches_until_failure;
-    emulation::launches_until_failure = -1;
-    if (streamed) two->collect();
+    // The launches of so many steps, and what comes of them.
+    const auto launches_of = [&](Training& training, int64_t steps) {
+      constexpr long many = 1'000'000;
+      emulation::launches_until_failure = many;
+      give(training, steps);
+      const long launches = many - emulation::launches_until_failure;
+      emulation::launches_until_failure = -1;
+      if (streamed) training.collect();
+      return launches;
+    };
+    const long replays = cuda::StepGraph::replays();
+    const auto before = fresh(), after = fresh();
+    const long of_before = launches_of(*before, made), of_step = launches_of(*after, made + 1) - of_before;
+    const long replayed = graphs ? std::max<int64_t>(0, made - 3) + std::max<int64_t>(0, made - 2) : 0;
+    check(cuda::StepGraph::replays() == replays + replayed, how + ": steps that were replayed");
     long counted = 0, broken = 0;
-    for (long n = 1; n <= of_two / 2; ++n) {
+    for (long n = 1; n <= of_step; ++n) {
       const auto training = fresh();
-      emulation::launches_until_failure = of_two + n;
+      emulation::launches_until_failure = of_before + n;
       try {
-        give(*training, 3);
+        give(*training, made + 1);
       } catch (const c10::Error&) {
         ++broken;
       }
       emulation::launches_until_failure = -1;
       if (streamed) training->collect();
       const int64_t steps = training->trainer().optimizer().steps();
-      check(steps == 2 || steps == 3, how + ": the optimizer counts " + std::to_string(steps));
-      if (steps == 3) {
+      check(steps == made || steps == made + 1, how + ": the optimizer counts " + std::to_string(steps));
+      if (steps == made + 1) {
         ++counted;
         continue;
       }
       for (const std::string& name : training->names())
-        check(training->value(name).equal(two->value(name)), how + ": two were made: " + name);
+        check(training->value(name).equal(before->value(name)), how + ": as many were made: " + name);
     }
-    check(broken == of_two / 2, how + ": launches that were refused: " + std::to_string(broken));
+    check(of_step > 20 && broken == of_step,
+          how + ": launches that were refused: " + std::to_string(broken) + " of " + std::to_string(of_step));
     check(counted <= 3, how + ": " + std::to_string(counted) + " of them after it was counted");
     return 0;
   });
@@ -501,8 +514,11 @@ void order_of_calls() {
     for (Training* each : {&training, &other}) each->set_data(data.images, data.targets, 4);
     launch(training, Phase::forward);
     refused([&] { training.run(1, 6); }, half + ": a run before what was launched is collected");
+    check(training.trainer().launching(), half + ": somebody who wants the optimizers' state can see that");
+    refused([&] { training.moment(0, 0); }, half + ": a moment before what was launched is collected");
     training.diagnose(6);  // of the data set: it takes a batch, and nothing from those that were launched
     check(training.collect()[5] == 1, half + ": the step that was launched is there");
+    check(!training.trainer().launching() && largest(training.moment(0, 0)) > 0, half + ": its moments, once it is");
     launch(other, Phase::forward);
     other.collect();
     for (const std::string& name : training.names())
@@ -536,16 +552,24 @@ void unknown_names() {
       {"rule=dtp phase=forwards", "unknown phase 'forwards'; known are forward, inverse, both"},
       {"rule=fa rule.feedbackScale=he", "unknown feedback scale 'he'; known are glorot, xiao"},
       {"rule=dfa rule.dfaFeedback=common", "unknown feedback of dfa 'common'; known are per-layer, shared"},
-      {"moments=fp16", "unknown type of moments 'fp16'; known are fp32, bf16"}};
-  for (const auto& [settings, message] : cases) {
+      {"moments=fp16", "unknown type of moments 'fp16'; known are fp32, bf16"},
+      {"precision=fp16", "unknown precision 'fp16'; known are fp32, tf32, bf16"},
+      {"crop=1 border=grey", "unknown border 'grey'; known are reflect, black"}};
+  const auto refused = [](const std::string& model, const std::string& settings, const std::string& message) {
     try {
-      Training(kDense, settings);
-      check(false, settings + " is taken");
+      Training(model, settings);
+      check(false, model + ", " + settings + ": is taken");
     } catch (const c10::Error& error) {
       const std::string said = error.what_without_backtrace();
-      check(said.find(message) != std::string::npos, settings + ": " + said);
+      check(said.find(message) != std::string::npos, model + ", " + settings + ": " + said);
     }
-  }
+  };
+  for (const auto& [settings, message] : cases) refused(kDense, settings, message);
+  // Of layers those that a line of text can say, as it says them.
+  const std::string known =
+      "; known are flatten, max_pool2d, avg_pool2d, dense, locally_connected2d, conv2d, batch_norm";
+  for (const std::string layer : {"conv3d", "residual", "max-pool2d"})
+    refused("input 3 6 5; " + layer, "rule=bp", "unknown layer type '" + layer + "'" + known);
 }
 
 // What a process sets for a deterministic GPU is seen by the libraries below, whoever asks for it.
@@ -613,7 +637,11 @@ int main(int count, char** arguments) {
   if (only.empty()) {
     half_precision();
     not_finite();
-    for (const bool streamed : {false, true}) broken_steps(streamed), broken_third_step(streamed);
+    for (const bool streamed : {false, true}) {
+      broken_steps(streamed);
+      broken_later_step(streamed, 2, false);
+      for (const int64_t made : {3, 4}) broken_later_step(streamed, made, true);
+    }
     order_of_calls();
     deterministic_place();
     unknown_names();

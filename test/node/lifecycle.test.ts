@@ -1,7 +1,17 @@
 import t from 'tap';
 import { once } from 'node:events';
 import { Worker } from 'node:worker_threads';
-import { Dataset, layer, liveTensors, Network, network, scope, Tensor, Trainer, type TrainEvent } from '../../lib/index.js';
+import {
+  Dataset,
+  layer,
+  liveTensors,
+  Network,
+  network,
+  scope,
+  Tensor,
+  Trainer,
+  type TrainEvent,
+} from '../../lib/index.js';
 import { gc } from '../support/gc.js';
 import { randomArray } from '../support/numbers.js';
 import { moduleOf, runScript } from '../support/processes.js';
@@ -32,7 +42,7 @@ function light(): { net: Network; data: Dataset } {
 }
 
 /** Past the progress events, whose number depends on how fast the machine is. */
-async function nextEpoch(steps: AsyncIterator<TrainEvent>): Promise<void> {
+async function nextEpoch(steps: AsyncIterator<TrainEvent, void>): Promise<void> {
   for (;;) {
     const { value, done } = await steps.next();
     if (done === true) throw new Error('the fit ended');
@@ -163,6 +173,35 @@ t.test('10,000 steps scripted on tensors leave none behind', async (t) => {
   }
   t.equal(liveTensors(), before + 1);
   weight.dispose();
+});
+
+t.test('a script’s products run on one thread, whoever set the number of threads before', async (t) => {
+  // The model sets it for the process, so that libtorch sets MKL's on the worker's thread when that first calls it.
+  const { code, stdout, stderr } = await runScript(`
+    import { once } from 'node:events';
+    import { Worker } from 'node:worker_threads';
+    import { Network, network } from ${moduleOf('lib/index.ts')};
+    const net = new Network(network({ features: 3 }).dense(2).softmaxCrossEntropy(), { threads: 2 });
+    await net.stateDict();
+    const worker = new Worker(${JSON.stringify(`
+      import('tsx/esm/api').then(async ({ register }) => {
+        register();
+        const { readdirSync } = await import('node:fs');
+        const { parentPort } = await import('node:worker_threads');
+        const { Tensor } = await import(${moduleOf('lib/index.ts')});
+        const threads = () => readdirSync('/proc/self/task').length;
+        const a = Tensor.from(new Float32Array(500 * 500).fill(1), [500, 500]);
+        const before = threads();
+        const sum = a.matmul(a).sum().item();
+        parentPort.postMessage([before, threads(), sum]);
+      });`)}, { eval: true });
+    const [answer] = await once(worker, 'message');
+    console.log(JSON.stringify(answer));
+    net.dispose();`);
+  t.equal(code, 0, stderr);
+  const [before, after, sum] = JSON.parse(stdout) as [number, number, number];
+  t.equal(after, before, 'no thread was made');
+  t.equal(sum, 500 ** 3);
 });
 
 /** Resident memory in bytes, without what the garbage collector gives back: the least of a few readings. */

@@ -340,6 +340,43 @@ function lossOf(spec: ResolvedSpec, outputs: Tensor, difference: boolean): Tenso
   return difference ? head(outputs, targets, { deliver: 'difference' }) : head(outputs, targets);
 }
 
+t.test('a loss on another shape of the last layer’s outputs delivers a difference there', (t) => {
+  // Outputs lie location by location, [height, width, batch, channels]. Each shape is all that one node's name is for.
+  const shapes = {
+    'a view, where they are contiguous (ViewBackward0)': [classes, 1, 1],
+    'an alias, where their strides allow for it (ReshapeAliasBackward0)': [1, 2, 2],
+    'a view of a copy (UnsafeViewBackward0 of CloneBackward0)': [2, 1, 2],
+  } as const;
+  const map = { type: 'locally-connected2d' } as const;
+  const target = Tensor.from(BigInt64Array.from(labels, BigInt));
+  for (const [what, [channels, height, width]] of Object.entries(shapes)) {
+    const inputShape = [batch, 3, height, width];
+    const weightShape = [height, width, 1, 1, 3, channels];
+    const x = leafOf({ shape: inputShape, data: Float64Array.from(randomArray(count(inputShape), 3)) }, 'float32');
+    const weight = leafOf(
+      { shape: weightShape, data: Float64Array.from(randomArray(count(weightShape), 4)) },
+      'float32',
+    );
+    const gradients = (): Numbers[] => {
+      const both = [weight, x].map((leaf) => Float64Array.from(leaf.grad!.data(), Number));
+      for (const leaf of [weight, x]) leaf.clearGrad();
+      return both;
+    };
+    softmaxCrossEntropy(layer(x, { weight, map, rule: 'bp' }).reshape([batch, classes]), target).backward();
+    const [ofWeight, down] = gradients();
+    const outputs = targetOutputLayer(x, { weight, map, rule: 'dtp', targetStep: 0.3 }).reshape([batch, classes]);
+    for (const head of [softmaxCrossEntropy, squaredError]) {
+      t.throws(() => head(outputs, target), { message: /has to hand down differences/ }, what);
+    }
+    softmaxCrossEntropy(outputs, target, { deliver: 'difference' }).backward();
+    const got = gradients();
+    agrees(t, got[0]!, ofWeight!, 1e-5, `${what}: the weights’ gradient is that of the mean loss`);
+    const step = Float64Array.from(down!, (value) => 0.3 * batch * value);
+    agrees(t, got[1]!, step, 1e-5, `${what}: what goes down is a step on an example’s loss`);
+  }
+  t.end();
+});
+
 // With steps so large that differences of float32 activities keep their digits.
 t.test('whole networks in one sweep, from the loss down', async (t) => {
   for (const name of names) {

@@ -1,3 +1,4 @@
+// @ts-nocheck: the package is another version's
 /**
  * Trains every rule on every map, under every schedule and optimizer, for 20 steps, and prints what came of each case:
  * `node digests.mjs DIST` takes the package whose compiled index.js lies in that folder. Public names alone, so that it
@@ -7,7 +8,9 @@ import { createHash } from 'node:crypto';
 import path from 'node:path';
 import { pathToFileURL } from 'node:url';
 
-const { Dataset, Network, Trainer, network } = await import(pathToFileURL(path.resolve(process.argv[2], 'index.js')));
+const { Dataset, Network, Trainer, network } = await import(
+  pathToFileURL(path.resolve(process.argv[2] ?? 'dist', 'index.js')).href
+);
 
 const IMAGES = 320;
 const BATCH = 16; // 20 steps an epoch

@@ -198,9 +198,10 @@ PassResult GpuStepper::run(const Dataset& data, int64_t batch_size, const Positi
     for (int64_t given = 0; given < static_cast<int64_t>(part.size()) && !stop.load(std::memory_order_relaxed);
          ++given) {
       const int64_t size = examples_of(data, batch_size, at.first_step + given);
-      const auto work = [&] {
+      // Of nothing on this stack: what is recorded outlives this call.
+      const auto work = [this, &batches, batch_size, size, place, phase = position.phase, seed = position.seed] {
         const auto batch = batches.gather(batch_size, size, place);
-        step(batch.x, batch.targets, position.phase, position.seed);
+        step(batch.x, batch.targets, phase, seed);
       };
       if (size < batch_size) {  // the last one of an epoch
         work();

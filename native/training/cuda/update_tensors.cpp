@@ -27,7 +27,7 @@ void update(Optimizer& optimizer, const std::vector<at::Tensor>& gradients, cons
   const OptimizerSpec& spec = optimizer.spec();
   // Those of maps and those of batch norm, whose gradients are float32 even where the maps' are bfloat16, apart.
   for (const bool bf16 : {false, true}) {
-    const UpdateRule rule{kind_of(spec.kind), spec.batch_manhattan, spec.bf16_moments, bf16};
+    const UpdateRule rule{kind_of(spec.kind), spec.batch_manhattan, spec.moments == Moments::bf16, bf16};
     UpdateList list;
     const auto flush = [&] {
       check_launch(update(list, rule, table, state, here.stream));

@@ -1,5 +1,6 @@
 // In place of native/training/cuda/step_graph.h: a recorded step runs once more. A graph would launch to the bit what
 // was recorded, so whatever a step takes from the host, and that differs from one step to the next, is found here.
+// A launch in it may be refused as any other, where a real graph is launched as a whole or not at all.
 #pragma once
 
 #include <c10/util/Exception.h>
@@ -24,9 +25,14 @@ class StepGraph {
   void replay() {
     ++replays();
     std::vector<uint64_t> launches;
-    emulation::launches = &launches;
-    step_();
-    emulation::launches = nullptr;
+    struct Noted {
+      explicit Noted(std::vector<uint64_t>& to) { emulation::launches = &to; }
+      ~Noted() { emulation::launches = nullptr; }
+    };
+    {
+      const Noted noted(launches);
+      step_();
+    }
     if (launches_.empty()) launches_ = launches;
     TORCH_CHECK(launches == launches_, "EMULATION: a replayed step launches something else than before");
   }
