@@ -29,7 +29,6 @@ export {
 } from './model/network.js';
 export { type Precision } from './model/device.js';
 export { type MatchOptions, type MatchReport, type Misshaped } from './model/match-parameters.js';
-export { type InverseShapes } from './model/inverses.js';
 export { preset, presetNames, type PresetName } from './model/presets.js';
 export {
   type ActivationName,
@@ -48,17 +47,24 @@ export { type Padding2d, type Size2d, type WindowOptions } from './model/geometr
 export { parseNetworkSpec, type LossName, type NetworkSpec, type ResolvedSpec } from './model/spec.js';
 export { trainingBudget, type BudgetOptions, type MemoryBudget } from './model/budget.js';
 
+export { ruleNames, type RuleName, type RuleOptions } from './rules/names.js';
+export { type InverseShapes, type Phase } from './rules/rule.js';
+export { type DfaFeedback } from './rules/direct.js';
 export {
-  ruleNames,
-  type DfaFeedback,
   type FeedbackScale,
   type GradientRuleName,
   type LastLayer,
-  type RuleName,
-  type RuleOptions,
   type SignSymmetricRuleName,
+} from './rules/gradient.js';
+export {
+  type InverseLoss,
+  type LossReduction,
+  type ResolvedTargets,
+  type ScheduleName,
+  type TargetOptions,
   type TargetRuleName,
-} from './rules/rules.js';
+  type TargetStepLoss,
+} from './rules/target.js';
 export {
   dfaHiddenLayer,
   dfaOutputLayer,
@@ -102,15 +108,6 @@ export {
 } from './training/optimizer.js';
 export { trainerDefaults, type Hyperparameters } from './training/hyperparameters.js';
 export { type LrScheduleName, type LrScheduleOptions, type ResolvedLrSchedule } from './training/lr-schedule.js';
-export {
-  type InverseLoss,
-  type LossReduction,
-  type Phase,
-  type ResolvedTargets,
-  type ScheduleName,
-  type TargetOptions,
-  type TargetStepLoss,
-} from './training/targets.js';
 export { Trainer, type TrainerOptions } from './training/trainer.js';
 export { type FitOptions } from './training/fit-options.js';
 export {

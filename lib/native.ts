@@ -6,6 +6,7 @@
 import { checkBuild, loadAddon } from '../scripts/load.mjs';
 import { CortorchError, type CortorchErrorCode } from './errors.js';
 import { memoryLimit } from './memory.js';
+import type { StepSettings } from './rules/rule.js';
 
 /** A native tensor; only functions of {@link NativeTensorFunctions} can do something with it. */
 export interface TensorHandle {
@@ -278,8 +279,7 @@ export interface LayerDiagnosis {
 
 /** What a trainer sets for the network's rule. */
 export interface NativeRuleTraining {
-  /** By name; null is as if it were not there. */
-  readonly options: Readonly<Record<string, number | string | readonly number[] | null>>;
+  readonly options: StepSettings;
   /** Of what the rule learns beside the task; null: nothing. */
   readonly optimizer: object | null;
 }

@@ -1,8 +1,8 @@
 /** The cells of the paper's Table 1: Bartunov et al. 2018, which trains a network by every rule. */
 
 import type { PaperRule } from '../training/hyperparameters.js';
-import type { RuleName } from '../rules/rules.js';
-import type { ScheduleName } from '../training/targets.js';
+import type { RuleName } from '../rules/names.js';
+import type { ScheduleName } from '../rules/target.js';
 
 export const architectureNames = ['fc', 'lc'] as const;
 export type ArchitectureName = (typeof architectureNames)[number];

@@ -16,14 +16,12 @@ import { saveTorchFile } from '../checkpoint/torch-file.js';
 import { OrderedDict, toPlain, type CheckpointValue } from '../checkpoint/value.js';
 import { CortorchError, isPlainObject } from '../errors.js';
 import { plural } from '../format.js';
+import { isRulesOwn } from '../model/parameter-names.js';
 import type { Flags } from './options.js';
 
 /** What a training checkpoint says about its parameters: kept in safetensors' metadata, as JSON, under this prefix. */
 const KEPT = ['config', 'epoch', 'step', 'metrics'];
 const PREFIX = 'cortorch.';
-
-/** Parameters that only learning uses. */
-const BACKWARD = /^(?:inverses|auxiliary)\.|(?:^|\.)weight_backward$/;
 
 /** @returns the exit code */
 export async function convert(
@@ -66,7 +64,7 @@ const writeSafetensors: Write = async (file, output, forwardOnly, notes) => {
   const names = new Map<StoredTensor | object, string[]>();
   for (const [path, tensor] of tensorsOf(parameters, file.path)) {
     const name = path === '' ? 'tensor' : path;
-    if (forwardOnly && BACKWARD.test(name)) continue;
+    if (forwardOnly && isRulesOwn(name)) continue;
     if (tensors.has(name)) {
       throw new CortorchError(
         'ERR_CHECKPOINT_UNSUPPORTED',
@@ -130,7 +128,7 @@ const writeTorch: Write = async (file, output, forwardOnly, notes) => {
   }
   const { value } = await loadCheckpoint(file.path);
   const stateDict = stateDictOf(value);
-  const children = (childrenOf(stateDict) ?? []).filter(([key]) => !(forwardOnly && BACKWARD.test(String(key))));
+  const children = (childrenOf(stateDict) ?? []).filter(([key]) => !(forwardOnly && isRulesOwn(String(key))));
   const parameters = new OrderedDict(children as [string, CheckpointValue][]);
   const count = [...tensorsOf(parameters, file.path)].length;
   requireTensors(file, count, forwardOnly);

@@ -6,7 +6,7 @@ import type { ImageStream } from '../data/images/loader.js';
 import { CortorchError, isOneOf } from '../errors.js';
 import { isGpu } from '../model/device.js';
 import { Network, type StateDict } from '../model/network.js';
-import { ruleOptionNames } from '../rules/rules.js';
+import { networkOptionNames } from '../rules/names.js';
 import { readNetworkFile, type ModelConfig } from '../training/checkpoint.js';
 import { evaluationStream, loadDataset } from './data.js';
 import { pick, unused } from './given.js';
@@ -40,7 +40,7 @@ export async function evaluate(flags: Flags<'eval'>): Promise<number> {
   const chosen = precision ?? usual;
   using network = new Network(config.network, {
     rule: config.rule,
-    ...pick(config, ruleOptionNames),
+    ...pick(config, networkOptionNames),
     // A checkpoint says how its network was trained: no data set's default stands in where it says none.
     normalization: normalizationSettings(flags, config.network) ?? config.normalization,
     ...(threads !== undefined && { threads }),

@@ -4,7 +4,7 @@ import { CortorchError } from '../errors.js';
 import { Network } from '../model/network.js';
 import { writeCheckpoint } from '../training/checkpoint.js';
 import { integer } from '../format.js';
-import { ruleOptionNames } from '../rules/rules.js';
+import { networkOptionNames } from '../rules/names.js';
 import { kebab, type Flags } from './options.js';
 import { loadModel, ruleSettings } from './settings.js';
 
@@ -23,7 +23,7 @@ export async function init(flags: Flags<'init'>): Promise<number> {
     metrics: null,
     training: null,
   });
-  const given = ruleOptionNames.filter((name) => flags[name] !== undefined);
+  const given = networkOptionNames.filter((name) => flags[name] !== undefined);
   const same = given.map((name) => ` --${kebab(name)} ${flags[name]}`).join('');
   console.error(
     `${out}: ${model} with ${rule}, seed ${seed}, ${integer(network.parameterCount)} parameters. ` +

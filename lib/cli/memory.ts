@@ -13,7 +13,7 @@ import {
 } from '../model/budget.js';
 import { availableOn, isGpu, lookForGpus, parsePlace, type LookForGpus, type Precision } from '../model/device.js';
 import type { ResolvedSpec } from '../model/spec.js';
-import { resolveRuleOptions, usedRuleOptions, type RuleName, type RuleOptions } from '../rules/rules.js';
+import { ruleOf, type RuleName, type RuleOptions } from '../rules/names.js';
 import { resolveOptimizer, type Moments, type OptimizerName } from '../training/optimizer.js';
 import { kebab, type Flags } from './options.js';
 import { inverseOptimizerOf, loadModel, optimizerOf, recipeOf, ruleSettings, trainingSettings } from './settings.js';
@@ -65,8 +65,8 @@ export async function describeMemory(flags: Flags<'doctor'>, look: LookForGpus =
   const settings = trainingSettings(ofModel, spec, model, rule);
   const inverse = inverseOptimizerOf(settings);
   const training: TrainingSettings = {
-    rule,
-    ...resolveRuleOptions(rule, ruleSettings(flags, rule)),
+    rule: ruleOf(rule),
+    options: ruleSettings(flags, rule),
     ...{ device, precision },
     optimizer: resolveOptimizer(optimizerOf(settings)),
     inverseOptimizer: inverse === undefined ? null : resolveOptimizer(inverse),
@@ -82,7 +82,7 @@ export function describeTraining(
   settings: TrainingSettings,
   look: LookForGpus = lookForGpus,
 ): TrainingMemory {
-  const { rule, optimizer, inverseOptimizer, batchSize, device, precision } = settings;
+  const { rule, options, optimizer, inverseOptimizer, batchSize, device, precision } = settings;
   let available: number | null = null;
   let problem: TrainingMemory['problem'] = null;
   try {
@@ -93,7 +93,7 @@ export function describeTraining(
     problem = { code: error.code, message: error.message };
   }
   return {
-    ...{ model, rule, ...usedRuleOptions(settings) },
+    ...{ model, rule: rule.name as RuleName, ...options },
     ...{ optimizer: optimizer.type, moments: optimizer.moments },
     ...(inverseOptimizer && {
       inverseOptimizer: inverseOptimizer.type,

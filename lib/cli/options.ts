@@ -3,11 +3,24 @@
 import { cropBorderNames, flipNames } from '../data/augmentation.js';
 import { CortorchError, isOneOf, show } from '../errors.js';
 import { isDevice, precisionNames } from '../model/device.js';
-import { dfaFeedbackNames, feedbackScaleNames, lastLayerNames, parseRule, ruleNames } from '../rules/rules.js';
+import {
+  networkOptionNames,
+  networkOptions,
+  parseRule,
+  ruleNames,
+  trainerOptionNames,
+  trainerOptions,
+} from '../rules/names.js';
+import {
+  PER_INVERSE,
+  type OptimizerOption,
+  type OptionTable,
+  type RuleOption,
+  type ValueOf,
+} from '../rules/options.js';
 import { momentsNames, optimizerNames } from '../training/optimizer.js';
 import { hyperparameterNames } from '../training/hyperparameters.js';
 import { lrScheduleNames } from '../training/lr-schedule.js';
-import { inverseLossNames, lossReductionNames, scheduleNames, targetStepLossNames } from '../training/targets.js';
 import { didYouMean } from '../suggest.js';
 import { architectureNames } from './cells.js';
 import {
@@ -49,6 +62,53 @@ export type StreamName = (typeof streamNames)[number];
 export type DatasetName = MemoryName | StreamName;
 
 export const isStreamed = (name: DatasetName): name is StreamName => isOneOf(name, streamNames);
+
+/** An option of a rule that is a flag; an optimizer is several. */
+type FlagOption = Exclude<RuleOption, OptimizerOption>;
+const isFlag = (of: RuleOption): of is FlagOption => of.kind !== 'optimizer';
+
+/** The names of a table's options that are flags. */
+type FlagOf<Table extends OptionTable> = {
+  [Name in keyof Table]: Table[Name] extends FlagOption ? Name : never;
+}[keyof Table];
+
+/** The flags of rules' options. */
+function flagsOf<Table extends OptionTable>(
+  table: Table,
+): { readonly [Name in FlagOf<Table>]: Option<ValueOf<Table[Name]>> } {
+  const flags = Object.entries(table).flatMap(([name, of]) =>
+    isFlag(of) ? [[name, option(of.heading, valueParser(of), of.describe)]] : [],
+  );
+  return Object.fromEntries(flags) as { readonly [Name in FlagOf<Table>]: Option<ValueOf<Table[Name]>> };
+}
+
+function valueParser(of: FlagOption): Parser<unknown> {
+  const parse = parserOf(of);
+  return (given) => {
+    try {
+      return parse(given);
+    } catch (error) {
+      if (!(error instanceof WrongValue) || of.hint === undefined) throw error;
+      throw new WrongValue(`${error.message}; ${of.hint}`);
+    }
+  };
+}
+
+function parserOf(of: FlagOption): Parser<unknown> {
+  switch (of.kind) {
+    case 'choice':
+      return oneOf(of.words);
+    case 'count':
+      return count;
+    case 'positive':
+      return positive;
+    case 'per-inverse':
+      return (given) => {
+        const values = list(PER_INVERSE, notNegative)(given);
+        return values.length === 1 ? values[0] : values;
+      };
+  }
+}
 
 /** Every setting of this version, by its camelCase name. */
 export const options = {
@@ -92,57 +152,12 @@ export const options = {
 
   model: option('Model', text, "Preset, such as mnist-lc (listed below), or a network's spec, FILE.json"),
   rule: option('Model', parseRule, `Learning rule: ${ruleNames.join(', ')} (default bp)`),
-  dfaFeedback: option(
-    'Model',
-    oneOf(dfaFeedbackNames),
-    'dfa: a feedback matrix per-layer (default), or one shared by all',
-  ),
-  feedbackScale: option(
-    'Model',
-    oneOf(feedbackScaleNames),
-    "Size of the feedback: glorot (fa's default), xiao (default of usf, brsf, frsf)",
-  ),
-  lastLayer: option(
-    'Model',
-    oneOf(lastLayerNames),
-    "The last layer sends errors by the rule (fa's default) or as bp (usf, brsf, frsf)",
-  ),
+  ...flagsOf(networkOptions),
   init: option('Model', text, 'Checkpoint whose parameters to start from: also one that PyTorch wrote'),
   map: option('Model', renamings, 'Names of its parameters, or their prefixes, to rename: FROM=TO,FROM=TO'),
   partial: option('Model', yesOrNo, 'Start from what fits by name and shape; the rest is drawn from the seed'),
 
-  schedule: option(
-    'Target propagation',
-    oneOf(scheduleNames),
-    'Both losses on every batch (parallel, default), or epochs by turns (alternating)',
-  ),
-  firstPhase: option(
-    'Target propagation',
-    oneOf(['inverse', 'forward'] as const),
-    'alternating: which epoch is first, inverse (default) or forward',
-  ),
-  noise: option(
-    'Target propagation',
-    noise,
-    'Deviation of the noise that inverses learn with: σ, or one for each inverse: a,b,c',
-  ),
-  inverseLoss: option(
-    'Target propagation',
-    oneOf(inverseLossNames),
-    'What inverses give back: noise-preserving (tp, dtp), de-noising (sdtp, ao-sdtp)',
-  ),
-  targetStep: option('Target propagation', positive, 'dtp: α, the step to the penultimate target'),
-  targetStepLoss: option(
-    'Target propagation',
-    oneOf(targetStepLossNames),
-    'dtp: α times the gradient of an example (default) or batch-mean loss',
-  ),
-  lossReduction: option(
-    'Target propagation',
-    oneOf(lossReductionNames),
-    'Local squared losses: sum over units (default) or mean',
-  ),
-  auxiliary: option('Target propagation', auxiliary, 'ao-sdtp: auxiliary outputs (default 512)'),
+  ...flagsOf(trainerOptions),
 
   hyperparameters: option(
     'Optimizer',
@@ -227,6 +242,14 @@ export type Given<Name extends OptionName = OptionName> = {
   readonly [K in Name]?: ReturnType<(typeof options)[K]['parse']>;
 };
 
+const networkFlags = (heading: FlagOption['heading']) =>
+  networkOptionNames.filter((name) => networkOptions[name].heading === heading);
+
+/** Options of rules that a trainer has, and that are flags by their own names. */
+export const trainerFlags = trainerOptionNames.filter((name): name is FlagOf<typeof trainerOptions> =>
+  isFlag(trainerOptions[name]),
+);
+
 /** The flags of each command, in the order of its help. */
 export const commandOptions = {
   train: [
@@ -244,20 +267,12 @@ export const commandOptions = {
     'batchSize',
     'model',
     'rule',
-    'dfaFeedback',
-    'feedbackScale',
-    'lastLayer',
+    ...networkFlags('Model'),
     'init',
     'map',
     'partial',
-    'schedule',
-    'firstPhase',
-    'noise',
-    'inverseLoss',
-    'targetStep',
-    'targetStepLoss',
-    'lossReduction',
-    'auxiliary',
+    ...trainerFlags,
+    ...networkFlags('Target propagation'),
     'hyperparameters',
     'optimizer',
     'lr',
@@ -338,14 +353,11 @@ export const commandOptions = {
   report: ['out', 'json', 'debug'],
   inspect: ['sums', 'json', 'debug'],
   convert: ['forwardOnly', 'debug'],
-  init: ['model', 'rule', 'dfaFeedback', 'feedbackScale', 'lastLayer', 'auxiliary', 'seed', 'out', 'debug'],
+  init: ['model', 'rule', ...networkOptionNames, 'seed', 'out', 'debug'],
   doctor: [
     'model',
     'rule',
-    'dfaFeedback',
-    'feedbackScale',
-    'lastLayer',
-    'auxiliary',
+    ...networkOptionNames,
     'optimizer',
     'momentum',
     'moments',
@@ -409,20 +421,6 @@ function device(given: unknown): string {
   if (isDevice(given)) return given;
   const received = given === '' ? 'it has no value' : `received ${show(given)}`;
   throw new WrongValue(`expected cpu, cuda or cuda:i, i the number of a GPU, but ${received}`);
-}
-
-function noise(given: unknown): number | readonly number[] {
-  const sigmas = list('σ, a number of at least 0, or one for each inverse', notNegative)(given);
-  return sigmas.length === 1 ? sigmas[0]! : sigmas;
-}
-
-function auxiliary(given: unknown): number {
-  try {
-    return count(given);
-  } catch (error) {
-    if (!(error instanceof WrongValue)) throw error;
-    throw new WrongValue(`${error.message}; without auxiliary outputs the rule is sdtp`);
-  }
 }
 
 function numbers(what: string): Parser<readonly number[]> {

@@ -8,16 +8,23 @@ import type { TrainingSettings } from '../model/budget.js';
 import { lookForGpus, resolvePlace, type LookForGpus } from '../model/device.js';
 import type { ResolvedSpec } from '../model/spec.js';
 import { native } from '../native.js';
-import { inverseShapes } from '../model/inverses.js';
+import { learns, requireFits, requireUsed, resolveRuleOptions, resolveSettingsOf } from '../rules/ask.js';
 import {
-  isTargetRule,
-  resolveAuxiliary,
-  resolveRuleOptions,
-  usedRuleOptions,
+  networkOptionNames,
+  ruleOf,
   type RuleName,
   type RuleOptions,
-} from '../rules/rules.js';
-import { fallsOf, optimizerDefaults, recipeFor, settingsFor, type Recipe } from '../training/hyperparameters.js';
+  type RuleTrainerOptions,
+} from '../rules/names.js';
+import {
+  fallsOf,
+  optimizerDefaults,
+  recipeFor,
+  scheduleOf,
+  settingsFor,
+  usedBy,
+  type Recipe,
+} from '../training/hyperparameters.js';
 import {
   optimizerNames,
   optimizerSettings,
@@ -30,10 +37,17 @@ import {
   type ResolvedOptimizer,
 } from '../training/optimizer.js';
 import type { LrScheduleName, LrScheduleOptions } from '../training/lr-schedule.js';
-import { resolveTargets, targetOptionNames, type TargetOptions } from '../training/targets.js';
 import { readConfigFile, readSpecFile } from './config-file.js';
 import { dataSettings } from './data-settings.js';
-import { commandOptions, kebab, type CommandOption, type Flags, type Given, type OptionName } from './options.js';
+import {
+  commandOptions,
+  kebab,
+  trainerFlags,
+  type CommandOption,
+  type Flags,
+  type Given,
+  type OptionName,
+} from './options.js';
 import { missing, pick, unused } from './given.js';
 
 /** What a configuration cannot say: where it is, and how to talk about it. */
@@ -164,10 +178,10 @@ export function inverseOptimizerOf(config: Settings): OptimizerOptions | undefin
   return { type, ...Object.fromEntries(given.filter(([, value]) => value !== undefined)) };
 }
 
-/** Of target propagation; nothing for the other rules. */
-export function targetsOf(config: Settings): TargetOptions {
+/** What a trainer sets for its rule. */
+export function ruleTrainerOptionsOf(config: Settings): RuleTrainerOptions {
   const inverseOptimizer = inverseOptimizerOf(config);
-  return { ...pick(config, TARGET_KEYS), ...(inverseOptimizer && { inverseOptimizer }) };
+  return { ...pick(config, trainerFlags), ...(inverseOptimizer && { inverseOptimizer }) };
 }
 
 export function lrScheduleOf(config: RunConfig): LrScheduleOptions {
@@ -177,11 +191,12 @@ export function lrScheduleOf(config: RunConfig): LrScheduleOptions {
 
 /** What the memory of a run depends on, beside its network. */
 export function memorySettingsOf(config: RunConfig): TrainingSettings {
-  const { rule, batchSize } = config;
+  const { batchSize } = config;
+  const rule = ruleOf(config.rule);
   const optimizer = resolveOptimizer(optimizerOf(config));
   const inverse = inverseOptimizerOf(config);
   const inverseOptimizer = inverse === undefined ? null : resolveOptimizer(inverse);
-  const ofRule = { rule, ...resolveRuleOptions(rule, config) };
+  const ofRule = { rule, options: resolveRuleOptions(rule, config) };
   const ofPlace = pick(config, ['device', 'precision']);
   const diagnostics = config.diagnostics !== undefined;
   return { ...ofRule, ...ofPlace, optimizer, inverseOptimizer, batchSize, diagnostics };
@@ -192,9 +207,6 @@ type OptimizerKey = (typeof OPTIMIZER_KEYS)[number];
 
 const inverseFlag = <T extends string>(key: T) =>
   `inverse${key[0]!.toUpperCase()}${key.slice(1)}` as `inverse${Capitalize<T>}`;
-
-/** Those of target propagation that are flags by their own names. */
-const TARGET_KEYS = targetOptionNames.filter((name) => name !== 'inverseOptimizer');
 
 /** What to start from. @throws CortorchError ERR_UNUSED_OPTION */
 function initSettings(given: Settings): Settings {
@@ -207,14 +219,16 @@ function initSettings(given: Settings): Settings {
 
 /** Those of the rule. @throws CortorchError ERR_UNUSED_OPTION */
 export const ruleSettings = (given: Pick<Settings, keyof RuleOptions>, rule: RuleName): RuleOptions =>
-  usedRuleOptions(resolveRuleOptions(rule, given, (name) => `--${kebab(name)}`));
+  resolveRuleOptions(ruleOf(rule), given, flag);
+
+/** How an error calls a setting. */
+const flag = (name: string): string => `--${kebab(name)}`;
 
 /**
- * The optimizers, and the settings of target propagation under its rules.
+ * The optimizers, and what the rule's trainer sets.
  *
  * @throws CortorchError ERR_UNUSED_OPTION, ERR_USAGE, ERR_INVALID_ARGUMENT; ERR_INVALID_SPEC for a network that the
- *   rule
- *   cannot train
+ *   rule cannot train
  */
 export function trainingSettings(
   given: Settings,
@@ -224,8 +238,10 @@ export function trainingSettings(
 ): Pick<RunConfig, 'optimizer' | 'lr' | 'weightDecay'> & Settings {
   const { device = 'cpu' } = given;
   requireMomentsFit(given.moments, device, '--moments');
-  if (isTargetRule(rule)) requireMomentsFit(given.inverseMoments, device, '--inverse-moments');
-  const schedule = isTargetRule(rule) ? (given.schedule ?? 'parallel') : null;
+  const entry = ruleOf(rule);
+  const inverses = learns(entry);
+  if (inverses) requireMomentsFit(given.inverseMoments, device, '--inverse-moments');
+  const schedule = scheduleOf(rule, given.schedule);
   const defaults = settingsFor(model, rule, schedule, given.hyperparameters);
   if (given.hyperparameters === 'paper' && defaults === undefined) {
     const what = schedule === null ? rule : `${rule} ${schedule}`;
@@ -242,36 +258,19 @@ export function trainingSettings(
     recipeOf(given, model)?.optimizer ?? defaults?.forward,
   );
   const { type: optimizer, ...values } = forward;
-  const settings = { optimizer, ...values };
-  const flag = (name: string): string => `--${kebab(name)}`;
-  if (!isTargetRule(rule)) {
-    resolveTargets(rule, pick(given, TARGET_KEYS), 0, flag);
-    for (const key of ['inverseOptimizer', ...OPTIMIZER_KEYS.map(inverseFlag)] as const) {
-      if (given[key] !== undefined) resolveTargets(rule, { inverseOptimizer: {} }, 0, () => flag(key));
-    }
-    return settings;
+  for (const key of ['inverseOptimizer', ...OPTIMIZER_KEYS.map(inverseFlag)] as const) {
+    if (given[key] !== undefined) requireUsed(entry, 'trainerOptions', 'inverseOptimizer', flag(key));
   }
-  const inverse = optimizerFlags(given, inverseFlag, 'inverseOptimizer', defaults?.inverse);
-  const { type: inverseOptimizer, ...inverseValues } = inverse;
-  const targets = {
-    ...(defaults?.noise !== undefined && { noise: defaults.noise }),
-    ...(rule === 'dtp' && defaults?.targetStep !== undefined && { targetStep: defaults.targetStep }),
-    ...pick(given, TARGET_KEYS),
-  };
-  const count = inverseShapes(network, { rule, auxiliary: resolveAuxiliary(rule) }).length;
-  const resolved = resolveTargets(rule, targets, count, flag)!;
-  const { firstPhase, noise, inverseLoss, targetStep, targetStepLoss, lossReduction } = resolved;
+  requireFits(entry, network);
+  const asked = { ...usedBy(rule, { ...defaults, inverse: undefined }), ...pick(given, trainerFlags) };
+  const ruled = { spec: network, options: resolveRuleOptions(entry, pick(given, networkOptionNames), flag) };
+  const resolved = { ...resolveSettingsOf(entry, asked, ruled, flag) } as Readonly<Record<string, unknown>>;
+  const used = trainerFlags.filter((name) => (resolved[name] ?? null) !== null);
   return {
-    ...settings,
-    inverseOptimizer,
-    ...Object.fromEntries(Object.entries(inverseValues).map(([key, value]) => [inverseFlag(key), value])),
-    schedule: resolved.schedule,
-    ...(firstPhase !== null && { firstPhase }),
-    noise: targets.noise ?? noise[0]!,
-    inverseLoss,
-    ...(targetStep !== null && { targetStep }),
-    ...(targetStepLoss !== null && { targetStepLoss }),
-    lossReduction,
+    ...{ optimizer, ...values },
+    ...(inverses && inverseSettings(given, defaults?.inverse)),
+    // As they were given: one number may stand for those of all inverses.
+    ...Object.fromEntries(used.map((name) => [name, asked[name] ?? entry.trainerOptions[name]!.default])),
   };
 }
 
@@ -279,6 +278,13 @@ export function trainingSettings(
 export function recipeOf({ optimizer }: Settings, model: string): Recipe | undefined {
   const recipe = recipeFor(model);
   return optimizer === undefined || optimizer === recipe?.optimizer.type ? recipe : undefined;
+}
+
+/** Of the optimizer of what the rule learns. */
+function inverseSettings(given: Settings, defaults: OptimizerOptions | undefined): Settings {
+  const { type, ...values } = optimizerFlags(given, inverseFlag, 'inverseOptimizer', defaults);
+  const flags = Object.entries(values).map(([key, value]) => [inverseFlag(key), value]);
+  return { inverseOptimizer: type, ...(Object.fromEntries(flags) as Settings) };
 }
 
 /** One optimizer's settings, those that it uses. */

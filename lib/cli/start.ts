@@ -17,11 +17,12 @@ const MODEL = 'mnist-fc';
 const SEED = 1;
 const VALIDATION = 5000;
 
+/** With the cell of the paper that each is compared with. */
 const RULES = {
-  bp: 'backpropagation',
-  fa: 'feedback alignment',
-  dfa: 'direct feedback alignment',
-  dtp: 'difference target propagation',
+  bp: { title: 'backpropagation', cell: 'bp' },
+  fa: { title: 'feedback alignment', cell: 'fa' },
+  dfa: { title: 'direct feedback alignment', cell: 'dfa' },
+  dtp: { title: 'difference target propagation', cell: 'dtp parallel' },
 } as const;
 type RuleName = keyof typeof RULES;
 
@@ -100,9 +101,9 @@ function summary(rows: readonly Row[], epochs: number): string {
     ],
     rows.map(({ rule, last, seconds, images }) => [
       rule,
-      RULES[rule],
+      RULES[rule].title,
       percent(last.test!.error),
-      percent(paper[MODEL]!.results[rule === 'dtp' ? 'dtp parallel' : rule]!.test / 100),
+      percent(paper[MODEL]!.results[RULES[rule].cell]!.test / 100),
       seconds.toFixed(1),
       integer(images / seconds),
     ]),

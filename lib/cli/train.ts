@@ -12,7 +12,7 @@ import { findParameters } from '../training/find-parameters.js';
 import { RunDirectory } from '../training/run.js';
 import type { EpochEvent } from '../training/events.js';
 import { Trainer } from '../training/trainer.js';
-import { ruleOptionNames, usedRuleOptions } from '../rules/rules.js';
+import { networkOptionNames } from '../rules/names.js';
 import { loadParts, type Parts } from './data.js';
 import { augmentationOf, normalizationOf } from './data-settings.js';
 import { pick } from './given.js';
@@ -26,7 +26,7 @@ import {
   memorySettingsOf,
   optimizerOf,
   resolveSettings,
-  targetsOf,
+  ruleTrainerOptionsOf,
   type RunConfig,
 } from './settings.js';
 import { toMap } from './values.js';
@@ -78,7 +78,7 @@ export async function follow(
   const config = { ...planned, ...(data.digest !== null && { images: data.digest }) };
   using network = new Network(config.network, {
     rule: config.rule,
-    ...pick(config, ruleOptionNames),
+    ...pick(config, networkOptionNames),
     seed: config.seed,
     threads: config.threads,
     device: config.device,
@@ -94,7 +94,7 @@ export async function follow(
     seed: config.seed,
     lrSchedule: lrScheduleOf(config),
     ...(augmentation && { augmentation }),
-    ...targetsOf(config),
+    ...ruleTrainerOptionsOf(config),
   });
   if (from) {
     await network.loadStateDict(from.parameters);
@@ -236,7 +236,7 @@ function modelConfig(config: RunConfig, network: Network): ModelConfig {
   return {
     network: spec,
     rule,
-    ...usedRuleOptions(network),
+    ...Network.ruleOf(network).options,
     normalization,
     seed,
     precision,

@@ -2,14 +2,9 @@
 
 import { CortorchError, invalid, isCount } from '../errors.js';
 import { availableMemory, formatBytes } from '../memory.js';
-import {
-  isTargetRule,
-  parseRule,
-  resolveRuleOptions,
-  type RuleName,
-  type RuleOptions,
-  type RuleSettings,
-} from '../rules/rules.js';
+import { learns, requireFits, requireUsed, resolveRuleOptions } from '../rules/ask.js';
+import { ruleOf, type RuleName, type RuleOptions } from '../rules/names.js';
+import { noStepMemory, type OwnParameter, type Rule, type RuledNetwork, type StepMemory } from '../rules/rule.js';
 import {
   requireMomentsFit,
   resolveOptimizer,
@@ -18,9 +13,8 @@ import {
   type ResolvedOptimizer,
 } from '../training/optimizer.js';
 import { isGpu, parsePlace, type Place, type PlaceOptions } from './device.js';
-import { errorPorts } from './error-ports.js';
-import { auxiliaryShapes, inverseShapes, type InverseSettings } from './inverses.js';
-import { countOutputs, mapShapes, placeLayers, product, sendsDown, type Shape } from './shapes.js';
+import { placeLayers, product } from './shapes.js';
+import { sitesOf } from './sites.js';
 import { parseNetworkSpec, type NetworkSpec, type ResolvedSpec } from './spec.js';
 
 /** Bytes. */
@@ -61,7 +55,8 @@ export interface BudgetOptions extends RuleOptions, Pick<PlaceOptions, 'device' 
 }
 
 /** What the parameters' memory depends on, beside the spec. */
-export type ParameterSettings = InverseSettings & RuleSettings & Pick<Place, 'device' | 'precision'>;
+export type ParameterSettings = Pick<RuledNetwork, 'options'> &
+  Pick<Place, 'device' | 'precision'> & { readonly rule: Rule };
 
 /** What a training step's memory depends on, beside the spec. */
 export type TrainingSettings = ParameterSettings & {
@@ -106,37 +101,38 @@ export type TrainingSettings = ParameterSettings & {
 export function trainingBudget(spec: NetworkSpec, options: BudgetOptions = {}): MemoryBudget {
   const { batchSize = 100 } = options;
   if (!isCount(batchSize)) throw invalid('batchSize', 'a positive integer', batchSize);
-  const rule = parseRule(options.rule ?? 'bp');
+  const rule = ruleOf(options.rule ?? 'bp');
   const { optimizer, inverseOptimizer } = options;
-  if (inverseOptimizer !== undefined && !isTargetRule(rule)) {
-    throw new CortorchError('ERR_UNUSED_OPTION', `inverseOptimizer is not used by rule ${rule}; leave it out`);
-  }
+  if (inverseOptimizer !== undefined) requireUsed(rule, 'trainerOptions', 'inverseOptimizer');
   const { device, precision } = parsePlace({ device: options.device, precision: options.precision });
   const settings = {
     rule,
-    ...resolveRuleOptions(rule, options),
+    options: resolveRuleOptions(rule, options),
     ...{ device, precision },
     optimizer: resolveOptimizer(optimizer),
-    inverseOptimizer: isTargetRule(rule) ? resolveOptimizer(inverseOptimizer, 'inverseOptimizer') : null,
+    inverseOptimizer: learns(rule) ? resolveOptimizer(inverseOptimizer, 'inverseOptimizer') : null,
     batchSize,
   };
   requireMomentsFit(settings.optimizer.moments, device);
   requireMomentsFit(settings.inverseOptimizer?.moments, device, 'inverseOptimizer.moments');
-  return budgetOf(parseNetworkSpec(spec), settings);
+  const parsed = parseNetworkSpec(spec);
+  requireFits(rule, parsed);
+  return budgetOf(parsed, settings);
 }
 
 /** {@link trainingBudget} of settings that have been checked. */
 export function budgetOf(spec: ResolvedSpec, settings: TrainingSettings): MemoryBudget {
   const { optimizer, inverseOptimizer, batchSize } = settings;
   const { runtime, ...parameters } = heldBytes(spec, settings);
-  const [ofLayers, ofInverses] = [parameters.weights / FLOAT, parameters.inverses / FLOAT];
-  const gradients = bytesPerValue(settings) * ((settings.diagnostics === true ? 2 : 1) * ofLayers + ofInverses);
+  const ofLayers = parameters.weights / FLOAT;
+  const learned = valuesOf(ownParameters(spec, settings), ({ role }) => role === 'learned');
+  const gradients = bytesPerValue(settings) * ((settings.diagnostics === true ? 2 : 1) * ofLayers + learned);
   const optimizerState =
-    momentBytes(optimizer) * ofLayers + (inverseOptimizer === null ? 0 : momentBytes(inverseOptimizer) * ofInverses);
-  const activations = batchSize * bytesPerExample(spec, settings);
+    momentBytes(optimizer) * ofLayers + (inverseOptimizer === null ? 0 : momentBytes(inverseOptimizer) * learned);
+  const activations = batchSize * bytesPerExample(spec, settings, stepMemory(spec, settings));
   const convolves = placeLayers(spec).some(({ layer }) => layer.type === 'conv2d');
   const workspace = isGpu(settings.device) && convolves ? CUDNN_WORKSPACE : 0;
-  const unrecorded = isGpu(settings.device) ? bytesPerValue(settings) * (ofLayers + ofInverses) + activations : 0;
+  const unrecorded = isGpu(settings.device) ? bytesPerValue(settings) * (ofLayers + learned) + activations : 0;
   const items = { ...parameters, gradients, optimizerState, activations, unrecorded, workspace, runtime };
   return { ...items, total: sum(Object.values(items)) };
 }
@@ -164,23 +160,32 @@ type HeldBytes = Pick<
 
 const sum = (values: readonly number[]): number => values.reduce((a, b) => a + b, 0);
 
+const ownParameters = (spec: ResolvedSpec, { rule, options }: ParameterSettings): readonly OwnParameter[] =>
+  rule.parameters(spec, options);
+
+const valuesOf = (parameters: readonly OwnParameter[], which: (one: OwnParameter) => boolean): number =>
+  sum(parameters.filter(which).map(({ shape }) => product(shape)));
+
 function heldBytes(spec: ResolvedSpec, settings: ParameterSettings): HeldBytes {
-  const layers = mapShapes(spec);
+  const layers = sitesOf(spec);
   const norms = placeLayers(spec).filter(({ layer }) => layer.type === 'batch-norm');
   const channels = sum(norms.map(({ input }) => input[0]!));
   const weights = layers.map(({ weight }) => product(weight));
   const biases = layers.map(({ bias }) => (bias === null ? 0 : product(bias)));
-  const values = (shapes: readonly { readonly weight: Shape; readonly bias: Shape }[]): number =>
-    sum(shapes.map(({ weight, bias }) => product(weight) + product(bias)));
-  const features = auxiliaryShapes(spec, settings);
   const ofLayers = sum(weights) + sum(biases) + 2 * channels;
-  const ofInverses = values(inverseShapes(spec, settings));
+  const own = ownParameters(spec, settings);
+  const learned = valuesOf(own, ({ role }) => role === 'learned');
+  const fixedSize = bytesPerValue(settings);
+  const ofKind = (kind: OwnParameter['kind']): number =>
+    FLOAT * valuesOf(own, (one) => one.kind === kind && one.role === 'learned') +
+    fixedSize * valuesOf(own, (one) => one.kind === kind && one.role === 'fixed');
   return {
     weights: FLOAT * ofLayers,
-    workingCopies: settings.precision === 'bf16' ? BFLOAT16 * (ofLayers + ofInverses) : 0,
-    feedback: bytesPerValue(settings) * feedbackValues(spec, settings),
-    inverses: FLOAT * ofInverses,
-    auxiliaryWeights: bytesPerValue(settings) * values(features === null ? [] : [features]),
+    workingCopies: settings.precision === 'bf16' ? BFLOAT16 * (ofLayers + learned) : 0,
+    // Kept, or made at each step.
+    feedback: ofKind('feedback') + fixedSize * stepMemory(spec, settings).feedback,
+    inverses: ofKind('inverse'),
+    auxiliaryWeights: ofKind('auxiliary'),
     statistics: FLOAT * 2 * channels,
     runtime: isGpu(settings.device) ? CUDA_RUNTIME : 0,
   };
@@ -189,36 +194,14 @@ function heldBytes(spec: ResolvedSpec, settings: ParameterSettings): HeldBytes {
 const totalHeld = (spec: ResolvedSpec, settings: ParameterSettings): number =>
   sum(Object.values(heldBytes(spec, settings)));
 
-/** Kept, or made at each step. */
-function feedbackValues(
-  spec: ResolvedSpec,
-  { rule, dfaFeedback, lastLayer }: Pick<ParameterSettings, 'rule' | keyof RuleSettings>,
-): number {
-  if (rule === 'dfa') {
-    const units = errorPorts(spec).map((port) => port.units);
-    return countOutputs(spec) * (dfaFeedback === 'shared' ? Math.max(0, ...units) : sum(units));
-  }
-  const sends = sendsDown(spec);
-  const sending = mapShapes(spec)
-    .slice(0, lastLayer === 'bp' ? -1 : undefined)
-    .flatMap(({ weight }, i) => (sends[i] ? [product(weight)] : []));
-  const withSigns = Math.max(0, ...sending);
-  switch (rule) {
-    case 'fa':
-      return sum(sending);
-    case 'usf':
-      return withSigns;
-    case 'brsf':
-    case 'frsf':
-      return sum(sending) + withSigns;
-    default:
-      return 0;
-  }
-}
+const stepMemory = (spec: ResolvedSpec, { rule, options }: ParameterSettings): StepMemory =>
+  rule.stepMemory(spec, options);
 
+/** @param step what the rule holds in a step */
 function bytesPerExample(
   spec: ResolvedSpec,
-  { rule, auxiliary, device, precision }: Pick<ParameterSettings, 'rule' | 'auxiliary' | 'device' | 'precision'>,
+  { device, precision }: Pick<Place, 'device' | 'precision'>,
+  step: StepMemory,
 ): number {
   let kept = product(spec.input);
   let indices = 0;
@@ -233,24 +216,24 @@ function bytesPerExample(
     // Batch norm and a sum with an activation keep what goes into it too; a shortcut's gradient waits for the layers'.
     if ((type === 'batch-norm' || type === 'residual') && layer.activation !== 'identity') kept += output;
     if (type === 'residual') kept += input + output;
-    errors = Math.max(errors, 2 * output + input + (isTargetRule(rule) ? 3 * (input + output) : 0));
+    errors = Math.max(errors, 2 * output + input + step.atLayer(input, output));
     if (type === 'max-pool2d') indices += output;
     // The GPU's kernels read x and δ as they lie.
     if (!isGpu(device) && (type === 'locally-connected2d' || type === 'conv2d')) {
       copies = Math.max(copies, input + output);
     }
   }
-  return bytesPerValue({ precision }) * (kept + errors + copies + 6 * (auxiliary ?? 0)) + INDEX * indices;
+  return bytesPerValue({ precision }) * (kept + errors + copies + step.perExample) + INDEX * indices;
 }
 
 /** Of an evaluation's activations, where nobody says how large its batches are. */
 const EVALUATION_BYTES = 1e9;
 /** The same on all devices, so that sums are taken in the same order. */
-const EVALUATION = { rule: 'bp', auxiliary: null, device: 'cpu', precision: 'fp32' } as const;
+const EVALUATION = { device: 'cpu', precision: 'fp32' } as const;
 
 /** Examples that are evaluated at once: 1000, or fewer if their activations would take more than about 1 GB. */
 export const evaluationBatch = (spec: ResolvedSpec): number =>
-  Math.max(1, Math.min(1000, Math.floor(EVALUATION_BYTES / bytesPerExample(spec, EVALUATION))));
+  Math.max(1, Math.min(1000, Math.floor(EVALUATION_BYTES / bytesPerExample(spec, EVALUATION, noStepMemory))));
 
 /**
  * Refuses a network whose parameters do not fit.
@@ -265,7 +248,7 @@ export function requireMemoryForParameters(
 ): void {
   const total = totalHeld(spec, settings);
   if (total <= available) return;
-  const fitting = combinations<ParameterSettings>([SHARED, BF16].filter((saving) => saving.helps(settings))).filter(
+  const fitting = combinations(savingsOf(settings)).filter(
     (savings) => totalHeld(spec, applied(savings, settings)) <= available,
   );
   throw outOfMemory(
@@ -292,9 +275,10 @@ export function requireMemoryForTraining(
   const room = available + (built ? totalHeld(spec, settings) : 0);
   if (budget.total <= room) return;
   const batch = largestBatch(spec, settings, room);
-  const ways = combinations<TrainingSettings>(
-    [SHARED, BF16, BF16_MOMENTS].filter((saving) => saving.helps(settings)),
-  ).map((savings) => ({ savings, batch: largestBatch(spec, applied(savings, settings), room) }));
+  const ways = combinations([...savingsOf(settings), ...momentSavings(settings)]).map((savings) => ({
+    savings,
+    batch: largestBatch(spec, applied(savings, settings), room),
+  }));
   const whole = ways.filter((way) => way.batch >= settings.batchSize).map(({ savings }) => savings);
   const remedies = [...(batch >= 1 ? [`a batch size of at most ${batch}`] : []), ...fewest(whole).map(named)];
   if (remedies.length === 0) {
@@ -310,26 +294,30 @@ export function requireMemoryForTraining(
 /** A setting that makes training smaller. */
 interface Saving<Settings> {
   readonly name: string;
-  helps(settings: Settings): boolean;
   apply<S extends Settings>(settings: S): S;
 }
 
-const SHARED: Saving<ParameterSettings> = {
-  name: 'dfaFeedback shared',
-  helps: ({ rule, dfaFeedback }) => rule === 'dfa' && dfaFeedback !== 'shared',
-  apply: (settings) => ({ ...settings, dfaFeedback: 'shared' }),
-};
+/** Those of the rule, and of the precision. */
+function savingsOf({ rule, options, device, precision }: ParameterSettings): readonly Saving<ParameterSettings>[] {
+  const ofRule = rule.savings(options).map(({ name, options: changed }): Saving<ParameterSettings> => ({
+    name,
+    apply: (settings) => ({ ...settings, options: { ...settings.options, ...changed } }),
+  }));
+  return [...ofRule, ...(isGpu(device) && precision !== 'bf16' ? [BF16] : [])];
+}
 
 const BF16: Saving<ParameterSettings> = {
   name: 'precision bf16',
-  helps: ({ device, precision }) => isGpu(device) && precision !== 'bf16',
   apply: (settings) => ({ ...settings, precision: 'bf16' }),
 };
 
+function momentSavings({ device, optimizer, inverseOptimizer }: TrainingSettings): readonly Saving<TrainingSettings>[] {
+  const helps = [optimizer, inverseOptimizer].some((one) => one !== null && one !== inBf16(one));
+  return isGpu(device) && helps ? [BF16_MOMENTS] : [];
+}
+
 const BF16_MOMENTS: Saving<TrainingSettings> = {
   name: 'moments bf16',
-  helps: ({ device, optimizer, inverseOptimizer }) =>
-    isGpu(device) && [optimizer, inverseOptimizer].some((one) => one !== null && one !== inBf16(one)),
   apply: (settings) => ({
     ...settings,
     optimizer: inBf16(settings.optimizer),
@@ -365,7 +353,9 @@ function fewest<T>(lists: readonly (readonly T[])[]): readonly (readonly T[])[] 
 function largestBatch(spec: ResolvedSpec, settings: TrainingSettings, room: number): number {
   const { total, activations } = budgetOf(spec, settings);
   const times = isGpu(settings.device) ? 2 : 1;
-  return Math.floor((room - (total - times * activations)) / (times * bytesPerExample(spec, settings)));
+  return Math.floor(
+    (room - (total - times * activations)) / (times * bytesPerExample(spec, settings, stepMemory(spec, settings))),
+  );
 }
 
 /** In the order in which they are told. */

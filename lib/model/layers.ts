@@ -3,6 +3,7 @@
 import { isBoolean, isCount, isNumber, isOneOf, isPlainObject, isString } from '../errors.js';
 import { didYouMean } from '../suggest.js';
 import { describe, resolveWindow, type Padding2d, type Pair, type Size2d, type Window2d } from './geometry.js';
+import { isReservedPrefix } from './parameter-names.js';
 import { checkKeys, specError, wrong } from './spec-error.js';
 
 export type ActivationName = 'identity' | 'tanh' | 'relu' | 'sigmoid';
@@ -90,7 +91,7 @@ export interface AvgPool2dSpec extends PoolSpec {
 /**
  * σ(γ (x − mean) / √(variance + ε) + β), by channel (of a vector by feature): in training with the batch's own mean and
  * variance, in evaluation with running ones, as PyTorch's nn.BatchNorm1d and 2d have them (Ioffe and Szegedy 2015).
- * Its gradient is the ordinary one; rules bp, fa, dfa, usf, brsf and frsf.
+ * Its gradient is the ordinary one; targets do not go through it.
  */
 export interface BatchNormSpec {
   readonly type: 'batch-norm';
@@ -105,7 +106,7 @@ export interface BatchNormSpec {
 }
 
 /**
- * σ(layers(x) + shortcut(x)) (He et al. 2016). Its gradient is the ordinary one; rules bp, fa, dfa, usf, brsf and frsf.
+ * σ(layers(x) + shortcut(x)) (He et al. 2016). Its gradient is the ordinary one; targets do not go through it.
  */
 export interface ResidualSpec {
   readonly type: 'residual';
@@ -248,7 +249,7 @@ function parseActivation({ activation = 'identity' }: Entry, where: string): Act
 function parseName({ name }: Entry, where: string): { readonly name?: string } {
   if (name === undefined) return {};
   if (!isString(name)) throw wrong(`${where}.name`, 'a name', name);
-  if (/^(auxiliary|inverses\.\d+)$/.test(name)) {
+  if (isReservedPrefix(name)) {
     throw wrong(`${where}.name`, 'a name other than those of target propagation (auxiliary, inverses.<i>)', name);
   }
   return { name };

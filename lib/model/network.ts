@@ -13,19 +13,14 @@ import {
 import { checkStream, type BatchStream } from '../data/batch-stream.js';
 import { countExamples, Dataset } from '../data/dataset.js';
 import { call, callAsync, type NativeCounts, type NetworkHandle } from '../native.js';
-import {
-  parseRule,
-  resolveRuleOptions,
-  type DfaFeedback,
-  type FeedbackScale,
-  type LastLayer,
-  type RuleName,
-  usedRuleOptions,
-} from '../rules/rules.js';
+import { requireFits, resolveRuleOptions } from '../rules/ask.js';
+import type { DfaFeedback } from '../rules/direct.js';
+import type { FeedbackScale, LastLayer } from '../rules/gradient.js';
+import { ruleOf, type RuleName, type RuleOptions } from '../rules/names.js';
+import { inversesAmong, type InverseShapes, type Rule, type RuleValues } from '../rules/rule.js';
 import { BatchReader } from './batches.js';
 import { evaluationBatch, requireMemoryForParameters } from './budget.js';
 import { resolvePlace, type Precision } from './device.js';
-import { inverseShapes, type InverseShapes } from './inverses.js';
 import { describeMismatch, matchParameters, type MatchOptions, type MatchReport } from './match-parameters.js';
 import { countOutputs, product } from './shapes.js';
 import { parseNetworkSpec, type NetworkSpec, type ResolvedSpec } from './spec.js';
@@ -36,7 +31,7 @@ export interface Normalization {
   readonly std: readonly number[];
 }
 
-export interface NetworkOptions {
+export interface NetworkOptions extends RuleOptions {
   /** Default `bp`. */
   readonly rule?: RuleName;
   /** Default `per-layer`; rule dfa only. */
@@ -98,6 +93,8 @@ export interface Evaluation {
  */
 export class Network implements Disposable {
   readonly #handle: NetworkHandle;
+  readonly #rule: Rule;
+  readonly #options: RuleValues;
   readonly spec: ResolvedSpec;
   readonly rule: RuleName;
   /** null: not of dfa */
@@ -131,15 +128,18 @@ export class Network implements Disposable {
    */
   constructor(spec: NetworkSpec, options: NetworkOptions = {}) {
     this.spec = parseNetworkSpec(spec);
-    this.rule = parseRule(options.rule ?? 'bp');
-    const settings = resolveRuleOptions(this.rule, options);
+    this.#rule = ruleOf(options.rule ?? 'bp');
+    this.rule = this.#rule.name as RuleName;
+    const values = resolveRuleOptions(this.#rule, options);
+    this.#options = values;
     ({
-      dfaFeedback: this.dfaFeedback,
-      feedbackScale: this.feedbackScale,
-      lastLayer: this.lastLayer,
-      auxiliary: this.auxiliary,
-    } = settings);
-    this.inverses = inverseShapes(this.spec, this);
+      dfaFeedback: this.dfaFeedback = null,
+      feedbackScale: this.feedbackScale = null,
+      lastLayer: this.lastLayer = null,
+      auxiliary: this.auxiliary = null,
+    } = values);
+    requireFits(this.#rule, this.spec);
+    this.inverses = inversesAmong(this.#rule.parameters(this.spec, values));
     this.seed = checkSeed(options.seed ?? 0);
     this.normalization = checkNormalization(options.normalization ?? null, this.spec.input);
     const { place, gpu } = resolvePlace(options);
@@ -147,8 +147,8 @@ export class Network implements Disposable {
     if (options.threads !== undefined && !(isCount(options.threads) && inRange(options.threads, 1, 1024))) {
       throw invalid('threads', 'an integer from 1 to 1024', options.threads);
     }
-    requireMemoryForParameters(this.spec, this, gpu?.free);
-    const description = { ...this.spec, rule: this.rule, ruleOptions: usedRuleOptions(this) };
+    requireMemoryForParameters(this.spec, { rule: this.#rule, options: values, ...place }, gpu?.free);
+    const description = { ...this.spec, rule: this.rule, ruleOptions: values };
     this.#handle = call((n) => new n.NetworkHandle(description, this.seed, options.threads ?? 0, place));
     this.parameters = this.#handle
       .parameters()
@@ -319,6 +319,11 @@ export class Network implements Disposable {
 
   [Symbol.dispose](): void {
     this.dispose();
+  }
+
+  /** For the package's own use: the rule, and its options, all that it has. */
+  static ruleOf(network: Network): { readonly rule: Rule; readonly options: RuleValues } {
+    return { rule: network.#rule, options: network.#options };
   }
 
   /** For the package's own use. @throws CortorchError ERR_INVALID_ARGUMENT */

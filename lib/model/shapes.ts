@@ -2,7 +2,7 @@
 
 import { show } from '../errors.js';
 import { countPlaces, describe, reach, type Window2d } from './geometry.js';
-import { isMap, isParametric, nameOf, type ResolvedLayer, type ResolvedMap, type ResolvedResidual } from './layers.js';
+import { isMap, isParametric, nameOf, type ResolvedLayer, type ResolvedResidual } from './layers.js';
 import { specError } from './spec-error.js';
 import type { ResolvedSpec } from './spec.js';
 
@@ -16,10 +16,14 @@ export interface PlacedLayer {
   readonly layer: ResolvedLayer;
   /** `layers[2]`, or within a residual block `layers[2].layers[0]`. */
   readonly where: string;
+  /** Prefix of its parameters' names; null: it has none. */
+  readonly name: string | null;
   /** Shapes of one example. */
   readonly input: Shape;
   readonly output: Shape;
 }
+
+type UnnamedLayer = Omit<PlacedLayer, 'name'>;
 
 /**
  * All layers with the shapes of one example, in the order in which they run: those within a residual block before it,
@@ -28,16 +32,17 @@ export interface PlacedLayer {
  * @throws CortorchError ERR_INVALID_SPEC if a layer does not take what the one before it gives
  */
 export function placeLayers(spec: ResolvedSpec): readonly PlacedLayer[] {
-  const placed = placeIn(spec.layers, spec.input, 'layers');
   const names = new Set<string>();
-  for (const { layer, where } of placed) {
-    if (!isParametric(layer)) continue;
+  const placed = placeIn(spec.layers, spec.input, 'layers').map((one) => {
+    const { layer, where } = one;
+    if (!isParametric(layer)) return { ...one, name: null };
     const name = layer.name ?? `layers.${names.size}`;
     if (names.has(name)) {
       throw specError(`${where}.name: another layer is called ${show(name)} already; give it a name of its own`);
     }
     names.add(name);
-  }
+    return { ...one, name };
+  });
   if (!placed.some(({ layer }) => isMap(layer))) {
     throw specError('layers: no layer has weights, so there is nothing to train; add a dense layer');
   }
@@ -51,7 +56,7 @@ export function placeLayers(spec: ResolvedSpec): readonly PlacedLayer[] {
   return placed;
 }
 
-function placeIn(layers: readonly ResolvedLayer[], from: Shape, list: string): PlacedLayer[] {
+function placeIn(layers: readonly ResolvedLayer[], from: Shape, list: string): UnnamedLayer[] {
   let input = from;
   return layers.flatMap((layer, i) => {
     const placed = place(layer, input, `${list}[${i}]`);
@@ -61,7 +66,7 @@ function placeIn(layers: readonly ResolvedLayer[], from: Shape, list: string): P
 }
 
 /** The layer, after those within it. */
-function place(layer: ResolvedLayer, input: Shape, where: string): PlacedLayer[] {
+function place(layer: ResolvedLayer, input: Shape, where: string): UnnamedLayer[] {
   if (layer.type !== 'residual')
     return [{ layer, where, input, output: shapeAfter(layer, input, nameOf(where, layer)) }];
   const { shortcut } = layer;
@@ -145,67 +150,3 @@ function placesOf(layer: Window2d & Pick<ResolvedLayer, 'type'>, input: Shape, w
 
 /** Values that the network gives for one example. */
 export const countOutputs = (spec: ResolvedSpec): number => placeLayers(spec).at(-1)!.output[0]!;
-
-/** A linear map, and the shapes that belong to it. */
-export interface MapShapes {
-  /** Of one example. */
-  readonly input: Shape;
-  readonly output: Shape;
-  readonly weight: Shape;
-  /** null: it has none */
-  readonly bias: Shape | null;
-}
-
-/** Of the linear maps, in their order. @throws CortorchError ERR_INVALID_SPEC */
-export function mapShapes(spec: ResolvedSpec): readonly MapShapes[] {
-  return placeLayers(spec).flatMap(({ layer, input, output }) => {
-    if (!isMap(layer)) return [];
-    const bias = layer.bias ? biasShape(layer, output) : null;
-    return [{ input, output, weight: weightShape(layer, input, output), bias }];
-  });
-}
-
-/**
- * Of the linear maps, in their order: whether something with parameters lies below, on some way to the input, which
- * waits for the error. Where nothing does, none is sent.
- */
-export function sendsDown(spec: ResolvedSpec): readonly boolean[] {
-  const sends: boolean[] = [];
-  const walk = (layers: readonly ResolvedLayer[], from: boolean): boolean => {
-    let below = from;
-    for (const layer of layers) {
-      if (isMap(layer)) sends.push(below);
-      if (isParametric(layer)) below = true;
-      if (layer.type !== 'residual') continue;
-      const inLayers = walk(layer.layers, below);
-      const inShortcut = typeof layer.shortcut === 'string' ? below : walk(layer.shortcut, below);
-      below = inLayers || inShortcut;
-    }
-    return below;
-  };
-  walk(spec.layers, false);
-  return sends;
-}
-
-/** As in the state_dict. */
-function weightShape(layer: ResolvedMap, input: Shape, output: Shape): Shape {
-  switch (layer.type) {
-    case 'dense':
-      return [layer.units, input[0]!];
-    case 'conv2d':
-      return [layer.channels, input[0]!, ...layer.kernel];
-    case 'locally-connected2d':
-      return [...output.slice(1), ...layer.kernel, input[0]!, layer.channels];
-  }
-}
-
-function biasShape(layer: ResolvedMap, output: Shape): Shape {
-  switch (layer.type) {
-    case 'dense':
-      return [layer.units];
-    case 'conv2d':
-      return [layer.channels];
-    case 'locally-connected2d':
-      return [...output.slice(1), layer.channels];
-  }
-}

@@ -5,9 +5,9 @@ import { basename, join, resolve } from 'node:path';
 import { CortorchError, isPlainObject } from '../errors.js';
 import { countOutputs } from '../model/shapes.js';
 import { parseNetworkSpec } from '../model/spec.js';
-import type { RuleName } from '../rules/rules.js';
+import type { RuleName } from '../rules/names.js';
+import type { ScheduleName } from '../rules/target.js';
 import { publishedErrors } from '../training/hyperparameters.js';
-import type { ScheduleName } from '../training/targets.js';
 import type { DiagnosticsEvent, EpochEvent } from '../training/events.js';
 
 export interface ReportRun {

@@ -9,7 +9,8 @@ import { activationNames, type ActivationName } from '../model/layers.js';
 import { call, type NativeInverse, type NativeMap, type TensorHandle } from '../native.js';
 import { conv2dWindow, locallyConnected2dWindow } from '../tensor/convolutions.js';
 import { handleOf, optionalHandle, Tensor } from '../tensor/tensor.js';
-import { targetRuleNames, type GradientRuleName, type TargetRuleName } from './rules.js';
+import type { GradientRuleName } from './gradient.js';
+import { targetRuleNames, type TargetRuleName } from './target.js';
 
 /** The linear map of a layer; its sizes are those of the weights. */
 export type LayerMap =

@@ -31,7 +31,8 @@ import { CortorchError, isCount, isInteger, isNumber, isOneOf, isPlainObject, is
 import { precisionNames, type Precision } from '../model/device.js';
 import type { Normalization, ParameterValue, StateDict } from '../model/network.js';
 import { parseNetworkSpec, type ResolvedSpec } from '../model/spec.js';
-import { parseRule, resolveRuleOptions, usedRuleOptions, type RuleName, type RuleOptions } from '../rules/rules.js';
+import { resolveRuleOptions } from '../rules/ask.js';
+import { parseRule, ruleOf, type RuleName, type RuleOptions } from '../rules/names.js';
 import { fromTorchOptimizer, toTorchOptimizer } from './checkpoint-optimizer.js';
 import { toFloat32 } from './float32.js';
 import { entriesOf, parametersIn, parametersOf, unsupported, type FoundParameters } from './find-parameters.js';
@@ -176,7 +177,7 @@ function parseModelConfig(path: string, config: Record<string, unknown>): ModelC
     return {
       network: parseNetworkSpec(network),
       rule,
-      ...usedRuleOptions(resolveRuleOptions(rule, config)),
+      ...resolveRuleOptions(ruleOf(rule), config),
       normalization: (normalization ?? null) as Normalization | null, // checked by the network that is made with it
       seed: isInteger(seed) ? seed : 0,
       ...(isOneOf(precision, precisionNames) && { precision }),

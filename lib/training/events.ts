@@ -2,7 +2,7 @@
 
 import type { LayerDiagnosis } from '../native.js';
 import type { Evaluation } from '../model/network.js';
-import type { Phase } from './targets.js';
+import type { Phase } from '../rules/rule.js';
 
 /** Where training is, about five times a second. */
 export interface ProgressEvent {

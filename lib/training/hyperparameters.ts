@@ -4,9 +4,9 @@
  * comes from here. The paper's "BP ConvNet" is rule bp of the -conv presets.
  */
 
-import { isTargetRule, type RuleName } from '../rules/rules.js';
+import { ruleOf, type RuleName } from '../rules/names.js';
+import type { ScheduleName, TargetOptions } from '../rules/target.js';
 import type { OptimizerName, OptimizerOptions } from './optimizer.js';
-import type { ScheduleName, TargetOptions } from './targets.js';
 
 /** Adam as in the paper's Table 5. */
 export interface AdamSettings {
@@ -354,16 +354,33 @@ export function trainerDefaults(
   schedule: ScheduleName = 'parallel',
   source: Hyperparameters = 'tuned',
 ): TargetOptions & { readonly optimizer: OptimizerOptions } {
-  if (!isTargetRule(rule)) {
-    const optimizer = recipeFor(model)?.optimizer ?? settingsFor(model, rule, null, source)?.forward;
-    return { optimizer: optimizerDefaults(optimizer) };
-  }
-  const { forward, inverse, noise, targetStep } = settingsFor(model, rule, schedule, source) ?? {};
+  const used = scheduleOf(rule, schedule);
+  const published: Partial<PaperSettings> = settingsFor(model, rule, used, source) ?? {};
+  const recipe = used === null ? recipeFor(model) : undefined; // the studies with recipes have no schedules
   return {
-    schedule,
-    optimizer: optimizerDefaults(forward),
-    inverseOptimizer: optimizerDefaults(inverse),
-    ...(noise !== undefined && { noise }),
-    ...(rule === 'dtp' && targetStep !== undefined && { targetStep }),
+    ...(used !== null && { schedule: used }),
+    optimizer: optimizerDefaults(recipe?.optimizer ?? published.forward),
+    ...usedBy(rule, { ...published, inverse: optimizerDefaults(published.inverse) }),
   };
+}
+
+/** The schedule of a rule that has one; its default is the rule's. */
+export function scheduleOf(rule: RuleName, given?: ScheduleName): ScheduleName | null {
+  const { schedule } = ruleOf(rule).trainerOptions;
+  return schedule === undefined ? null : (given ?? (schedule.default as ScheduleName));
+}
+
+/** What of published settings a rule's trainer uses, as its options. */
+export function usedBy(
+  rule: RuleName,
+  {
+    inverse,
+    noise,
+    targetStep,
+  }: { readonly inverse?: OptimizerOptions | undefined } & Omit<PaperSettings, 'forward' | 'inverse'>,
+): Pick<TargetOptions, 'inverseOptimizer' | 'noise' | 'targetStep'> {
+  const options = { inverseOptimizer: inverse, noise, targetStep };
+  const uses = ruleOf(rule).trainerOptions;
+  const used = Object.entries(options).filter(([name, value]) => value !== undefined && Object.hasOwn(uses, name));
+  return Object.fromEntries(used);
 }

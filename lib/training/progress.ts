@@ -2,22 +2,23 @@
 
 import { CortorchError } from '../errors.js';
 import type { NativePass, NativePosition } from '../native.js';
+import type { Phase } from '../rules/rule.js';
 import type { EpochEvent, ProgressEvent } from './events.js';
 import type { FitOptions } from './fit-options.js';
-import { phaseOf, type Phase, type ResolvedTargets } from './targets.js';
 import { noSums, type EpochSums, type TrainerState } from './trainer-state.js';
 
 export class TrainingProgress {
   readonly #seed: number;
-  readonly #targets: ResolvedTargets | null;
+  readonly #phaseOf: (epoch: number) => Phase;
   #epoch = 0;
   #step = 0;
   #stepInEpoch = 0;
   #sums = noSums;
 
-  constructor(seed: number, targets: ResolvedTargets | null) {
+  /** @param phaseOf what an epoch, from 0, trains */
+  constructor(seed: number, phaseOf: (epoch: number) => Phase) {
     this.#seed = seed;
-    this.#targets = targets;
+    this.#phaseOf = phaseOf;
   }
 
   /** Epochs completed. */
@@ -38,7 +39,7 @@ export class TrainingProgress {
   }
   /** Of the epoch that is not complete. */
   get phase(): Phase {
-    return phaseOf(this.#targets, this.#epoch);
+    return this.#phaseOf(this.#epoch);
   }
 
   position(): NativePosition {

@@ -6,14 +6,15 @@ import { isDict, type CheckpointValue } from '../checkpoint/value.js';
 import { CortorchError } from '../errors.js';
 import type { Network } from '../model/network.js';
 import { withoutWrappers } from '../model/match-parameters.js';
+import { isRulesOwn } from '../model/parameter-names.js';
 import { fromTorchOptimizer, type NamedShape, type SavedOptimizer } from './checkpoint-optimizer.js';
 import { entriesOf, stateDictIn } from './find-parameters.js';
 
 /** What scripts call it: the first of these that is there. */
 const OPTIMIZER_KEYS = ['optimizer', 'optimizer_state_dict', 'optim', 'optim_state_dict', 'optimizer_state'];
 
-/** Tensors of a state_dict that no optimizer has. */
-const FIXED = /(^|\.)(running_mean|running_var|num_batches_tracked|weight_backward)$|^(auxiliary|inverses\.\d+)\./;
+/** What batch norm has beside its parameters. */
+const STATISTICS = /(^|\.)(running_mean|running_var|num_batches_tracked)$/;
 
 /**
  * Reads the optimizer's state from a checkpoint of a Python script, or from a last.pt: torch.optim's Adam, SGD or
@@ -69,6 +70,8 @@ function find(value: CheckpointValue, keys: readonly string[]): CheckpointValue 
 
 function trainableOf(model: CheckpointValue): readonly NamedShape[] {
   return entriesOf(isDict(model) ? model : {}).flatMap(([name, tensor]) =>
-    isTensorData(tensor) && !FIXED.test(String(name)) ? [{ name: String(name), shape: tensor.shape }] : [],
+    isTensorData(tensor) && !STATISTICS.test(String(name)) && !isRulesOwn(String(name))
+      ? [{ name: String(name), shape: tensor.shape }]
+      : [],
   );
 }

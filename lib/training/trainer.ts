@@ -17,6 +17,10 @@ import { requireMemoryForTraining } from '../model/budget.js';
 import { availableOn } from '../model/device.js';
 import { checkSeed, Network, type ParameterInfo } from '../model/network.js';
 import { call, callAsync, type LayerDiagnosis, type TrainerHandle } from '../native.js';
+import { resolveSettingsOf } from '../rules/ask.js';
+import { trainerOptionNames as ruleOptionNames, type RuleTrainerOptions } from '../rules/names.js';
+import type { RuleSettings } from '../rules/rule.js';
+import type { ResolvedTargets, TargetOptions } from '../rules/target.js';
 import { didYouMean } from '../suggest.js';
 import type { DiagnosticsEvent, EpochEvent, ProgressEvent, Scores, TrainEvent } from './events.js';
 import { checkFit, type FitOptions } from './fit-options.js';
@@ -29,11 +33,10 @@ import {
 } from './lr-schedule.js';
 import { requireMomentsFit, resolveOptimizer, type OptimizerOptions, type ResolvedOptimizer } from './optimizer.js';
 import { TrainingProgress } from './progress.js';
-import { resolveTargets, ruleTraining, targetOptionNames, type ResolvedTargets, type TargetOptions } from './targets.js';
 import { mismatch, withNames, withoutNames, type OptimizerState, type TrainerState } from './trainer-state.js';
 
-/** With the settings of target propagation, of which rules without inverses use none. */
-export interface TrainerOptions extends TargetOptions {
+/** With what some rules set: those of target propagation, of which rules without inverses use none. */
+export interface TrainerOptions extends TargetOptions, RuleTrainerOptions {
   /** Default: Adam with a learning rate of 0.001. */
   readonly optimizer?: OptimizerOptions;
   /** Examples a step; the last batch of an epoch may be smaller. Default 100. */
@@ -58,7 +61,7 @@ const trainerOptionNames = [
   'seed',
   'lrSchedule',
   'augmentation',
-  ...targetOptionNames,
+  ...ruleOptionNames,
 ] as const;
 
 /** Seconds that a run of steps should take: short enough for a responsive Ctrl-C, long enough to cost nothing. */
@@ -78,6 +81,7 @@ export class Trainer {
   readonly lrSchedule: ResolvedLrSchedule;
   /** null: not of target propagation */
   readonly targets: ResolvedTargets | null;
+  readonly #ofRule: RuleSettings | null;
   readonly augmentation: ResolvedAugmentation;
   readonly batchSize: number;
   readonly seed: number;
@@ -92,8 +96,10 @@ export class Trainer {
    */
   constructor(network: Network, options: TrainerOptions = {}) {
     if (!isPlainObject(options)) throw invalid('options', '{ optimizer, batchSize, seed, … }', options);
+    const handle = Network.handleOf(network, 'network');
+    const { rule, options: ruleOptions } = Network.ruleOf(network);
     for (const key of Object.keys(options)) {
-      if (isOneOf(key, trainerOptionNames)) continue;
+      if (isOneOf(key, trainerOptionNames) || Object.hasOwn(rule.trainerOptions, key)) continue;
       throw new CortorchError(
         'ERR_UNKNOWN_OPTION',
         `${key}: there is no such setting of a trainer${didYouMean(key, trainerOptionNames) || `; they are ${trainerOptionNames.join(', ')}`}`,
@@ -101,21 +107,21 @@ export class Trainer {
     }
     const { batchSize = 100, optimizer, lrSchedule, augmentation, seed = network.seed }: TrainerOptions = options;
     if (!isCount(batchSize)) throw invalid('batchSize', 'a positive integer', batchSize);
-    const handle = Network.handleOf(network, 'network');
     this.#network = network;
     this.optimizer = resolveOptimizer(optimizer);
     this.lrSchedule = resolveLrSchedule(lrSchedule);
-    this.targets = resolveTargets(network.rule, options, network.inverses.length);
+    this.#ofRule = resolveSettingsOf(rule, options, { spec: network.spec, options: ruleOptions });
+    this.targets = this.#ofRule as ResolvedTargets | null; // no other rule has any
     this.augmentation = resolveAugmentation(augmentation, network.spec.input);
     this.batchSize = batchSize;
     this.seed = checkSeed(seed);
-    this.#progress = new TrainingProgress(this.seed, this.targets);
-    const { spec, rule, dfaFeedback, feedbackScale, lastLayer, auxiliary, device, precision } = network;
-    const inverseOptimizer = this.targets?.inverseOptimizer ?? null;
+    this.#progress = new TrainingProgress(this.seed, (epoch) => rule.phaseOf(this.#ofRule, epoch));
+    const { spec, device, precision } = network;
+    const inverseOptimizer = this.#inverseOptimizer;
     requireMomentsFit(this.optimizer.moments, device);
     requireMomentsFit(inverseOptimizer?.moments, device, 'inverseOptimizer.moments');
     const settings = {
-      ...{ rule, dfaFeedback, feedbackScale, lastLayer, auxiliary, device, precision },
+      ...{ rule, options: ruleOptions, device, precision },
       ...{ optimizer: this.optimizer, inverseOptimizer, batchSize },
     };
     requireMemoryForTraining(spec, settings, { built: true, available: availableOn(device) });
@@ -126,7 +132,10 @@ export class Trainer {
           network.spec.loss,
           this.optimizer,
           network.normalization,
-          ruleTraining(this.targets),
+          {
+            options: this.#ofRule === null ? {} : rule.ofSteps(this.#ofRule),
+            optimizer: inverseOptimizer,
+          },
           toNative(this.augmentation),
         ),
     );
@@ -201,7 +210,7 @@ export class Trainer {
       seed: this.seed,
       optimizer: withNames(this.#parameters('forward'), this.optimizer, optimizer),
       inverseOptimizer:
-        inverseOptimizer && withNames(this.#parameters('learned'), this.targets!.inverseOptimizer, inverseOptimizer),
+        inverseOptimizer && withNames(this.#parameters('learned'), this.#inverseOptimizer!, inverseOptimizer),
     };
   }
 
@@ -213,14 +222,14 @@ export class Trainer {
    */
   async loadState(state: TrainerState): Promise<void> {
     if (state.seed !== this.seed) throw mismatch(`its seed is ${state.seed}, and this one's is ${this.seed}`);
-    if ((state.inverseOptimizer === null) !== (this.targets === null)) {
+    if ((state.inverseOptimizer === null) !== (this.#inverseOptimizer === null)) {
       throw mismatch(`it has ${state.inverseOptimizer === null ? 'no' : 'an'} optimizer of inverses`);
     }
     const states = {
       optimizer: withoutNames(this.#parameters('forward'), this.optimizer, state.optimizer),
       inverseOptimizer:
         state.inverseOptimizer &&
-        withoutNames(this.#parameters('learned'), this.targets!.inverseOptimizer, state.inverseOptimizer),
+        withoutNames(this.#parameters('learned'), this.#inverseOptimizer!, state.inverseOptimizer),
     };
     await callAsync(() => this.#handle.write(states));
     this.#progress.goTo(state);
@@ -343,6 +352,11 @@ export class Trainer {
       step: this.#progress.step,
       layers: await callAsync(layers),
     };
+  }
+
+  /** Of what the rule learns beside the task; null: nothing. */
+  get #inverseOptimizer(): ResolvedOptimizer | null {
+    return this.#ofRule?.inverseOptimizer ?? null;
   }
 
   #parameters(role: ParameterInfo['role']): ParameterInfo[] {

@@ -110,7 +110,7 @@ t.test('what a rule, an optimizer or a schedule does not use', async (t) => {
 
 t.test('settings of target propagation', async (t) => {
   const used = (rule: string, ...flags: string[]) => [...MNIST, '--rule', rule, ...flags];
-  const flags = { noise: '0.1', 'target-step': '0.1', schedule: 'parallel', 'inverse-lr': '0.1' };
+  const flags = { noise: '0.1', schedule: 'parallel', 'inverse-lr': '0.1' };
   for (const [flag, value] of Object.entries({
     ...flags,
     'loss-reduction': 'sum',
@@ -120,6 +120,7 @@ t.test('settings of target propagation', async (t) => {
     await refused(t, used('fa', `--${flag}`, value), 'ERR_UNUSED_OPTION', message);
   }
   const unused = (message: RegExp, ...flags: string[]) => refused(t, flags, 'ERR_UNUSED_OPTION', message);
+  await unused(/--target-step is not used by rule fa; choose rule dtp,/, ...used('fa', '--target-step', '0.1'));
   await unused(/--target-step is not used by rule sdtp.*choose rule dtp/, ...used('sdtp', '--target-step', '0.1'));
   await unused(/--auxiliary is not used by rule sdtp; choose rule ao-sdtp/, ...used('sdtp', '--auxiliary', '9'));
   await unused(

@@ -17,7 +17,9 @@ import {
 } from '../../lib/index.js';
 import { availableMemory, formatBytes } from '../../lib/memory.js';
 import { memorySettingsOf, resolveSettings } from '../../lib/cli/settings.js';
-import { resolveRuleOptions } from '../../lib/rules/rules.js';
+import { dfa } from '../../lib/rules/direct.js';
+import { bp, fa } from '../../lib/rules/gradient.js';
+import { resolveRuleOptions } from '../../lib/rules/ask.js';
 import {
   budgetOf,
   evaluationBatch,
@@ -155,7 +157,7 @@ t.test('a trainer does not count once more what its network has already', (t) =>
 
 t.test('diagnostics hold the gradients of bp beside those of the rule', async (t) => {
   const settings: TrainingSettings = {
-    ...{ rule: 'fa', ...resolveRuleOptions('fa') },
+    ...{ rule: fa, options: resolveRuleOptions(fa) },
     ...{ optimizer: resolveOptimizer(), inverseOptimizer: null, batchSize: 10 },
     ...{ device: 'cpu', precision: 'fp32' },
   };
@@ -198,8 +200,7 @@ t.test('inverses have weights, gradients and moments of their own', async (t) =>
 
 t.test('the error says what would fit', async (t) => {
   const settings: TrainingSettings = {
-    rule: 'dfa',
-    ...resolveRuleOptions('dfa'),
+    ...{ rule: dfa, options: resolveRuleOptions(dfa) },
     ...{ device: 'cpu', precision: 'fp32' },
     optimizer: resolveOptimizer(),
     inverseOptimizer: null,
@@ -217,21 +218,20 @@ t.test('the error says what would fit', async (t) => {
   t.doesNotThrow(room(total));
   refused(total - 1, /; use a batch size of at most 99 or dfaFeedback shared$/);
   t.doesNotThrow(room(total - 1, { batchSize: 99 }));
-  t.doesNotThrow(room(total - 1, { dfaFeedback: 'shared' }));
+  t.doesNotThrow(room(total - 1, { options: { dfaFeedback: 'shared' } }));
   refused(total - activations, /; use dfaFeedback shared$/);
   const saved = feedback - trainingBudget(lc, { rule: 'dfa', dfaFeedback: 'shared' }).feedback;
   refused(total - saved - activations / 2, /; use dfaFeedback shared with a batch size of at most 50$/);
-  t.doesNotThrow(room(total - saved - activations / 2, { dfaFeedback: 'shared', batchSize: 50 }));
+  t.doesNotThrow(room(total - saved - activations / 2, { options: { dfaFeedback: 'shared' }, batchSize: 50 }));
   refused(1e9, /; use a smaller network or a machine with more memory$/);
-  const bp = { rule: 'bp', dfaFeedback: null } as const;
-  refused(total - feedback - 1, /; use a batch size of at most 99$/, bp);
+  refused(total - feedback - 1, /; use a batch size of at most 99$/, { rule: bp, options: {} });
   t.doesNotThrow(
     () => requireMemoryForTraining(lc, settings, { available: total - 4 * 259e6 - feedback, built: true }),
     'the parameters of a network that is there are not counted twice',
   );
   const parameters = {
-    ...resolveRuleOptions('dfa'),
-    ...({ rule: 'dfa', device: 'cpu', precision: 'fp32' } as const),
+    ...{ rule: dfa, options: resolveRuleOptions(dfa) },
+    ...({ device: 'cpu', precision: 'fp32' } as const),
   };
   t.throws(() => requireMemoryForParameters(lc, parameters, 2e9), {
     message:
@@ -336,8 +336,7 @@ t.test('what else is another on a GPU', async (t) => {
 t.test('the error on a GPU says what would fit', async (t) => {
   const lc = preset('imagenet-lc');
   const settings: TrainingSettings = {
-    rule: 'dfa',
-    ...resolveRuleOptions('dfa'),
+    ...{ rule: dfa, options: resolveRuleOptions(dfa) },
     ...{ device: 'cuda:0', precision: 'fp32' },
     optimizer: resolveOptimizer(),
     inverseOptimizer: null,

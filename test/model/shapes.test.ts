@@ -1,7 +1,8 @@
 /** Shapes of convolutions, shared or not, and of pooling. */
 import t from 'tap';
 import { network, parseNetworkSpec, type LayerSpec } from '../../lib/index.js';
-import { mapShapes, placeLayers } from '../../lib/model/shapes.js';
+import { placeLayers } from '../../lib/model/shapes.js';
+import { sitesOf } from '../../lib/model/sites.js';
 import { countParameters } from '../support/maps.js';
 import { Random } from '../../lib/random.js';
 
@@ -97,7 +98,7 @@ t.test('shapes of weights and biases, and their number', async (t) => {
     .dense(7)
     .softmaxCrossEntropy();
   t.strictSame(
-    mapShapes(spec).map(({ weight, bias }) => [weight, bias]),
+    sitesOf(spec).map(({ weight, bias }) => [weight, bias]),
     [
       [
         [4, 3, 3, 1, 3, 4],

@@ -4,7 +4,8 @@ import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { network, parseNetworkSpec, preset, presetNames, trainingBudget } from '../../lib/index.js';
 import type { PresetName, ResolvedSpec } from '../../lib/index.js';
-import { mapShapes, placeLayers, product } from '../../lib/model/shapes.js';
+import { placeLayers, product } from '../../lib/model/shapes.js';
+import { sitesOf } from '../../lib/model/sites.js';
 import { countParameters } from '../support/maps.js';
 
 t.test('mnist-fc is the paper’s network', async (t) => {
@@ -19,7 +20,7 @@ t.test('mnist-fc is the paper’s network', async (t) => {
 t.test('the presets have the paper’s numbers of weights', async (t) => {
   // Of the maps of images and of the fully connected layers; biases apart.
   const weights = (name: PresetName): { images: number; dense: number } => {
-    const shapes = mapShapes(preset(name));
+    const shapes = sitesOf(preset(name));
     const sum = (dense: boolean): number =>
       shapes
         .filter(({ weight }) => (weight.length === 2) === dense)

@@ -17,7 +17,7 @@ import {
   type PaperSettings,
 } from '../../lib/training/hyperparameters.js';
 import { resolveOptimizer, type OptimizerOptions } from '../../lib/training/optimizer.js';
-import type { ScheduleName } from '../../lib/training/targets.js';
+import type { ScheduleName } from '../../lib/rules/target.js';
 import { columnsOf, TABLE_1, TABLE_2, TABLE_5 } from './bartunov-2018.js';
 
 const defaultsOf = (model: string, rule: RuleName): OptimizerOptions =>

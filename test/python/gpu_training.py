@@ -100,7 +100,8 @@ def cases():
         for network in ("dense", "local"):
             yield Case(f"{optimizer} {network}", NETWORKS[network], f"rule=bp seed=3 {optimizer}")
     for rule in GRADIENT_RULES:
-        settings = f"rule={rule} seed=3 optimizer=sgd lr=0.02 momentum=0.9 rule.lastLayer=rule"
+        option = {"fa": " rule.feedbackScale=xiao", "usf": " rule.lastLayer=rule"}.get(rule, "")
+        settings = f"rule={rule} seed=3 optimizer=sgd lr=0.02 momentum=0.9{option}"
         yield Case(f"batch norm {rule}", NORMED, settings)
     yield Case("many classes", INPUT + "flatten; dense units=150", f"rule=bp {ADAM}", classes=150)
     yield Case("twelve classes", INPUT + "flatten; dense units=12", f"rule=bp {ADAM} loss=squared-error", classes=12)

@@ -1,6 +1,6 @@
 /** The maps straight from their definitions: loops in float64 that share nothing with the native code. */
 import { Tensor, type ResolvedSpec } from '../../lib/index.js';
-import { mapShapes } from '../../lib/model/shapes.js';
+import { sitesOf } from '../../lib/model/sites.js';
 import { Random } from '../../lib/random.js';
 import { randomArray } from './numbers.js';
 
@@ -24,7 +24,7 @@ export const count = (shape: readonly number[]): number => shape.reduce((a, b) =
 
 /** Values in the weights and biases of a spec's layers. */
 export const countParameters = (spec: ResolvedSpec): number =>
-  mapShapes(spec).reduce((sum, { weight, bias }) => sum + count(weight) + (bias ? count(bias) : 0), 0);
+  sitesOf(spec).reduce((sum, { weight, bias }) => sum + count(weight) + (bias ? count(bias) : 0), 0);
 
 const both = (f: (axis: 0 | 1) => number): [number, number] => [f(0), f(1)];
 

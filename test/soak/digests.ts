@@ -1,16 +1,17 @@
-// @ts-nocheck: the package is another version's
 /**
  * Trains every rule on every map, under every schedule and optimizer, for 20 steps, and prints what came of each case:
- * `node digests.mjs DIST` takes the package whose compiled index.js lies in that folder. Public names alone, so that it
- * runs on older versions too. One line of JSON a case: { name, digest } or { name, error }.
+ * `node --import tsx digests.ts DIST`, DIST a folder with the package's compiled index.js. Public names alone, so that
+ * it runs on other versions too. One line of JSON a case: { name, digest } or { name, error }.
  */
 import { createHash } from 'node:crypto';
 import path from 'node:path';
 import { pathToFileURL } from 'node:url';
+import type { NetworkOptions, OptimizerOptions, ResolvedSpec, TrainerOptions } from '../../lib/index.js';
 
-const { Dataset, Network, Trainer, network } = await import(
-  pathToFileURL(path.resolve(process.argv[2] ?? 'dist', 'index.js')).href
-);
+type Package = typeof import('../../lib/index.js');
+
+const url = pathToFileURL(path.resolve(process.argv[2] ?? 'dist', 'index.js')).href;
+const { Dataset, Network, Trainer, network } = (await import(url)) as Package;
 
 const IMAGES = 320;
 const BATCH = 16; // 20 steps an epoch
@@ -25,8 +26,8 @@ const data = Dataset.fromArrays({
   classes: 10,
 });
 
-const tanh = { activation: 'tanh' };
-const window = { kernel: 3, stride: 2, padding: 1, ...tanh };
+const tanh = { activation: 'tanh' } as const;
+const window = { kernel: 3, stride: 2, padding: 1, ...tanh } as const;
 const image = () => network({ channels: 3, height: 8, width: 8 });
 const maps = {
   dense: () => image().flatten().dense(40, tanh).dense(30, tanh).dense(10),
@@ -47,31 +48,37 @@ const maps = {
       .flatten()
       .dense(10),
 };
-const gradientRules = [
-  ...['bp', 'fa', 'dfa', 'usf', 'brsf', 'frsf'].map((rule) => [rule, { rule }]),
+type Named = readonly [name: string, options: NetworkOptions];
+const gradientRules: Named[] = [
+  ...(['bp', 'fa', 'dfa', 'usf', 'brsf', 'frsf'] as const).map((rule): Named => [rule, { rule }]),
   ['dfa shared', { rule: 'dfa', dfaFeedback: 'shared' }],
   ['fa xiao, last by bp', { rule: 'fa', feedbackScale: 'xiao', lastLayer: 'bp' }],
-  ...['usf', 'brsf', 'frsf'].map((rule) => [
+  ...(['usf', 'brsf', 'frsf'] as const).map((rule): Named => [
     `${rule} glorot, all`,
     { rule, feedbackScale: 'glorot', lastLayer: 'rule' },
   ]),
 ];
-const targetRules = [
-  ...['tp', 'dtp', 'sdtp'].map((rule) => [rule, { rule }]),
+const targetRules: Named[] = [
+  ...(['tp', 'dtp', 'sdtp'] as const).map((rule): Named => [rule, { rule }]),
   ['ao-sdtp', { rule: 'ao-sdtp', auxiliary: 12 }],
 ];
-const optimizers = {
+const optimizers: Record<string, OptimizerOptions> = {
   adam: { type: 'adam', lr: 2e-3 },
   sgd: { type: 'sgd', lr: 0.005, momentum: 0.9 },
   rmsprop: { type: 'rmsprop', lr: 1e-3 },
 };
 
-async function digest(built, networkOptions, trainerOptions, epochs) {
-  const net = new Network(built, { seed: 7, ...networkOptions });
+async function digest(
+  spec: ResolvedSpec,
+  networkOptions: NetworkOptions,
+  trainerOptions: TrainerOptions,
+  epochs: number,
+): Promise<string> {
+  const net = new Network(spec, { seed: 7, ...networkOptions });
   const trainer = new Trainer(net, { batchSize: BATCH, seed: 7, ...trainerOptions });
-  for await (const event of trainer.fit(data, { epochs })) void event;
+  for await (const event of trainer.fit(data, { epochs })) if (event.type === 'epoch') continue;
   const hash = createHash('sha256');
-  for (const [name, { data: values, shape }] of Object.entries(await net.stateDict())) {
+  for (const [name, { data: values, shape }] of await net.stateDict()) {
     hash.update(`${name} ${shape.join()}\n`);
     hash.update(new Uint8Array(values.buffer, values.byteOffset, values.byteLength));
   }
@@ -79,37 +86,30 @@ async function digest(built, networkOptions, trainerOptions, epochs) {
   return hash.digest('hex').slice(0, 16);
 }
 
-async function print(name, ...of) {
+async function print(name: string, ...of: Parameters<typeof digest>): Promise<void> {
   try {
     console.log(JSON.stringify({ name, digest: await digest(...of) }));
   } catch (error) {
-    console.log(JSON.stringify({ name, error: error.code ?? error.message }));
+    console.log(JSON.stringify({ name, error: (error as { code?: string }).code ?? String(error) }));
   }
 }
 
 for (const [map, build] of Object.entries(maps)) {
-  for (const loss of ['softmaxCrossEntropy', 'squaredError']) {
+  for (const loss of ['softmaxCrossEntropy', 'squaredError'] as const) {
     for (const [kind, optimizer] of Object.entries(optimizers)) {
       if (loss === 'squaredError' && kind !== 'sgd') continue;
+      const of = `${map}, ${loss}, ${kind}`;
       for (const [name, options] of gradientRules)
-        await print(`${map}, ${loss}, ${kind}: ${name}`, build()[loss](), options, { optimizer }, 1);
+        await print(`${of}: ${name}`, build()[loss](), options, { optimizer }, 1);
       for (const [name, options] of targetRules) {
-        const inverseOptimizer = { ...optimizer, lr: 1e-3 };
-        const of = (schedule) => ({ optimizer, inverseOptimizer, schedule, noise: 0.2 });
-        await print(`${map}, ${loss}, ${kind}: ${name}, parallel`, build()[loss](), options, of('parallel'), 1);
-        await print(`${map}, ${loss}, ${kind}: ${name}, alternating`, build()[loss](), options, of('alternating'), 2);
-        if (kind === 'adam')
-          await print(
-            `${map}, ${loss}, ${kind}: ${name}, reduced, other inverse loss`,
-            build()[loss](),
-            options,
-            {
-              ...of('parallel'),
-              lossReduction: 'mean',
-              inverseLoss: options.rule === 'dtp' ? 'de-noising' : 'noise-preserving',
-            },
-            1,
-          );
+        const shared = { optimizer, inverseOptimizer: { ...optimizer, lr: 1e-3 }, noise: 0.2 };
+        const train = (what: string, more: TrainerOptions, epochs: number) =>
+          print(`${of}: ${name}, ${what}`, build()[loss](), options, { ...shared, ...more }, epochs);
+        await train('parallel', {}, 1);
+        await train('alternating', { schedule: 'alternating' }, 2);
+        if (kind !== 'adam') continue;
+        const inverseLoss = options.rule === 'dtp' ? 'de-noising' : 'noise-preserving';
+        await train('reduced, other inverse loss', { lossReduction: 'mean', inverseLoss }, 1);
       }
     }
   }
