@@ -58,6 +58,8 @@ export type CortorchErrorCode =
   | 'ERR_LIBTORCH_DOWNLOAD'
   | 'ERR_COMPILER_NOT_FOUND'
   | 'ERR_CMAKE_NOT_FOUND'
+  /** A rule's own file: it cannot be read, compiled or loaded, or is not the one that a run was trained by. */
+  | 'ERR_RULE'
   | 'ERR_PLATFORM_UNSUPPORTED'
   | 'ERR_NATIVE_BUILD'
   | 'ERR_CACHE_NOT_WRITABLE'

@@ -47,7 +47,9 @@ export { type Padding2d, type Size2d, type WindowOptions } from './model/geometr
 export { parseNetworkSpec, type LossName, type NetworkSpec, type ResolvedSpec } from './model/spec.js';
 export { trainingBudget, type BudgetOptions, type MemoryBudget } from './model/budget.js';
 
+export { loadRule } from './rules/load-rule.js';
 export { ruleNames, type RuleName, type RuleOptions } from './rules/names.js';
+export type { OwnRule } from './rules/rule.js';
 export { type InverseShapes, type Phase } from './rules/rule.js';
 export { type DfaFeedback } from './rules/direct.js';
 export {

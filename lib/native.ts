@@ -308,6 +308,23 @@ export interface TrainerHandle {
   write(states: NativeOptimizerStates): Promise<void>;
 }
 
+/** What a rule's compiled file declares. */
+export interface NativeRuleDeclaration {
+  readonly name: string;
+  /** In which phases it learns something beside the task. */
+  readonly learns: Readonly<Record<'forward' | 'inverse' | 'both', boolean>>;
+  /** A word of `words`, or a number. */
+  readonly options: readonly {
+    readonly name: string;
+    readonly help: string;
+    readonly default: number | string;
+    readonly words?: readonly string[];
+    readonly whole: boolean;
+    readonly least: number;
+    readonly most: number;
+  }[];
+}
+
 export interface NativeGpu {
   readonly index: number;
   readonly name: string;
@@ -364,6 +381,8 @@ export interface Native {
   /** Starts CUDA's driver: to be asked only where a GPU is wanted. */
   /** `closely`: the device of which the free memory is asked for, and on which kernels are tried; −1: all, −2: none. */
   gpus(closely: number): NativeGpus;
+  /** Opens the compiled file of a rule that was built for this build; its rule is then known by its name. */
+  loadRule(path: string, build: string): NativeRuleDeclaration;
   /** How much memory may be kept unused, in bytes. */
   limitPool(bytes: number): void;
   info(): { libtorch: string; cuda: boolean; threads: number; cpu: string };

@@ -15,6 +15,18 @@ import { SetupError } from './setup-error.mjs';
 export async function withLock(root, log, work) {
   const { folder, lock } = buildFolder(root);
   makeFolder(folder);
+  return withLockFile(lock, log, work);
+}
+
+/**
+ * The same with a file of one's own as the lock, in a folder that is there.
+ * @template T
+ * @param {string} lock
+ * @param {Log} log
+ * @param {() => Promise<T>} work
+ * @returns {Promise<T>}
+ */
+export async function withLockFile(lock, log, work) {
   for (let waited = 0; !takeLock(lock); waited++) {
     if (waited === 0) log(`Waiting for the build of process ${readIfThere(lock)} (${lock})`);
     await new Promise((resolve) => setTimeout(resolve, 250));

@@ -46,8 +46,8 @@ export function findToolchain(env = process.env, whyCompile = null) {
 /** @param {string | null} whyCompile @returns {import('./libtorch.mjs').Attempt[]} */
 const triedPrebuilt = (whyCompile) => (whyCompile ? [{ source: 'the prebuilt native part', outcome: whyCompile }] : []);
 
-/** @param {Record<string, string | undefined>} env @param {string | null} whyCompile @returns {Tool} */
-function findCompiler(env, whyCompile) {
+/** @param {Record<string, string | undefined>} [env] @param {string | null} [whyCompile] @returns {Tool} */
+export function findCompiler(env = process.env, whyCompile = null) {
   const tried = triedPrebuilt(whyCompile);
   for (const name of env.CXX ? [env.CXX] : ['g++', 'g++-14', 'g++-13', 'g++-12']) {
     const tool = findTool(name, env);

@@ -100,6 +100,7 @@ function parserOf(of: FlagOption): Parser<unknown> {
       return oneOf(of.words);
     case 'count':
       return count;
+    case 'number': // of no rule of ours
     case 'positive':
       return positive;
     case 'per-inverse':

@@ -16,8 +16,8 @@ import { call, callAsync, type NativeCounts, type NetworkHandle } from '../nativ
 import { requireFits, resolveRuleOptions } from '../rules/ask.js';
 import type { DfaFeedback } from '../rules/direct.js';
 import type { FeedbackScale, LastLayer } from '../rules/gradient.js';
-import { ruleOf, type RuleName, type RuleOptions } from '../rules/names.js';
-import { inversesAmong, type InverseShapes, type Rule, type RuleValues } from '../rules/rule.js';
+import { isLoaded, ruleOf, type RuleName, type RuleOptions } from '../rules/names.js';
+import { inversesAmong, type InverseShapes, type OwnRule, type Rule, type RuleValues } from '../rules/rule.js';
 import { BatchReader } from './batches.js';
 import { evaluationBatch, requireMemoryForParameters } from './budget.js';
 import { resolvePlace, type Precision } from './device.js';
@@ -32,8 +32,10 @@ export interface Normalization {
 }
 
 export interface NetworkOptions extends RuleOptions {
-  /** Default `bp`. */
-  readonly rule?: RuleName;
+  /** Default `bp`; or a rule of your own, which {@link loadRule} gave. */
+  readonly rule?: RuleName | OwnRule;
+  /** Of a rule of your own: those that its file declares. */
+  readonly ruleOptions?: Readonly<Record<string, number | string>>;
   /** Default `per-layer`; rule dfa only. */
   readonly dfaFeedback?: DfaFeedback;
   /** Of the feedback of fa (default `glorot`) and of sign-symmetry (default `xiao`). */
@@ -96,6 +98,7 @@ export class Network implements Disposable {
   readonly #rule: Rule;
   readonly #options: RuleValues;
   readonly spec: ResolvedSpec;
+  /** Its name: one of `ruleNames`, or that of a rule of your own. */
   readonly rule: RuleName;
   /** null: not of dfa */
   readonly dfaFeedback: DfaFeedback | null;
@@ -128,7 +131,7 @@ export class Network implements Disposable {
    */
   constructor(spec: NetworkSpec, options: NetworkOptions = {}) {
     this.spec = parseNetworkSpec(spec);
-    this.#rule = ruleOf(options.rule ?? 'bp');
+    this.#rule = isLoaded(options.rule) ? options.rule : ruleOf(options.rule ?? 'bp');
     this.rule = this.#rule.name as RuleName;
     const values = resolveRuleOptions(this.#rule, options);
     this.#options = values;

@@ -1,8 +1,9 @@
 /** Questions to a rule; where the answer is no, it says which other rules would do. */
 
+import { CortorchError, invalid, isPlainObject } from '../errors.js';
 import { specError } from '../model/spec-error.js';
 import type { ResolvedSpec } from '../model/spec.js';
-import { networkOptionNames, rules, trainerOptionNames, type RuleOptions } from './names.js';
+import { isLoaded, networkOptionNames, rules, trainerOptionNames, type RuleOptions } from './names.js';
 import { resolveEach, unusedOption, type Given, type Named } from './options.js';
 import type { Rule, RuledNetwork, RuleSettings } from './rule.js';
 
@@ -57,7 +58,26 @@ export function resolveRuleOptions(rule: Rule, given: object = {}, named: Named 
   for (const name of networkOptionNames) {
     if (values[name] !== undefined) requireUsed(rule, 'options', name, named(name));
   }
+  const ofOwn = values['ruleOptions'];
+  if (isLoaded(rule)) {
+    const shown = named('ruleOptions');
+    return resolveEach(rule.options, checkedOwn(rule, ofOwn, shown), (name) => `${shown}.${name}`);
+  }
+  if (ofOwn !== undefined)
+    throw unusedOption(named('ruleOptions'), `rule ${rule.name}`, 'they are of a rule of your own');
   return resolveEach(rule.options, values, named);
+}
+
+function checkedOwn(rule: Rule, given: unknown, name: string): Given {
+  if (given === undefined) return {};
+  if (!isPlainObject(given)) throw invalid(name, 'an object of options by name', given);
+  const known = Object.keys(rule.options);
+  for (const key of Object.keys(given)) {
+    if (known.includes(key)) continue;
+    const has = known.length === 0 ? 'it has none' : `it has ${known.join(', ')}`;
+    throw new CortorchError('ERR_UNKNOWN_OPTION', `${name}: rule ${rule.name} has no option ${key}; ${has}`);
+  }
+  return given;
 }
 
 /**

@@ -5,7 +5,7 @@ import { didYouMean } from '../suggest.js';
 import { dfa } from './direct.js';
 import { bp, brsf, fa, frsf, usf } from './gradient.js';
 import type { OptionTable, RuleOption, ValueOf } from './options.js';
-import type { Rule } from './rule.js';
+import type { OwnRule, Rule } from './rule.js';
 import { aoSdtp, dtp, sdtp, tp } from './target.js';
 
 // A new rule has a place here.
@@ -29,8 +29,23 @@ export function parseRule(value: unknown): RuleName {
   );
 }
 
-/** A rule by its name. @throws CortorchError ERR_UNKNOWN_OPTION */
+/** Rules of files that this process has loaded. */
+const loaded = new Map<string, OwnRule>();
+
+/** Makes a loaded rule known by its name. The addon has refused another one of that name. */
+export function registerRule(rule: OwnRule): OwnRule {
+  loaded.set(rule.name, rule);
+  return rule;
+}
+
+/** Is it what {@link registerRule} was given? */
+export const isLoaded = (value: unknown): value is OwnRule =>
+  value !== undefined && loaded.get((value as OwnRule | null)?.name ?? '') === value;
+
+/** A rule by its name, one of ours or a loaded one. @throws CortorchError ERR_UNKNOWN_OPTION */
 export function ruleOf(name: unknown): Rule {
+  const own = typeof name === 'string' ? loaded.get(name) : undefined;
+  if (own !== undefined) return own;
   const parsed = parseRule(name);
   return rules.find((rule) => rule.name === parsed)!;
 }

@@ -19,6 +19,15 @@ export interface Choice<Word extends string = string> extends OptionText {
   readonly default: Word;
 }
 
+/** A number within bounds, both of them among it. */
+export interface BoundedNumber extends OptionText {
+  readonly kind: 'number';
+  readonly whole: boolean;
+  readonly least: number;
+  readonly most: number;
+  readonly default: number;
+}
+
 /** A number; `count`: a whole one of at least 1. */
 export interface NumberOption extends OptionText {
   readonly kind: 'count' | 'positive';
@@ -37,7 +46,7 @@ export interface OptimizerOption {
   readonly default: OptimizerOptions;
 }
 
-export type RuleOption = Choice | NumberOption | PerInverse | OptimizerOption;
+export type RuleOption = Choice | NumberOption | BoundedNumber | PerInverse | OptimizerOption;
 
 /** Options by name. */
 export type OptionTable = Readonly<Record<string, RuleOption>>;
@@ -46,7 +55,7 @@ export type OptionTable = Readonly<Record<string, RuleOption>>;
 export type ValueOf<Option extends RuleOption> =
   Option extends Choice<infer Word>
     ? Word
-    : Option extends NumberOption
+    : Option extends NumberOption | BoundedNumber
       ? number
       : Option extends PerInverse
         ? number | readonly number[]
@@ -105,12 +114,22 @@ function expectedOf(option: Exclude<RuleOption, OptimizerOption>, value: unknown
       return isCount(value) ? null : 'a positive integer';
     case 'positive':
       return isNumber(value) && value > 0 ? null : 'a number above 0';
+    case 'number': {
+      const { whole, least, most } = option;
+      const fits = isNumber(value) && value >= least && value <= most && (!whole || Number.isInteger(value));
+      return fits ? null : `${whole ? 'an integer' : 'a number'}${bounds(least, most)}`;
+    }
     case 'per-inverse': {
       const list: readonly unknown[] = Array.isArray(value) ? value : [value];
       const all = list.every((one) => isNumber(one) && one >= 0);
       return all ? null : PER_INVERSE;
     }
   }
+}
+
+function bounds(least: number, most: number): string {
+  if (least === -Infinity) return most === Infinity ? '' : ` of at most ${most}`;
+  return most === Infinity ? ` of at least ${least}` : ` from ${least} to ${most}`;
 }
 
 export const PER_INVERSE = 'σ, a number of at least 0, or one for each inverse';

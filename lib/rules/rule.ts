@@ -105,6 +105,12 @@ export interface Rule<
   phaseOf(settings: Settings | null, epoch: number): Phase;
 }
 
+/** A rule that loadRule() gave, for the `rule` of a network. Its options are the network's `ruleOptions`. */
+export interface OwnRule extends Rule {
+  /** Of the file, and of what it includes beside cortorch's headers: a run goes on with the same alone. */
+  readonly sha256: string;
+}
+
 /** Of bp: nothing more. */
 export const noStepMemory: StepMemory = { feedback: 0, atLayer: () => 0, perExample: 0 };
 

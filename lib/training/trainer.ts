@@ -355,8 +355,9 @@ export class Trainer {
   }
 
   /** Of what the rule learns beside the task; null: nothing. */
+  /** Of what the rule learns; null: it learns no parameters, at most a state. */
   get #inverseOptimizer(): ResolvedOptimizer | null {
-    return this.#ofRule?.inverseOptimizer ?? null;
+    return this.#parameters('learned').length === 0 ? null : (this.#ofRule?.inverseOptimizer ?? null);
   }
 
   #parameters(role: ParameterInfo['role']): ParameterInfo[] {

@@ -2,6 +2,8 @@
 
 #include <ATen/Parallel.h>
 #include <ATen/ops/abs.h>
+#include <ATen/ops/from_blob.h>
+#include <ATen/ops/full.h>
 #include <ATen/ops/mul.h>
 #include <ATen/ops/zeros.h>
 #include <c10/util/Exception.h>
@@ -68,6 +70,12 @@ at::Tensor add_noise(const at::Tensor& h, double sigma, const NoiseSource& sourc
     }
   });
   return result;
+}
+
+at::Tensor StepNumber::tensor(at::Device device) const {
+  const auto options = at::TensorOptions(device).dtype(at::kInt);
+  if (on_gpu == nullptr) return at::full({}, static_cast<int64_t>(number), options);
+  return at::from_blob(const_cast<uint32_t*>(on_gpu), {}, options).clone();
 }
 
 at::Tensor normals(int64_t count, const NoiseSource& source) {

@@ -14,6 +14,9 @@ struct StepNumber {
 
   StepNumber(uint32_t value = 0) : number(value) {}
   explicit StepNumber(const uint32_t* place) : on_gpu(place) {}
+
+  // A tensor of one int32 on the device, which is this step's number whenever the step runs.
+  at::Tensor tensor(at::Device device) const;
 };
 
 // Which noise: that of one layer at one step. Every normal number of it is a function of these and its place alone (up

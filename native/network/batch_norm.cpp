@@ -21,7 +21,7 @@ BatchNorm::BatchNorm(int64_t channels, const std::string& name, const LayerSpec&
   for (const ParameterPtr& parameter : {weight_, bias_, running_mean_, running_var_}) parameter->stays_float32 = true;
 }
 
-at::Tensor BatchNorm::forward(const at::Tensor& x, std::vector<MovedStatistics>* moved) const {
+at::Tensor BatchNorm::forward(const at::Tensor& x, std::vector<Moved>* moved) const {
   const at::Tensor image = x.dim() == 4 ? differentiable_plain(x) : x;
   const auto normalize = [&](const at::Tensor& running_mean, const at::Tensor& running_var, bool training) {
     const at::Tensor y = at::batch_norm(image, compute(weight_), compute(bias_), running_mean, running_var, training,
@@ -35,9 +35,10 @@ at::Tensor BatchNorm::forward(const at::Tensor& x, std::vector<MovedStatistics>*
               "batch norm: a batch of one example has no variance; use a batch size of 2 or more, that "
               "does not leave one example over at the end of an epoch");
   // libtorch moves them in place, but a step whose loss is not finite must leave them as they are.
-  MovedStatistics statistics{mean, var, mean.clone(), var.clone()};
-  moved->push_back(statistics);
-  return normalize(statistics.moved_mean, statistics.moved_var, true);
+  const at::Tensor moved_mean = mean.clone(), moved_var = var.clone();
+  moved->push_back({mean, moved_mean});
+  moved->push_back({var, moved_var});
+  return normalize(moved_mean, moved_var, true);
 }
 
 }  // namespace cortorch

@@ -9,14 +9,9 @@
 
 #include "network/parameters.h"
 #include "plan/spec.h"
+#include "rules/rule.h"
 
 namespace cortorch {
-
-// Running statistics that a training step has moved, and those that they are to replace if the step is made.
-struct MovedStatistics {
-  at::Tensor running_mean, running_var;
-  at::Tensor moved_mean, moved_var;
-};
 
 // PyTorch's nn.BatchNorm1d and 2d: biased variance in the batch, unbiased in the running one, which moves by
 // `momentum` of the way. All parameters are [channels], and float32 whatever comes in; the gradient is the ordinary one
@@ -29,7 +24,7 @@ class BatchNorm {
   // σ(γ (x − mean) / √(variance + ε) + β) for x [batch, channels, …]. Training, where `moved` is given: with the
   // batch's own statistics, and the running ones moved go there; the batch must hold more than one value of a channel.
   // Evaluation, where it is null: with the running statistics.
-  at::Tensor forward(const at::Tensor& x, std::vector<MovedStatistics>* moved) const;
+  at::Tensor forward(const at::Tensor& x, std::vector<Moved>* moved) const;
 
  private:
   ParameterPtr weight_, bias_, running_mean_, running_var_;

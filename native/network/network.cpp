@@ -40,12 +40,9 @@ at::Tensor Network::forward(const at::Tensor& x, TrainingPass* pass) const {
                            pass != nullptr);
 }
 
-void Network::keep(const std::vector<MovedStatistics>& statistics) {
+void Network::keep(const std::vector<Moved>& moved) {
   const at::NoGradGuard no_grad;
-  for (const auto& [mean, var, moved_mean, moved_var] : statistics) {
-    mean.copy_(moved_mean);
-    var.copy_(moved_var);
-  }
+  for (const auto& [state, values] : moved) state.copy_(values);
 }
 
 }  // namespace cortorch

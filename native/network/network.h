@@ -31,8 +31,8 @@ class Network {
   // After values were written: what layers compute with follows.
   void refresh() const { parameters_.refresh(); }
 
-  // Makes the statistics that a pass moved the network's.
-  static void keep(const std::vector<MovedStatistics>& statistics);
+  // Makes what a pass moved the network's.
+  static void keep(const std::vector<Moved>& moved);
 
   const Rule& rule() const { return *rule_; }
   // The linear maps with their weights, a residual block's own before those of its shortcut.

@@ -95,7 +95,7 @@ class NormNode final : public OrdinaryNode {
   NormNode(const PlannedLayer& layer, const Materials& materials)
       : OrdinaryNode(layer, materials.rule), norm_(layer.input[0], layer.name, *layer.spec, materials.parameters) {}
   at::Tensor forward(const at::Tensor& h, TrainingPass& pass, bool training) const override {
-    return then(norm_.forward(h, training ? &pass.statistics : nullptr), pass);
+    return then(norm_.forward(h, training ? &pass.moved : nullptr), pass);
   }
 
  private:

@@ -16,9 +16,8 @@ namespace cortorch {
 struct TrainingPass : Pass {
   bool backpropagate = false;  // under bp, whatever the network's rule is: what diagnostics compare with
   bool keep_inputs = false, keep_outputs = false;
-  std::vector<at::Tensor> inputs;           // of all maps, if they are to be kept
-  std::vector<at::Tensor> outputs;          // likewise, as parts of the graph
-  std::vector<MovedStatistics> statistics;  // of all batch norms
+  std::vector<at::Tensor> inputs;   // of all maps, if they are to be kept
+  std::vector<at::Tensor> outputs;  // likewise, as parts of the graph
 };
 
 class Node {

@@ -16,6 +16,7 @@
 #include "node/errors.h"
 #include "node/exports.h"
 #include "node/serial_section.h"
+#include "rules/own_rule.h"
 
 #ifdef CORTORCH_CUDA
 #include "base/cuda/devices.h"
@@ -80,6 +81,43 @@ Napi::Value limit_pool(const Napi::CallbackInfo& call) {
   return call.Env().Undefined();
 }
 
+// loadRule(path, build): { name, learns: { forward, inverse, both }, options: [{ name, words | number, … }] } of a
+// rule's compiled file.
+Napi::Value load_rule(const Napi::CallbackInfo& call) {
+  const Napi::Env env = call.Env();
+  const auto text_at = [&](std::size_t i) { return call[i].As<Napi::String>().Utf8Value(); };
+  const RuleDeclaration& declaration = cortorch::load_rule(text_at(0), text_at(1));
+  Napi::Object object = Napi::Object::New(env);
+  object.Set("name", declaration.name);
+  Napi::Array options = Napi::Array::New(env, declaration.options.size());
+  for (std::size_t i = 0; i < declaration.options.size(); ++i) {
+    const RuleOption& option = declaration.options[i];
+    Napi::Object entry = Napi::Object::New(env);
+    entry.Set("name", option.name);
+    entry.Set("help", option.help);
+    if (option.is_word) {
+      Napi::Array words = Napi::Array::New(env, option.words.size());
+      for (std::size_t k = 0; k < option.words.size(); ++k) words.Set(static_cast<uint32_t>(k), option.words[k]);
+      entry.Set("words", words);
+      entry.Set("default", option.word);
+    } else {
+      entry.Set("whole", option.is_whole);
+      entry.Set("least", option.least);
+      entry.Set("most", option.most);
+      entry.Set("default", option.number);
+    }
+    options.Set(static_cast<uint32_t>(i), entry);
+  }
+  object.Set("options", options);
+  // As it is with its defaults.
+  Options defaults;
+  const auto rule = declaration.make(declaration.name, defaults);
+  Napi::Object learns = Napi::Object::New(env);
+  for (const auto& [name, phase] : Names<Phase>::table) learns.Set(std::string(name), rule->learns_in(phase));
+  object.Set("learns", learns);
+  return object;
+}
+
 Napi::Value shutdown(const Napi::CallbackInfo& call) {
   ComputeThread::end_all(call.Env());
   return call.Env().Undefined();
@@ -110,6 +148,7 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
     set.function("noise", noise);
     set.function("limitPool", limit_pool);
     set.function("gpus", gpus);
+    set.function("loadRule", load_rule);
     set.function("info", info);
     set.function("shutdown", shutdown);
     return exports;

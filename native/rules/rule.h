@@ -32,6 +32,12 @@ struct Layer {
   at::Tensor operator()(const at::Tensor& x) const { return map()->apply(weight(), x, bias(), activation()); }
 };
 
+// A state beside what optimizers train (running statistics): it takes these values if the step is made, on a GPU too.
+// Both float32, of one shape.
+struct Moved {
+  at::Tensor state, values;
+};
+
 // What a trainer sets for a rule. Each family has its own.
 struct RuleSettings {
   virtual ~RuleSettings() = default;
@@ -43,6 +49,7 @@ struct Pass {
   uint64_t seed = 0;                             // of what is drawn at each step
   StepNumber step;                               // the number of steps made so far
   std::vector<at::Tensor> carried;               // what the rule's layers leave for those above
+  std::vector<Moved> moved;                      // what the step moves
 };
 
 // Where a rule puts its parameters; the names are those of the state_dict.
@@ -52,6 +59,12 @@ class OwnParameters {
   ParameterPtr add(const Site& site, Parameter::Role role, const char* name, at::Tensor value) {
     ParameterPtr parameter = new_parameter(role, site.name + "." + name, std::move(value));
     if (parameter) of_sites_.emplace_back(site.index, parameter);
+    return parameter;
+  }
+  // A state of the site that the rule moves itself (Pass::moved): float32 whatever the network computes in.
+  ParameterPtr add_state(const Site& site, const char* name, at::Tensor value) {
+    ParameterPtr parameter = add(site, Parameter::Role::fixed, name, std::move(value));
+    parameter->stays_float32 = true;
     return parameter;
   }
   // `name`, behind those of all layers.
@@ -98,11 +111,12 @@ class Rule {
   // What the loss hands down to the last layer.
   virtual Delivery delivery() const { return Delivery::gradient; }
 
-  // In which phases parameters of the role `learned` are trained, beside the task.
+  // In which phases it learns something beside the task: parameters of the role `learned`, or a state.
   virtual bool learns_in(Phase) const { return false; }
-  // Writes the gradients of the parameters that it learns, all from the network as it is, without a graph; counts their
-  // loss in the tally (LossCounts::inverse). `inputs` are those of all layers in this step's forward pass.
-  virtual void learn(const std::vector<Layer>& /*layers*/, const std::vector<at::Tensor>& /*inputs*/, const Pass&,
+  // Writes the gradients of the parameters that it learns, and moves its state, all from the network as it is and
+  // without a graph; counts their loss in the tally (LossCounts::inverse). `inputs` are those of all layers in this
+  // step's forward pass.
+  virtual void learn(const std::vector<Layer>& /*layers*/, const std::vector<at::Tensor>& /*inputs*/, Pass&,
                      Tally&) const {}
 
   // For diagnostics. By what a layer sends the error down at a step, where that has the weights' shape and is not the

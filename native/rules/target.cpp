@@ -127,7 +127,7 @@ class TargetPropagation final : public Rule {
   bool learns_in(Phase phase) const override { return phase != Phase::forward; }
 
   // Of Σ ‖g(f(h̃)) − h̃ or h‖² / batch, the units summed or averaged: local losses, which need no graph.
-  void learn(const std::vector<Layer>& layers, const std::vector<at::Tensor>& inputs, const Pass& pass,
+  void learn(const std::vector<Layer>& layers, const std::vector<at::Tensor>& inputs, Pass& pass,
              Tally& tally) const override {
     const at::NoGradGuard no_grad;
     const TargetSettings& settings = of(pass);

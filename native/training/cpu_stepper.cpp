@@ -85,8 +85,8 @@ class CpuStepper final : public Stepper {
       loss.backward();
       task_.optimizer.step(lr_factor);
     }
-    if (task_.rule().learns_in(position.phase)) task_.rule_optimizer->step(lr_factor);
-    Network::keep(pass.statistics);
+    if (task_.trains_own(position.phase)) task_.rule_optimizer->step(lr_factor);
+    Network::keep(pass.moved);
     result.steps = 1;
     return result;
   }

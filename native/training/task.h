@@ -23,6 +23,8 @@ struct Task {
   std::optional<Optimizer> rule_optimizer;       // of what the rule learns beside it, if it does
 
   const Rule& rule() const { return network.rule(); }
+  // Are parameters trained in this phase that the rule learns?
+  bool trains_own(Phase phase) const { return rule_optimizer.has_value() && rule().learns_in(phase); }
   // Gradients that no update takes would be added to the next ones.
   void drop_gradients() {
     optimizer.take_gradients();

@@ -54,7 +54,7 @@ async function oneStep(
   set = data,
 ): Promise<{ layers: readonly LayerDiagnosis[]; before: StateDict; gradient: (name: string) => number[] }> {
   using net = new Network(spec, options);
-  const trainer = new Trainer(net, { ...settingsOf(options.rule!), batchSize: set.size });
+  const trainer = new Trainer(net, { ...settingsOf(options.rule as RuleName), batchSize: set.size });
   const before = await net.stateDict();
   const found: DiagnosticsEvent[] = [];
   for await (const event of trainer.fit(set, { epochs: 1, diagnostics: 1 }))

@@ -78,7 +78,7 @@ void GpuStepper::begin(const Position& position, std::span<const double> lr_fact
     if (!constants.empty()) table.narrow(0, 0, static_cast<int64_t>(constants.size())).copy_(rows_of(constants));
   };
   if (trains_forward(position.phase)) upload(task_.optimizer, table_);
-  if (task_.rule().learns_in(position.phase)) upload(*task_.rule_optimizer, rule_table_);
+  if (task_.trains_own(position.phase)) upload(*task_.rule_optimizer, rule_table_);
   phase_ = position.phase;
 }
 
@@ -90,7 +90,7 @@ void GpuStepper::append_constants(int64_t at, double lr_factor) {
     table.narrow(0, at, 1).copy_(pinned.narrow(0, at, 1), /*non_blocking=*/true);
   };
   if (trains_forward(phase_)) append(task_.optimizer, table_, pinned_table_);
-  if (task_.rule().learns_in(phase_)) append(*task_.rule_optimizer, rule_table_, pinned_rule_table_);
+  if (task_.trains_own(phase_)) append(*task_.rule_optimizer, rule_table_, pinned_rule_table_);
 }
 
 PassResult GpuStepper::end() {
@@ -99,7 +99,7 @@ PassResult GpuStepper::end() {
   std::copy_n(bytes.const_data_ptr<uint8_t>(), sizeof(StepState), reinterpret_cast<uint8_t*>(&after));
   const auto count = [&](Optimizer& optimizer) { optimizer.set_steps(optimizer.steps() + after.made); };
   if (trains_forward(phase_)) count(task_.optimizer);
-  if (task_.rule().learns_in(phase_)) count(*task_.rule_optimizer);
+  if (task_.trains_own(phase_)) count(*task_.rule_optimizer);
   PassResult result;
   result.counts = counts_of(after.total);
   result.steps = after.made;
@@ -125,7 +125,7 @@ void GpuStepper::step_unguarded(const at::Tensor& x, const at::Tensor& targets, 
   tally.of_step = true;
   const at::Tensor loss = step_losses(task_, x, targets, phase, pass, tally);
   if (trains_forward(phase)) loss.backward();
-  const bool learns = task_.rule().learns_in(phase);
+  const bool learns = task_.trains_own(phase);
   std::vector<at::Tensor> gradients, rule_gradients;
   if (trains_forward(phase)) gradients = task_.optimizer.take_gradients();
   if (learns) rule_gradients = task_.rule_optimizer->take_gradients();
@@ -143,10 +143,7 @@ void GpuStepper::step_unguarded(const at::Tensor& x, const at::Tensor& targets, 
     list.entries[list.count++] = {to.mutable_data_ptr<float>(), from.const_data_ptr<float>(), to.numel()};
     if (list.count == KeepList::most) flush();
   };
-  for (const auto& [mean, var, moved_mean, moved_var] : pass.statistics) {
-    add(mean, moved_mean);
-    add(var, moved_var);
-  }
+  for (Moved& moved : pass.moved) add(moved.state, moved.values = moved.values.contiguous());
   if (list.count > 0) flush();
 }
 
