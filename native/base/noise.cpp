@@ -9,15 +9,12 @@
 #include <algorithm>
 #include <cstdint>
 
+#include "base/cuda/noise_tensors.h"
 #include "base/gpu.h"
 #include "base/normal_numbers.h"
 #include "base/pool.h"
 #include "base/random.h"
 #include "base/simd.h"
-
-#ifdef CORTORCH_CUDA
-#include "base/cuda/noise_tensors.h"
-#endif
 
 namespace cortorch {
 namespace {
@@ -47,7 +44,7 @@ CORTORCH_CLONES void add_scaled(const float* __restrict__ h, const float* __rest
 }  // namespace
 
 at::Tensor add_noise(const at::Tensor& h, double sigma, const NoiseSource& source) {
-  CORTORCH_RETURN_ON_GPU(h, cuda::add_noise(h, sigma, source));
+  if (has_gpu_kernels(h)) return cuda::add_noise(h, sigma, source);
   TORCH_CHECK(h.scalar_type() == at::kFloat && h.device().is_cpu() && h.is_non_overlapping_and_dense(),
               "noise: expected a float32 tensor on the CPU without gaps, but received ", h.scalar_type(), " on ",
               h.device());
@@ -75,7 +72,7 @@ at::Tensor normals(int64_t count, const NoiseSource& source) {
 }
 
 at::Tensor draw_magnitudes(const at::Tensor& like, bool normal, double size, const NoiseSource& source) {
-  CORTORCH_RETURN_ON_GPU(like, cuda::draw_magnitudes(like, normal, size, source));
+  if (has_gpu_kernels(like)) return cuda::draw_magnitudes(like, normal, size, source);
   const int64_t count = like.numel();
   if (normal) return normals(count, source).abs_().mul_(size).view(like.sizes());
   at::Tensor result = pooled_empty(like.sizes());

@@ -10,11 +10,8 @@
 #include <optional>
 
 #include "base/gpu.h"
-#include "maps/image_layout.h"
-
-#ifdef CORTORCH_CUDA
 #include "maps/cuda/elementwise_tensors.h"
-#endif
+#include "maps/image_layout.h"
 
 namespace cortorch {
 namespace {
@@ -33,7 +30,7 @@ at::Tensor operand(const at::Tensor& t) {
 }
 
 at::Tensor delta_of_values(Activation activation, const at::Tensor& g, const at::Tensor& y, double scale) {
-  CORTORCH_RETURN_ON_GPU(g, cuda::delta_of_values(activation, g, y, scale));
+  if (has_gpu_kernels(g)) return cuda::delta_of_values(activation, g, y, scale);
   return through_activation(activation, g, y, scale);
 }
 

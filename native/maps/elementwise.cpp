@@ -18,11 +18,8 @@
 #include "base/simd.h"
 #include "base/vector_math.h"
 #include "maps/activation.h"
-#include "maps/image_layout.h"
-
-#ifdef CORTORCH_CUDA
 #include "maps/cuda/elementwise_tensors.h"
-#endif
+#include "maps/image_layout.h"
 
 namespace cortorch {
 namespace {
@@ -97,7 +94,7 @@ at::Tensor ordered(const at::Tensor& x) {
 }  // namespace
 
 at::Tensor difference(const at::Tensor& a, const at::Tensor& b) {
-  CORTORCH_RETURN_ON_GPU(a, cuda::difference(a, b));
+  if (has_gpu_kernels(a)) return cuda::difference(a, b);
   if (!has_cpu_kernels(a) || !has_cpu_kernels(b)) return at::sub(a, b);
   const at::Tensor x = ordered(a), y = in_order_of(b, x);
   if (!same_order(y, x)) return at::sub(a, b);
@@ -112,7 +109,7 @@ at::Tensor difference(const at::Tensor& a, const at::Tensor& b) {
 
 at::Tensor activation_difference(Activation activation, const at::Tensor& a, const at::Tensor& u) {
   if (activation == Activation::identity) return u;
-  CORTORCH_RETURN_ON_GPU(a, cuda::activation_difference(activation, a, u));
+  if (has_gpu_kernels(a)) return cuda::activation_difference(activation, a, u);
   const at::Tensor x = ordered(a), y = in_order_of(u, x);
   if (!has_cpu_kernels(x) || !same_order(y, x)) {
     if (activation == Activation::relu) return at::sub(activate(activation, a), activate(activation, at::sub(a, u)));
@@ -133,7 +130,7 @@ at::Tensor activation_difference(Activation activation, const at::Tensor& a, con
 }
 
 at::Tensor with_signs(const at::Tensor& w, const at::Tensor& magnitude, double scale) {
-  CORTORCH_RETURN_ON_GPU(w, cuda::with_signs(w, magnitude, scale));
+  if (has_gpu_kernels(w)) return cuda::with_signs(w, magnitude, scale);
   if (!has_cpu_kernels(w) || (magnitude.defined() && !has_cpu_kernels(magnitude))) {
     return magnitude.defined() ? at::mul(at::sign(w), at::abs(magnitude)) : at::mul(at::sign(w), scale);
   }
@@ -151,19 +148,8 @@ at::Tensor with_signs(const at::Tensor& w, const at::Tensor& magnitude, double s
   return result;
 }
 
-#ifdef CORTORCH_CUDA
-namespace {
-
-Residual residual_on_gpu(Activation activation, const at::Tensor& r, const at::Tensor& t, double scale) {
-  auto [delta, bias_sum, squares] = cuda::residual(activation, r, t, scale);
-  return {std::move(delta), std::move(bias_sum), 0, std::move(squares)};
-}
-
-}  // namespace
-#endif
-
 Residual residual(Activation activation, const at::Tensor& r, const at::Tensor& t, double scale) {
-  CORTORCH_RETURN_ON_GPU(r, residual_on_gpu(activation, r, t, scale));
+  if (has_gpu_kernels(r)) return cuda::residual(activation, r, t, scale);
   const at::Tensor x = ordered(r), target = in_order_of(t, x);
   if (!has_cpu_kernels(x) || !same_order(target, x)) {
     const at::Tensor error = at::sub(r, t), delta = through_activation(activation, error, r, scale);

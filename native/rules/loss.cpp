@@ -15,10 +15,7 @@
 
 #include "base/gpu.h"
 #include "maps/custom_function.h"
-
-#ifdef CORTORCH_CUDA
 #include "rules/cuda/loss_tensors.h"
-#endif
 
 namespace cortorch {
 namespace {
@@ -110,7 +107,6 @@ struct Passed {
   at::Tensor loss, gradient;
 };
 
-#ifdef CORTORCH_CUDA
 at::Tensor counts_on_gpu(const at::Tensor& like, Tally& tally) {
   if (!tally.on_gpu.defined()) tally.on_gpu = cuda::zero_counts(like);
   return tally.on_gpu;
@@ -127,11 +123,10 @@ Passed squared_error_on_gpu(const at::Tensor& outputs, const at::Tensor& targets
   auto [loss, gradient] = cuda::squared_error(outputs, targets, wanted, factor, counts_on_gpu(outputs, tally));
   return {std::move(loss), std::move(gradient)};
 }
-#endif
 
 Passed pass_cross_entropy(const at::Tensor& logits, const at::Tensor& labels, bool wanted, double divisor,
                           Tally& tally) {
-  CORTORCH_RETURN_ON_GPU(logits, cross_entropy_on_gpu(logits, labels, wanted, divisor, tally));
+  if (has_gpu_kernels(logits)) return cross_entropy_on_gpu(logits, labels, wanted, divisor, tally);
   LossCounts here;
   const at::Tensor gradient = cross_entropy_pass(logits.contiguous(), labels.contiguous(), wanted, divisor, here);
   tally.host.add(here);
@@ -179,7 +174,7 @@ at::Tensor as_targets(const at::Tensor& outputs, const at::Tensor& targets) {
 
 Passed pass_squared_error(const at::Tensor& outputs, const at::Tensor& targets, bool wanted, double factor,
                           Tally& tally) {
-  CORTORCH_RETURN_ON_GPU(outputs, squared_error_on_gpu(outputs, targets, wanted, factor, tally));
+  if (has_gpu_kernels(outputs)) return squared_error_on_gpu(outputs, targets, wanted, factor, tally);
   const int64_t batch = outputs.size(0), n = outputs.size(1);
   const bool labelled = targets.scalar_type() == at::kLong;
   if (labelled) {

@@ -9,10 +9,7 @@
 #include <utility>
 
 #include "base/gpu.h"
-
-#ifdef CORTORCH_CUDA
 #include "training/cuda/gpu_trainer.h"
-#endif
 
 namespace cortorch {
 namespace {
@@ -205,26 +202,17 @@ Dataset::Batch Trainer::batch_at(const Dataset& data, int64_t batch_size, const 
   return data.gather(order.data() + begin, count, normalization_, {augmentation_, position.seed, position.epoch});
 }
 
-#ifdef CORTORCH_CUDA
-namespace {
-
-at::Tensor prepare_on_gpu(const Network& network, const at::Tensor& images, const Normalization& normalization) {
-  return cuda::prepare(images.to(network.device()), normalization, network.compute_type());
-}
-
-}  // namespace
-#endif
-
 at::Tensor prepare_for(const Network& network, const at::Tensor& images, const Normalization& normalization) {
-  CORTORCH_RETURN_ON_GPU(network.parameters().front().value, prepare_on_gpu(network, images, normalization));
+  if (has_gpu_kernels(network.parameters().front().value))
+    return cuda::prepare(images.to(network.device()), normalization, network.compute_type());
   return prepare(images, normalization);
 }
 
 LossCounts evaluate(const Network& network, Loss loss, const Dataset& data, const Normalization& normalization,
                     int64_t batch_size, const std::atomic<bool>& stop) {
   TORCH_CHECK(batch_size > 0, "evaluate: batches of ", batch_size, " examples");
-  CORTORCH_RETURN_ON_GPU(network.parameters().front().value,
-                         cuda::evaluate(network, loss, data, normalization, batch_size, stop));
+  if (has_gpu_kernels(network.parameters().front().value))
+    return cuda::evaluate(network, loss, data, normalization, batch_size, stop);
   at::NoGradGuard no_grad;
   Tally tally;
   std::vector<int64_t> indices(static_cast<std::size_t>(data.size()));

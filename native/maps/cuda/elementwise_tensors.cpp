@@ -1,7 +1,9 @@
 #include "maps/cuda/elementwise_tensors.h"
 
+#include <ATen/ops/addmm.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/empty_like.h>
+#include <ATen/ops/mm.h>
 
 #include "base/cuda/here.h"
 #include "maps/cuda/delta.h"
@@ -45,13 +47,15 @@ at::Tensor delta_of(const Tiles& tiles, Activation activation, const at::Tensor&
 
 }  // namespace
 
-at::Tensor bias_activation(Activation activation, at::Tensor y, const at::Tensor& bias) {
-  if (activation == Activation::identity && !bias.defined()) return y;
+// cuBLAS's product, which adds a bias by itself where no activation follows, and otherwise one pass of ours for both.
+at::Tensor product(const at::Tensor& a, const at::Tensor& b, const at::Tensor& bias, Activation activation) {
+  if (activation == Activation::identity) return bias.defined() ? at::addmm(bias, a, b) : at::mm(a, b);
+  at::Tensor y = at::mm(a, b);
   const Here here(y);
-  const at::Tensor b = bias.defined() ? bias.contiguous() : bias;
-  if (b.defined()) check_same(y, b);
-  check_launch(cuda::bias_activation(y.size(0), y.size(1), precision_of(y), activation, y.mutable_data_ptr(),
-                                     data_or_null(b), here.stream));
+  const at::Tensor c = bias.defined() ? bias.contiguous() : bias;
+  if (c.defined()) check_same(y, c);
+  check_launch(bias_activation(y.size(0), y.size(1), precision_of(y), activation, y.mutable_data_ptr(), data_or_null(c),
+                               here.stream));
   return y;
 }
 
@@ -70,20 +74,20 @@ at::Tensor delta_of_values(Activation activation, const at::Tensor& g, const at:
   return delta_of({1, 1, from.numel()}, activation, from, in_order_of(y, from), {}, scale);
 }
 
-ResidualOnGpu residual(Activation activation, const at::Tensor& r, const at::Tensor& t, double scale) {
+Residual residual(Activation activation, const at::Tensor& r, const at::Tensor& t, double scale) {
   check_same(r, t);
   const bool by_location = r.dim() == 4 && !r.is_contiguous();
   const at::Tensor from = by_location ? location_major(r) : r.contiguous(), target = in_order_of(t, from);
   const Here here(from);
   const int64_t batch = from.size(0), units = from.numel() / std::max<int64_t>(1, batch);
   const Tiles tiles = by_location ? locations_of(from) : Tiles{1, batch, units};
-  ResidualOnGpu result{at::empty_like(from),
-                       at::empty({units}, from.options().memory_format(at::MemoryFormat::Contiguous)),
-                       at::empty({residual_blocks(tiles)},
-                                 from.options().dtype(at::kFloat).memory_format(at::MemoryFormat::Contiguous))};
+  Residual result{at::empty_like(from), at::empty({units}, from.options().memory_format(at::MemoryFormat::Contiguous)),
+                  0,
+                  at::empty({residual_blocks(tiles)},
+                            from.options().dtype(at::kFloat).memory_format(at::MemoryFormat::Contiguous))};
   check_launch(cuda::residual(tiles, precision_of(from), activation, static_cast<float>(scale), from.const_data_ptr(),
                               target.const_data_ptr(), result.delta.mutable_data_ptr(),
-                              result.bias_sum.mutable_data_ptr(), result.squares.mutable_data_ptr<float>(),
+                              result.bias_sum.mutable_data_ptr(), result.partial_squares.mutable_data_ptr<float>(),
                               here.stream));
   if (by_location) {
     result.bias_sum = result.bias_sum.view({from.size(2), from.size(3), from.size(1)}).permute({2, 0, 1}).contiguous();

@@ -16,7 +16,9 @@
 
 #include "base/cuda/here.h"
 #include "base/cuda/pinned.h"
+#include "training/cuda/step_state.h"
 #include "training/cuda/update_tensors.h"
+#include "training/cuda/uploader.h"
 
 namespace cortorch::cuda {
 namespace {
@@ -64,6 +66,8 @@ GpuTrainer::GpuTrainer(const Network& network, Loss loss, const Normalization& n
   table_ = at::zeros({kMostSteps, kConstants}, options.dtype(at::kFloat));
   if (inverse_optimizer != nullptr) inverse_table_ = at::zeros_like(table_);
 }
+
+GpuTrainer::~GpuTrainer() = default;
 
 StepState* GpuTrainer::state() const { return reinterpret_cast<StepState*>(state_.mutable_data_ptr<uint8_t>()); }
 

@@ -7,26 +7,31 @@
 
 #include <atomic>
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
 #include <span>
 #include <string>
 #include <tuple>
+#include <vector>
 
 #include "data/cuda/gpu_batches.h"
 #include "training/cuda/step_graph.h"
-#include "training/cuda/step_state.h"
-#include "training/cuda/uploader.h"
 #include "training/trainer.h"
 
 namespace cortorch::cuda {
+
+// Their headers need CUDA's.
+struct StepState;
+class Uploader;
 
 class GpuTrainer {
  public:
   // All of these outlive it.
   GpuTrainer(const Network& network, Loss loss, const Normalization& normalization, const Augmentation& augmentation,
              const std::optional<TargetTraining>& targets, Optimizer& optimizer, Optimizer* inverse_optimizer);
+  ~GpuTrainer();
 
   // As Trainer::run; `order` are all indices of the epoch.
   PassResult run(const Dataset& data, int64_t batch_size, const Position& position, const std::vector<int64_t>& order,
