@@ -7,6 +7,7 @@
 
 #include "base/parallel.h"
 #include "base/pool.h"
+#include "base/ranges.h"
 #include "maps/transpose.h"
 
 namespace cortorch {
@@ -33,7 +34,7 @@ int64_t grain(int64_t values) { return std::max<int64_t>(1, kGrain / std::max<in
 
 }  // namespace
 
-int64_t batch_stride(int64_t batch) { return (batch + kVector - 1) / kVector * kVector; }
+int64_t batch_stride(int64_t batch) { return round_up(batch, kVector); }
 
 at::Tensor empty_location_major(int64_t batch, int64_t channels, int64_t height, int64_t width, at::ScalarType dtype) {
   return pooled_empty({height, width, batch, channels}, dtype).permute({2, 3, 0, 1});
@@ -90,7 +91,7 @@ at::Tensor batch_last(const at::Tensor& x) {
   AT_DISPATCH_FLOATING_TYPES(x.scalar_type(), "batch_last", [&] {
     const scalar_t* in = from.const_data_ptr<scalar_t>();
     scalar_t* out = result.mutable_data_ptr<scalar_t>();
-    const int64_t blocks = (area + kPixels - 1) / kPixels;
+    const int64_t blocks = divide_up(area, kPixels);
     at::parallel_for(0, blocks, grain(kPixels * channels * batch), [&](int64_t begin, int64_t end) {
       const int64_t first = begin * kPixels, last = std::min(area, end * kPixels);
       if (by_location) {

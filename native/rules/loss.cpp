@@ -16,6 +16,7 @@
 #include "base/gpu.h"
 #include "maps/custom_function.h"
 #include "rules/cuda/loss_tensors.h"
+#include "rules/rank.h"
 
 namespace cortorch {
 namespace {
@@ -28,14 +29,10 @@ at::Tensor mean_loss(const LossCounts& counts, const at::Tensor& like) {
                            like.options().requires_grad(false));
 }
 
-// Answers that rank before the right one; ties go to the lower class, as in argmax. A NaN ranks the right
-// answer last.
-template <typename T>
-int64_t rank_of(const T* outputs, int64_t classes, int64_t label) {
-  const T right = outputs[label];
+// Answers that rank before the right one.
+int64_t rank_of(const float* outputs, int64_t classes, int64_t label) {
   int64_t rank = 0;
-  for (int64_t c = 0; c < label; ++c) rank += !(outputs[c] < right);
-  for (int64_t c = label + 1; c < classes; ++c) rank += !(outputs[c] <= right);
+  for (int64_t c = 0; c < classes; ++c) rank += ranks_before(c, outputs[c], label, outputs[label]);
   return rank;
 }
 

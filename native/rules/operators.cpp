@@ -6,6 +6,7 @@
 #include <optional>
 #include <string>
 
+#include "base/optional_tensor.h"
 #include "rules/layer.h"
 
 namespace cortorch {
@@ -16,7 +17,7 @@ at::Tensor dense_layer(const at::Tensor& x, const at::Tensor& weight, const std:
                        const std::optional<at::Tensor>& feedback, const std::string& activation,
                        const std::string& rule) {
   return layer(dense_map("dense_layer", weight), from_name<Activation>(activation), from_name<Rule>(rule), x, weight,
-               bias.value_or(at::Tensor()), feedback.value_or(at::Tensor()));
+               or_undefined(bias), or_undefined(feedback));
 }
 
 at::Tensor locally_connected2d_layer(const at::Tensor& x, const at::Tensor& weight,
@@ -24,8 +25,8 @@ at::Tensor locally_connected2d_layer(const at::Tensor& x, const at::Tensor& weig
                                      const std::string& activation, const std::string& rule, at::IntArrayRef stride,
                                      at::IntArrayRef padding, at::IntArrayRef dilation) {
   return layer(locally_connected2d_map("locally_connected2d_layer", x, weight, {stride, padding, dilation}),
-               from_name<Activation>(activation), from_name<Rule>(rule), x, weight, bias.value_or(at::Tensor()),
-               feedback.value_or(at::Tensor()));
+               from_name<Activation>(activation), from_name<Rule>(rule), x, weight, or_undefined(bias),
+               or_undefined(feedback));
 }
 
 at::Tensor conv2d_layer(const at::Tensor& x, const at::Tensor& weight, const std::optional<at::Tensor>& bias,
@@ -33,7 +34,7 @@ at::Tensor conv2d_layer(const at::Tensor& x, const at::Tensor& weight, const std
                         const std::string& rule, at::IntArrayRef stride, at::IntArrayRef padding,
                         at::IntArrayRef dilation) {
   return layer(conv2d_map("conv2d_layer", x, weight, {stride, padding, dilation}), from_name<Activation>(activation),
-               from_name<Rule>(rule), x, weight, bias.value_or(at::Tensor()), feedback.value_or(at::Tensor()));
+               from_name<Rule>(rule), x, weight, or_undefined(bias), or_undefined(feedback));
 }
 
 }  // namespace
