@@ -32,10 +32,10 @@ at::Tensor draw_magnitudes(const at::Tensor&, bool, double, const NoiseSource&) 
 
 // maps/
 at::Tensor product(const at::Tensor&, const at::Tensor&, const at::Tensor&, Activation) { refuse(); }
-at::Tensor delta_of_rows(Activation, const at::Tensor&, const at::Tensor&, at::Tensor&, double) { refuse(); }
-at::Tensor delta_of_locations(Activation, const at::Tensor&, const at::Tensor&, at::Tensor&, double) { refuse(); }
-at::Tensor delta_of_values(Activation, const at::Tensor&, const at::Tensor&, double) { refuse(); }
-Residual residual(Activation, const at::Tensor&, const at::Tensor&, double) { refuse(); }
+at::Tensor delta(const Tiles&, Activation, const at::Tensor&, const at::Tensor&, const at::Tensor&, double) {
+  refuse();
+}
+Residual residual(const Tiles&, Activation, const at::Tensor&, const at::Tensor&, double) { refuse(); }
 at::Tensor difference(const at::Tensor&, const at::Tensor&) { refuse(); }
 at::Tensor activation_difference(Activation, const at::Tensor&, const at::Tensor&) { refuse(); }
 at::Tensor with_signs(const at::Tensor&, const at::Tensor&, double) { refuse(); }

@@ -2,7 +2,6 @@
 
 #include <ATen/ops/addmm.h>
 #include <ATen/ops/matmul.h>
-#include <ATen/ops/sum.h>
 #include <c10/util/Exception.h>
 
 #include "base/gpu.h"
@@ -64,17 +63,5 @@ at::Tensor Dense::outer(const at::Tensor& x, const at::Tensor& delta) const {
   gemm(out_, in_, x.size(0), operand(dr, true), operand(xr, false), w.mutable_data_ptr<float>(), in_);
   return w;
 }
-
-at::Tensor Dense::delta(Activation activation, const at::Tensor& g, const at::Tensor& y, at::Tensor& bias_gradient,
-                        double scale) const {
-  if (has_gpu_kernels(g)) return cuda::delta_of_rows(activation, g, y, bias_gradient, scale);
-  if (has_cpu_kernels(g))
-    return through_activation_fused(activation, g.contiguous(), y.contiguous(), bias_gradient, scale);
-  const at::Tensor d = through_activation(activation, g, y, scale);
-  if (bias_gradient.defined()) bias_gradient.copy_(sum_to_bias(d));
-  return d;
-}
-
-at::Tensor Dense::sum_to_bias(const at::Tensor& delta) const { return at::sum(delta, 0); }
 
 }  // namespace cortorch

@@ -1,6 +1,7 @@
 #include "maps/image_layout.h"
 
 #include <ATen/Dispatch.h>
+#include <ATen/ops/empty_like.h>
 #include <c10/util/Exception.h>
 
 #include <algorithm>
@@ -79,6 +80,30 @@ at::Tensor channels_first(const at::Tensor& x) {
 
 at::Tensor channels_last(const at::Tensor& x) {
   return x.scalar_type() == at::kDouble ? channels_first(x) : x.contiguous(at::MemoryFormat::ChannelsLast);
+}
+
+at::Tensor without_gaps(const at::Tensor& x) { return x.is_non_overlapping_and_dense() ? x : x.contiguous(); }
+
+at::Tensor ordered(const at::Tensor& x) {
+  return x.is_contiguous() || x.dim() != 4 ? x.contiguous() : location_major(x);
+}
+
+at::Tensor in_order_of(const at::Tensor& x, const at::Tensor& like) {
+  if (x.strides() == like.strides()) return x;
+  if (like.is_contiguous()) return x.contiguous();
+  if (like.dim() == 4 && locations(like).is_contiguous()) return location_major(x);
+  at::Tensor result = at::empty_like(like, x.options());
+  result.copy_(x);
+  return result;
+}
+
+bool same_order(const at::Tensor& x, const at::Tensor& like) {
+  return x.strides() == like.strides() && x.is_non_overlapping_and_dense();
+}
+
+at::Tensor pooled_like(const at::Tensor& like) {
+  return like.is_contiguous() ? pooled_empty(like.sizes())
+                              : empty_location_major(like.size(0), like.size(1), like.size(2), like.size(3));
 }
 
 at::Tensor batch_last(const at::Tensor& x) {

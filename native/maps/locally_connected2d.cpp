@@ -1,10 +1,8 @@
 #include "maps/locally_connected2d.h"
 
-#include <ATen/ops/sum.h>
 #include <c10/util/Exception.h>
 
 #include "base/gpu.h"
-#include "maps/cuda/elementwise_tensors.h"
 #include "maps/cuda/locally_connected2d_tensors.h"
 #include "maps/locally_connected2d_cpu.h"
 
@@ -44,19 +42,6 @@ at::Tensor LocallyConnected2d::outer(const at::Tensor& x, const at::Tensor& delt
   if (has_gpu_kernels(x)) return cuda::locally_connected2d_outer(g_, x, delta);
   check_device(x);
   return cpu::locally_connected2d_outer(g_, x, delta);
-}
-
-at::Tensor LocallyConnected2d::delta(Activation activation, const at::Tensor& g, const at::Tensor& y,
-                                     at::Tensor& bias_gradient, double scale) const {
-  if (has_gpu_kernels(g)) return cuda::delta_of_locations(activation, g, y, bias_gradient, scale);
-  if (g.scalar_type() == at::kFloat) return cpu::locally_connected2d_delta(activation, g, y, bias_gradient, scale);
-  const at::Tensor d = through_activation(activation, g, y, scale);
-  if (bias_gradient.defined()) bias_gradient.copy_(sum_to_bias(d));
-  return d;
-}
-
-at::Tensor LocallyConnected2d::sum_to_bias(const at::Tensor& delta) const {
-  return at::sum(delta, 0).permute({1, 2, 0});
 }
 
 }  // namespace cortorch

@@ -2,7 +2,6 @@
 
 #include <ATen/Parallel.h>
 #include <ATen/ops/add.h>
-#include <ATen/ops/empty.h>
 #include <c10/util/BFloat16.h>
 #include <c10/util/Exception.h>
 
@@ -10,6 +9,7 @@
 #include <type_traits>
 
 #include "base/pool.h"
+#include "base/ranges.h"
 #include "base/scratch.h"
 #include "maps/image_layout.h"
 #include "maps/micro_kernel.h"
@@ -30,15 +30,8 @@ constexpr int64_t kSegmentRows = 32;
 // Multiply-adds that are worth waking a thread for.
 constexpr int64_t kMultiplyAdds = int64_t{1} << 16;
 
-int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
-
 // Output channels that go into one product with so many rows of the batch.
 int64_t column_block(int64_t rows) { return std::max<int64_t>(64, kTile / rows / 16 * 16); }
-
-struct Range {
-  int64_t begin, end;
-  int64_t size() const { return end - begin; }
-};
 
 // The taps k of 0..kernel for which first + k·dilation lies in `window`.
 Range taps_in(Range window, int64_t first, int64_t kernel, int64_t dilation) {
@@ -144,7 +137,7 @@ void apply_kernel(const Conv2dGeometry& g, const Sizes& n, const W* weight, cons
   const bool few = n.in < kFewChannels;
   const at::Tensor image = few ? batch_last(x) : location_major(x);
   const T* x_data = image.const_data_ptr<T>();
-  const int64_t depth = n.taps * n.in, ld = divide_up(depth, 16) * 16;
+  const int64_t depth = n.taps * n.in, ld = round_up<int64_t>(depth, 16);
   const int64_t block = column_block(std::min(n.batch, kBatch));
   at::parallel_for(0, n.locations, n.grain(), [&](int64_t begin, int64_t end) {
     static thread_local Scratch scratch, scratch_pointers, of_tiles;
@@ -332,31 +325,6 @@ at::Tensor locally_connected2d_outer(const Conv2dGeometry& g, const at::Tensor& 
     outer_kernel<W, T>(g, n, x.to(computed), delta.to(computed), w.mutable_data_ptr<W>());
   });
   return w;
-}
-
-at::Tensor locally_connected2d_delta(Activation activation, const at::Tensor& g, const at::Tensor& y,
-                                     at::Tensor& bias_gradient, double scale) {
-  const at::Tensor from = location_major(g);
-  const bool same = passes_through(activation, scale);
-  if (same && !bias_gradient.defined()) return from;
-  const at::Tensor out = location_major(y);
-  const int64_t batch = y.size(0), channels = y.size(1), locations = y.size(2) * y.size(3);
-  at::Tensor delta = same ? from : empty_location_major(batch, channels, y.size(2), y.size(3));
-  at::Tensor sums = bias_gradient.defined() ? bias_gradient : at::empty({locations, channels}, y.options());
-  const float* g_data = from.const_data_ptr<float>();
-  const float* y_data = out.const_data_ptr<float>();
-  float* d_data = same ? nullptr : delta.mutable_data_ptr<float>();
-  float* sum = sums.mutable_data_ptr<float>();
-  const int64_t tile = batch * channels;
-  at::parallel_for(0, locations, std::max<int64_t>(1, 8192 / std::max<int64_t>(1, tile)),
-                   [&](int64_t begin, int64_t end) {
-                     for (int64_t i = begin; i < end; ++i) {
-                       through_activation_tile(activation, g_data + i * tile, y_data + i * tile,
-                                               d_data == nullptr ? nullptr : d_data + i * tile, sum + i * channels,
-                                               batch, channels, channels, scale);
-                     }
-                   });
-  return delta;
 }
 
 }  // namespace cortorch::cpu

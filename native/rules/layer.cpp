@@ -1,13 +1,13 @@
 #include "rules/layer.h"
 
 #include <ATen/ops/add.h>
-#include <ATen/ops/empty.h>
 #include <ATen/ops/zeros.h>
 
 #include <algorithm>
 #include <optional>
 
 #include "maps/autograd.h"
+#include "maps/delta.h"
 #include "maps/dense.h"
 #include "maps/elementwise.h"
 #include "rules/layer_checks.h"
@@ -41,9 +41,8 @@ struct Local {
 
 Local local_gradients(const LinearMap& map, Activation activation, const at::Tensor& g, const at::Tensor& x,
                       const at::Tensor& y, bool want_weight, bool want_bias) {
-  Local local;
-  if (want_bias) local.bias = at::empty(map.bias_shape(), g.options().requires_grad(false));
-  local.delta = map.delta(activation, g, y, local.bias, 1);
+  const auto [delta, bias_sum] = cortorch::delta(map, activation, g, y, 1, want_bias);
+  Local local{delta, {}, bias_sum};
   if (want_weight) local.weight = map.outer(x, local.delta);
   return local;
 }
@@ -89,7 +88,7 @@ struct LayerFunction : Function<LayerFunction> {
     variable_list result(8);
     if (ctx->needs_input_grad(kX)) result[kX] = differentiable_adjoint(map, weight, delta);
     if (ctx->needs_input_grad(kWeight)) result[kWeight] = differentiable_outer(map, x, delta);
-    if (wants_bias(ctx)) result[kBias] = shape.sum_to_bias(delta);
+    if (wants_bias(ctx)) result[kBias] = sum_to_bias(shape, delta);
     return result;
   }
 };

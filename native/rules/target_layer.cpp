@@ -1,7 +1,6 @@
 #include "rules/target_layer.h"
 
 #include <ATen/ops/cat.h>
-#include <ATen/ops/empty.h>
 #include <ATen/ops/mul.h>
 #include <ATen/ops/softmax.h>
 #include <ATen/ops/zeros.h>
@@ -11,6 +10,7 @@
 #include <set>
 #include <string>
 
+#include "maps/delta.h"
 #include "maps/dense.h"
 #include "maps/elementwise.h"
 #include "rules/layer_checks.h"
@@ -42,10 +42,8 @@ c10::intrusive_ptr<Kept> kept_by(AutogradContext* ctx) {
 // The gradient of weight and bias from δ = scale · g ⊙ σ'(a), which is returned.
 at::Tensor own_gradients(AutogradContext* ctx, const Kept& kept, const at::Tensor& g, const at::Tensor& x,
                          const at::Tensor& y, double scale, variable_list& result) {
-  if (wants_bias(ctx)) {
-    result[kBias] = at::empty(kept.map->bias_shape(), g.options().requires_grad(false));
-  }
-  const at::Tensor delta = kept.map->delta(kept.activation, g, y, result[kBias], scale);
+  const auto [delta, bias_sum] = cortorch::delta(*kept.map, kept.activation, g, y, scale, wants_bias(ctx));
+  result[kBias] = bias_sum;
   if (ctx->needs_input_grad(kWeight)) result[kWeight] = kept.map->outer(x, delta);
   return delta;
 }
@@ -100,8 +98,8 @@ struct TargetHidden : Function<TargetHidden> {
     if (!ctx->needs_input_grad(kX)) return result;
     if (kept->hidden.kind == InverseKind::transposed_jacobian) {
       const auto jacobian = [&](const at::Tensor& h) {
-        at::Tensor none;
-        return kept->map->adjoint(weight, kept->map->delta(kept->activation, h, y, none, 1), {}, Activation::identity);
+        const at::Tensor through = delta(*kept->map, kept->activation, h, y, 1, false).delta;
+        return kept->map->adjoint(weight, through, {}, Activation::identity);
       };
       result[kX] = rule == Rule::tp ? difference(x, jacobian(difference(y, d))) : jacobian(d);
     } else {

@@ -4,7 +4,7 @@
 #include <c10/util/Exception.h>
 
 #include "base/gpu.h"
-#include "maps/elementwise.h"
+#include "maps/delta.h"
 #include "rules/cuda/loss_tensors.h"
 
 namespace cortorch {

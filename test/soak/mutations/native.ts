@@ -182,11 +182,11 @@ export const mutations: readonly Mutation[] = [
     tests: [conv2d],
   },
   {
-    what: 'conv2d: the gradient of the bias without the derivative of the activation',
-    file: 'native/maps/conv2d.cpp',
-    from: 'bias_gradient.copy_(sum_to_bias(d));',
-    to: 'bias_gradient.copy_(sum_to_bias(g));',
-    tests: [rulesMaps, imageNetworks],
+    what: 'by libtorch: the gradient of the bias without the derivative of the activation',
+    file: 'native/maps/delta.cpp',
+    from: 'sum_to_bias(map, d).contiguous()',
+    to: 'sum_to_bias(map, g).contiguous()',
+    tests: [rulesMaps, targetRules, dense, imageNetworks],
   },
   {
     what: 'conv2d: fan_out without the places of the kernel',
@@ -229,13 +229,6 @@ export const mutations: readonly Mutation[] = [
     from: 'return activate(activation, c.defined() ? at::addmm(c, y, v) : at::matmul(y, v));',
     to: 'return activate(activation, at::matmul(y, v));',
     tests: [targetRules],
-  },
-  {
-    what: 'float64 dense: the gradient of the bias without the derivative of the activation',
-    file: 'native/maps/dense.cpp',
-    from: 'bias_gradient.copy_(sum_to_bias(d));',
-    to: 'bias_gradient.copy_(sum_to_bias(g));',
-    tests: [targetRules, dense],
   },
   {
     what: 'tanh: the difference of two activities by subtraction, which loses the digits of a small one',
@@ -281,14 +274,14 @@ export const mutations: readonly Mutation[] = [
   },
   {
     what: 'inverse bias of location-major images: height and width exchanged',
-    file: 'native/maps/elementwise.cpp',
-    from: 'sums.reshape({x.size(2), x.size(3), x.size(1)}).permute({2, 0, 1})',
-    to: 'sums.reshape({x.size(2), x.size(3), x.size(1)}).permute({2, 1, 0})',
+    file: 'native/maps/delta.cpp',
+    from: 'bias_sum.view({x.size(2), x.size(3), x.size(1)}).permute({2, 0, 1})',
+    to: 'bias_sum.view({x.size(2), x.size(3), x.size(1)}).permute({2, 1, 0})',
     tests: [targetTraining],
   },
   {
     what: 'float64 residual: the error goes through the activation without its scale',
-    file: 'native/maps/elementwise.cpp',
+    file: 'native/maps/delta.cpp',
     from: 'delta = through_activation(activation, error, r, scale);',
     to: 'delta = through_activation(activation, error, r);',
     tests: [targetRules, targetTraining],
@@ -343,13 +336,6 @@ export const mutations: readonly Mutation[] = [
     from: 'c.defined() ? c.permute({1, 2, 0}).contiguous() : c;',
     to: 'c.defined() ? c.permute({1, 2, 0}) : c;',
     tests: [targetRules, targetTraining],
-  },
-  {
-    what: 'float64 locally connected: the gradient of the bias without the derivative of the activation',
-    file: 'native/maps/locally_connected2d.cpp',
-    from: 'bias_gradient.copy_(sum_to_bias(d));',
-    to: 'bias_gradient.copy_(sum_to_bias(g));',
-    tests: [targetRules],
   },
   {
     what: 'the first tap inside of the image is rounded down, with dilation',
@@ -914,8 +900,8 @@ export const mutations: readonly Mutation[] = [
   {
     what: 'bp with createGraph: the gradient of the bias without the derivative of the activation',
     file: 'native/rules/layer.cpp',
-    from: 'result[kBias] = shape.sum_to_bias(delta);',
-    to: 'result[kBias] = shape.sum_to_bias(g);',
+    from: 'result[kBias] = sum_to_bias(shape, delta);',
+    to: 'result[kBias] = sum_to_bias(shape, g);',
     tests: [rules, rulesMaps, dense],
   },
   {
