@@ -354,7 +354,7 @@ export const mutations: readonly Mutation[] = [
   {
     what: 'bfloat16: a piece of the weights is widened as if it were all of their columns',
     file: 'native/maps/locally_connected2d_cpu.cpp',
-    from: 'static_cast<T>(weight[r * ld_weight + c]);',
+    from: 'static_cast<T>(weight[r * ld + c]);',
     to: 'static_cast<T>(weight[r * columns + c]);',
     tests: [dense, locallyConnected],
   },
@@ -382,8 +382,8 @@ export const mutations: readonly Mutation[] = [
   {
     what: 'apply, by packed patches: the second block of output channels gets the weights of the first',
     file: 'native/maps/locally_connected2d_cpu.cpp',
-    from: 'tile(of_tiles, w + c, depth, columns.size(), n.out);',
-    to: 'tile(of_tiles, w, depth, columns.size(), n.out);',
+    from: '(tile_memory, w + c, depth, columns.size(), n.out);',
+    to: '(tile_memory, w, depth, columns.size(), n.out);',
     tests: [locallyConnected, imageNetworks, dense],
   },
   {
