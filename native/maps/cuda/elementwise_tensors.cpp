@@ -11,6 +11,21 @@
 #include "maps/image_layout.h"
 
 namespace cortorch::cuda {
+namespace {
+
+// Of a and of b, which may be undefined, in the order of a's memory.
+at::Tensor elementwise(Elementwise operation, const at::Tensor& a, const at::Tensor& b,
+                       Activation activation = Activation::identity, double scale = 1) {
+  const at::Tensor x = without_gaps(a), y = b.defined() ? in_order_of(b, x) : b;
+  if (y.defined()) check_same(x, y);
+  const Here here(x);
+  at::Tensor result = at::empty_like(x);
+  check_launch(elementwise(operation, x.numel(), precision_of(x), activation, static_cast<float>(scale),
+                           x.const_data_ptr(), data_or_null(y), result.mutable_data_ptr(), here.stream));
+  return result;
+}
+
+}  // namespace
 
 // cuBLAS's product, which adds a bias by itself where no activation follows, and otherwise one pass of ours for both.
 at::Tensor product(const at::Tensor& a, const at::Tensor& b, const at::Tensor& bias, Activation activation) {
@@ -48,34 +63,15 @@ Residual residual(const Tiles& tiles, Activation activation, const at::Tensor& r
   return result;
 }
 
-at::Tensor difference(const at::Tensor& a, const at::Tensor& b) {
-  check_same(a, b);
-  const at::Tensor x = without_gaps(a), y = in_order_of(b, x);
-  const Here here(x);
-  at::Tensor result = at::empty_like(x);
-  check_launch(cuda::subtract(x.numel(), precision_of(x), x.const_data_ptr(), y.const_data_ptr(),
-                              result.mutable_data_ptr(), here.stream));
-  return result;
-}
+at::Tensor difference(const at::Tensor& a, const at::Tensor& b) { return elementwise(Elementwise::difference, a, b); }
 
 at::Tensor activation_difference(Activation activation, const at::Tensor& a, const at::Tensor& u) {
-  check_same(a, u);
-  const at::Tensor x = without_gaps(a), y = in_order_of(u, x);
-  const Here here(x);
-  at::Tensor result = at::empty_like(x);
-  check_launch(cuda::activation_difference(x.numel(), precision_of(x), activation, x.const_data_ptr(),
-                                           y.const_data_ptr(), result.mutable_data_ptr(), here.stream));
-  return result;
+  return elementwise(Elementwise::activation_difference, a, u, activation);
 }
 
 at::Tensor with_signs(const at::Tensor& w, const at::Tensor& magnitude, double scale) {
-  const at::Tensor weight = w.contiguous(), m = magnitude.defined() ? magnitude.contiguous() : magnitude;
-  if (m.defined()) check_same(weight, m);
-  const Here here(weight);
-  at::Tensor result = at::empty_like(weight);
-  check_launch(cuda::with_signs(weight.numel(), precision_of(weight), weight.const_data_ptr(), data_or_null(m),
-                                static_cast<float>(scale), result.mutable_data_ptr(), here.stream));
-  return result;
+  const Elementwise operation = magnitude.defined() ? Elementwise::magnitudes_with_signs : Elementwise::signs;
+  return elementwise(operation, w.contiguous(), magnitude, Activation::identity, scale);
 }
 
 }  // namespace cortorch::cuda
