@@ -9,6 +9,7 @@
 #include <memory>
 #include <string>
 
+#include "base/cuda/devices.h"
 #include "base/noise.h"
 #include "base/pool.h"
 #include "node/compute_thread.h"
@@ -17,10 +18,6 @@
 #include "node/exports.h"
 #include "node/serial_section.h"
 #include "rules/own_rule.h"
-
-#ifdef CORTORCH_CUDA
-#include "base/cuda/devices.h"
-#endif
 
 namespace cortorch::node {
 namespace {
@@ -43,9 +40,8 @@ Napi::Value gpus(const Napi::CallbackInfo& call) {
   const auto text_or_null = [&](const std::string& text) {
     return text.empty() ? env.Null() : Napi::Value(Napi::String::New(env, text));
   };
-#ifdef CORTORCH_CUDA
   const cuda::Gpus found = cuda::find_gpus(call[0].As<Napi::Number>().Int32Value());
-  object.Set("built", true);
+  object.Set("built", cuda::kernels_are_built());
   object.Set("driver", text_or_null(found.driver));
   object.Set("runtime", text_or_null(found.runtime));
   object.Set("problem", text_or_null(found.problem));
@@ -59,10 +55,6 @@ Napi::Value gpus(const Napi::CallbackInfo& call) {
     device.Set("supported", gpu.supported);
     devices.Set(devices.Length(), device);
   }
-#else
-  object.Set("built", false);
-  for (const char* key : {"driver", "runtime", "problem"}) object.Set(key, text_or_null(""));
-#endif
   object.Set("devices", devices);
   return object;
 }

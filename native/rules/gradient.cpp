@@ -50,7 +50,7 @@ struct GradientFunction : Function<GradientFunction> {
     variable_list result(5);
     if (ctx->needs_input_grad(kX)) result[kX] = differentiable_adjoint(context.map, weight, delta);
     if (ctx->needs_input_grad(kWeight)) result[kWeight] = differentiable_outer(context.map, x, delta);
-    if (wants_bias(ctx, context)) result[kBias] = context.map->sum_to_bias(delta);
+    if (wants_bias(ctx, context)) result[kBias] = sum_to_bias(*context.map, delta);
     return result;
   }
 };

@@ -15,10 +15,8 @@
 
 #include "base/gpu.h"
 #include "maps/custom_function.h"
-
-#ifdef CORTORCH_CUDA
 #include "rules/cuda/loss_tensors.h"
-#endif
+#include "rules/rank.h"
 
 namespace cortorch {
 namespace {
@@ -31,14 +29,10 @@ at::Tensor mean_loss(const LossCounts& counts, const at::Tensor& like) {
                            like.options().requires_grad(false));
 }
 
-// Answers that rank before the right one; ties go to the lower class, as in argmax. A NaN ranks the right
-// answer last.
-template <typename T>
-int64_t rank_of(const T* outputs, int64_t classes, int64_t label) {
-  const T right = outputs[label];
+// Answers that rank before the right one.
+int64_t rank_of(const float* outputs, int64_t classes, int64_t label) {
   int64_t rank = 0;
-  for (int64_t c = 0; c < label; ++c) rank += !(outputs[c] < right);
-  for (int64_t c = label + 1; c < classes; ++c) rank += !(outputs[c] <= right);
+  for (int64_t c = 0; c < classes; ++c) rank += ranks_before(c, outputs[c], label, outputs[label]);
   return rank;
 }
 
@@ -110,7 +104,6 @@ struct Passed {
   at::Tensor loss, gradient;
 };
 
-#ifdef CORTORCH_CUDA
 at::Tensor counts_on_gpu(const at::Tensor& like, Tally& tally) {
   if (!tally.on_gpu.defined()) tally.on_gpu = cuda::zero_counts(like);
   return tally.on_gpu;
@@ -127,11 +120,10 @@ Passed squared_error_on_gpu(const at::Tensor& outputs, const at::Tensor& targets
   auto [loss, gradient] = cuda::squared_error(outputs, targets, wanted, factor, counts_on_gpu(outputs, tally));
   return {std::move(loss), std::move(gradient)};
 }
-#endif
 
 Passed pass_cross_entropy(const at::Tensor& logits, const at::Tensor& labels, bool wanted, double divisor,
                           Tally& tally) {
-  CORTORCH_RETURN_ON_GPU(logits, cross_entropy_on_gpu(logits, labels, wanted, divisor, tally));
+  if (has_gpu_kernels(logits)) return cross_entropy_on_gpu(logits, labels, wanted, divisor, tally);
   LossCounts here;
   const at::Tensor gradient = cross_entropy_pass(logits.contiguous(), labels.contiguous(), wanted, divisor, here);
   tally.host.add(here);
@@ -179,7 +171,7 @@ at::Tensor as_targets(const at::Tensor& outputs, const at::Tensor& targets) {
 
 Passed pass_squared_error(const at::Tensor& outputs, const at::Tensor& targets, bool wanted, double factor,
                           Tally& tally) {
-  CORTORCH_RETURN_ON_GPU(outputs, squared_error_on_gpu(outputs, targets, wanted, factor, tally));
+  if (has_gpu_kernels(outputs)) return squared_error_on_gpu(outputs, targets, wanted, factor, tally);
   const int64_t batch = outputs.size(0), n = outputs.size(1);
   const bool labelled = targets.scalar_type() == at::kLong;
   if (labelled) {

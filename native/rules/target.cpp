@@ -8,26 +8,17 @@
 
 #include "base/gpu.h"
 #include "base/pool.h"
+#include "maps/delta.h"
 #include "maps/dense.h"
-#include "maps/elementwise.h"
+#include "rules/cuda/loss_tensors.h"
 #include "rules/inverse.h"
 #include "rules/target_layer.h"
-
-#ifdef CORTORCH_CUDA
-#include "rules/cuda/loss_tensors.h"
-#endif
 
 namespace cortorch {
 namespace {
 
-#ifdef CORTORCH_CUDA
-void count_on_gpu(const Residual& r, double units, Tally& tally) {
-  cuda::add_squares(r.partial_squares, 1 / units, tally.on_gpu);
-}
-#endif
-
 void count_residual(const Residual& r, double units, Tally& tally) {
-  CORTORCH_RETURN_ON_GPU(r.delta, count_on_gpu(r, units, tally));
+  if (has_gpu_kernels(r.delta)) return cuda::add_squares(r.partial_squares, 1 / units, tally.on_gpu);
   tally.host.inverse += r.squares / units;
 }
 
