@@ -2,6 +2,8 @@
 
 #include <ATen/ops/abs.h>
 
+#include <memory>
+#include <string_view>
 #include <utility>
 
 #include "maps/autograd.h"
@@ -198,14 +200,21 @@ at::Tensor GradientRule::feedback(const Layer& layer, const Pass& pass) const {
   return by.exact || !by.weights ? at::Tensor() : by.weights(layer.weight().detach(), by.feedback);
 }
 
+// --- made by their names (rules.cpp) ---------------------------------------------------------------------
+// bp: by the weights themselves.
 std::unique_ptr<Rule> backpropagation(std::string_view name, Options&) {
   return std::make_unique<Backpropagation>(std::string(name));
 }
 
+// fa: by fixed random weights of the same shape (Lillicrap et al. 2016). Options feedbackScale (glorot), lastLayer
+// (rule).
 std::unique_ptr<Rule> feedback_alignment(std::string_view name, Options& options) {
   return std::make_unique<FeedbackAlignment>(std::string(name), options);
 }
 
+// Sign-symmetry (Liao et al. 2016; Xiao et al. 2019): by weights that share only their signs with the forward ones.
+// usf: of one magnitude; brsf: of random magnitudes, drawn afresh at each step; frsf: of fixed random magnitudes.
+// Options feedbackScale (xiao), lastLayer (bp).
 std::unique_ptr<Rule> sign_symmetry(std::string_view name, Options& options) {
   using Magnitudes = SignSymmetry::Magnitudes;
   const auto magnitudes = name == "usf" ? Magnitudes::one : name == "brsf" ? Magnitudes::redrawn : Magnitudes::fixed;

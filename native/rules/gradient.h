@@ -3,10 +3,7 @@
 #pragma once
 
 #include <functional>
-#include <map>
-#include <memory>
 #include <string>
-#include <string_view>
 
 #include "rules/feedback.h"
 #include "rules/rule.h"
@@ -47,15 +44,5 @@ class GradientRule : public Rule {
  protected:
   virtual Sender sender(const Layer& layer, const Pass& pass) const = 0;
 };
-
-// bp: backpropagation, by the weights themselves.
-std::unique_ptr<Rule> backpropagation(std::string_view name, Options&);
-// fa: by fixed random weights of the same shape (Lillicrap et al. 2016). Options feedbackScale (glorot), lastLayer
-// (rule).
-std::unique_ptr<Rule> feedback_alignment(std::string_view name, Options& options);
-// Sign-symmetry (Liao et al. 2016; Xiao et al. 2019): by weights that share only their signs with the forward ones.
-// usf: of one magnitude; brsf: of random magnitudes, drawn afresh at each step; frsf: of fixed random magnitudes.
-// Options feedbackScale (xiao), lastLayer (bp).
-std::unique_ptr<Rule> sign_symmetry(std::string_view name, Options& options);
 
 }  // namespace cortorch

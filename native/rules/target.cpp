@@ -1,9 +1,12 @@
-#include "rules/target.h"
-
+// Target propagation (Lee et al. 2015; Bartunov et al. 2018): what travels down is no gradient but the difference of a
+// layer's activity and its target, which learned inverses bring from layer to layer. target_layer.cpp has the layers.
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/zeros.h>
 #include <c10/util/Exception.h>
 
+#include <memory>
+#include <string>
+#include <string_view>
 #include <utility>
 
 #include "base/gpu.h"
@@ -12,6 +15,7 @@
 #include "maps/dense.h"
 #include "rules/cuda/loss_tensors.h"
 #include "rules/inverse.h"
+#include "rules/rule.h"
 #include "rules/target_layer.h"
 
 namespace cortorch {
@@ -180,6 +184,10 @@ class TargetPropagation final : public Rule {
 
 }  // namespace
 
+// tp: the target itself goes down; dtp: the difference rule, with the penultimate target by the loss's gradient; sdtp:
+// the difference rule at the penultimate layer too; ao-sdtp: the same with auxiliary outputs. Option auxiliary (512) of
+// ao-sdtp; a trainer's options are lossReduction (sum), inverseLoss (noise-preserving of tp and dtp, de-noising of the
+// others), noise (0.1, or one for each inverse from below), and of dtp targetStep (0.1), targetStepLoss (example).
 std::unique_ptr<Rule> target_propagation(std::string_view name, Options& options) {
   return std::make_unique<TargetPropagation>(std::string(name), options);
 }
