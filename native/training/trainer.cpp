@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "base/gpu.h"
+#include "data/cuda/gpu_batches.h"
 #include "training/cuda/gpu_stepper.h"
 #include "training/step.h"
 
