@@ -24,6 +24,7 @@
 #include "maps/elementwise.h"
 #include "network/place.h"
 #include "rules/direct.h"
+#include "rules/own_rule.h"
 #include "torchbind/training.h"
 #include "training/cuda/step_graph.h"
 
@@ -262,6 +263,14 @@ std::vector<Case> cases() {
   all.push_back({"twelve classes", "input 3 6 5; flatten; dense units=12",
                  "rule=bp seed=3 lr=2e-3 eps=1e-3 loss=squared-error", image});
   all.back().classes = 12;
+  for (const char* network : {kDense, kLocal, kNormed}) {
+    all.push_back({"a learned feedback", network,
+                   "rule=mirroring rule.noise=0.3 inverse_lr=1e-2 optimizer=sgd lr=0.02 momentum=0.9 seed=3", image});
+    all.back().tolerance = 2e-4;
+    all.push_back(
+        {"a rule with a state", network, "rule=lagging rule.steps=7 optimizer=sgd lr=0.02 momentum=0.9 seed=3", image});
+    all.back().tolerance = 2e-4;
+  }
   all.push_back({"dfa shared", kLocal, "rule=dfa rule.dfaFeedback=shared seed=3 lr=2e-3 eps=1e-3", image});
   all.push_back(
       {"augmented", kLocal, "rule=bp seed=3 lr=2e-3 eps=1e-3 crop=2 flip=1 mean=0.4,0.5,0.6 std=0.2,0.3,0.25", image});
@@ -627,6 +636,7 @@ int main(int count, char** arguments) {
   using namespace cortorch;
   const std::string only = count > 1 ? arguments[1] : "";
   at::set_num_threads(1);
+  for (const char* rule : {RULE_LAGGING, RULE_MIRRORING}) load_rule(rule, "");
   long ran = 0;
   for (const Case& c : cases()) {
     if (c.name.find(only) == std::string::npos) continue;
