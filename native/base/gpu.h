@@ -11,8 +11,10 @@ namespace cortorch {
 // test/cuda-emulation: every tensor lies in the processor's memory, and this says which half has them.
 extern bool gpu_is_emulated;
 inline bool on_gpu(const at::Tensor&) { return gpu_is_emulated; }
+inline bool on_gpu(at::Device) { return gpu_is_emulated; }
 #else
 inline bool on_gpu(const at::Tensor& t) { return t.is_cuda(); }
+inline bool on_gpu(at::Device device) { return device.is_cuda(); }
 #endif
 
 // Are there kernels of ours for the processor? Others go through libtorch's own operations.

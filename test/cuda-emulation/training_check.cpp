@@ -311,9 +311,8 @@ void half_precision() {
       Case untrained = c;
       untrained.runs = {};
       const Outcome start = train(untrained, data, false), cpu = train(c, data, false);
-      const Outcome half = emulated([&] { return train(c, data, false, " emulated_bf16=1"); });
-      const Outcome mixed =
-          emulated([&] { return train(c, data, true, " emulated_bf16=1 momentum=0.5 moments=bf16"); });
+      const Outcome half = emulated([&] { return train(c, data, false, " precision=bf16"); });
+      const Outcome mixed = emulated([&] { return train(c, data, true, " precision=bf16 momentum=0.5 moments=bf16"); });
       for (std::size_t i = 0; i < cpu.values.size(); ++i) {
         const at::Tensor wanted = cpu.values[i] - start.values[i], got = half.values[i] - start.values[i];
         const double size = wanted.norm().item().toDouble();
@@ -586,14 +585,14 @@ void deterministic_place() {
   unsetenv("CUBLAS_WORKSPACE_CONFIG");
   Place place;
   place.device = c10::Device(c10::kCUDA, 0);
-  use_arithmetic(place);
+  emulated([&] { return use_arithmetic(place), 0; });
   check(std::getenv("CUBLAS_WORKSPACE_CONFIG") == nullptr, "cuBLAS is left alone");
   place.deterministic = true;
-  use_arithmetic(place);
+  emulated([&] { return use_arithmetic(place), 0; });
   const char* set = std::getenv("CUBLAS_WORKSPACE_CONFIG");
   check(set != nullptr && std::string(set) == ":4096:8", "cuBLAS has a workspace of fixed size");
   setenv("CUBLAS_WORKSPACE_CONFIG", ":16:8", 1);
-  use_arithmetic(place);
+  emulated([&] { return use_arithmetic(place), 0; });
   check(std::getenv("CUBLAS_WORKSPACE_CONFIG") == std::string(":16:8"), "what the user has set stays");
 }
 
