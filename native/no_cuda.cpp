@@ -51,8 +51,8 @@ at::Tensor locally_connected2d_outer(const Conv2dGeometry&, const at::Tensor&, c
 
 // rules/
 at::Tensor zero_counts(const at::Tensor&) { refuse(); }
-LossOnGpu cross_entropy(const at::Tensor&, const at::Tensor&, bool, double, const at::Tensor&) { refuse(); }
-LossOnGpu squared_error(const at::Tensor&, const at::Tensor&, bool, double, const at::Tensor&) { refuse(); }
+LossAndGradient cross_entropy(const at::Tensor&, const at::Tensor&, bool, double, const at::Tensor&) { refuse(); }
+LossAndGradient squared_error(const at::Tensor&, const at::Tensor&, bool, double, const at::Tensor&) { refuse(); }
 void add_squares(const at::Tensor&, double, const at::Tensor&) { refuse(); }
 
 // data/ and training/

@@ -72,8 +72,8 @@ at::Tensor add_noise(const at::Tensor& h, double sigma, const NoiseSource& sourc
 
 at::Tensor StepNumber::tensor(at::Device device) const {
   const auto options = at::TensorOptions(device).dtype(at::kInt);
-  if (on_gpu == nullptr) return at::full({}, static_cast<int64_t>(number), options);
-  return at::from_blob(const_cast<uint32_t*>(on_gpu), {}, options).clone();
+  if (address == nullptr) return at::full({}, static_cast<int64_t>(number), options);
+  return at::from_blob(const_cast<uint32_t*>(address), {}, options).clone();
 }
 
 at::Tensor normals(int64_t count, const NoiseSource& source) {

@@ -10,10 +10,10 @@ namespace cortorch {
 // Which step: its number, or for work on a GPU that is recorded once and run at every step, where it stands there.
 struct StepNumber {
   uint32_t number = 0;
-  const uint32_t* on_gpu = nullptr;
+  const uint32_t* address = nullptr;  // on the device
 
   StepNumber(uint32_t value = 0) : number(value) {}
-  explicit StepNumber(const uint32_t* place) : on_gpu(place) {}
+  explicit StepNumber(const uint32_t* where) : address(where) {}
 
   // A tensor of one int32 on the device, which is this step's number whenever the step runs.
   at::Tensor tensor(at::Device device) const;

@@ -22,7 +22,7 @@ namespace cortorch {
 namespace {
 
 void count_residual(const Residual& r, double units, Tally& tally) {
-  if (has_gpu_kernels(r.delta)) return cuda::add_squares(r.partial_squares, 1 / units, tally.on_gpu);
+  if (has_gpu_kernels(r.delta)) return cuda::add_squares(r.partial_squares, 1 / units, tally.device_sums);
   tally.host.inverse += r.squares / units;
 }
 

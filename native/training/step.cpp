@@ -25,7 +25,7 @@ at::Tensor step_losses(const Task& task, const at::Tensor& x, const at::Tensor& 
   const at::AutoGradMode record(trains_forward(phase));
   const at::Tensor value = loss_of(task.loss, task.network.forward(x, &pass), x, labels, tally, rule.delivery());
   // Before the backward pass: gradients that no update takes would be added to the next ones.
-  if (learns && (tally.on_gpu.defined() || std::isfinite(tally.host.loss)))
+  if (learns && (tally.device_sums.defined() || std::isfinite(tally.host.loss)))
     rule.learn(task.network.layers(), pass.inputs, pass, tally);
   return value;
 }

@@ -9,7 +9,7 @@ namespace cortorch::cuda {
 namespace {
 
 NoiseStream stream_of(const NoiseSource& source, Purpose purpose) {
-  return {source.seed, purpose, source.layer, source.step.number, source.step.on_gpu};
+  return {source.seed, purpose, source.layer, source.step.number, source.step.address};
 }
 
 }  // namespace

@@ -75,7 +75,7 @@ class GpuStepper final : public Stepper {
   // What a recorded step has fixed: the data set (null: batches of the caller's), the batch's size, the phase, the
   // seed.
   using StepKey = std::tuple<const Dataset*, int64_t, Phase, uint64_t>;
-  struct Recorded {
+  struct RecordedStep {
     int64_t eager = 0;  // steps made without it
     StepGraph graph;
     at::Tensor x, targets;  // of the caller's batches: where it reads them
@@ -114,7 +114,7 @@ class GpuStepper final : public Stepper {
   void step(const at::Tensor& x, const at::Tensor& targets, Phase phase, uint64_t seed);
   void step_unguarded(const at::Tensor& x, const at::Tensor& targets, Phase phase, uint64_t seed);
   // The same, recorded as soon as that is possible.
-  void step_or_replay(Recorded& recorded, int64_t examples, const std::function<void()>& work);
+  void step_or_replay(RecordedStep& recorded, int64_t examples, const std::function<void()>& work);
   at::Tensor prepared(const at::Tensor& images);
   GpuBatches& batches_of(const Dataset& data, const std::vector<int64_t>& order, const Position& position);
 
@@ -128,16 +128,16 @@ class GpuStepper final : public Stepper {
   std::unique_ptr<GpuBatches> batches_;
   std::tuple<uint64_t, uint32_t> order_{};  // seed and epoch whose order batches_ has
   bool ordered_ = false;
-  std::map<StepKey, std::unique_ptr<Recorded>> recorded_;
+  std::map<StepKey, std::unique_ptr<RecordedStep>> recorded_;
   std::unique_ptr<Uploader> uploader_;
   std::optional<GraphMemory> graph_memory_;  // made with the first graph
   int64_t most_ = 0;                         // examples in a batch so far: smaller ones are not recorded
   // Steps that were launched and not collected.
-  struct Launching {
+  struct LaunchedSteps {
     int64_t steps = 0;
     bool broken = false;  // the last one failed, so that what is on the GPU is to be read first
   };
-  std::optional<Launching> launching_;
+  std::optional<LaunchedSteps> launching_;
   Phase phase_ = Phase::forward;  // of the steps that the state counts
   std::string graph_failure_;
   bool use_graphs_ = true;
@@ -215,7 +215,7 @@ void GpuStepper::step(const at::Tensor& x, const at::Tensor& targets, Phase phas
 void GpuStepper::step_unguarded(const at::Tensor& x, const at::Tensor& targets, Phase phase, uint64_t seed) {
   TrainingPass pass = pass_of(task_, seed, StepNumber(&state()->step));
   Tally tally;
-  tally.on_gpu = counts_;
+  tally.device_sums = counts_;
   tally.of_step = true;
   const at::Tensor loss = step_losses(task_, x, targets, phase, pass, tally);
   if (trains_forward(phase)) loss.backward();
@@ -241,7 +241,7 @@ void GpuStepper::step_unguarded(const at::Tensor& x, const at::Tensor& targets, 
   if (list.count > 0) flush();
 }
 
-void GpuStepper::step_or_replay(Recorded& recorded, int64_t examples, const std::function<void()>& work) {
+void GpuStepper::step_or_replay(RecordedStep& recorded, int64_t examples, const std::function<void()>& work) {
   if (use_graphs_ && recorded.graph.recorded()) return recorded.graph.replay();
   most_ = std::max(most_, examples);
   if (use_graphs_ && graph_failure_.empty() && recorded.eager >= kWarmUp && examples == most_) {
@@ -299,7 +299,7 @@ PassResult GpuStepper::run(const Dataset& data, int64_t batch_size, const Positi
         continue;
       }
       auto& recorded = recorded_[{batches.data().get(), batch_size, position.phase, position.seed}];
-      if (recorded == nullptr) recorded = std::make_unique<Recorded>();
+      if (recorded == nullptr) recorded = std::make_unique<RecordedStep>();
       step_or_replay(*recorded, size, work);
     }
     const PassResult one = read_back.now();
@@ -354,9 +354,9 @@ void GpuStepper::launch_unguarded(const at::Tensor& images, const at::Tensor& ta
     }
   }();
   auto& recorded = recorded_[{nullptr, x.size(0), position.phase, position.seed}];
-  if (recorded == nullptr) recorded = std::make_unique<Recorded>();
+  if (recorded == nullptr) recorded = std::make_unique<RecordedStep>();
   if (!recorded->x.defined() || recorded->x.sizes() != x.sizes() || recorded->targets.sizes() != targets.sizes()) {
-    recorded = std::make_unique<Recorded>();
+    recorded = std::make_unique<RecordedStep>();
     recorded->x = at::empty_like(x);
     recorded->targets = at::empty_like(labels);
   }
