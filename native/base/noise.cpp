@@ -56,8 +56,8 @@ at::Tensor add_noise(const at::Tensor& h, double sigma, const NoiseSource& sourc
   at::Tensor result = pooled_empty({count}).as_strided(h.sizes(), h.strides());
   const float* in = h.const_data_ptr<float>();
   float* out = result.mutable_data_ptr<float>();
-  const Stream stream{static_cast<uint32_t>(source.seed), static_cast<uint32_t>(source.seed >> 32), source.step.number,
-                      static_cast<uint32_t>(Purpose::noise), source.layer};
+  const Stream stream{static_cast<uint32_t>(source.seed), static_cast<uint32_t>(source.seed >> 32),
+                      source.step.number(), static_cast<uint32_t>(Purpose::noise), source.layer};
   at::parallel_for(0, groups, 64, [&](int64_t begin, int64_t end) {
     alignas(64) float noise[kNormalGroup];
     for (int64_t group = begin; group < end; ++group) {
@@ -72,8 +72,8 @@ at::Tensor add_noise(const at::Tensor& h, double sigma, const NoiseSource& sourc
 
 at::Tensor StepNumber::tensor(at::Device device) const {
   const auto options = at::TensorOptions(device).dtype(at::kInt);
-  if (address == nullptr) return at::full({}, static_cast<int64_t>(number), options);
-  return at::from_blob(const_cast<uint32_t*>(address), {}, options).clone();
+  if (address_ == nullptr) return at::full({}, static_cast<int64_t>(number_), options);
+  return at::from_blob(const_cast<uint32_t*>(address_), {}, options).clone();
 }
 
 at::Tensor normals(int64_t count, const NoiseSource& source) {
@@ -91,7 +91,7 @@ at::Tensor draw_magnitudes(const at::Tensor& like, bool normal, double size, con
   float* out = result.mutable_data_ptr<float>();
   at::parallel_for(0, blocks, 1024, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) {
-      const auto words = random.block(static_cast<uint64_t>(source.step.number) * static_cast<uint64_t>(blocks) +
+      const auto words = random.block(static_cast<uint64_t>(source.step.number()) * static_cast<uint64_t>(blocks) +
                                       static_cast<uint64_t>(i));
       for (int64_t k = 4 * i; k < std::min(4 * i + 4, count); ++k) {
         out[k] = width * uniform_float(words[static_cast<std::size_t>(k - 4 * i)]);

@@ -18,6 +18,7 @@
 #include "node/exports.h"
 #include "node/serial_section.h"
 #include "rules/own_rule.h"
+#include "rules/rules.h"
 
 namespace cortorch::node {
 namespace {
@@ -73,8 +74,8 @@ Napi::Value limit_pool(const Napi::CallbackInfo& call) {
   return call.Env().Undefined();
 }
 
-// loadRule(path, build): { name, learns: { forward, inverse, both }, options: [{ name, words | number, … }] } of a
-// rule's compiled file.
+// loadRule(path, build): { name, learns: { forward, inverse, both }, options: [{ name, help, default, and words, or
+// whole, least, most }] } of a rule's compiled file; what it learns is asked of one with its defaults.
 Napi::Value load_rule(const Napi::CallbackInfo& call) {
   const Napi::Env env = call.Env();
   const auto text_at = [&](std::size_t i) { return call[i].As<Napi::String>().Utf8Value(); };
@@ -101,9 +102,8 @@ Napi::Value load_rule(const Napi::CallbackInfo& call) {
     options.Set(static_cast<uint32_t>(i), entry);
   }
   object.Set("options", options);
-  // As it is with its defaults.
   Options defaults;
-  const auto rule = declaration.make(declaration.name, defaults);
+  const auto rule = make_rule(declaration.name, defaults);
   Napi::Object learns = Napi::Object::New(env);
   for (const auto& [name, phase] : Names<Phase>::table) learns.Set(std::string(name), rule->learns_in(phase));
   object.Set("learns", learns);

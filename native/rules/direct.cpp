@@ -158,7 +158,7 @@ class ErrorPorts {
         last = layer.index;
         end = normed ? &row[++i] : &layer;
         if (*last == last_ && (normed || summed))
-          refusals_.push_back("layer " + layer.name +
+          refusals_.push_back(called(layer) +
                               ": under rule dfa the last layer's own output must be the network's, without a batch "
                               "norm or a sum behind "
                               "it; end with a dense layer");
@@ -171,8 +171,9 @@ class ErrorPorts {
         last = inner;
         end = &layer;
       } else if (layer.kind() == Kind::batch_norm) {
-        refusals_.push_back("layer " + layer.name +
-                            ": rule dfa needs a layer with weights directly before a batch norm, whose error it is");
+        refusals_.push_back(called(layer) +
+                            ": rule dfa needs a layer with weights directly before a batch norm, whose error it takes; "
+                            "put one there");
       }
     }
     if (end != nullptr && !summed && *last != last_) add(*end, *last);

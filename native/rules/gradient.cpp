@@ -130,7 +130,7 @@ class SignSymmetry final : public GradientRule {
     if (options_.sends_by_weights(site)) return by_weights();
     const FeedbackDistribution distribution = options_.at(site);
     switch (magnitudes_) {
-      case Magnitudes::one: return by_one_magnitude(distribution.scale);
+      case Magnitudes::one: return by_one_magnitude(name(), distribution.scale);
       case Magnitudes::fixed: return by_magnitudes(name(), compute(feedback_[site.index]));
       case Magnitudes::redrawn: break;
     }
@@ -155,9 +155,9 @@ Sender by_feedback(const std::string& rule, at::Tensor feedback) {
   return {rule, std::move(feedback), [](const at::Tensor&, const at::Tensor& b) { return b; }};
 }
 
-Sender by_one_magnitude(double scale) {
+Sender by_one_magnitude(const std::string& rule, double scale) {
   return {
-      "usf", {}, [scale](const at::Tensor& weight, const at::Tensor&) { return with_signs(weight, {}, scale); }, true};
+      rule, {}, [scale](const at::Tensor& weight, const at::Tensor&) { return with_signs(weight, {}, scale); }, true};
 }
 
 Sender by_magnitudes(const std::string& rule, at::Tensor feedback) {
@@ -173,7 +173,7 @@ Sender by_nothing(const std::string& rule) { return {rule, {}, nullptr}; }
 Sender sender_of(const std::string& rule, const at::Tensor& feedback, double scale) {
   if (rule == "bp") return by_weights();
   if (rule == "fa") return by_feedback(rule, feedback);
-  if (rule == "usf") return by_one_magnitude(scale);
+  if (rule == "usf") return by_one_magnitude(rule, scale);
   TORCH_CHECK(rule == "brsf" || rule == "frsf", "layer: rule '", rule,
               "' hands no gradient down from layer to layer; expected bp, fa, usf, brsf or frsf");
   return by_magnitudes(rule, feedback);
@@ -217,6 +217,7 @@ std::unique_ptr<Rule> feedback_alignment(std::string_view name, Options& options
 // Options feedbackScale (xiao), lastLayer (bp).
 std::unique_ptr<Rule> sign_symmetry(std::string_view name, Options& options) {
   using Magnitudes = SignSymmetry::Magnitudes;
+  TORCH_CHECK(name == "usf" || name == "brsf" || name == "frsf", "rule ", name, " is not one of sign-symmetry");
   const auto magnitudes = name == "usf" ? Magnitudes::one : name == "brsf" ? Magnitudes::redrawn : Magnitudes::fixed;
   return std::make_unique<SignSymmetry>(std::string(name), magnitudes, options);
 }

@@ -22,7 +22,7 @@ struct Sender {
 
 Sender by_weights();                                                 // bp: W
 Sender by_feedback(const std::string& rule, at::Tensor feedback);    // fa: B
-Sender by_one_magnitude(double scale);                               // usf: s sign W
+Sender by_one_magnitude(const std::string& rule, double scale);      // usf: s sign W
 Sender by_magnitudes(const std::string& rule, at::Tensor feedback);  // brsf, frsf: |B| ⊙ sign W
 Sender by_nothing(const std::string& rule);
 // By its name; the feedback and the scale are those of the rules that have them. Throws c10::Error.

@@ -97,6 +97,10 @@ std::unique_ptr<Rule> make_rule(const std::string& name, Options& options) {
   }
   const RuleDeclaration* own = find_loaded(name);
   TORCH_CHECK(own != nullptr, "unknown rule '", name, "'; known are ", known);
+  for (const RuleOption& option : own->options) {
+    if (options.has(option.name)) continue;
+    options.set(option.name, option.is_word ? Options::Value(option.word) : Options::Value(option.number));
+  }
   return own->make(name, options);
 }
 

@@ -48,20 +48,20 @@ class TargetPropagation final : public Rule {
     std::vector<std::string> found;
     bool above = false;  // of the first map
     for (const PlannedLayer& layer : plan.layers) {
-      if (layer.kind() == Kind::residual)
-        found.push_back("network: a residual block has no inverse, which rule " + name() + " needs");
-      if (layer.kind() == Kind::batch_norm)
-        found.push_back("layer " + layer.name + ": rule " + name() + " does not go through batch norm");
+      const std::string has_none = called(layer) + ": it has no inverse, which rule " + name() + " needs; ";
+      if (layer.kind() == Kind::residual) found.push_back(has_none + "use a plain row of layers");
+      if (layer.kind() == Kind::batch_norm) found.push_back(has_none + "leave it out");
       if (above && (layer.kind() == Kind::max_pool2d || layer.kind() == Kind::avg_pool2d))
-        found.push_back("network: pooling has no inverse, which rule " + name() + " needs; use strides instead");
+        found.push_back(has_none + "use a stride in the layer below");
       above = above || is_map(layer.kind());
     }
     const std::size_t least = kind_.steps_down_loss ? 3 : 2;
     if (plan.sites.size() < least)
       found.push_back("network: rule " + name() + " needs " + std::to_string(least) +
-                      " layers with parameters or more, but there are " + std::to_string(plan.sites.size()));
+                      " layers with parameters or more, but there are " + std::to_string(plan.sites.size()) +
+                      "; add a hidden layer");
     if (kind_.auxiliary && plan.sites.back().map->input_shape().size() != 1)
-      found.push_back("layer " + plan.sites.back().name + ": auxiliary outputs need a dense last layer");
+      found.push_back("layer " + plan.sites.back().name + ": auxiliary outputs need a dense last layer; add one");
     return found;
   }
 

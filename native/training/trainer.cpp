@@ -30,6 +30,10 @@ Task task_for(Network& network, Loss loss, const OptimizerSpec& optimizer, Norma
             Optimizer(optimizer, network.of_role(Parameter::Role::forward)),
             std::nullopt};
   std::vector<ParameterPtr> learned = network.of_role(Parameter::Role::learned);
+  const bool in_some_phase = network.rule().learns_in(Phase::forward) || network.rule().learns_in(Phase::inverse) ||
+                             network.rule().learns_in(Phase::both);
+  TORCH_CHECK(learned.empty() || in_some_phase, name,
+              " has parameters to learn, but learns in no phase: its learns_in() has to say in which");
   TORCH_CHECK(learned.empty() != rule.optimizer.has_value(), "trainer: ", name,
               learned.empty() ? " learns nothing beside the task, but an optimizer for it was given"
                               : " needs an optimizer for what it learns beside the task");

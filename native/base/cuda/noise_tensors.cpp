@@ -9,7 +9,8 @@ namespace cortorch::cuda {
 namespace {
 
 NoiseStream stream_of(const NoiseSource& source, Purpose purpose) {
-  return {source.seed, purpose, source.layer, source.step.number, source.step.address};
+  const uint32_t* address = source.step.address();
+  return {source.seed, purpose, source.layer, address == nullptr ? source.step.number() : 0, address};
 }
 
 }  // namespace

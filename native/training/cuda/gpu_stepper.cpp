@@ -237,7 +237,7 @@ void GpuStepper::step_unguarded(const at::Tensor& x, const at::Tensor& targets, 
     list.entries[list.count++] = {to.mutable_data_ptr<float>(), from.const_data_ptr<float>(), to.numel()};
     if (list.count == KeepList::most) flush();
   };
-  for (Moved& moved : pass.moved) add(moved.state, moved.values = moved.values.contiguous());
+  for (const auto& [state_of, values] : pass.moved) add(state_of, values);
   if (list.count > 0) flush();
 }
 
