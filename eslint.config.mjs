@@ -39,7 +39,7 @@ export default tseslint.config(
   },
   {
     // To the compiler these are what the .d.mts beside them declares: no types without their own text.
-    files: ['scripts/{cuda,doctor,load,paths,record,setup-error}.mjs'],
+    files: ['scripts/{compile-rule,cuda,doctor,load,paths,record,setup-error}.mjs'],
     ...tseslint.configs.disableTypeChecked,
     languageOptions: { parserOptions: { project: false, program: null } },
   },
