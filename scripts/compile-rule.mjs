@@ -36,7 +36,7 @@ export async function compileRule(file, log = () => {}, cache = cacheFolder()) {
   const bytes = readRule(file);
   const { libtorch, library: libcortorch } = checkBuild();
   const build = sha256(fs.readFileSync(libcortorch));
-  const compiler = findCompiler();
+  const compiler = findCompiler(process.env, null, 'rule');
   const args = [
     ...FLAGS,
     ...['-I', path.join(packageRoot, 'native')],
@@ -139,7 +139,15 @@ function readList(file) {
 
 /** A folder that nobody else can write to: what is in it will be loaded. @param {string} folder */
 function makePrivate(folder) {
-  fs.mkdirSync(folder, { recursive: true, mode: 0o700 });
+  try {
+    fs.mkdirSync(folder, { recursive: true, mode: 0o700 });
+  } catch (error) {
+    throw new SetupError('ERR_CACHE_NOT_WRITABLE', `Rules are compiled into ${folder}, which cannot be made.`, {
+      found: /** @type {Error} */ (error).message,
+      needed: 'a folder that you can write',
+      remedies: ['XDG_CACHE_HOME=/path/to/another/folder'],
+    });
+  }
   const stat = fs.lstatSync(folder);
   if (isMine(stat, 'folder')) return;
   throw new SetupError('ERR_RULE', `Rules are compiled into ${folder}, which is not a folder of yours alone.`, {

@@ -46,8 +46,32 @@ export function findToolchain(env = process.env, whyCompile = null) {
 /** @param {string | null} whyCompile @returns {import('./libtorch.mjs').Attempt[]} */
 const triedPrebuilt = (whyCompile) => (whyCompile ? [{ source: 'the prebuilt native part', outcome: whyCompile }] : []);
 
-/** @param {Record<string, string | undefined>} [env] @param {string | null} [whyCompile] @returns {Tool} */
-export function findCompiler(env = process.env, whyCompile = null) {
+/** What a compiler is wanted for, and what helps where there is none. */
+const WANTED = {
+  build: {
+    summary: 'There is no C++ compiler that can build cortorch.',
+    remedies: [
+      'apt-get install g++ cmake ninja-build     # Debian 12, Ubuntu 24.04 (22.04: g++-12); then: npx cortorch setup',
+      'dnf install gcc-c++ cmake ninja-build     # Fedora, RHEL; then: npx cortorch setup',
+    ],
+  },
+  rule: {
+    summary: "There is no C++ compiler that can compile a learning rule's own file.",
+    remedies: [
+      'apt-get install g++     # Debian 12, Ubuntu 24.04 (22.04: g++-12)',
+      'dnf install gcc-c++     # Fedora, RHEL',
+      'CXX=/path/to/g++        # where it is not on PATH',
+    ],
+  },
+};
+
+/**
+ * @param {Record<string, string | undefined>} [env]
+ * @param {string | null} [whyCompile]
+ * @param {keyof typeof WANTED} [what]
+ * @returns {Tool}
+ */
+export function findCompiler(env = process.env, whyCompile = null, what = 'build') {
   const tried = triedPrebuilt(whyCompile);
   for (const name of env.CXX ? [env.CXX] : ['g++', 'g++-14', 'g++-13', 'g++-12']) {
     const tool = findTool(name, env);
@@ -59,13 +83,11 @@ export function findCompiler(env = process.env, whyCompile = null) {
       outcome: /** @type {string} */ (problem),
     });
   }
-  throw new SetupError('ERR_COMPILER_NOT_FOUND', 'There is no C++ compiler that can build cortorch.', {
+  const { summary, remedies } = WANTED[what];
+  throw new SetupError('ERR_COMPILER_NOT_FOUND', summary, {
     tried,
     needed: 'g++ 12 or newer: C++20, OpenMP, and code for several processors in one function (not clang++)',
-    remedies: [
-      'apt-get install g++ cmake ninja-build     # Debian 12, Ubuntu 24.04 (22.04: g++-12); then: npx cortorch setup',
-      'dnf install gcc-c++ cmake ninja-build     # Fedora, RHEL; then: npx cortorch setup',
-    ],
+    remedies,
   });
 }
 

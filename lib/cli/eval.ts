@@ -38,8 +38,10 @@ export async function evaluate(flags: Flags<'eval'>): Promise<number> {
   // On a GPU as it was trained; on the CPU there is only fp32.
   const usual = device !== undefined && isGpu(device) ? config.precision : undefined;
   const chosen = precision ?? usual;
+  // Of a rule of one's own nothing is needed: what is left of its network is bp's.
+  const own = config.ruleSha256 !== undefined;
   using network = new Network(config.network, {
-    rule: config.rule,
+    rule: own ? 'bp' : config.rule,
     ...pick(config, networkOptionNames),
     // A checkpoint says how its network was trained: no data set's default stands in where it says none.
     normalization: normalizationSettings(flags, config.network) ?? config.normalization,
@@ -47,7 +49,9 @@ export async function evaluate(flags: Flags<'eval'>): Promise<number> {
     ...(device !== undefined && { device }),
     ...(chosen !== undefined && { precision: chosen }),
   });
-  await network.loadStateDict(parameters, { map: toMap(flags.map) });
+  const names = new Set(network.parameters.map(({ name }) => name));
+  const forward = own ? new Map([...parameters].filter(([name]) => names.has(name))) : parameters;
+  await network.loadStateDict(forward, { map: toMap(flags.map) });
   const test = await testImages(dataset, config, flags);
   const start = performance.now();
   const { loss, error, error5, examples } = await network.evaluate(test, batchSize === undefined ? {} : { batchSize });

@@ -13,10 +13,20 @@ import {
 } from '../model/budget.js';
 import { availableOn, isGpu, lookForGpus, parsePlace, type LookForGpus, type Precision } from '../model/device.js';
 import type { ResolvedSpec } from '../model/spec.js';
-import { ruleOf, type RuleName, type RuleOptions } from '../rules/names.js';
+import { recordOf } from '../rules/ask.js';
+import { ruleOf, type RecordedRule } from '../rules/names.js';
 import { resolveOptimizer, type Moments, type OptimizerName } from '../training/optimizer.js';
 import { kebab, type Flags } from './options.js';
-import { inverseOptimizerOf, loadModel, optimizerOf, recipeOf, ruleSettings, trainingSettings } from './settings.js';
+import { ruleSettingsOf } from './own-rule.js';
+import {
+  inverseOptimizerOf,
+  loadModel,
+  optimizerOf,
+  recipeOf,
+  ruleSettings,
+  ruleValuesOf,
+  trainingSettings,
+} from './settings.js';
 import { table } from './table.js';
 
 export interface Memory {
@@ -26,9 +36,8 @@ export interface Memory {
   readonly training: TrainingMemory | null;
 }
 
-export interface TrainingMemory extends MemoryBudget, RuleOptions {
+export interface TrainingMemory extends MemoryBudget, RecordedRule {
   readonly model: string;
-  readonly rule: RuleName;
   readonly optimizer: OptimizerName;
   readonly moments: Moments;
   readonly inverseOptimizer?: OptimizerName;
@@ -50,15 +59,16 @@ export interface TrainingMemory extends MemoryBudget, RuleOptions {
  */
 export async function describeMemory(flags: Flags<'doctor'>, look: LookForGpus = lookForGpus): Promise<Memory> {
   const available = availableMemory();
-  const { model, json: _, debug: __, ...ofModel } = flags;
+  const { model, json: _, debug: __, rule: ___, ruleOption: ____, ...rest } = flags;
   if (model === undefined) {
-    const [alone] = Object.keys(ofModel);
+    const [alone] = Object.keys(flags).filter((name) => !['json', 'debug'].includes(name));
     if (alone === undefined) return { available, training: null };
     throw new CortorchError(
       'ERR_UNUSED_OPTION',
       `--${kebab(alone)} is not used without --model; add --model mnist-lc, or leave it out`,
     );
   }
+  const ofModel = { ...rest, ...(await ruleSettingsOf(flags)) };
   const { rule = 'bp', batchSize = recipeOf(ofModel, model)?.batchSize ?? 100 } = ofModel;
   const spec = await loadModel(model);
   const { device, precision } = parsePlace(ofModel);
@@ -66,7 +76,7 @@ export async function describeMemory(flags: Flags<'doctor'>, look: LookForGpus =
   const inverse = inverseOptimizerOf(settings);
   const training: TrainingSettings = {
     rule: ruleOf(rule),
-    options: ruleSettings(flags, rule),
+    options: ruleValuesOf(ruleSettings(ofModel, rule)),
     ...{ device, precision },
     optimizer: resolveOptimizer(optimizerOf(settings)),
     inverseOptimizer: inverse === undefined ? null : resolveOptimizer(inverse),
@@ -93,7 +103,7 @@ export function describeTraining(
     problem = { code: error.code, message: error.message };
   }
   return {
-    ...{ model, rule: rule.name as RuleName, ...options },
+    ...{ model, ...recordOf(rule, options) },
     ...{ optimizer: optimizer.type, moments: optimizer.moments },
     ...(inverseOptimizer && {
       inverseOptimizer: inverseOptimizer.type,

@@ -8,6 +8,7 @@ import {
   networkOptions,
   parseRule,
   ruleNames,
+  type RuleName,
   trainerOptionNames,
   trainerOptions,
 } from '../rules/names.js';
@@ -33,6 +34,7 @@ import {
   positive,
   renamings,
   text,
+  valuesByName,
   whole,
   WrongValue,
   yesOrNo,
@@ -100,7 +102,7 @@ function parserOf(of: FlagOption): Parser<unknown> {
       return oneOf(of.words);
     case 'count':
       return count;
-    case 'number': // of no rule of ours
+    case 'number': // of rules of files alone: --rule-option
     case 'positive':
       return positive;
     case 'per-inverse':
@@ -152,7 +154,12 @@ export const options = {
   batchSize: option('Data', count, "Images a step (default 100; alexnet, resnet*: their recipe's)"),
 
   model: option('Model', text, "Preset, such as mnist-lc (listed below), or a network's spec, FILE.json"),
-  rule: option('Model', parseRule, `Learning rule: ${ruleNames.join(', ')} (default bp)`),
+  rule: option(
+    'Model',
+    ruleOrFile,
+    `Learning rule: ${ruleNames.join(', ')} (default bp), or a C++ file of your own, ./FILE.cpp`,
+  ),
+  ruleOption: option('Model', valuesByName, "NAME=VALUE, an option of your own rule's file; once for each"),
   ...flagsOf(networkOptions),
   init: option('Model', text, 'Checkpoint whose parameters to start from: also one that PyTorch wrote'),
   map: option('Model', renamings, 'Names of its parameters, or their prefixes, to rename: FROM=TO,FROM=TO'),
@@ -268,6 +275,7 @@ export const commandOptions = {
     'batchSize',
     'model',
     'rule',
+    'ruleOption',
     ...networkFlags('Model'),
     'init',
     'map',
@@ -354,10 +362,11 @@ export const commandOptions = {
   report: ['out', 'json', 'debug'],
   inspect: ['sums', 'json', 'debug'],
   convert: ['forwardOnly', 'debug'],
-  init: ['model', 'rule', ...networkOptionNames, 'seed', 'out', 'debug'],
+  init: ['model', 'rule', 'ruleOption', ...networkOptionNames, 'seed', 'out', 'debug'],
   doctor: [
     'model',
     'rule',
+    'ruleOption',
     ...networkOptionNames,
     'optimizer',
     'momentum',
@@ -416,6 +425,26 @@ function unknown(written: string, known: readonly OptionName[], shown: (name: st
     'ERR_UNKNOWN_OPTION',
     `there is no ${shown(written)}${hint || '; --help lists what there is'}`,
   );
+}
+
+/** A rule's own file, which this call names. */
+export interface RuleFile {
+  readonly file: string;
+}
+
+/** Whether a text names a rule's file, and not a rule. */
+export const isRuleFile = (given: unknown): given is string =>
+  typeof given === 'string' && (/\.(cpp|cc|cxx)$/.test(given) || given.includes('/'));
+
+function ruleOrFile(given: unknown): RuleName | RuleFile {
+  if (isRuleFile(given)) return { file: given };
+  try {
+    return parseRule(given);
+  } catch (error) {
+    if (!(error instanceof CortorchError) || typeof given !== 'string' || error.message.includes('did you mean'))
+      throw error;
+    throw new CortorchError(error.code, `${error.message}; one of your own is a file: --rule ./FILE.cpp`);
+  }
 }
 
 function device(given: unknown): string {

@@ -5,12 +5,15 @@ import { requireMemoryForTraining } from '../model/budget.js';
 import { availableOn } from '../model/device.js';
 import { RunDirectory } from '../training/run.js';
 import { readConfigFile } from './config-file.js';
-import { kebab, type Flags, type Given, type OptionName } from './options.js';
+import { kebab, type Flags, type Given } from './options.js';
+import { shownOwn, type RuleSettings } from './own-rule.js';
 import { gatherSettings, memorySettingsOf, resolveSettings, settingNames, type RunConfig } from './settings.js';
 import type { Plan } from './train.js';
 
+type Value = string | number | boolean | readonly (string | number)[] | undefined;
+
 /** How far, how fast, on what and from where: these may change. */
-const harmless: readonly OptionName[] = [
+const harmless: readonly string[] = [
   'epochs',
   'maxSteps',
   'maxHours',
@@ -26,7 +29,8 @@ const harmless: readonly OptionName[] = [
 
 /**
  * @param folder of the run
- * @throws CortorchError ERR_USAGE for a setting that would change the run; ERR_CHECKPOINT_NOT_FOUND, …
+ * @throws CortorchError ERR_USAGE for a setting that would change the run; ERR_RULE if it is one of a rule's file that
+ *   the flags do not name, or not as it was; ERR_CHECKPOINT_NOT_FOUND, …
  */
 export async function goOn(flags: Flags<'train'>, folder: string): Promise<Plan> {
   const run = RunDirectory.open(folder);
@@ -36,21 +40,31 @@ export async function goOn(flags: Flags<'train'>, folder: string): Promise<Plan>
       `--out is ${flags.out}, but a run goes on in its own folder, ${folder}; leave --out out`,
     );
   }
-  const { values: saved, network, images } = await readConfigFile(run.config, settingNames);
-  const { settings: given } = await gatherSettings(flags);
-  const before: Given = saved;
-  const changed = (Object.entries(given) as [OptionName, unknown][])
-    .filter(([name, value]) => !harmless.includes(name) && JSON.stringify(value) !== JSON.stringify(before[name]))
-    .map(([name, value]) => {
-      const had = before[name] === undefined ? 'does not use it' : `has ${String(before[name])}`;
-      return `--${kebab(name)} is ${String(value)}, but the run in ${folder} ${had}`;
-    });
-  if (changed.length > 0) {
-    throw new CortorchError(
-      'ERR_USAGE',
-      `${changed.join('; ')}; leave ${changed.length === 1 ? 'it' : 'them'} out, or begin a new run with --out`,
-    );
+  const { values, network, images, own } = await readConfigFile(run.config, settingNames);
+  const { rule: ofOurs, ruleOption: _, ...others } = values;
+  const ofRule = { ...(typeof ofOurs === 'string' && { rule: ofOurs }), ...(own as RuleSettings | null) };
+  const saved = { ...others, ...ofRule };
+  const change = (name: string, value: Value, had: Value): string =>
+    `--${name} is ${String(value)}, but the run in ${folder} ${had === undefined ? 'does not use it' : `has ${String(had)}`}`;
+  // One of ours for a file's, or the other way round: nothing has to be compiled to see that.
+  const { rule } = flags;
+  if (typeof rule === 'object' && own === null) throw changedSettings([change('rule', rule.file, saved.rule)]);
+  if (typeof rule === 'string' && own !== null) {
+    const what = `--rule is ${rule}, but the run in ${folder} has ${shownOwn(own)}, a file's`;
+    throw new CortorchError('ERR_USAGE', `${what}; name that file, or begin a new run with --out`);
   }
+  const { settings: given } = await gatherSettings(flags, own === null ? [] : [{ own, where: `the run in ${folder}` }]);
+  const before = saved as Readonly<Record<string, Value>>; // but for ruleOptions, which come by themselves
+  const { ruleOptions = {}, ruleSha256: ____, ...changing } = given;
+  const changed = [
+    ...Object.entries(changing)
+      .filter(([name, value]) => !harmless.includes(name) && JSON.stringify(value) !== JSON.stringify(before[name]))
+      .map(([name, value]) => change(kebab(name), value, before[name])),
+    ...Object.entries(ruleOptions)
+      .filter(([name, value]) => value !== saved.ruleOptions?.[name])
+      .map(([name, value]) => change(`rule-option ${name}`, value, saved.ruleOptions?.[name])),
+  ];
+  if (changed.length > 0) throw changedSettings(changed);
   if (given.epochs !== undefined && given.epochs !== saved.epochs && saved.lrSchedule === 'cosine') {
     throw new CortorchError(
       'ERR_USAGE',
@@ -58,8 +72,8 @@ export async function goOn(flags: Flags<'train'>, folder: string): Promise<Plan>
     );
   }
   // How many steps to make, and for how long, was said to the command of then, not to the run.
-  const { maxSteps: _, maxHours: __, ...rest } = saved;
-  const settings = await resolveSettings({ ...rest, ...given }, network).catch((error: unknown) => {
+  const { maxSteps: __, maxHours: ___, ...rest } = saved;
+  const settings = await resolveSettings({ ...rest, ...changing, ...ofRule }, network).catch((error: unknown) => {
     throw given.device === undefined ? withOtherDevice(error, folder) : error;
   });
   const config = { ...settings, ...(images !== undefined && { images }) };
@@ -76,6 +90,12 @@ export async function goOn(flags: Flags<'train'>, folder: string): Promise<Plan>
   const note = describeMove(saved, config);
   return { config, run, from, ...(note !== undefined && { note }) };
 }
+
+const changedSettings = (changes: readonly string[]): CortorchError =>
+  new CortorchError(
+    'ERR_USAGE',
+    `${changes.join('; ')}; leave ${changes.length === 1 ? 'it' : 'them'} out, or begin a new run with --out`,
+  );
 
 /** The GPU that a run began on may not be here. */
 function withOtherDevice(error: unknown, folder: string): unknown {

@@ -6,12 +6,15 @@ import { CortorchError } from '../errors.js';
 import { isPreset, preset } from '../model/presets.js';
 import type { TrainingSettings } from '../model/budget.js';
 import { lookForGpus, resolvePlace, type LookForGpus } from '../model/device.js';
+import type { Network, NetworkOptions } from '../model/network.js';
 import type { ResolvedSpec } from '../model/spec.js';
 import { native } from '../native.js';
-import { learns, requireFits, requireUsed, resolveRuleOptions, resolveSettingsOf } from '../rules/ask.js';
+import { learns, recordOf, requireFits, requireUsed, resolveRuleOptions, resolveSettingsOf } from '../rules/ask.js';
 import {
+  isLoaded,
   networkOptionNames,
   ruleOf,
+  type RecordedRule,
   type RuleName,
   type RuleOptions,
   type RuleTrainerOptions,
@@ -49,12 +52,14 @@ import {
   type OptionName,
 } from './options.js';
 import { missing, pick, unused } from './given.js';
+import { ruleSettingsOf, type Recorded, type RuleSettings } from './own-rule.js';
 
 /** What a configuration cannot say: where it is, and how to talk about it. */
 const flagOnly = ['out', 'resume', 'config', 'json', 'debug'] as const;
 
 type Setting = Exclude<CommandOption<'train'>, (typeof flagOnly)[number]>;
-type Settings = Given<Setting>;
+/** What was given; of the rule what it came to. */
+type Settings = Omit<Given<Setting>, 'rule' | 'ruleOption'> & RuleSettings;
 
 /** What a configuration file may say. */
 export const settingNames = commandOptions.train.filter(
@@ -98,17 +103,29 @@ export type RunConfig = Settings &
     };
   };
 
-/** Flags and the configuration file together; flags win. */
+/**
+ * Flags and the configuration file together; flags win. A rule's file that the flags name is loaded.
+ *
+ * @param of what the run that goes on recorded of a rule of one's own
+ * @throws CortorchError as {@link readConfigFile} and {@link ruleSettingsOf}
+ */
 export async function gatherSettings(
   flags: Flags<'train'>,
+  of: readonly Recorded[] = [],
 ): Promise<{ settings: Settings; network: ResolvedSpec | undefined }> {
   const { out: _, resume: __, config, json: ___, debug: ____, ...given } = flags;
-  if (config === undefined) return { settings: absolute(given), network: undefined };
-  const saved = await readConfigFile(config, settingNames);
+  const saved = config === undefined ? null : await readConfigFile(config, settingNames);
+  const { rule, ruleOption, ...rest } = { ...saved?.values, ...given };
+  const own = saved?.own ?? null;
+  // A rule of ours that is a flag stands in for the file's, options and all.
+  const recorded = own === null || typeof rule === 'string' ? [] : [{ own, where: config! }];
+  const options = { ...saved?.values.ruleOption, ...ruleOption };
+  const ofRule = await ruleSettingsOf({ ...(rule && { rule }), ruleOption: options }, [...recorded, ...of]);
+  const ruleOptions = { ...(recorded.length > 0 && own!.ruleOptions), ...ofRule.ruleOptions };
   return {
-    settings: absolute({ ...saved.values, ...given }),
+    settings: absolute({ ...rest, ...ofRule, ...(Object.keys(ruleOptions).length > 0 && { ruleOptions }) }),
     // A network that the file holds is that of the file's model.
-    network: given.model === undefined ? saved.network : undefined,
+    network: given.model === undefined ? saved?.network : undefined,
   };
 }
 
@@ -137,7 +154,6 @@ export async function resolveSettings(
     ...dataSettings(given, dataset, network),
     batchSize: given.batchSize ?? recipe?.batchSize ?? 100,
     model,
-    rule,
     ...ruleSettings(given, rule),
     ...initSettings(given),
     ...pick(given, ['hyperparameters']),
@@ -189,6 +205,13 @@ export function lrScheduleOf(config: RunConfig): LrScheduleOptions {
   return { type, warmupEpochs, ...(steps && { steps }), ...(decay !== undefined && { decay }) };
 }
 
+/** The options of a configuration's rule. */
+export const ruleValuesOf = (config: RecordedRule): RuleOptions => resolveRuleOptions(ruleOf(config.rule), config);
+
+/** A configuration's rule, as a network takes it. */
+export const ruleOptionsOf = (config: RecordedRule): Pick<NetworkOptions, 'rule' | 'ruleOptions'> & RuleOptions =>
+  pick(config, ['rule', 'ruleOptions', ...networkOptionNames]);
+
 /** What the memory of a run depends on, beside its network. */
 export function memorySettingsOf(config: RunConfig): TrainingSettings {
   const { batchSize } = config;
@@ -196,7 +219,7 @@ export function memorySettingsOf(config: RunConfig): TrainingSettings {
   const optimizer = resolveOptimizer(optimizerOf(config));
   const inverse = inverseOptimizerOf(config);
   const inverseOptimizer = inverse === undefined ? null : resolveOptimizer(inverse);
-  const ofRule = { rule, options: resolveRuleOptions(rule, config) };
+  const ofRule = { rule, options: ruleValuesOf(config) };
   const ofPlace = pick(config, ['device', 'precision']);
   const diagnostics = config.diagnostics !== undefined;
   return { ...ofRule, ...ofPlace, optimizer, inverseOptimizer, batchSize, diagnostics };
@@ -208,6 +231,8 @@ type OptimizerKey = (typeof OPTIMIZER_KEYS)[number];
 const inverseFlag = <T extends string>(key: T) =>
   `inverse${key[0]!.toUpperCase()}${key.slice(1)}` as `inverse${Capitalize<T>}`;
 
+const INVERSE_FLAGS = ['inverseOptimizer', ...OPTIMIZER_KEYS.map(inverseFlag)] as const;
+
 /** What to start from. @throws CortorchError ERR_UNUSED_OPTION */
 function initSettings(given: Settings): Settings {
   for (const key of ['map', 'partial'] as const) {
@@ -217,12 +242,18 @@ function initSettings(given: Settings): Settings {
   return pick(given, ['init', 'map', 'partial']);
 }
 
-/** Those of the rule. @throws CortorchError ERR_UNUSED_OPTION */
-export const ruleSettings = (given: Pick<Settings, keyof RuleOptions>, rule: RuleName): RuleOptions =>
-  resolveRuleOptions(ruleOf(rule), given, flag);
+/** The rule, and its options, all that it has. @throws CortorchError ERR_UNUSED_OPTION */
+export function ruleSettings(given: Pick<Settings, keyof RuleOptions | 'ruleOptions'>, rule: RuleName): RecordedRule {
+  const entry = ruleOf(rule);
+  return recordOf(entry, resolveRuleOptions(entry, given, flag));
+}
 
 /** How an error calls a setting. */
-const flag = (name: string): string => `--${kebab(name)}`;
+function flag(name: string): string {
+  const [first, option] = name.split('.');
+  if (first === 'ruleOptions') return option === undefined ? '--rule-option' : `--rule-option ${option}`;
+  return `--${kebab(name)}`;
+}
 
 /**
  * The optimizers, and what the rule's trainer sets.
@@ -239,7 +270,9 @@ export function trainingSettings(
   const { device = 'cpu' } = given;
   requireMomentsFit(given.moments, device, '--moments');
   const entry = ruleOf(rule);
-  const inverses = learns(entry);
+  const asked = INVERSE_FLAGS.filter((key) => given[key] !== undefined);
+  // Whether a rule of one's own has parameters to learn, its network tells: completed() adds the optimizer.
+  const inverses = learns(entry) && (!isLoaded(entry) || asked.length > 0);
   if (inverses) requireMomentsFit(given.inverseMoments, device, '--inverse-moments');
   const schedule = scheduleOf(rule, given.schedule);
   const defaults = settingsFor(model, rule, schedule, given.hyperparameters);
@@ -258,20 +291,33 @@ export function trainingSettings(
     recipeOf(given, model)?.optimizer ?? defaults?.forward,
   );
   const { type: optimizer, ...values } = forward;
-  for (const key of ['inverseOptimizer', ...OPTIMIZER_KEYS.map(inverseFlag)] as const) {
-    if (given[key] !== undefined) requireUsed(entry, 'trainerOptions', 'inverseOptimizer', flag(key));
-  }
+  for (const key of asked) requireUsed(entry, 'trainerOptions', 'inverseOptimizer', flag(key));
   requireFits(entry, network);
-  const asked = { ...usedBy(rule, { ...defaults, inverse: undefined }), ...pick(given, trainerFlags) };
-  const ruled = { spec: network, options: resolveRuleOptions(entry, pick(given, networkOptionNames), flag) };
-  const resolved = { ...resolveSettingsOf(entry, asked, ruled, flag) } as Readonly<Record<string, unknown>>;
+  const ofTrainer = { ...usedBy(rule, { ...defaults, inverse: undefined }), ...pick(given, trainerFlags) };
+  const options = resolveRuleOptions(entry, pick(given, [...networkOptionNames, 'ruleOptions']), flag);
+  const ruled = { spec: network, options };
+  const resolved = { ...resolveSettingsOf(entry, ofTrainer, ruled, flag) } as Readonly<Record<string, unknown>>;
   const used = trainerFlags.filter((name) => (resolved[name] ?? null) !== null);
   return {
     ...{ optimizer, ...values },
     ...(inverses && inverseSettings(given, defaults?.inverse)),
     // As they were given: one number may stand for those of all inverses.
-    ...Object.fromEntries(used.map((name) => [name, asked[name] ?? entry.trainerOptions[name]!.default])),
+    ...Object.fromEntries(used.map((name) => [name, ofTrainer[name] ?? entry.trainerOptions[name]!.default])),
   };
+}
+
+/**
+ * A run's settings, when its network is there: with the optimizer of what a rule of one's own learns, if it has
+ * parameters to learn.
+ *
+ * @throws CortorchError ERR_UNUSED_OPTION if one is given, and it has none
+ */
+export function completed(config: RunConfig, network: Network): RunConfig {
+  if (!isLoaded(ruleOf(config.rule))) return config;
+  const learned = network.parameters.some(({ role }) => role === 'learned');
+  if (learned) return config.inverseOptimizer === undefined ? { ...config, ...inverseSettings({}, undefined) } : config;
+  if (config.inverseOptimizer === undefined) return config;
+  throw unused('inverseOptimizer', `rule ${config.rule}, which has no parameters to learn`, 'leave --inverse-… out');
 }
 
 /** How the model is trained as a rule, unless another optimizer is given. */
@@ -298,7 +344,7 @@ function optimizerFlags(
   const used = optimizerSettings[type];
   const values: Partial<Record<OptimizerKey, number | boolean | string>> = {};
   for (const key of OPTIMIZER_KEYS) {
-    const name = flag(key) as keyof Settings;
+    const name = flag(key) as OptionName & keyof Settings;
     if (given[name] === undefined) continue;
     if (!used.includes(key)) {
       const users = optimizerNames.filter((other) => optimizerSettings[other].includes(key)).join(' or ');

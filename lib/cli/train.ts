@@ -7,25 +7,25 @@ import { requireMemoryForTraining } from '../model/budget.js';
 import { availableOn, isGpu } from '../model/device.js';
 import { describeMismatch } from '../model/match-parameters.js';
 import { Network, type StateDict } from '../model/network.js';
-import type { Best, Checkpoint, ModelConfig } from '../training/checkpoint.js';
+import { configOf, type Best, type Checkpoint, type ModelConfig } from '../training/checkpoint.js';
 import { findParameters } from '../training/find-parameters.js';
 import { RunDirectory } from '../training/run.js';
 import type { EpochEvent } from '../training/events.js';
 import { Trainer } from '../training/trainer.js';
-import { networkOptionNames } from '../rules/names.js';
 import { loadParts, type Parts } from './data.js';
 import { augmentationOf, normalizationOf } from './data-settings.js';
-import { pick } from './given.js';
 import { EXIT_INTERRUPTED, Interrupt, TimeLimit } from './interrupt.js';
 import { describeTraining, memoryTable } from './memory.js';
 import type { Flags } from './options.js';
 import { goOn } from './resume.js';
 import {
+  completed,
   gatherSettings,
   lrScheduleOf,
   memorySettingsOf,
   optimizerOf,
   resolveSettings,
+  ruleOptionsOf,
   ruleTrainerOptionsOf,
   type RunConfig,
 } from './settings.js';
@@ -75,17 +75,16 @@ export async function follow(
   const signal = AbortSignal.any([interrupt, limit.signal]);
   const data = await loadParts(planned, (text) => report.note(text));
   requireSameImages(planned, data);
-  const config = { ...planned, ...(data.digest !== null && { images: data.digest }) };
-  using network = new Network(config.network, {
-    rule: config.rule,
-    ...pick(config, networkOptionNames),
-    seed: config.seed,
-    threads: config.threads,
-    device: config.device,
-    precision: config.precision,
-    deterministic: config.deterministic,
-    normalization: normalizationOf(config),
+  using network = new Network(planned.network, {
+    ...ruleOptionsOf(planned),
+    seed: planned.seed,
+    threads: planned.threads,
+    device: planned.device,
+    precision: planned.precision,
+    deterministic: planned.deterministic,
+    normalization: normalizationOf(planned),
   });
+  const config = { ...completed(planned, network), ...(data.digest !== null && { images: data.digest }) };
   if (data.train instanceof Dataset) network.checkData(data.train);
   const augmentation = augmentationOf(config);
   const trainer = new Trainer(network, {
@@ -232,14 +231,8 @@ async function startFrom(
 
 function modelConfig(config: RunConfig, network: Network): ModelConfig {
   const { model, dataset, crop, resize } = config;
-  const { spec, rule, normalization, seed, precision } = network;
   return {
-    network: spec,
-    rule,
-    ...Network.ruleOf(network).options,
-    normalization,
-    seed,
-    precision,
+    ...configOf(network),
     model,
     dataset,
     ...(crop && { crop }),

@@ -57,6 +57,18 @@ export const renamings: Parser<readonly string[]> = (given) => {
   return all;
 };
 
+/** `every=5`, or a list of such texts: values, as texts, by name. */
+export const valuesByName: Parser<Readonly<Record<string, string>>> = (given) => {
+  const values = Object.create(null) as Record<string, string>; // any name is only a name
+  for (const item of Array.isArray(given) ? (given as unknown[]) : [given]) {
+    const [, name, value] = (typeof item === 'string' && /^([^=]+)=(.+)$/s.exec(item)) || [];
+    if (name === undefined || value === undefined) throw expected('NAME=VALUE, such as every=5', item);
+    if (name in values) throw new WrongValue(`${name} is given twice`);
+    values[name] = value;
+  }
+  return values;
+};
+
 /** As an object: `{ a: 'b', c: 'd' }`. */
 export const toMap = (renamings: readonly string[] = []): Readonly<Record<string, string>> =>
   Object.fromEntries(renamings.map((item) => item.split('=') as [string, string]));

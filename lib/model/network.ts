@@ -127,7 +127,8 @@ export class Network implements Disposable {
    *
    * @throws CortorchError ERR_INVALID_SPEC, ERR_INVALID_ARGUMENT, ERR_UNKNOWN_OPTION, ERR_UNUSED_OPTION,
    *   ERR_DEVICE_UNAVAILABLE, ERR_THREADS_CONFLICT, ERR_PRECISION_CONFLICT, ERR_NATIVE_NOT_BUILT; ERR_OUT_OF_MEMORY,
-   *   before anything is allocated, if the parameters do not fit
+   *   before anything is allocated, if the parameters do not fit (those of a rule of your own are not counted);
+   *   ERR_RULE with its words, if a rule of your own refuses the network
    */
   constructor(spec: NetworkSpec, options: NetworkOptions = {}) {
     this.spec = parseNetworkSpec(spec);
@@ -152,7 +153,7 @@ export class Network implements Disposable {
     }
     requireMemoryForParameters(this.spec, { rule: this.#rule, options: values, ...place }, gpu?.free);
     const description = { ...this.spec, rule: this.rule, ruleOptions: values };
-    this.#handle = call((n) => new n.NetworkHandle(description, this.seed, options.threads ?? 0, place));
+    this.#handle = callOf(this.#rule, (n) => new n.NetworkHandle(description, this.seed, options.threads ?? 0, place));
     this.parameters = this.#handle
       .parameters()
       .map(({ name, shape, role }) => ({ name, shape, role, trainable: role !== 'fixed' }));
@@ -337,6 +338,18 @@ export class Network implements Disposable {
 }
 
 let nextJob = 0;
+
+/** What a rule of one's own has to say against a network is no defect of the addon's. */
+function callOf<T>(rule: Rule, body: Parameters<typeof call<T>>[0]): T {
+  try {
+    return call(body);
+  } catch (error) {
+    if (!isLoaded(rule) || !(error instanceof CortorchError) || error.code !== 'ERR_NATIVE') throw error;
+    throw new CortorchError('ERR_RULE', `rule ${rule.name} does not train this network: ${error.message}`, {
+      cause: error,
+    });
+  }
+}
 
 export function meanOf(sums: NativeCounts, classes: number | null): Evaluation {
   const { examples } = sums;

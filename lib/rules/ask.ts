@@ -1,11 +1,20 @@
 /** Questions to a rule; where the answer is no, it says which other rules would do. */
 
-import { CortorchError, invalid, isPlainObject } from '../errors.js';
+import { CortorchError, invalid, isPlainObject, show } from '../errors.js';
 import { specError } from '../model/spec-error.js';
 import type { ResolvedSpec } from '../model/spec.js';
-import { isLoaded, networkOptionNames, rules, trainerOptionNames, type RuleOptions } from './names.js';
+import {
+  isLoaded,
+  networkOptionNames,
+  rules,
+  trainerOptionNames,
+  type RecordedRule,
+  type RuleName,
+  type RuleOptions,
+} from './names.js';
 import { resolveEach, unusedOption, type Given, type Named } from './options.js';
-import type { Rule, RuledNetwork, RuleSettings } from './rule.js';
+import type { Rule, RuledNetwork, RuleSettings, RuleValues } from './rule.js';
+import { didYouMean } from '../suggest.js';
 
 /** @throws CortorchError ERR_INVALID_SPEC naming the layer and what would work, if the rule does not train a network */
 export function requireFits(rule: Rule, spec: ResolvedSpec): void {
@@ -60,25 +69,35 @@ export function resolveRuleOptions(rule: Rule, given: object = {}, named: Named 
   }
   const ofOwn = values['ruleOptions'];
   if (isLoaded(rule)) {
-    const shown = named('ruleOptions');
-    return resolveEach(rule.options, checkedOwn(rule, ofOwn, shown), (name) => `${shown}.${name}`);
+    return resolveEach(rule.options, checkedOwn(rule, ofOwn, named), (name) => named(`ruleOptions.${name}`));
   }
   if (ofOwn !== undefined)
-    throw unusedOption(named('ruleOptions'), `rule ${rule.name}`, 'they are of a rule of your own');
+    throw unusedOption(named('ruleOptions'), `rule ${rule.name}`, 'it is for a rule of your own');
   return resolveEach(rule.options, values, named);
 }
 
-function checkedOwn(rule: Rule, given: unknown, name: string): Given {
-  if (given === undefined) return {};
-  if (!isPlainObject(given)) throw invalid(name, 'an object of options by name', given);
+/** Without a prototype, whose properties are no options. */
+function checkedOwn(rule: Rule, given: unknown, named: Named): Given {
+  if (given !== undefined && !isPlainObject(given))
+    throw invalid(named('ruleOptions'), 'an object of options by name', given);
   const known = Object.keys(rule.options);
-  for (const key of Object.keys(given)) {
+  for (const key of Object.keys(given ?? {})) {
     if (known.includes(key)) continue;
     const has = known.length === 0 ? 'it has none' : `it has ${known.join(', ')}`;
-    throw new CortorchError('ERR_UNKNOWN_OPTION', `${name}: rule ${rule.name} has no option ${key}; ${has}`);
+    const what = `rule ${rule.name} has no option ${show(key)}`;
+    throw new CortorchError(
+      'ERR_UNKNOWN_OPTION',
+      `${named('ruleOptions')}: ${what}${didYouMean(key, known) || `; ${has}`}`,
+    );
   }
-  return given;
+  return Object.assign(Object.create(null) as Given, given);
 }
+
+/** What checkpoints and config.json record of a network's rule: of one's own its digest, never where its file lies. */
+export const recordOf = (rule: Rule, options: RuleValues): RecordedRule =>
+  isLoaded(rule)
+    ? { rule: rule.name as RuleName, ruleOptions: options, ruleSha256: rule.sha256 }
+    : { rule: rule.name as RuleName, ...options };
 
 /**
  * What a trainer sets for a network's rule.

@@ -1,11 +1,11 @@
 /** The one list of the learning rules, and what follows from it: their names, and the options that any of them has. */
 
-import { CortorchError } from '../errors.js';
+import { CortorchError, invalid, isNumber, isPlainObject, isString } from '../errors.js';
 import { didYouMean } from '../suggest.js';
 import { dfa } from './direct.js';
 import { bp, brsf, fa, frsf, usf } from './gradient.js';
 import type { OptionTable, RuleOption, ValueOf } from './options.js';
-import type { OwnRule, Rule } from './rule.js';
+import type { OwnRule, Rule, RuleValues } from './rule.js';
 import { aoSdtp, dtp, sdtp, tp } from './target.js';
 
 // A new rule has a place here.
@@ -32,18 +32,53 @@ export function parseRule(value: unknown): RuleName {
 /** Rules of files that this process has loaded. */
 const loaded = new Map<string, OwnRule>();
 
-/** Makes a loaded rule known by its name. The addon has refused another one of that name. */
+/**
+ * Makes a loaded rule known by its name. The addon has refused another one of that name.
+ *
+ * @returns the same object for the same rule
+ */
 export function registerRule(rule: OwnRule): OwnRule {
-  loaded.set(rule.name, rule);
-  return rule;
+  const known = loaded.get(rule.name) ?? rule;
+  loaded.set(rule.name, known);
+  return known;
 }
 
 /** Is it what {@link registerRule} was given? */
 export const isLoaded = (value: unknown): value is OwnRule =>
   value !== undefined && loaded.get((value as OwnRule | null)?.name ?? '') === value;
 
+/** What is recorded of a rule of one's own: never where its file lies. */
+export interface RecordedOwnRule {
+  readonly rule: string;
+  /** All that it has. */
+  readonly ruleOptions: RuleValues;
+  /** Of its file, and of what that includes. */
+  readonly ruleSha256: string;
+}
+
+/**
+ * Reads what was recorded of a rule of one's own. Nothing is loaded for it.
+ *
+ * @param record of which `ruleSha256` tells that it is one
+ * @returns null: it is of a rule of ours
+ * @throws CortorchError ERR_INVALID_ARGUMENT
+ */
+export function parseOwnRule(record: Readonly<Record<string, unknown>>): RecordedOwnRule | null {
+  const { rule, ruleOptions = {}, ruleSha256 } = record;
+  if (ruleSha256 === undefined || ruleSha256 === null) return null;
+  if (!isString(ruleSha256) || !/^[0-9a-f]{64}$/.test(ruleSha256))
+    throw invalid('ruleSha256', 'a SHA-256 of 64 small hexadecimal digits', ruleSha256);
+  if (!isString(rule) || !/^[a-z][a-z0-9-]*$/.test(rule) || ruleNames.includes(rule as RuleName))
+    throw invalid('rule', 'beside `ruleSha256` the name of a rule that is none of ours', rule);
+  const isValue = (value: unknown): value is string | number => isNumber(value) || typeof value === 'string';
+  if (!isPlainObject(ruleOptions) || !Object.values(ruleOptions).every(isValue))
+    throw invalid('ruleOptions', 'an object of numbers and words by name', ruleOptions);
+  return { rule, ruleOptions: ruleOptions as RuleValues, ruleSha256 };
+}
+
 /** A rule by its name, one of ours or a loaded one. @throws CortorchError ERR_UNKNOWN_OPTION */
 export function ruleOf(name: unknown): Rule {
+  if (isPlainObject(name)) throw invalid('rule', 'the name of a rule, or what loadRule() gave', name);
   const own = typeof name === 'string' ? loaded.get(name) : undefined;
   if (own !== undefined) return own;
   const parsed = parseRule(name);
@@ -93,6 +128,9 @@ export type RuleOptions = {
 export type RuleTrainerOptions = {
   readonly [Name in keyof typeof trainerOptions]?: ValueOf<(typeof trainerOptions)[Name]> | undefined;
 };
+
+/** What is recorded of a network's rule. */
+export type RecordedRule = RuleOptions & { readonly rule: RuleName } & Partial<Omit<RecordedOwnRule, 'rule'>>;
 
 export const networkOptionNames = Object.keys(networkOptions) as readonly (keyof RuleOptions)[];
 export const trainerOptionNames = Object.keys(trainerOptions) as readonly (keyof RuleTrainerOptions)[];

@@ -4,8 +4,9 @@
  *
  * In Python, `torch.load(path, weights_only=True)` gives a dict of
  * - `state_dict`: an OrderedDict of tensors, for `nn.Module.load_state_dict`
- * - `config`: `network` (the spec), `rule` and its settings (`dfaFeedback`, `auxiliary`, …), `normalization`,
- *   `seed`, `precision`, `model`, `dataset`; of image files `crop` and `resize`
+ * - `config`: `network` (the spec), `rule` and its settings (`dfaFeedback`, `auxiliary`, …; of a rule of one's own
+ *   `ruleOptions` and `ruleSha256`), `normalization`, `seed`, `precision`, `model`, `dataset`; of image files `crop`
+ *   and `resize`
  * - `epoch` (complete ones), `step`, `metrics` (of the epoch that ended here)
  * - `optimizer`, in last.pt (moments as float32, whatever they were kept in): for `torch.optim.Adam.load_state_dict`,
  *   or SGD's or RMSprop's; `inverse_optimizer`, under
@@ -29,10 +30,11 @@ import {
 } from '../checkpoint/value.js';
 import { CortorchError, isCount, isInteger, isNumber, isOneOf, isPlainObject, isString } from '../errors.js';
 import { precisionNames, type Precision } from '../model/device.js';
-import type { Normalization, ParameterValue, StateDict } from '../model/network.js';
+import { Network, type Normalization, type ParameterValue, type StateDict } from '../model/network.js';
 import { parseNetworkSpec, type ResolvedSpec } from '../model/spec.js';
-import { resolveRuleOptions } from '../rules/ask.js';
-import { parseRule, ruleOf, type RuleName, type RuleOptions } from '../rules/names.js';
+import { recordOf, resolveRuleOptions } from '../rules/ask.js';
+import { parseOwnRule, parseRule, ruleOf, type RecordedRule, type RuleName, type RuleOptions } from '../rules/names.js';
+import type { RuleValues } from '../rules/rule.js';
 import { fromTorchOptimizer, toTorchOptimizer } from './checkpoint-optimizer.js';
 import { toFloat32 } from './float32.js';
 import { entriesOf, parametersIn, parametersOf, unsupported, type FoundParameters } from './find-parameters.js';
@@ -45,7 +47,12 @@ const CONFIG_METADATA = 'cortorch.config';
 /** How to make the network that the parameters belong to. */
 export interface ModelConfig extends RuleOptions {
   readonly network: ResolvedSpec;
+  /** Its name: of one's own if there is its digest. */
   readonly rule: RuleName;
+  /** Of a rule of one's own. */
+  readonly ruleOptions?: RuleValues | undefined;
+  /** Of the file of a rule of one's own. */
+  readonly ruleSha256?: string | undefined;
   readonly normalization: Normalization | null;
   readonly seed: number;
   /** What it was trained in; none with a network that was not. */
@@ -58,6 +65,13 @@ export interface ModelConfig extends RuleOptions {
   readonly crop?: 'random' | 'none' | undefined;
   /** With random crops: the shorter side that the middle is cut from. */
   readonly resize?: number | undefined;
+}
+
+/** That of a network as it is. */
+export function configOf(network: Network): ModelConfig {
+  const { spec, normalization, seed, precision } = network;
+  const { rule, options } = Network.ruleOf(network);
+  return { network: spec, ...recordOf(rule, options), normalization, seed, precision };
 }
 
 /** How good the network was at the end of an epoch. */
@@ -159,7 +173,7 @@ export async function readNetworkFile(
 ): Promise<FoundParameters & { readonly config: ModelConfig | null }> {
   const { value, metadata } = await loadCheckpoint(path);
   const said = metadata[CONFIG_METADATA];
-  const file = new Fields(path, said === undefined ? value : { config: configOf(path, said) });
+  const file = new Fields(path, said === undefined ? value : { config: configIn(path, said) });
   // Other people's checkpoints may have a config too, but none with a network and a rule.
   const ours = file.has('config') && ['network', 'rule'].every((key) => file.within('config').has(key));
   const config = ours ? parseModelConfig(path, file.plain('config') as Record<string, unknown>) : null;
@@ -173,11 +187,9 @@ const toTensor = ({ data, shape }: ParameterValue) => tensorDataFrom(data, shape
 function parseModelConfig(path: string, config: Record<string, unknown>): ModelConfig {
   const { network, normalization, seed, precision, model, dataset, crop, resize } = config;
   try {
-    const rule = parseRule(config['rule']);
     return {
       network: parseNetworkSpec(network),
-      rule,
-      ...resolveRuleOptions(ruleOf(rule), config),
+      ...ruleIn(config),
       normalization: (normalization ?? null) as Normalization | null, // checked by the network that is made with it
       seed: isInteger(seed) ? seed : 0,
       ...(isOneOf(precision, precisionNames) && { precision }),
@@ -192,8 +204,16 @@ function parseModelConfig(path: string, config: Record<string, unknown>): ModelC
   }
 }
 
+/** One of one's own is not loaded: nothing that a file says makes this process load anything. */
+function ruleIn(config: Record<string, unknown>): RecordedRule {
+  const own = parseOwnRule(config);
+  if (own !== null) return { ...own, rule: own.rule as RuleName };
+  const rule = parseRule(config['rule']);
+  return { rule, ...resolveRuleOptions(ruleOf(rule), config) };
+}
+
 /** What `cortorch convert` keeps in the metadata of safetensors. */
-function configOf(path: string, text: string): CheckpointObject {
+function configIn(path: string, text: string): CheckpointObject {
   try {
     return JSON.parse(text) as CheckpointObject;
   } catch {

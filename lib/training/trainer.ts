@@ -18,8 +18,9 @@ import { availableOn } from '../model/device.js';
 import { checkSeed, Network, type ParameterInfo } from '../model/network.js';
 import { call, callAsync, type LayerDiagnosis, type TrainerHandle } from '../native.js';
 import { resolveSettingsOf } from '../rules/ask.js';
-import { trainerOptionNames as ruleOptionNames, type RuleTrainerOptions } from '../rules/names.js';
-import type { RuleSettings } from '../rules/rule.js';
+import { isLoaded, trainerOptionNames as ruleOptionNames, type RuleTrainerOptions } from '../rules/names.js';
+import { unusedOption } from '../rules/options.js';
+import type { OwnRule, RuleSettings } from '../rules/rule.js';
 import type { ResolvedTargets, TargetOptions } from '../rules/target.js';
 import { didYouMean } from '../suggest.js';
 import type { DiagnosticsEvent, EpochEvent, ProgressEvent, Scores, TrainEvent } from './events.js';
@@ -92,7 +93,7 @@ export class Trainer {
 
   /**
    * @throws CortorchError ERR_INVALID_ARGUMENT, ERR_UNKNOWN_OPTION, ERR_UNUSED_OPTION; ERR_OUT_OF_MEMORY, before
-   *   anything is allocated, if a training step does not fit
+   *   anything is allocated, if a training step does not fit; ERR_RULE for a rule of your own that never learns
    */
   constructor(network: Network, options: TrainerOptions = {}) {
     if (!isPlainObject(options)) throw invalid('options', '{ optimizer, batchSize, seed, … }', options);
@@ -111,7 +112,8 @@ export class Trainer {
     this.optimizer = resolveOptimizer(optimizer);
     this.lrSchedule = resolveLrSchedule(lrSchedule);
     this.#ofRule = resolveSettingsOf(rule, options, { spec: network.spec, options: ruleOptions });
-    this.targets = this.#ofRule as ResolvedTargets | null; // no other rule has any
+    this.targets = isLoaded(rule) ? null : (this.#ofRule as ResolvedTargets | null); // no other rule has any
+    if (isLoaded(rule)) this.#checkLearned(rule, options);
     this.augmentation = resolveAugmentation(augmentation, network.spec.input);
     this.batchSize = batchSize;
     this.seed = checkSeed(seed);
@@ -354,10 +356,18 @@ export class Trainer {
     };
   }
 
-  /** Of what the rule learns beside the task; null: nothing. */
-  /** Of what the rule learns; null: it learns no parameters, at most a state. */
+  /** Of what the rule learns beside the task; null: it learns no parameters, at most a state. */
   get #inverseOptimizer(): ResolvedOptimizer | null {
     return this.#parameters('learned').length === 0 ? null : (this.#ofRule?.inverseOptimizer ?? null);
+  }
+
+  /** What a rule of one's own learns is known by its parameters. */
+  #checkLearned({ name }: OwnRule, { inverseOptimizer }: TrainerOptions): void {
+    const learned = this.#parameters('learned').length;
+    if (learned > 0 && this.#ofRule === null)
+      throw new CortorchError('ERR_RULE', `rule ${name} has parameters to learn, but learns in no phase (learns_in)`);
+    if (learned === 0 && inverseOptimizer !== undefined)
+      throw unusedOption('inverseOptimizer', `rule ${name}, which has no parameters to learn`, 'choose another rule');
   }
 
   #parameters(role: ParameterInfo['role']): ParameterInfo[] {

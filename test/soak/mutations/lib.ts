@@ -417,8 +417,8 @@ export const mutations: readonly Mutation[] = [
   {
     what: '--resume: a time limit of the command before holds again',
     file: 'lib/cli/resume.ts',
-    from: 'const { maxSteps: _, maxHours: __, ...rest } = saved;',
-    to: 'const { maxSteps: _, ...rest } = saved;',
+    from: 'const { maxSteps: __, maxHours: ___, ...rest } = saved;',
+    to: 'const { maxSteps: __, ...rest } = saved;',
     tests: ['test/cli/resume.test.ts'],
   },
   {
@@ -431,15 +431,15 @@ export const mutations: readonly Mutation[] = [
   {
     what: 'settings: the file wins over flags',
     file: 'lib/cli/settings.ts',
-    from: 'absolute({ ...saved.values, ...given })',
-    to: 'absolute({ ...given, ...saved.values })',
+    from: '{ ...saved?.values, ...given }',
+    to: '{ ...given, ...saved?.values }',
     tests: ['test/cli/usage.test.ts'],
   },
   {
     what: "settings: the file's network is trained although --model names another",
     file: 'lib/cli/settings.ts',
-    from: 'network: given.model === undefined ? saved.network : undefined,',
-    to: 'network: saved.network,',
+    from: 'network: given.model === undefined ? saved?.network : undefined,',
+    to: 'network: saved?.network,',
     tests: ['test/cli/usage.test.ts', 'test/cli/train.test.ts'],
   },
   {
