@@ -598,8 +598,8 @@ export const mutations: readonly Mutation[] = [
   {
     what: 'brsf: a step has the numbers of the step before, four places further',
     file: 'native/base/noise.cpp',
-    from: 'static_cast<uint64_t>(source.step.number) * static_cast<uint64_t>(blocks) +',
-    to: 'static_cast<uint64_t>(source.step.number) +',
+    from: 'static_cast<uint64_t>(source.step.number()) * static_cast<uint64_t>(blocks) +',
+    to: 'static_cast<uint64_t>(source.step.number()) +',
     tests: [randomNumbers],
   },
   {
@@ -731,8 +731,8 @@ export const mutations: readonly Mutation[] = [
   {
     what: 'noise: the same at each step',
     file: 'native/base/noise.cpp',
-    from: 'static_cast<uint32_t>(source.seed >> 32), source.step.number,',
-    to: 'static_cast<uint32_t>(source.seed >> 32), 0,',
+    from: 'source.step.number(), static_cast<uint32_t>(Purpose::noise), source.layer};',
+    to: '0, static_cast<uint32_t>(Purpose::noise), source.layer};',
     tests: [noise],
   },
   {
@@ -1213,8 +1213,8 @@ export const mutations: readonly Mutation[] = [
   {
     what: "usf with Glorot's scale: by the bound of the uniform numbers",
     file: 'native/rules/gradient.cpp',
-    from: 'return by_one_magnitude(distribution.scale);',
-    to: 'return by_one_magnitude(distribution.size);',
+    from: 'return by_one_magnitude(name(), distribution.scale);',
+    to: 'return by_one_magnitude(name(), distribution.size);',
     tests: [randomNumbers, signSymmetry, trainer],
   },
   {
