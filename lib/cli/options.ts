@@ -154,12 +154,8 @@ export const options = {
   batchSize: option('Data', count, "Images a step (default 100; alexnet, resnet*: their recipe's)"),
 
   model: option('Model', text, "Preset, such as mnist-lc (listed below), or a network's spec, FILE.json"),
-  rule: option(
-    'Model',
-    ruleOrFile,
-    `Learning rule: ${ruleNames.join(', ')} (default bp), or a C++ file of your own, ./FILE.cpp`,
-  ),
-  ruleOption: option('Model', valuesByName, "NAME=VALUE, an option of your own rule's file; once for each"),
+  rule: option('Model', ruleOrFile, `Rule: ${ruleNames.join(', ')} (default bp), or your own, ./FILE.cpp`),
+  ruleOption: option('Model', valuesByName, "NAME=VALUE, an option of your own rule's file; once for each option"),
   ...flagsOf(networkOptions),
   init: option('Model', text, 'Checkpoint whose parameters to start from: also one that PyTorch wrote'),
   map: option('Model', renamings, 'Names of its parameters, or their prefixes, to rename: FROM=TO,FROM=TO'),

@@ -48,7 +48,8 @@ const wrong = (file: string, what: string, cause?: unknown): CortorchError =>
 /** What the options of a rule may be called: they are keys of JSON, and words of the command line. */
 const isOptionName = (name: string): boolean => /^[a-z][A-Za-z0-9-]*$/.test(name);
 
-function entryOf({ name, learns, options }: NativeRuleDeclaration, file: string): Rule {
+/** For the package's own use: the entry of what a file declares. @throws CortorchError ERR_RULE */
+export function entryOf({ name, learns, options }: NativeRuleDeclaration, file: string): Rule {
   const table: Record<string, RuleOption> = {};
   for (const option of options) {
     const { name } = option;
