@@ -37,6 +37,9 @@ const PARTS = {
   'mutations-native': {
     proves: 'each slip in the C++ half is noticed by a test of the part concerned; goes on where it was stopped',
   },
+  'same-bits': {
+    proves: 'every rule trains to the bits that it did in the commit that CORTORCH_BEFORE names',
+  },
   sanitizers: {
     proves:
       'the maps, the emulated CUDA kernels and training by both halves agree, and no sanitizer finds anything (CI)',
