@@ -24,7 +24,6 @@ const residual = 'test/network/residual-batch-norm.test.ts';
 const rules = 'test/rules/rules.test.ts';
 const rulesMaps = 'test/rules/rules-maps.test.ts';
 const signSymmetry = 'test/rules/sign-symmetry.test.ts';
-const specTests = 'test/model/spec.test.ts';
 const targetRules = 'test/rules/target-rules.test.ts';
 const targetSettings = 'test/training/target-settings.test.ts';
 const targetTraining = 'test/training/target-training.test.ts';
@@ -549,7 +548,7 @@ export const mutations: readonly Mutation[] = [
     file: 'native/plan/plan.cpp',
     from: 'std::find(names_.begin(), names_.end(), name) == names_.end()',
     to: '!name.empty()',
-    tests: [refusals, specTests, network],
+    tests: [targetSettings],
   },
 
   // --- network -----------------------------------------------------------------------------------------------------
@@ -825,7 +824,7 @@ export const mutations: readonly Mutation[] = [
     file: 'native/network/parameters.cpp',
     from: 'TORCH_CHECK(!taken, "network',
     to: 'TORCH_CHECK(!taken || !parameter, "network',
-    tests: [targetSettings, refusals, network],
+    tests: [targetSettings],
   },
   {
     what: "the rule's own parameters come before the layer's",
@@ -1193,14 +1192,14 @@ export const mutations: readonly Mutation[] = [
     what: 'the last layer sends by feedback although by its weights is asked for',
     file: 'native/rules/gradient.cpp',
     from: 'return site.last && last == LastLayer::bp;',
-    to: 'return false;',
+    to: 'return site.last && last == LastLayer::bp && !site.sends;',
     tests: [network, entries, signSymmetry],
   },
   {
     what: 'with the last layer by its weights, so do all send',
     file: 'native/rules/gradient.cpp',
     from: 'return site.last && last == LastLayer::bp;',
-    to: 'return last == LastLayer::bp;',
+    to: 'return site.sends && last == LastLayer::bp;',
     tests: [network, entries, signSymmetry],
   },
   {
