@@ -41,8 +41,12 @@ export async function goOn(flags: Flags<'train'>, folder: string): Promise<Plan>
     );
   }
   const { values, network, images, own } = await readConfigFile(run.config, settingNames);
-  const { rule: ofOurs, ruleOption: _, ...others } = values;
-  const ofRule = { ...(typeof ofOurs === 'string' && { rule: ofOurs }), ...(own as RuleSettings | null) };
+  const { rule: ofOurs, ruleOption: written, ...others } = values;
+  const ofRule: RuleSettings = {
+    ...(typeof ofOurs === 'string' && { rule: ofOurs }),
+    ...(written && { ruleOptions: written }),
+    ...(own as RuleSettings | null),
+  };
   const saved = { ...others, ...ofRule };
   const change = (name: string, value: Value, had: Value): string =>
     `--${name} is ${String(value)}, but the run in ${folder} ${had === undefined ? 'does not use it' : `has ${String(had)}`}`;

@@ -1,4 +1,7 @@
-/** What README and docs show: TypeScript is type-checked and run, command lines have flags that there are. */
+/**
+ * What README and docs show: TypeScript is type-checked and run, command lines have flags that there are, and the rule
+ * of docs/own-rules.md trains.
+ */
 import fs from 'node:fs';
 import path from 'node:path';
 import t from 'tap';
@@ -7,9 +10,15 @@ import * as cortorchExports from '../../lib/index.js';
 import { commandOptions, options, parseOptions, type CommandName } from '../../lib/cli/options.js';
 import { packageRoot } from '../../scripts/paths.mjs';
 import { FETCHED_VERSION } from '../../scripts/libtorch.mjs';
-import { cortorch } from '../support/cli.js';
-import { within, writeFiles } from '../support/folders.js';
+import { cortorch, metricsOf, writeTinyData } from '../support/cli.js';
+import { temporaryFolder, within, writeFiles } from '../support/folders.js';
 import { run } from '../support/processes.js';
+import { result } from '../support/run-result.js';
+
+/** A cache of rules of this file's own. */
+const env = { XDG_CACHE_HOME: temporaryFolder(t, 'rules') };
+
+const TIME = { timeout: 600_000 };
 
 interface Block {
   /** Such as `README.md:38`. */
@@ -35,8 +44,13 @@ function blocksOf(file: string): Block[] {
 
 const documents = ['README.md', ...fs.readdirSync(path.join(packageRoot, 'docs')).map((name) => `docs/${name}`)];
 /** What is done with the others would have to be said here first. */
-const LANGUAGES = ['', 'ts', 'sh', 'ini'];
+const LANGUAGES = ['', 'ts', 'sh', 'ini', 'cpp'];
 const blocks = documents.filter((name) => name.endsWith('.md')).flatMap(blocksOf);
+
+/** A rule's file, whole; the other blocks of C++ are of the examples. */
+const ownRule = blocks.find(({ language, text }) => language === 'cpp' && text.includes('CORTORCH_RULE'))!;
+/** As the page calls it. */
+const OWN_RULE = 'sign-flip.cpp';
 
 /** A module: what a block takes for granted is imported, and it trains for an epoch at most. */
 function moduleOf(text: string): string {
@@ -86,7 +100,8 @@ t.test('TypeScript in the documents', { timeout: 300_000 }, async (t) => {
   const shown = blocks.filter(({ language }) => language === 'ts');
   t.ok(shown.length >= 3, `${shown.length} blocks`);
   const files = Object.fromEntries(shown.map(({ text }, i) => [`block-${i}.ts`, moduleOf(text)]));
-  const folder = writeFiles(t.testdir(), files); // within the package, whose name they import
+  // Within the package, whose name they import.
+  const folder = writeFiles(t.testdir(), { ...files, [OWN_RULE]: ownRule.text });
   const paths = Object.keys(files).map((name) => path.join(folder, name));
   t.strictSame(typeErrors(paths), []);
   // The checker does see what is wrong.
@@ -94,7 +109,7 @@ t.test('TypeScript in the documents', { timeout: 300_000 }, async (t) => {
   fs.writeFileSync(wrong, moduleOf("new Network(preset('mnist-fc'), { rule: 'no such rule' });"));
   t.match(typeErrors([wrong]), [/no such rule/]);
   for (const [i, file] of paths.entries()) {
-    const { code, stderr } = await run(process.execPath, ['--import', 'tsx', file], { cwd: packageRoot });
+    const { code, stderr } = await run(process.execPath, ['--import', 'tsx', file], { cwd: folder, env });
     t.equal(code, 0, `${shown[i]!.where}: ${stderr}`);
   }
 });
@@ -144,8 +159,8 @@ t.test('command lines in the documents have commands, flags and values that ther
   }
 });
 
-t.test('those on MNIST run, one after the other', { timeout: 300_000 }, async (t) => {
-  const folder = t.testdir();
+t.test('those on MNIST run, one after the other', { timeout: 600_000 }, async (t) => {
+  const folder = writeFiles(t.testdir(), { [OWN_RULE]: ownRule.text });
   const at = within(folder);
   let ran = 0;
   for (const { where, words } of commandLines) {
@@ -160,8 +175,60 @@ t.test('those on MNIST run, one after the other', { timeout: 300_000 }, async (t
         : ['eval', 'init', 'inspect', 'report', 'doctor'].includes(command!));
     if (!runs || !isThere) continue;
     const short = command === 'train' ? ['--max-steps', flags.resume === undefined ? '2' : '4'] : [];
-    const { code, stderr } = await cortorch([...words, ...short], { cwd: folder });
+    const { code, stderr } = await cortorch([...words, ...short], { cwd: folder, env });
     if (t.equal(code, 0, `${where}: cortorch ${words.join(' ')}\n${stderr}`)) ran++;
   }
   t.ok(ran >= 7, `${ran} ran`);
+});
+
+t.test('C++ in the documents is a rule of forty lines at most, or of the examples', async (t) => {
+  t.ok(ownRule.text.split('\n').length <= 40);
+  const folder = path.join(packageRoot, 'examples/rules');
+  const examples = fs.readdirSync(folder).map((name) => fs.readFileSync(path.join(folder, name), 'utf8'));
+  for (const { where, language, text } of blocks) {
+    if (language !== 'cpp' || text === ownRule.text) continue;
+    t.ok(
+      examples.some((example) => example.includes(`\n${text}\n`)),
+      where,
+    );
+  }
+});
+
+t.test('the rule of the page trains every map, goes on bit for bit, and is in a report', TIME, async (t) => {
+  const folder = writeFiles(t.testdir(), { [OWN_RULE]: ownRule.text });
+  const at = within(folder);
+  const data = writeTinyData(at('data'), { train: 60, test: 20 });
+  const flags = ['train', '--dataset', 'mnist', '--data-dir', data, '--validation', '20', '--batch-size', '10'];
+  const own = ['--rule', `./${OWN_RULE}`];
+  const succeed = async (args: readonly string[]): Promise<void> => {
+    const { code, stderr } = await cortorch(args, { cwd: folder, env });
+    t.equal(code, 0, `cortorch ${args.join(' ')}: ${stderr}`);
+  };
+  for (const model of ['mnist-fc', 'mnist-lc', 'mnist-conv']) {
+    const train = [...flags, '--model', model, ...own, '--rule-option', 'every=2', '--diagnostics', '1'];
+    await succeed([...train, '--epochs', '2', '--out', at(model)]);
+    await succeed([...train, '--epochs', '2', '--max-steps', '3', '--out', at(`${model}-cut`)]);
+    await succeed(['train', '--resume', at(`${model}-cut`), ...own]);
+    const [whole, cut] = await Promise.all([result(at(model)), result(at(`${model}-cut`))]);
+    t.strictSame(cut.parameters, whole.parameters, model);
+    t.strictSame(cut.moments, whole.moments, model);
+    const diagnoses = metricsOf(at(model)).filter(({ type }) => type === 'diagnostics');
+    // Of the top layer, which little moves in eight steps: B, B, -B, -B, …
+    const angles = diagnoses.map(({ layers }) => layers.at(-1)!['feedbackAngle' as 'gradientAngle']);
+    t.equal(angles.length, 8);
+    for (const [a, b] of [
+      [angles[1]!, angles[2]!],
+      [angles[5]!, angles[6]!],
+    ])
+      t.ok(Math.abs(a! + b! - 180) < 10, `${model}: ${a}° and ${b}°, on both sides of 90°`);
+  }
+  await succeed([
+    'report',
+    ...['mnist-fc', 'mnist-lc', 'mnist-conv'].map((name) => at(name)),
+    '--out',
+    at('page.html'),
+  ]);
+  const page = fs.readFileSync(at('page.html'), 'utf8');
+  t.match(page, '<td>sign-flip</td>');
+  t.match(page, '{&#34;every&#34;:2}');
 });
