@@ -32,7 +32,23 @@ const FLAGS = ['-std=c++20', '-O3', '-fPIC', '-fopenmp', '-fno-math-errno', '-fn
  * @param {string} [cache]
  * @returns {Promise<CompiledRule>}
  */
-export async function compileRule(file, log = () => {}, cache = cacheFolder()) {
+export function compileRule(file, log = () => {}, cache = cacheFolder()) {
+  // One after the other in this process: a lock's owner is a process.
+  const compiled = last.then(() => compileAlone(file, log, cache));
+  last = compiled.catch(() => undefined);
+  return compiled;
+}
+
+/** @type {Promise<unknown>} */
+let last = Promise.resolve();
+
+/**
+ * @param {string} file
+ * @param {import('./log.mjs').Log} log
+ * @param {string} cache
+ * @returns {Promise<CompiledRule>}
+ */
+async function compileAlone(file, log, cache) {
   const bytes = readRule(file);
   const { libtorch, library: libcortorch } = checkBuild();
   const build = sha256(fs.readFileSync(libcortorch));
@@ -81,8 +97,11 @@ export async function compileRule(file, log = () => {}, cache = cacheFolder()) {
   }
 }
 
-const cacheFolder = () =>
-  path.join(process.env['XDG_CACHE_HOME'] || path.join(os.homedir(), '.cache'), 'cortorch', 'rules');
+function cacheFolder() {
+  // A relative one is ignored, as the XDG specification has it: what is loaded must not depend on where a command runs.
+  const given = process.env['XDG_CACHE_HOME'] ?? '';
+  return path.join(path.isAbsolute(given) ? given : path.join(os.homedir(), '.cache'), 'cortorch', 'rules');
+}
 
 /** @param {string} cache @param {string} key @param {string} digest */
 const libraryOf = (cache, key, digest) => path.join(cache, `${key}-${digest.slice(0, 32)}.so`);

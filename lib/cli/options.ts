@@ -154,7 +154,7 @@ export const options = {
   batchSize: option('Data', count, "Images a step (default 100; alexnet, resnet*: their recipe's)"),
 
   model: option('Model', text, "Preset, such as mnist-lc (listed below), or a network's spec, FILE.json"),
-  rule: option('Model', ruleOrFile, `Rule: ${ruleNames.join(', ')} (default bp), or your own, ./FILE.cpp`),
+  rule: option('Model', ruleOrFile, `Rule: ${ruleNames.join(', ')} (default bp), or ./FILE.cpp`),
   ruleOption: option('Model', valuesByName, "NAME=VALUE, an option of your own rule's file; once for each option"),
   ...flagsOf(networkOptions),
   init: option('Model', text, 'Checkpoint whose parameters to start from: also one that PyTorch wrote'),
