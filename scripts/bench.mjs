@@ -8,7 +8,7 @@ import { setUp } from './setup.mjs';
 const folder = path.join(packageRoot, 'bench');
 const [name, ...args] = process.argv.slice(2);
 /** A benchmark has a table of its own in RESULTS.md; the other files here are its parts. */
-const benchmarks = ['fc', 'lc', 'tp', 'conv', 'checkpoint', 'loader', 'builds', 'beside-scripts'];
+const benchmarks = ['fc', 'lc', 'tp', 'conv', 'checkpoint', 'loader', 'builds', 'versions', 'beside-scripts'];
 
 if (name === undefined || !benchmarks.includes(name)) {
   if (name !== undefined) process.stderr.write(`Unknown benchmark ${JSON.stringify(name)}.\n`);

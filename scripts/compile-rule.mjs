@@ -121,14 +121,20 @@ function digestOf(bytes, included) {
  */
 function findCompiled(cache, key, bytes, build) {
   try {
-    const list = fs.readFileSync(path.join(cache, `${key}.json`), 'utf8');
-    const included = /** @type {string[]} */ (JSON.parse(list));
-    const digest = digestOf(bytes, included);
+    const digest = digestOf(bytes, readList(path.join(cache, `${key}.json`)));
     const library = libraryOf(cache, key, digest);
     return isMine(fs.lstatSync(library), 'file') ? { library, build, sha256: digest } : null;
   } catch {
     return null; // not there, or a file that was included is gone
   }
+}
+
+/** @param {string} file @returns {string[]} */
+function readList(file) {
+  /** @type {unknown} */
+  const list = JSON.parse(fs.readFileSync(file, 'utf8'));
+  if (!Array.isArray(list)) throw new Error(`${file} is no list`);
+  return list.map(String);
 }
 
 /** A folder that nobody else can write to: what is in it will be loaded. @param {string} folder */

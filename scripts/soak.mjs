@@ -13,6 +13,7 @@ import { setUp } from './setup.mjs';
  * @property {string[]} [files] of tap; test/soak/PART.test.ts
  * @property {string} [program] in place of tap; it has a closing line of its own
  * @property {Record<string, string>} [env]
+ * @property {{ variable: string, what: string }} [needs] of the environment
  */
 
 /** @type {Record<string, Part>} */
@@ -32,10 +33,14 @@ const PARTS = {
   images: { proves: 'memory stays flat over 20,000 images' },
   install: { proves: 'npm install compiles the packed package from source in an empty project, and it trains there' },
   kills: { proves: 'a run that is killed 15 times, under two rules, ends as one that was left alone' },
-  'mutations-cuda': { proves: 'each of 54 slips in the CUDA half is found by its checks' },
+  'mutations-cuda': { proves: 'each of 60 slips in the CUDA half is found by its checks' },
   'mutations-lib': { proves: 'each slip in the TypeScript half is noticed by a test of the part concerned' },
   'mutations-native': {
     proves: 'each slip in the C++ half is noticed by a test of the part concerned; goes on where it was stopped',
+  },
+  'same-bits': {
+    proves: 'every rule trains to the bits that it did in the commit that CORTORCH_BEFORE names',
+    needs: { variable: 'CORTORCH_BEFORE', what: 'the commit to compare with' },
   },
   sanitizers: {
     proves:
@@ -48,10 +53,19 @@ const PARTS = {
 
 const names = process.argv.slice(2);
 const unknown = names.filter((name) => !Object.hasOwn(PARTS, name));
+const missing = names.flatMap((name) => {
+  const needs = Object.hasOwn(PARTS, name) ? PARTS[name]?.needs : undefined;
+  return needs && !process.env[needs.variable]
+    ? [`${name} needs ${needs.what}: ${needs.variable}=… npm run soak -- ${name}\n`]
+    : [];
+});
 if (names.length === 0 || unknown.length > 0) {
   for (const name of unknown) process.stderr.write(`Unknown part ${JSON.stringify(name)}.\n`);
   process.stderr.write('Usage: npm run soak -- PART …, where PART is one of\n');
   for (const [name, { proves }] of Object.entries(PARTS)) process.stderr.write(`  ${name.padEnd(16)} ${proves}\n`);
+  process.exitCode = 2;
+} else if (missing.length > 0) {
+  process.stderr.write(missing.join(''));
   process.exitCode = 2;
 } else {
   try {

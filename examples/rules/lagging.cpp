@@ -12,7 +12,7 @@ using namespace cortorch;
 
 class Lagging final : public GradientRule {
  public:
-  Lagging(std::string name, Options& options) : GradientRule(std::move(name)), steps_(options.number("steps", 100)) {}
+  Lagging(std::string name, Options& options) : GradientRule(std::move(name)), steps_(options.number("steps")) {}
 
   void attach(const Plan& plan, uint64_t seed, OwnParameters& own) override {
     states_.resize(plan.sites.size());

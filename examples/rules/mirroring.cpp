@@ -14,7 +14,7 @@ using namespace cortorch;
 class Mirroring final : public GradientRule {
  public:
   Mirroring(std::string name, Options& options)
-      : GradientRule(std::move(name)), sigma_(options.number("noise", 0.1)), decay_(options.number("decay", 1)) {}
+      : GradientRule(std::move(name)), sigma_(options.number("noise")), decay_(options.number("decay")) {}
 
   // B of each layer that sends something down, drawn as fa's.
   void attach(const Plan& plan, uint64_t seed, OwnParameters& own) override {

@@ -1,8 +1,9 @@
-// Which half computes: the kernels for the processor or those for CUDA. Everything that has both asks here.
+// Which half computes: the kernels for the processor or those for CUDA. Everything that has both asks here, and calls
+// the function of cuda:: that its floor's cuda/ declares on tensors. Where the library is built without CUDA kernels,
+// native/no_cuda.cpp defines these instead, and refuses.
 #pragma once
 
 #include <ATen/core/Tensor.h>
-#include <c10/util/Exception.h>
 
 namespace cortorch {
 
@@ -10,8 +11,10 @@ namespace cortorch {
 // test/cuda-emulation: every tensor lies in the processor's memory, and this says which half has them.
 extern bool gpu_is_emulated;
 inline bool on_gpu(const at::Tensor&) { return gpu_is_emulated; }
+inline bool on_gpu(at::Device) { return gpu_is_emulated; }
 #else
 inline bool on_gpu(const at::Tensor& t) { return t.is_cuda(); }
+inline bool on_gpu(at::Device device) { return device.is_cuda(); }
 #endif
 
 // Are there kernels of ours for the processor? Others go through libtorch's own operations.
@@ -23,14 +26,3 @@ inline bool has_gpu_kernels(const at::Tensor& t) {
 }
 
 }  // namespace cortorch
-
-// Returns the CUDA half's answer if the tensor is on a GPU. A build without CUDA kernels has no other half, and
-// libtorch's CUDA build may lie under it all the same.
-#ifdef CORTORCH_CUDA
-#define CORTORCH_RETURN_ON_GPU(tensor, call) \
-  if (::cortorch::has_gpu_kernels(tensor)) return call
-#else
-#define CORTORCH_RETURN_ON_GPU(tensor, call)        \
-  TORCH_CHECK(!::cortorch::has_gpu_kernels(tensor), \
-              "the tensors are on a GPU, but this build of cortorch has no CUDA kernels")
-#endif

@@ -2,21 +2,31 @@
 #pragma once
 
 #include <ATen/core/Tensor.h>
+#include <c10/util/Exception.h>
 
 #include <cstdint>
 
 namespace cortorch {
 
 // Which step: its number, or for work on a GPU that is recorded once and run at every step, where it stands there.
-struct StepNumber {
-  uint32_t number = 0;
-  const uint32_t* on_gpu = nullptr;
+class StepNumber {
+ public:
+  StepNumber(uint32_t value = 0) : number_(value) {}
+  explicit StepNumber(const uint32_t* where) : address_(where) {}
 
-  StepNumber(uint32_t value = 0) : number(value) {}
-  explicit StepNumber(const uint32_t* place) : on_gpu(place) {}
+  // Throws c10::Error where only the device knows it: take tensor().
+  uint32_t number() const {
+    TORCH_CHECK(address_ == nullptr, "on a GPU the processor does not know a step's number: use its tensor()");
+    return number_;
+  }
+  const uint32_t* address() const { return address_; }  // on the device; null: it is number()
 
   // A tensor of one int32 on the device, which is this step's number whenever the step runs.
   at::Tensor tensor(at::Device device) const;
+
+ private:
+  uint32_t number_ = 0;
+  const uint32_t* address_ = nullptr;
 };
 
 // Which noise: that of one layer at one step. Every normal number of it is a function of these and its place alone (up

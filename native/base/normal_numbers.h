@@ -1,9 +1,10 @@
 // Random numbers as arithmetic on one counter, for loops that vectorise and for CUDA's threads alike: Philox4x32-10
-// (Salmon et al., SC 2011), as RandomStream::block, and Box and Muller's normal numbers of its words.
+// (Salmon et al., SC 2011), and Box and Muller's normal numbers of its words.
 #pragma once
 
 #include <cstdint>
 
+#include "base/purpose.h"
 #include "base/simd.h"
 
 namespace cortorch {
@@ -30,6 +31,13 @@ CORTORCH_INLINE Words philox(Words w, uint32_t key0, uint32_t key1) {
   w = philox_round(w, key0 + 7 * k0, key1 + 7 * k1);
   w = philox_round(w, key0 + 8 * k0, key1 + 8 * k1);
   return philox_round(w, key0 + 9 * k0, key1 + 9 * k1);
+}
+
+// Block `counter` of the stream that a purpose and an index (layer, epoch) name.
+CORTORCH_INLINE Words random_block(uint64_t seed, Purpose purpose, uint32_t index, uint64_t counter) {
+  return philox(
+      {static_cast<uint32_t>(counter), static_cast<uint32_t>(counter >> 32), static_cast<uint32_t>(purpose), index},
+      static_cast<uint32_t>(seed), static_cast<uint32_t>(seed >> 32));
 }
 
 // ln u for u in (0, 1]; the polynomial is Cephes' (S. Moshier, logf.c).
@@ -69,6 +77,7 @@ CORTORCH_INLINE SinCos of_turn(float t) {
   return {(quarter & 2) != 0 ? -sine : sine, ((quarter + 1) & 2) != 0 ? -cosine : cosine};
 }
 
+// In [0, 1), 24 bits.
 CORTORCH_INLINE float uniform_float(uint32_t word) {
   return static_cast<float>(static_cast<int32_t>(word >> 8)) * 0x1p-24f;
 }

@@ -21,6 +21,12 @@ class Options {
 
   void set(const std::string& name, Value value) { values_[name] = std::move(value); }
 
+  bool has(const std::string& name) const { return values_.count(name) != 0; }
+  // Of an option that is always there: a rule's own, whose defaults its declaration has.
+  double number(const std::string& name) { return required(name), number(name, 0); }
+  int64_t integer(const std::string& name) { return required(name), integer(name, 0); }
+  std::string text(const std::string& name) { return required(name), text(name, ""); }
+
   // The value of an option, or what holds where it is not given. Throws c10::Error for a value of another type.
   double number(const std::string& name, double otherwise) { return take<double>(name, otherwise, "a number"); }
   int64_t integer(const std::string& name, int64_t otherwise) {
@@ -50,6 +56,10 @@ class Options {
   }
 
  private:
+  void required(const std::string& name) const {
+    TORCH_CHECK(has(name), "there is no option ", name, ": CORTORCH_RULE has to declare it");
+  }
+
   template <typename T>
   T take(const std::string& name, T otherwise, const char* expected) {
     const auto found = values_.find(name);

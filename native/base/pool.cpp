@@ -19,6 +19,8 @@
 #include <unordered_map>
 #include <vector>
 
+#include "base/ranges.h"
+
 namespace cortorch {
 namespace {
 
@@ -32,7 +34,7 @@ constexpr std::size_t kHugePage = std::size_t{2} * 1024 * 1024;
 void* allocate(std::size_t bytes) {
   const bool large = bytes >= 2 * kHugePage;
   const std::size_t alignment = large ? kHugePage : 64;
-  void* block = std::aligned_alloc(alignment, (bytes + alignment - 1) / alignment * alignment);
+  void* block = std::aligned_alloc(alignment, round_up(bytes, alignment));
   if (block == nullptr) throw std::bad_alloc();
 #ifdef MADV_HUGEPAGE
   if (large) madvise(block, bytes, MADV_HUGEPAGE);  // a wish: where it is not granted nothing changes

@@ -13,18 +13,20 @@ namespace cortorch {
 
 class RandomStream {
  public:
-  RandomStream(uint64_t seed, Purpose purpose, uint32_t index);
+  RandomStream(uint64_t seed, Purpose purpose, uint32_t index) : seed_(seed), purpose_(purpose), index_(index) {}
 
   // Four random words for each counter.
   std::array<uint32_t, 4> block(uint64_t counter) const;
   // Uniform in [0, 1), 24 bits.
   float uniform(uint64_t i) const;
-  // Standard normal (Box–Muller).
+  // Standard normal (Box–Muller), by the C library's functions, which are exact to the last bits: weights are drawn so.
+  // normals_of() is for numbers that are drawn at every step.
   float normal(uint64_t i) const;
 
  private:
-  uint32_t key_[2];
-  uint32_t stream_[2];
+  uint64_t seed_;
+  Purpose purpose_;
+  uint32_t index_;
 };
 
 // A permutation of 0..n−1 (Fisher–Yates). The same for a seed and an epoch, always.

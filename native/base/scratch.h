@@ -6,6 +6,8 @@
 #include <cstdlib>
 #include <new>
 
+#include "base/ranges.h"
+
 namespace cortorch {
 
 class Scratch {
@@ -18,7 +20,7 @@ class Scratch {
   // At least `count` elements, aligned to a cache line; the contents are undefined.
   template <typename T>
   T* get(std::size_t count) {
-    const std::size_t bytes = (count * sizeof(T) + 4095) / 4096 * 4096;
+    const std::size_t bytes = round_up<std::size_t>(count * sizeof(T), 4096);
     if (bytes > capacity_) {
       std::free(data_);
       capacity_ = 0;

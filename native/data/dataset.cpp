@@ -9,7 +9,7 @@
 
 #include "base/parallel.h"
 #include "base/pool.h"
-#include "base/random.h"
+#include "data/placement.h"
 #include "maps/linear_map.h"
 
 namespace cortorch {
@@ -50,55 +50,33 @@ void copy_normalised(const at::Tensor& images, const Scaling& channels, Source s
   });
 }
 
-// Where the pixels of an image come from.
-struct Placement {
-  int64_t top = 0, left = 0;  // of the window, relative to the image
-  bool mirrored = false, upside_down = false;
-};
-
-Placement placement_of(const RandomStream& random, const Augmentation& augmentation, int64_t example) {
-  const auto words = random.block(static_cast<uint64_t>(example));
-  const int64_t choices = 2 * augmentation.crop_padding + 1;
-  const auto offset = [&](uint32_t word) {
-    return static_cast<int64_t>((static_cast<uint64_t>(word) * static_cast<uint64_t>(choices)) >> 32) -
-           augmentation.crop_padding;
-  };
-  return {offset(words[0]), offset(words[1]), augmentation.flip_horizontal && (words[2] & 1u) != 0,
-          augmentation.flip_vertical && (words[3] & 1u) != 0};
-}
-
-// The row or column that is seen at i; −1: none, black.
-int64_t inside(int64_t i, int64_t size, Border border) {
-  if (i >= 0 && i < size) return i;
-  if (border == Border::black) return -1;
-  return i < 0 ? -i : 2 * (size - 1) - i;
-}
-
 // Copies example indices[i] into row i of `x`, augmented, then through `value(channel, element)`.
 template <typename T, typename Value>
 void copy_augmented(const at::Tensor& images, const int64_t* indices, const AugmentationSource& source, Value value,
                     at::Tensor& x) {
-  const Border border = source.augmentation.border;
+  const Augmentation& how = source.augmentation;
+  const bool black = how.border == Border::black;
   const int64_t channels = images.size(1), height = images.size(2), width = images.size(3);
   const T* in = images.const_data_ptr<T>();
   float* out = x.mutable_data_ptr<float>();
-  const RandomStream random(source.seed, Purpose::augmentation, source.epoch);
   const int64_t grain = std::max<int64_t>(1, kGrain / std::max<int64_t>(1, channels * height * width));
   at::parallel_for(0, x.size(0), grain, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) {
-      const Placement place = placement_of(random, source.augmentation, indices[i]);
+      const Placement place =
+          placement_of(source.seed, source.epoch, indices[i], static_cast<int32_t>(how.crop_padding),
+                       how.flip_horizontal, how.flip_vertical);
       for (int64_t c = 0; c < channels; ++c) {
         const T* plane = in + (indices[i] * channels + c) * height * width;
         float* to = out + (i * channels + c) * height * width;
         const float blackness = value(c, T{0});
         for (int64_t row = 0; row < height; ++row, to += width) {
-          const int64_t y = inside((place.upside_down ? height - 1 - row : row) + place.top, height, border);
+          const int64_t y = inside((place.upside_down ? height - 1 - row : row) + place.top, height, black);
           if (y < 0) {
             std::fill_n(to, width, blackness);
             continue;
           }
           for (int64_t column = 0; column < width; ++column) {
-            const int64_t at = inside((place.mirrored ? width - 1 - column : column) + place.left, width, border);
+            const int64_t at = inside((place.mirrored ? width - 1 - column : column) + place.left, width, black);
             to[column] = at < 0 ? blackness : value(c, plane[y * width + at]);
           }
         }

@@ -1,18 +1,14 @@
 #include "maps/activation.h"
 
-#include <ATen/Parallel.h>
-#include <ATen/ops/empty.h>
 #include <ATen/ops/gt.h>
 #include <ATen/ops/mul.h>
 #include <ATen/ops/relu.h>
 #include <ATen/ops/rsub.h>
 #include <ATen/ops/sigmoid.h>
 #include <ATen/ops/tanh.h>
-#include <c10/util/Exception.h>
 
 #include <algorithm>
 
-#include "base/pool.h"
 #include "base/simd.h"
 #include "base/vector_math.h"
 
@@ -136,34 +132,6 @@ void through_activation_tile(Activation activation, const float* g, const float*
         break;
     }
   }
-}
-
-at::Tensor through_activation_fused(Activation activation, const at::Tensor& g, const at::Tensor& y,
-                                    at::Tensor& bias_gradient, double scale) {
-  TORCH_INTERNAL_ASSERT(g.dim() == 2 && g.is_contiguous() && y.is_contiguous() && g.sizes() == y.sizes());
-  const bool same = passes_through(activation, scale);
-  if (same && !bias_gradient.defined()) return g;
-  const int64_t batch = g.size(0);
-  const int64_t units = g.size(1);
-  at::Tensor delta = same ? g : pooled_empty(g.sizes());
-  at::Tensor unused;
-  if (!bias_gradient.defined()) unused = at::empty({units}, g.options());
-  float* sum = (bias_gradient.defined() ? bias_gradient : unused).mutable_data_ptr<float>();
-  const float* g_data = g.const_data_ptr<float>();
-  const float* y_data = y.const_data_ptr<float>();
-  float* d_data = same ? nullptr : delta.mutable_data_ptr<float>();
-
-  // Columns are shared out in cache lines; a thread needs some 8k elements to be worth waking.
-  constexpr int64_t kLine = 16;
-  const int64_t lines = (units + kLine - 1) / kLine;
-  const int64_t grain = std::max<int64_t>(1, 8192 / std::max<int64_t>(1, batch * kLine));
-  at::parallel_for(0, lines, grain, [&](int64_t begin, int64_t end) {
-    const int64_t first = begin * kLine;
-    const int64_t n = std::min(units, end * kLine) - first;
-    through_activation_tile(activation, g_data + first, y_data + first, d_data == nullptr ? nullptr : d_data + first,
-                            sum + first, batch, n, units, scale);
-  });
-  return delta;
 }
 
 }  // namespace cortorch

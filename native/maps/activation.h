@@ -44,10 +44,4 @@ inline bool passes_through(Activation activation, double scale) {
 void through_activation_tile(Activation activation, const float* g, const float* y, float* delta, float* sum,
                              int64_t rows, int64_t columns, int64_t ld, double scale);
 
-// The same for float32 [batch, units], in one parallel pass that also sums δ over the batch into
-// `bias_gradient` [units] (may be undefined). Each column is summed by one thread in batch order, so the
-// bits do not depend on the number of threads. Returns g itself where that is δ.
-at::Tensor through_activation_fused(Activation activation, const at::Tensor& g, const at::Tensor& y,
-                                    at::Tensor& bias_gradient, double scale);
-
 }  // namespace cortorch

@@ -1,6 +1,7 @@
 #include "maps/autograd.h"
 
 #include "maps/custom_function.h"
+#include "maps/delta.h"
 #include "maps/image_layout.h"
 
 namespace cortorch {
@@ -18,7 +19,7 @@ struct Apply : Function<Apply> {
                             const std::optional<at::Tensor>& bias, const LinearMapPtr& map) {
     save(ctx, map, weight, x);
     ctx->saved_data["has_bias"] = bias.has_value();
-    return map->apply(weight, x, bias.value_or(at::Tensor()), Activation::identity);
+    return map->apply(weight, x, or_undefined(bias), Activation::identity);
   }
   static variable_list backward(AutogradContext* ctx, const variable_list& grads) {
     const auto map = saved_map(ctx);
@@ -26,7 +27,7 @@ struct Apply : Function<Apply> {
     at::Tensor dw, dx, db;
     if (ctx->needs_input_grad(0)) dw = differentiable_outer(map, saved[1], grads[0]);
     if (ctx->needs_input_grad(1)) dx = differentiable_adjoint(map, saved[0], grads[0]);
-    if (ctx->saved_data["has_bias"].toBool() && ctx->needs_input_grad(2)) db = map->sum_to_bias(grads[0]);
+    if (ctx->saved_data["has_bias"].toBool() && ctx->needs_input_grad(2)) db = sum_to_bias(*map, grads[0]);
     return {dw, dx, db, {}};
   }
 };

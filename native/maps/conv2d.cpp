@@ -4,17 +4,12 @@
 #include <ATen/ops/convolution.h>
 #include <ATen/ops/convolution_backward.h>
 #include <ATen/ops/empty.h>
-#include <ATen/ops/sum.h>
 
 #include <array>
 #include <optional>
 
-#include "base/gpu.h"
+#include "base/optional_tensor.h"
 #include "maps/image_layout.h"
-
-#ifdef CORTORCH_CUDA
-#include "maps/cuda/elementwise_tensors.h"
-#endif
 
 namespace cortorch {
 namespace {
@@ -32,11 +27,6 @@ at::Tensor operand(const at::Tensor& t) {
   return channels_last(t.scalar_type() == at::kBFloat16 && t.is_cpu() ? t.to(at::kFloat) : t);
 }
 
-at::Tensor delta_of_values(Activation activation, const at::Tensor& g, const at::Tensor& y, double scale) {
-  CORTORCH_RETURN_ON_GPU(g, cuda::delta_of_values(activation, g, y, scale));
-  return through_activation(activation, g, y, scale);
-}
-
 }  // namespace
 
 Conv2d::Conv2d(const Conv2dGeometry& geometry) : g_(geometry) { check(g_, "conv2d"); }
@@ -44,7 +34,7 @@ Conv2d::Conv2d(const Conv2dGeometry& geometry) : g_(geometry) { check(g_, "conv2
 at::Tensor Conv2d::apply(const at::Tensor& weight, const at::Tensor& x, const at::Tensor& bias,
                          Activation activation) const {
   const at::Tensor from = operand(x);
-  const std::optional<at::Tensor> b = bias.defined() ? std::optional(bias.to(from.scalar_type())) : std::nullopt;
+  const std::optional<at::Tensor> b = if_defined(bias.defined() ? bias.to(from.scalar_type()) : bias);
   const at::Tensor y = at::convolution(from, operand(weight), b, stride(g_), padding(g_), dilation(g_),
                                        /*transposed=*/false, kNone, /*groups=*/1);
   // Some of libtorch's kernels give another order than they were given.
@@ -68,14 +58,5 @@ at::Tensor Conv2d::outer(const at::Tensor& x, const at::Tensor& delta) const {
                                /*transposed=*/false, kNone, /*groups=*/1, {false, true, false});
   return std::get<1>(gradients).to(x.scalar_type()).contiguous();  // as the weights lie
 }
-
-at::Tensor Conv2d::delta(Activation activation, const at::Tensor& g, const at::Tensor& y, at::Tensor& bias_gradient,
-                         double scale) const {
-  const at::Tensor d = delta_of_values(activation, g, y, scale);
-  if (bias_gradient.defined()) bias_gradient.copy_(sum_to_bias(d));
-  return d;
-}
-
-at::Tensor Conv2d::sum_to_bias(const at::Tensor& delta) const { return at::sum(delta, {0, 2, 3}); }
 
 }  // namespace cortorch

@@ -3,8 +3,7 @@
 
 #include <torch/csrc/autograd/custom_function.h>
 
-#include <optional>
-
+#include "base/optional_tensor.h"
 #include "maps/linear_map.h"
 
 namespace cortorch {
@@ -12,12 +11,6 @@ namespace cortorch {
 using torch::autograd::AutogradContext;
 using torch::autograd::Function;
 using torch::autograd::variable_list;
-
-// Function::apply takes an absent tensor only as an empty optional.
-inline std::optional<at::Tensor> if_defined(const at::Tensor& t) {
-  return t.defined() ? std::optional(t) : std::nullopt;
-}
-inline at::Tensor or_undefined(const std::optional<at::Tensor>& t) { return t.value_or(at::Tensor()); }
 
 inline void save_map(AutogradContext* ctx, const LinearMapPtr& map) {
   ctx->saved_data["map"] = c10::IValue::make_capsule(map);

@@ -2,17 +2,12 @@
 
 #include <ATen/ops/addmm.h>
 #include <ATen/ops/matmul.h>
-#include <ATen/ops/mm.h>
-#include <ATen/ops/sum.h>
 #include <c10/util/Exception.h>
 
 #include "base/gpu.h"
 #include "base/pool.h"
-#include "maps/gemm.h"
-
-#ifdef CORTORCH_CUDA
 #include "maps/cuda/elementwise_tensors.h"
-#endif
+#include "maps/gemm.h"
 
 namespace cortorch {
 namespace {
@@ -20,14 +15,6 @@ namespace {
 // A matrix whose rows the kernels can read where they lie, next to each other or as slices of longer ones.
 at::Tensor rows(const at::Tensor& t) { return t.stride(1) == 1 && t.stride(0) >= t.size(1) ? t : t.contiguous(); }
 Operand operand(const at::Tensor& t, bool transposed) { return {t.const_data_ptr<float>(), t.stride(0), transposed}; }
-
-#ifdef CORTORCH_CUDA
-// cuBLAS's product, which adds a bias by itself where no activation follows, and otherwise one pass of ours for both.
-at::Tensor on_gpu_with(const at::Tensor& a, const at::Tensor& b, const at::Tensor& bias, Activation activation) {
-  if (activation == Activation::identity) return bias.defined() ? at::addmm(bias, a, b) : at::mm(a, b);
-  return cuda::bias_activation(activation, at::mm(a, b), bias);
-}
-#endif
 
 }  // namespace
 
@@ -37,7 +24,7 @@ Dense::Dense(int64_t in, int64_t out) : in_(in), out_(out) {
 
 at::Tensor Dense::apply(const at::Tensor& weight, const at::Tensor& x, const at::Tensor& bias,
                         Activation activation) const {
-  CORTORCH_RETURN_ON_GPU(x, on_gpu_with(x, weight.t(), bias, activation));
+  if (has_gpu_kernels(x)) return cuda::product(x, weight.t(), bias, activation);
   if (!has_cpu_kernels(x)) {
     const at::Tensor a = bias.defined() ? at::addmm(bias, x, weight.t()) : at::matmul(x, weight.t());
     return activate(activation, a);
@@ -55,7 +42,7 @@ at::Tensor Dense::apply(const at::Tensor& weight, const at::Tensor& x, const at:
 }
 
 at::Tensor Dense::adjoint(const at::Tensor& v, const at::Tensor& y, const at::Tensor& c, Activation activation) const {
-  CORTORCH_RETURN_ON_GPU(y, on_gpu_with(y, v, c, activation));
+  if (has_gpu_kernels(y)) return cuda::product(y, v, c, activation);
   if (!has_cpu_kernels(y)) return activate(activation, c.defined() ? at::addmm(c, y, v) : at::matmul(y, v));
   const at::Tensor yr = rows(y), vr = rows(v);
   const at::Tensor cc = c.defined() ? c.contiguous() : c;
@@ -76,17 +63,5 @@ at::Tensor Dense::outer(const at::Tensor& x, const at::Tensor& delta) const {
   gemm(out_, in_, x.size(0), operand(dr, true), operand(xr, false), w.mutable_data_ptr<float>(), in_);
   return w;
 }
-
-at::Tensor Dense::delta(Activation activation, const at::Tensor& g, const at::Tensor& y, at::Tensor& bias_gradient,
-                        double scale) const {
-  CORTORCH_RETURN_ON_GPU(g, cuda::delta_of_rows(activation, g, y, bias_gradient, scale));
-  if (has_cpu_kernels(g))
-    return through_activation_fused(activation, g.contiguous(), y.contiguous(), bias_gradient, scale);
-  const at::Tensor d = through_activation(activation, g, y, scale);
-  if (bias_gradient.defined()) bias_gradient.copy_(sum_to_bias(d));
-  return d;
-}
-
-at::Tensor Dense::sum_to_bias(const at::Tensor& delta) const { return at::sum(delta, 0); }
 
 }  // namespace cortorch

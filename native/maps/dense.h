@@ -14,14 +14,12 @@ class Dense final : public LinearMap {
   at::Tensor adjoint(const at::Tensor& v, const at::Tensor& y, const at::Tensor& c,
                      Activation activation) const override;
   at::Tensor outer(const at::Tensor& x, const at::Tensor& delta) const override;
-  at::Tensor delta(Activation activation, const at::Tensor& g, const at::Tensor& y, at::Tensor& bias_gradient,
-                   double scale) const override;
-  at::Tensor sum_to_bias(const at::Tensor& delta) const override;
 
   Shape input_shape() const override { return {in_}; }
   Shape output_shape() const override { return {out_}; }
   Shape weight_shape() const override { return {out_, in_}; }
   Shape bias_shape() const override { return {out_}; }
+  BiasTiles bias_tiles() const override { return BiasTiles::whole; }
   int64_t fan_in() const override { return in_; }
   int64_t fan_out() const override { return out_; }
 

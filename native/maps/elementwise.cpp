@@ -1,16 +1,13 @@
 #include "maps/elementwise.h"
 
 #include <ATen/ops/abs.h>
-#include <ATen/ops/empty.h>
 #include <ATen/ops/mul.h>
 #include <ATen/ops/rsub.h>
 #include <ATen/ops/sign.h>
 #include <ATen/ops/sub.h>
-#include <ATen/ops/sum.h>
 #include <ATen/ops/tanh.h>
 
 #include <algorithm>
-#include <vector>
 
 #include "base/gpu.h"
 #include "base/parallel.h"
@@ -18,11 +15,8 @@
 #include "base/simd.h"
 #include "base/vector_math.h"
 #include "maps/activation.h"
-#include "maps/image_layout.h"
-
-#ifdef CORTORCH_CUDA
 #include "maps/cuda/elementwise_tensors.h"
-#endif
+#include "maps/image_layout.h"
 
 namespace cortorch {
 namespace {
@@ -30,15 +24,6 @@ namespace {
 CORTORCH_CLONES void subtract_row(const float* __restrict__ a, const float* __restrict__ b, float* __restrict__ out,
                                   int64_t n) {
   for (int64_t i = 0; i < n; ++i) out[i] = a[i] - b[i];
-}
-
-// r − t into `delta`, and its squares added to `squares`.
-CORTORCH_CLONES void residual_row(const float* __restrict__ r, const float* __restrict__ t, float* __restrict__ delta,
-                                  float* __restrict__ squares, int64_t n) {
-  for (int64_t i = 0; i < n; ++i) {
-    delta[i] = r[i] - t[i];
-    squares[i] += delta[i] * delta[i];
-  }
 }
 
 // σ(a) − σ(a − u): one function per activation, since a clone cannot be a template. relu is written so that a NaN
@@ -74,30 +59,10 @@ CORTORCH_CLONES void sign_row(const float* __restrict__ w, float* __restrict__ o
   for (int64_t i = 0; i < n; ++i) out[i] = w[i] > 0.0f ? scale : w[i] < 0.0f ? -scale : w[i];
 }
 
-// Dense in memory with nothing between its values, in an order that `like` has too.
-bool same_order(const at::Tensor& a, const at::Tensor& like) {
-  return a.strides() == like.strides() && a.is_non_overlapping_and_dense();
-}
-
-// x in the order of `like`.
-at::Tensor in_order_of(const at::Tensor& x, const at::Tensor& like) {
-  if (x.strides() == like.strides()) return x;
-  return like.is_contiguous() ? x.contiguous() : location_major(x);
-}
-
-at::Tensor pooled_like(const at::Tensor& x) {
-  return x.is_contiguous() ? pooled_empty(x.sizes()) : empty_location_major(x.size(0), x.size(1), x.size(2), x.size(3));
-}
-
-// An image or a matrix in one of the two orders that the maps give.
-at::Tensor ordered(const at::Tensor& x) {
-  return x.is_contiguous() || x.dim() != 4 ? x.contiguous() : location_major(x);
-}
-
 }  // namespace
 
 at::Tensor difference(const at::Tensor& a, const at::Tensor& b) {
-  CORTORCH_RETURN_ON_GPU(a, cuda::difference(a, b));
+  if (has_gpu_kernels(a)) return cuda::difference(a, b);
   if (!has_cpu_kernels(a) || !has_cpu_kernels(b)) return at::sub(a, b);
   const at::Tensor x = ordered(a), y = in_order_of(b, x);
   if (!same_order(y, x)) return at::sub(a, b);
@@ -112,7 +77,7 @@ at::Tensor difference(const at::Tensor& a, const at::Tensor& b) {
 
 at::Tensor activation_difference(Activation activation, const at::Tensor& a, const at::Tensor& u) {
   if (activation == Activation::identity) return u;
-  CORTORCH_RETURN_ON_GPU(a, cuda::activation_difference(activation, a, u));
+  if (has_gpu_kernels(a)) return cuda::activation_difference(activation, a, u);
   const at::Tensor x = ordered(a), y = in_order_of(u, x);
   if (!has_cpu_kernels(x) || !same_order(y, x)) {
     if (activation == Activation::relu) return at::sub(activate(activation, a), activate(activation, at::sub(a, u)));
@@ -133,7 +98,7 @@ at::Tensor activation_difference(Activation activation, const at::Tensor& a, con
 }
 
 at::Tensor with_signs(const at::Tensor& w, const at::Tensor& magnitude, double scale) {
-  CORTORCH_RETURN_ON_GPU(w, cuda::with_signs(w, magnitude, scale));
+  if (has_gpu_kernels(w)) return cuda::with_signs(w, magnitude, scale);
   if (!has_cpu_kernels(w) || (magnitude.defined() && !has_cpu_kernels(magnitude))) {
     return magnitude.defined() ? at::mul(at::sign(w), at::abs(magnitude)) : at::mul(at::sign(w), scale);
   }
@@ -149,59 +114,6 @@ at::Tensor with_signs(const at::Tensor& w, const at::Tensor& magnitude, double s
     }
   });
   return result;
-}
-
-#ifdef CORTORCH_CUDA
-namespace {
-
-Residual residual_on_gpu(Activation activation, const at::Tensor& r, const at::Tensor& t, double scale) {
-  auto [delta, bias_sum, squares] = cuda::residual(activation, r, t, scale);
-  return {std::move(delta), std::move(bias_sum), 0, std::move(squares)};
-}
-
-}  // namespace
-#endif
-
-Residual residual(Activation activation, const at::Tensor& r, const at::Tensor& t, double scale) {
-  CORTORCH_RETURN_ON_GPU(r, residual_on_gpu(activation, r, t, scale));
-  const at::Tensor x = ordered(r), target = in_order_of(t, x);
-  if (!has_cpu_kernels(x) || !same_order(target, x)) {
-    const at::Tensor error = at::sub(r, t), delta = through_activation(activation, error, r, scale);
-    return {delta, at::sum(delta, 0), at::sum(at::mul(error, error), at::kDouble).item().toDouble(), {}};
-  }
-  // As tiles, each of them batch × columns: all of it, or one a location.
-  const bool by_location = !x.is_contiguous();
-  const int64_t batch = x.size(0), units = batch == 0 ? 0 : x.numel() / batch;
-  const int64_t tiles = by_location ? x.size(2) * x.size(3) : 1, columns = by_location ? x.size(1) : units;
-  at::Tensor delta = pooled_like(x);
-  at::Tensor sums = at::empty({units}, x.options().requires_grad(false).memory_format(at::MemoryFormat::Contiguous));
-  std::vector<float> squares(static_cast<std::size_t>(units), 0.0f);
-  const float *r_data = x.const_data_ptr<float>(), *t_data = target.const_data_ptr<float>();
-  float *d_data = delta.mutable_data_ptr<float>(), *sum_data = sums.mutable_data_ptr<float>();
-  // A piece is some columns of one tile, in whole cache lines; each column is summed by one thread in batch order.
-  constexpr int64_t kLine = 16;
-  const int64_t lines = (columns + kLine - 1) / kLine;
-  const int64_t grain = std::max<int64_t>(1, kGrain / std::max<int64_t>(1, batch * kLine));
-  at::parallel_for(0, tiles * lines, grain, [&](int64_t begin, int64_t end) {
-    while (begin < end) {
-      const int64_t tile = begin / lines, first = begin % lines * kLine;
-      const int64_t last_line = std::min(end, (tile + 1) * lines);
-      const int64_t n = std::min(columns, (last_line - tile * lines) * kLine) - first;
-      const int64_t at = tile * batch * columns + first, unit = tile * columns + first;
-      for (int64_t b = 0; b < batch; ++b) {
-        const int64_t row = at + b * columns;
-        residual_row(r_data + row, t_data + row, d_data + row, squares.data() + unit, n);
-      }
-      through_activation_tile(activation, d_data + at, r_data + at, d_data + at, sum_data + unit, batch, n, columns,
-                              scale);
-      begin = last_line;
-    }
-  });
-  double total = 0;
-  for (const float square : squares) total += square;
-  if (!by_location) return {delta, sums.reshape(x.sizes().slice(1)), total, {}};
-  const at::Tensor by_channel = sums.reshape({x.size(2), x.size(3), x.size(1)}).permute({2, 0, 1}).contiguous();
-  return {delta, by_channel, total, {}};
 }
 
 }  // namespace cortorch

@@ -18,15 +18,4 @@ at::Tensor activation_difference(Activation activation, const at::Tensor& a, con
 // |magnitude| ⊙ sign(w), or scale · sign(w) where `magnitude` is undefined, in w's shape. A weight of 0 has the sign 0.
 at::Tensor with_signs(const at::Tensor& w, const at::Tensor& magnitude, double scale);
 
-// What a squared loss ‖r − t‖² of a layer r = σ(a) with a bias of its own for each unit needs.
-struct Residual {
-  at::Tensor delta;            // scale · (r − t) ⊙ σ'(a), as r
-  at::Tensor bias_sum;         // its sum over the batch, of one example's shape
-  double squares = 0;          // Σ (r − t)² over everything
-  at::Tensor partial_squares;  // on a GPU instead: sums of its parts, float32, which nobody has waited for
-};
-
-// r, t [batch, …] in any order. No result depends on the number of threads.
-Residual residual(Activation activation, const at::Tensor& r, const at::Tensor& t, double scale);
-
 }  // namespace cortorch

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "base/ranges.h"
 #include "base/scratch.h"
 #include "maps/micro_kernel.h"
 #include "maps/transpose.h"
@@ -19,16 +20,9 @@ constexpr int64_t kPanelDepth = 512;
 // microseconds; 2^17 multiply-adds take about two at 60 GFMA/s).
 constexpr int64_t kSmallProduct = int64_t{1} << 17;
 
-int64_t round_up(int64_t value, int64_t multiple) { return (value + multiple - 1) / multiple * multiple; }
-
-struct Range {
-  int64_t begin, end;
-  int64_t size() const { return end - begin; }
-};
-
 // The part'th of `parts` nearly equal pieces of 0..size, cut at multiples of `grain`.
 Range piece(int64_t size, int64_t part, int64_t parts, int64_t grain) {
-  const int64_t grains = round_up(size, grain) / grain;
+  const int64_t grains = divide_up(size, grain);
   return {std::min(size, grains * part / parts * grain), std::min(size, grains * (part + 1) / parts * grain)};
 }
 
@@ -49,8 +43,8 @@ Grid choose_grid(int64_t m, int64_t n, int64_t k, const Operand& a, const Operan
     const int64_t columns = threads / rows;
     // The largest rectangle decides. Moving an element into a panel costs about ten multiply-adds of a
     // vector lane; reading an unpacked one about two.
-    const double tall = static_cast<double>(round_up((m + rows - 1) / rows, kRowGrain));
-    const double wide = static_cast<double>(round_up((n + columns - 1) / columns, kColumnGrain));
+    const double tall = static_cast<double>(round_up(divide_up(m, rows), kRowGrain));
+    const double wide = static_cast<double>(round_up(divide_up(n, columns), kColumnGrain));
     const double depth = static_cast<double>(k);
     const double cost =
         tall * wide * depth + tall * depth * (a.transposed ? 10 : 2) + wide * depth * (b.transposed ? 10 : 2);
@@ -71,7 +65,7 @@ void gemm_rectangle(Range rows, Range columns, int64_t k, const Operand& a, cons
   const float* a_data = a.data + rows.begin * a.ld;
   int64_t lda = a.ld;
   if (a.transposed) {
-    lda = round_up(k, 16);
+    lda = round_up<int64_t>(k, 16);
     float* packed = scratch_a.get<float>(static_cast<std::size_t>(rows.size() * lda));
     transpose(a.data + rows.begin, k, rows.size(), a.ld, packed, lda);
     a_data = packed;

@@ -1,12 +1,14 @@
 #include "maps/image_layout.h"
 
 #include <ATen/Dispatch.h>
+#include <ATen/ops/empty_like.h>
 #include <c10/util/Exception.h>
 
 #include <algorithm>
 
 #include "base/parallel.h"
 #include "base/pool.h"
+#include "base/ranges.h"
 #include "maps/transpose.h"
 
 namespace cortorch {
@@ -33,7 +35,7 @@ int64_t grain(int64_t values) { return std::max<int64_t>(1, kGrain / std::max<in
 
 }  // namespace
 
-int64_t batch_stride(int64_t batch) { return (batch + kVector - 1) / kVector * kVector; }
+int64_t batch_stride(int64_t batch) { return round_up(batch, kVector); }
 
 at::Tensor empty_location_major(int64_t batch, int64_t channels, int64_t height, int64_t width, at::ScalarType dtype) {
   return pooled_empty({height, width, batch, channels}, dtype).permute({2, 3, 0, 1});
@@ -80,6 +82,30 @@ at::Tensor channels_last(const at::Tensor& x) {
   return x.scalar_type() == at::kDouble ? channels_first(x) : x.contiguous(at::MemoryFormat::ChannelsLast);
 }
 
+at::Tensor without_gaps(const at::Tensor& x) { return x.is_non_overlapping_and_dense() ? x : x.contiguous(); }
+
+at::Tensor ordered(const at::Tensor& x) {
+  return x.is_contiguous() || x.dim() != 4 ? x.contiguous() : location_major(x);
+}
+
+at::Tensor in_order_of(const at::Tensor& x, const at::Tensor& like) {
+  if (x.strides() == like.strides()) return x;
+  if (like.is_contiguous()) return x.contiguous();
+  if (like.dim() == 4 && locations(like).is_contiguous()) return location_major(x);
+  at::Tensor result = at::empty_like(like, x.options());
+  result.copy_(x);
+  return result;
+}
+
+bool same_order(const at::Tensor& x, const at::Tensor& like) {
+  return x.strides() == like.strides() && x.is_non_overlapping_and_dense();
+}
+
+at::Tensor pooled_like(const at::Tensor& like) {
+  return like.is_contiguous() ? pooled_empty(like.sizes())
+                              : empty_location_major(like.size(0), like.size(1), like.size(2), like.size(3));
+}
+
 at::Tensor batch_last(const at::Tensor& x) {
   TORCH_INTERNAL_ASSERT(has_transpose(x));
   const int64_t batch = x.size(0), channels = x.size(1), area = x.size(2) * x.size(3), stride = batch_stride(batch);
@@ -90,7 +116,7 @@ at::Tensor batch_last(const at::Tensor& x) {
   AT_DISPATCH_FLOATING_TYPES(x.scalar_type(), "batch_last", [&] {
     const scalar_t* in = from.const_data_ptr<scalar_t>();
     scalar_t* out = result.mutable_data_ptr<scalar_t>();
-    const int64_t blocks = (area + kPixels - 1) / kPixels;
+    const int64_t blocks = divide_up(area, kPixels);
     at::parallel_for(0, blocks, grain(kPixels * channels * batch), [&](int64_t begin, int64_t end) {
       const int64_t first = begin * kPixels, last = std::min(area, end * kPixels);
       if (by_location) {

@@ -24,6 +24,18 @@ inline bool is_plain(const at::Tensor& x) {
   return x.is_contiguous() || x.is_contiguous(at::MemoryFormat::ChannelsLast);
 }
 
+// x itself if nothing lies between its values, in whatever order; else in the order of the shape.
+at::Tensor without_gaps(const at::Tensor& x);
+// One of the two orders that the kernels for both, images and vectors, take: x itself if it is in the order of its
+// shape, other images location-major.
+at::Tensor ordered(const at::Tensor& x);
+// x in the order of `like`, of the same shape and without gaps: x itself if it is so already.
+at::Tensor in_order_of(const at::Tensor& x, const at::Tensor& like);
+// Is it, and without gaps?
+bool same_order(const at::Tensor& x, const at::Tensor& like);
+// Uninitialised, as `like`, which is ordered(): float32 on the CPU.
+at::Tensor pooled_like(const at::Tensor& like);
+
 // A working copy in which every location is a matrix channels × batch: a contiguous tensor
 // [height, width, channels, stride], whose rows hold the batch and zeros up to a whole number of vectors.
 at::Tensor batch_last(const at::Tensor& x);

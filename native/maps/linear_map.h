@@ -14,6 +14,13 @@ namespace cortorch {
 
 using Shape = std::vector<int64_t>;
 
+// What shares a bias: the columns of which row-major matrices, one behind the other, have one each (maps/delta.h).
+enum class BiasTiles {
+  whole,        // of one, batch × units
+  by_location,  // of one a location, batch × channels: of location-major images (maps/image_layout.h)
+  shared,       // of none: all locations of a channel share one, and images may lie in any order
+};
+
 // Shapes are per example, without the batch. Implementations do not record gradients: maps/autograd.h
 // makes differentiable operations of them, once for all maps. They are immutable and may be shared
 // between threads. Inputs of the operations have one batch dimension in front; float32 takes the fast
@@ -29,19 +36,12 @@ class LinearMap : public torch::CustomClassHolder {
                              Activation activation) const = 0;
   // Σ_batch x ⊗ δ: the gradient of the weights. x [batch, input_shape], δ [batch, output_shape] → weight_shape.
   virtual at::Tensor outer(const at::Tensor& x, const at::Tensor& delta) const = 0;
-  // δ = scale · g ⊙ σ'(a), and its sum over everything that shares a bias into `bias_gradient` [bias_shape] (which
-  // is skipped if undefined). g, y [batch, output_shape].
-  virtual at::Tensor delta(Activation activation, const at::Tensor& g, const at::Tensor& y, at::Tensor& bias_gradient,
-                           double scale) const = 0;
-
-  // Σ δ over the batch and over everything that shares a bias → bias_shape; of libtorch's own operations,
-  // hence differentiable.
-  virtual at::Tensor sum_to_bias(const at::Tensor& delta) const = 0;
 
   virtual Shape input_shape() const = 0;
   virtual Shape output_shape() const = 0;
   virtual Shape weight_shape() const = 0;
   virtual Shape bias_shape() const = 0;
+  virtual BiasTiles bias_tiles() const = 0;
   // For initialisation: inputs that one unit sees, and units that one input reaches.
   virtual int64_t fan_in() const = 0;
   virtual int64_t fan_out() const = 0;

@@ -1,15 +1,10 @@
 #include "maps/locally_connected2d.h"
 
-#include <ATen/ops/sum.h>
 #include <c10/util/Exception.h>
 
 #include "base/gpu.h"
-#include "maps/locally_connected2d_cpu.h"
-
-#ifdef CORTORCH_CUDA
-#include "maps/cuda/elementwise_tensors.h"
 #include "maps/cuda/locally_connected2d_tensors.h"
-#endif
+#include "maps/locally_connected2d_cpu.h"
 
 namespace cortorch {
 
@@ -29,7 +24,7 @@ LocallyConnected2d::LocallyConnected2d(const Conv2dGeometry& geometry) : g_(geom
 at::Tensor LocallyConnected2d::apply(const at::Tensor& weight, const at::Tensor& x, const at::Tensor& bias,
                                      Activation activation) const {
   const at::Tensor w = weight.contiguous(), b = bias.defined() ? bias.contiguous() : bias;
-  CORTORCH_RETURN_ON_GPU(x, cuda::locally_connected2d_apply(g_, w, x, b, activation));
+  if (has_gpu_kernels(x)) return cuda::locally_connected2d_apply(g_, w, x, b, activation);
   check_device(x);
   return cpu::locally_connected2d_apply(g_, w, x, b, activation);
 }
@@ -38,28 +33,15 @@ at::Tensor LocallyConnected2d::adjoint(const at::Tensor& v, const at::Tensor& y,
                                        Activation activation) const {
   // Uses of the bias are location by location.
   const at::Tensor by_location = c.defined() ? c.permute({1, 2, 0}).contiguous() : c;
-  CORTORCH_RETURN_ON_GPU(y, cuda::locally_connected2d_adjoint(g_, v.contiguous(), y, by_location, activation));
+  if (has_gpu_kernels(y)) return cuda::locally_connected2d_adjoint(g_, v.contiguous(), y, by_location, activation);
   check_device(y);
   return cpu::locally_connected2d_adjoint(g_, v.contiguous(), y, by_location, activation);
 }
 
 at::Tensor LocallyConnected2d::outer(const at::Tensor& x, const at::Tensor& delta) const {
-  CORTORCH_RETURN_ON_GPU(x, cuda::locally_connected2d_outer(g_, x, delta));
+  if (has_gpu_kernels(x)) return cuda::locally_connected2d_outer(g_, x, delta);
   check_device(x);
   return cpu::locally_connected2d_outer(g_, x, delta);
-}
-
-at::Tensor LocallyConnected2d::delta(Activation activation, const at::Tensor& g, const at::Tensor& y,
-                                     at::Tensor& bias_gradient, double scale) const {
-  CORTORCH_RETURN_ON_GPU(g, cuda::delta_of_locations(activation, g, y, bias_gradient, scale));
-  if (g.scalar_type() == at::kFloat) return cpu::locally_connected2d_delta(activation, g, y, bias_gradient, scale);
-  const at::Tensor d = through_activation(activation, g, y, scale);
-  if (bias_gradient.defined()) bias_gradient.copy_(sum_to_bias(d));
-  return d;
-}
-
-at::Tensor LocallyConnected2d::sum_to_bias(const at::Tensor& delta) const {
-  return at::sum(delta, 0).permute({1, 2, 0});
 }
 
 }  // namespace cortorch

@@ -20,9 +20,6 @@ class LocallyConnected2d final : public LinearMap {
   at::Tensor adjoint(const at::Tensor& v, const at::Tensor& y, const at::Tensor& c,
                      Activation activation) const override;
   at::Tensor outer(const at::Tensor& x, const at::Tensor& delta) const override;
-  at::Tensor delta(Activation activation, const at::Tensor& g, const at::Tensor& y, at::Tensor& bias_gradient,
-                   double scale) const override;
-  at::Tensor sum_to_bias(const at::Tensor& delta) const override;
 
   Shape input_shape() const override { return {g_.in_channels, g_.in_height, g_.in_width}; }
   Shape output_shape() const override { return {g_.out_channels, g_.out_height(), g_.out_width()}; }
@@ -30,6 +27,7 @@ class LocallyConnected2d final : public LinearMap {
     return {g_.out_height(), g_.out_width(), g_.kernel_h, g_.kernel_w, g_.in_channels, g_.out_channels};
   }
   Shape bias_shape() const override { return {g_.out_height(), g_.out_width(), g_.out_channels}; }
+  BiasTiles bias_tiles() const override { return BiasTiles::by_location; }
   // As of one location: what the shared convolution has (not Keras's, which count all locations).
   int64_t fan_in() const override { return g_.kernel_h * g_.kernel_w * g_.in_channels; }
   int64_t fan_out() const override { return g_.kernel_h * g_.kernel_w * g_.out_channels; }

@@ -2,7 +2,6 @@
 
 #include <ATen/Parallel.h>
 #include <ATen/ops/add.h>
-#include <ATen/ops/empty.h>
 #include <c10/util/BFloat16.h>
 #include <c10/util/Exception.h>
 
@@ -10,6 +9,7 @@
 #include <type_traits>
 
 #include "base/pool.h"
+#include "base/ranges.h"
 #include "base/scratch.h"
 #include "maps/image_layout.h"
 #include "maps/micro_kernel.h"
@@ -30,15 +30,8 @@ constexpr int64_t kSegmentRows = 32;
 // Multiply-adds that are worth waking a thread for.
 constexpr int64_t kMultiplyAdds = int64_t{1} << 16;
 
-int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
-
 // Output channels that go into one product with so many rows of the batch.
 int64_t column_block(int64_t rows) { return std::max<int64_t>(64, kTile / rows / 16 * 16); }
-
-struct Range {
-  int64_t begin, end;
-  int64_t size() const { return end - begin; }
-};
 
 // The taps k of 0..kernel for which first + k·dilation lies in `window`.
 Range taps_in(Range window, int64_t first, int64_t kernel, int64_t dilation) {
@@ -58,27 +51,27 @@ void for_runs(Range taps, int64_t dilation, Body body) {
   }
 }
 
-// A [rows, columns] piece of the weights as the kernels compute with it: where it lies, or widened into memory that
-// belongs to the tile until the next one is made there.
-template <typename W, typename T>
+// A piece of the weights as the kernels compute with it, row-major.
+template <typename T>
 struct WeightTile {
   const T* data;
   int64_t ld;
-
-  WeightTile(Scratch& memory, const W* weight, int64_t rows, int64_t columns, int64_t ld_weight) {
-    if constexpr (std::is_same_v<W, T>) {
-      data = weight;
-      ld = ld_weight;
-    } else {
-      T* widened = memory.get<T>(static_cast<std::size_t>(rows * columns));
-      for (int64_t r = 0; r < rows; ++r) {
-        for (int64_t c = 0; c < columns; ++c) widened[r * columns + c] = static_cast<T>(weight[r * ld_weight + c]);
-      }
-      data = widened;
-      ld = columns;
-    }
-  }
 };
+
+// The [rows, columns] piece at `weight`: where it lies, or widened into `memory`, which holds one tile: the one that
+// was asked for last.
+template <typename T, typename W>
+WeightTile<T> tile_in(Scratch& memory, const W* weight, int64_t rows, int64_t columns, int64_t ld) {
+  if constexpr (std::is_same_v<W, T>) {
+    return {weight, ld};
+  } else {
+    T* widened = memory.get<T>(static_cast<std::size_t>(rows * columns));
+    for (int64_t r = 0; r < rows; ++r) {
+      for (int64_t c = 0; c < columns; ++c) widened[r * columns + c] = static_cast<T>(weight[r * ld + c]);
+    }
+    return {widened, columns};
+  }
+}
 
 // Sizes that every kernel wants by a short name.
 struct Sizes {
@@ -94,10 +87,11 @@ struct Sizes {
   int64_t grain() const { return std::max<int64_t>(1, kMultiplyAdds / std::max<int64_t>(1, taps * in * out * batch)); }
 };
 
-// y[rows, columns] of one location, tap by tap out of the location-major image.
+// y[rows, columns] of one location, tap by tap out of the location-major image. `tile_memory` is the caller's, for one
+// tile of the weights at a time.
 template <typename W, typename T>
 void apply_taps(const Conv2dGeometry& g, const Sizes& n, const W* weight, const T* x, int64_t oh, int64_t ow,
-                Range rows, Range columns, Scratch& of_tiles, T* y) {
+                Range rows, Range columns, Scratch& tile_memory, T* y) {
   const int64_t top = oh * g.stride_h - g.padding_h, left = ow * g.stride_w - g.padding_w;
   const Range kh_range = taps_in({0, g.in_height}, top, g.kernel_h, g.dilation_h);
   const Range kw_range = taps_in({0, g.in_width}, left, g.kernel_w, g.dilation_w);
@@ -105,8 +99,8 @@ void apply_taps(const Conv2dGeometry& g, const Sizes& n, const W* weight, const 
   for (int64_t kh = kh_range.begin; kh < kh_range.end; ++kh) {
     for (int64_t kw = kw_range.begin; kw < kw_range.end; ++kw) {
       const int64_t pixel = (top + kh * g.dilation_h) * g.in_width + left + kw * g.dilation_w;
-      const WeightTile<W, T> w(of_tiles, weight + (kh * g.kernel_w + kw) * n.in * n.out + columns.begin, n.in,
-                               columns.size(), n.out);
+      const auto w = tile_in<T>(tile_memory, weight + (kh * g.kernel_w + kw) * n.in * n.out + columns.begin, n.in,
+                                columns.size(), n.out);
       micro_kernel(rows.size(), columns.size(), n.in, x + (pixel * n.batch + rows.begin) * n.in, n.in, w.data, w.ld,
                    y + rows.begin * n.out + columns.begin, n.out, accumulate);
       accumulate = true;
@@ -144,10 +138,11 @@ void apply_kernel(const Conv2dGeometry& g, const Sizes& n, const W* weight, cons
   const bool few = n.in < kFewChannels;
   const at::Tensor image = few ? batch_last(x) : location_major(x);
   const T* x_data = image.const_data_ptr<T>();
-  const int64_t depth = n.taps * n.in, ld = divide_up(depth, 16) * 16;
+  const int64_t depth = n.taps * n.in, ld = round_up<int64_t>(depth, 16);
   const int64_t block = column_block(std::min(n.batch, kBatch));
   at::parallel_for(0, n.locations, n.grain(), [&](int64_t begin, int64_t end) {
-    static thread_local Scratch scratch, scratch_pointers, of_tiles;
+    // The thread's own, for as long as it lives.
+    static thread_local Scratch scratch, scratch_pointers, tile_memory;
     const T** pointers = few ? scratch_pointers.get<const T*>(static_cast<std::size_t>(depth)) : nullptr;
     T* patch = few ? scratch.get<T>(static_cast<std::size_t>(std::min(n.batch, kBatch) * ld)) : nullptr;
     for (int64_t location = begin; location < end; ++location) {
@@ -160,11 +155,11 @@ void apply_kernel(const Conv2dGeometry& g, const Sizes& n, const W* weight, cons
         for (int64_t c = 0; c < n.out; c += block) {
           const Range columns{c, std::min(n.out, c + block)};
           if (few) {
-            const WeightTile<W, T> tile(of_tiles, w + c, depth, columns.size(), n.out);
+            const auto tile = tile_in<T>(tile_memory, w + c, depth, columns.size(), n.out);
             micro_kernel(rows.size(), columns.size(), depth, patch, ld, tile.data, tile.ld, y_here + b * n.out + c,
                          n.out, false);
           } else {
-            apply_taps(g, n, w, x_data, oh, ow, rows, columns, of_tiles, y_here);
+            apply_taps(g, n, w, x_data, oh, ow, rows, columns, tile_memory, y_here);
           }
           if constexpr (std::is_same_v<T, float>) {
             bias_activation(activation, y_here + b * n.out + c, rows.size(), columns.size(), n.out,
@@ -188,7 +183,7 @@ void adjoint_kernel(const Conv2dGeometry& g, const Sizes& n, const W* v, const a
   const int64_t segments = divide_up(g.in_width, width);
   const int64_t out_h = n.locations / n.out_w;
   at::parallel_for(0, g.in_height * segments, n.grain(), [&](int64_t begin, int64_t end) {
-    static thread_local Scratch scratch, of_tiles;
+    static thread_local Scratch scratch, tile_memory;  // as above
     T* sum = scratch.get<T>(static_cast<std::size_t>(width * n.in * kBatchColumns));
     for (int64_t task = begin; task < end; ++task) {
       const int64_t ih = task / segments;
@@ -208,8 +203,8 @@ void adjoint_kernel(const Conv2dGeometry& g, const Sizes& n, const W* v, const a
           for (int64_t ow = ow_begin; ow < ow_end; ++ow) {
             const int64_t location = from / g.stride_h * n.out_w + ow, left = ow * g.stride_w - g.padding_w;
             for_runs(taps_in(segment, left, g.kernel_w, g.dilation_w), g.dilation_w, [&](int64_t kw, int64_t count) {
-              const WeightTile<W, T> tile(of_tiles, v + (location * n.taps + kh * g.kernel_w + kw) * n.in * n.out,
-                                          count * n.in, n.out, n.out);
+              const auto tile = tile_in<T>(tile_memory, v + (location * n.taps + kh * g.kernel_w + kw) * n.in * n.out,
+                                           count * n.in, n.out, n.out);
               micro_kernel(count * n.in, columns, n.out, tile.data, tile.ld, y_data + location * n.out * stride + b,
                            stride, sum + (left + kw * g.dilation_w - segment.begin) * n.in * columns, columns,
                            accumulate);
@@ -332,31 +327,6 @@ at::Tensor locally_connected2d_outer(const Conv2dGeometry& g, const at::Tensor& 
     outer_kernel<W, T>(g, n, x.to(computed), delta.to(computed), w.mutable_data_ptr<W>());
   });
   return w;
-}
-
-at::Tensor locally_connected2d_delta(Activation activation, const at::Tensor& g, const at::Tensor& y,
-                                     at::Tensor& bias_gradient, double scale) {
-  const at::Tensor from = location_major(g);
-  const bool same = passes_through(activation, scale);
-  if (same && !bias_gradient.defined()) return from;
-  const at::Tensor out = location_major(y);
-  const int64_t batch = y.size(0), channels = y.size(1), locations = y.size(2) * y.size(3);
-  at::Tensor delta = same ? from : empty_location_major(batch, channels, y.size(2), y.size(3));
-  at::Tensor sums = bias_gradient.defined() ? bias_gradient : at::empty({locations, channels}, y.options());
-  const float* g_data = from.const_data_ptr<float>();
-  const float* y_data = out.const_data_ptr<float>();
-  float* d_data = same ? nullptr : delta.mutable_data_ptr<float>();
-  float* sum = sums.mutable_data_ptr<float>();
-  const int64_t tile = batch * channels;
-  at::parallel_for(0, locations, std::max<int64_t>(1, 8192 / std::max<int64_t>(1, tile)),
-                   [&](int64_t begin, int64_t end) {
-                     for (int64_t i = begin; i < end; ++i) {
-                       through_activation_tile(activation, g_data + i * tile, y_data + i * tile,
-                                               d_data == nullptr ? nullptr : d_data + i * tile, sum + i * channels,
-                                               batch, channels, channels, scale);
-                     }
-                   });
-  return delta;
 }
 
 }  // namespace cortorch::cpu

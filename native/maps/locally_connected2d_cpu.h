@@ -16,8 +16,5 @@ at::Tensor locally_connected2d_apply(const Conv2dGeometry& geometry, const at::T
 at::Tensor locally_connected2d_adjoint(const Conv2dGeometry& geometry, const at::Tensor& v, const at::Tensor& y,
                                        const at::Tensor& c, Activation activation);
 at::Tensor locally_connected2d_outer(const Conv2dGeometry& geometry, const at::Tensor& x, const at::Tensor& delta);
-// float32 only; bias_gradient contiguous, or undefined.
-at::Tensor locally_connected2d_delta(Activation activation, const at::Tensor& g, const at::Tensor& y,
-                                     at::Tensor& bias_gradient, double scale);
 
 }  // namespace cortorch::cpu

@@ -3,11 +3,8 @@
 #include <c10/util/Exception.h>
 #include <c10/util/env.h>
 
-#include "network/network.h"
-
-#ifdef CORTORCH_CUDA
 #include "base/cuda/devices.h"
-#endif
+#include "network/network.h"
 
 namespace cortorch {
 
@@ -15,9 +12,8 @@ Place place_of(const std::string& device, cuda::Precision precision, bool determ
   Place place;
   place.device = c10::Device(device);
   TORCH_CHECK(place.device.is_cpu() || place.device.is_cuda(), "expected device cpu or cuda:i, but received ", device);
-#ifndef CORTORCH_CUDA
-  TORCH_CHECK(place.device.is_cpu(), "device ", device, ": this build of cortorch has no CUDA kernels");
-#endif
+  TORCH_CHECK(place.device.is_cpu() || cuda::kernels_are_built(), "device ", device,
+              ": this build of cortorch has no CUDA kernels");
   if (place.device.is_cuda() && !place.device.has_index()) place.device = c10::Device(c10::kCUDA, 0);
   TORCH_CHECK(precision == cuda::Precision::fp32 || place.on_gpu(), "precision ", name_of(precision),
               " needs a GPU; on the CPU use fp32");
@@ -27,7 +23,6 @@ Place place_of(const std::string& device, cuda::Precision precision, bool determ
   return place;
 }
 
-#ifdef CORTORCH_CUDA
 void use_arithmetic(const Place& place) {
   // cuBLAS reads it when it starts, and is deterministic only with a workspace of fixed size. Set here, since what a
   // worker sets in its process.env is a copy that nobody else sees.
@@ -47,13 +42,6 @@ void settle(const Place& place) {
 void trim_memory(const Place& place) {
   if (place.on_gpu()) cuda::trim_memory();
 }
-#else
-void use_arithmetic(const Place&) {}
-void enter(const Place&) {}
-std::optional<c10::Stream> new_stream(const Place&) { return std::nullopt; }
-void settle(const Place&) {}
-void trim_memory(const Place&) {}
-#endif
 
 void move_to(Network& network, const Place& place) {
   if (place.on_gpu()) network.move_to(place.device, place.compute);

@@ -9,6 +9,7 @@
 #include <string>
 
 #include "base/cuda/precision.h"
+#include "base/gpu.h"
 #include "base/names.h"
 
 namespace cortorch {
@@ -32,7 +33,7 @@ struct Place {
   bool tf32 = false;           // float32 in memory, products of factors rounded to tf32
   bool deterministic = false;  // on the CPU always
 
-  bool on_gpu() const { return device.is_cuda(); }
+  bool on_gpu() const { return cortorch::on_gpu(device); }
 };
 
 // device: cpu, or cuda:i. Throws c10::Error for others, for a GPU where this build has no kernels for one, and on the

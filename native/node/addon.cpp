@@ -9,6 +9,7 @@
 #include <memory>
 #include <string>
 
+#include "base/cuda/devices.h"
 #include "base/noise.h"
 #include "base/pool.h"
 #include "node/compute_thread.h"
@@ -17,10 +18,7 @@
 #include "node/exports.h"
 #include "node/serial_section.h"
 #include "rules/own_rule.h"
-
-#ifdef CORTORCH_CUDA
-#include "base/cuda/devices.h"
-#endif
+#include "rules/rules.h"
 
 namespace cortorch::node {
 namespace {
@@ -43,9 +41,8 @@ Napi::Value gpus(const Napi::CallbackInfo& call) {
   const auto text_or_null = [&](const std::string& text) {
     return text.empty() ? env.Null() : Napi::Value(Napi::String::New(env, text));
   };
-#ifdef CORTORCH_CUDA
   const cuda::Gpus found = cuda::find_gpus(call[0].As<Napi::Number>().Int32Value());
-  object.Set("built", true);
+  object.Set("built", cuda::kernels_are_built());
   object.Set("driver", text_or_null(found.driver));
   object.Set("runtime", text_or_null(found.runtime));
   object.Set("problem", text_or_null(found.problem));
@@ -59,10 +56,6 @@ Napi::Value gpus(const Napi::CallbackInfo& call) {
     device.Set("supported", gpu.supported);
     devices.Set(devices.Length(), device);
   }
-#else
-  object.Set("built", false);
-  for (const char* key : {"driver", "runtime", "problem"}) object.Set(key, text_or_null(""));
-#endif
   object.Set("devices", devices);
   return object;
 }
@@ -81,8 +74,8 @@ Napi::Value limit_pool(const Napi::CallbackInfo& call) {
   return call.Env().Undefined();
 }
 
-// loadRule(path, build): { name, learns: { forward, inverse, both }, options: [{ name, words | number, … }] } of a
-// rule's compiled file.
+// loadRule(path, build): { name, learns: { forward, inverse, both }, options: [{ name, help, default, and words, or
+// whole, least, most }] } of a rule's compiled file; what it learns is asked of one with its defaults.
 Napi::Value load_rule(const Napi::CallbackInfo& call) {
   const Napi::Env env = call.Env();
   const auto text_at = [&](std::size_t i) { return call[i].As<Napi::String>().Utf8Value(); };
@@ -109,9 +102,8 @@ Napi::Value load_rule(const Napi::CallbackInfo& call) {
     options.Set(static_cast<uint32_t>(i), entry);
   }
   object.Set("options", options);
-  // As it is with its defaults.
   Options defaults;
-  const auto rule = declaration.make(declaration.name, defaults);
+  const auto rule = make_rule(declaration.name, defaults);
   Napi::Object learns = Napi::Object::New(env);
   for (const auto& [name, phase] : Names<Phase>::table) learns.Set(std::string(name), rule->learns_in(phase));
   object.Set("learns", learns);

@@ -7,6 +7,7 @@
 #include <utility>
 #include <vector>
 
+#include "base/optional_tensor.h"
 #include "maps/operators.h"
 #include "node/convert.h"
 #include "node/tensor_functions.h"
@@ -23,8 +24,7 @@ using Pair = std::array<int64_t, 2>;
 Pair pair_at(Info info, std::size_t i, const char* name) { return pair_of(info[i], name); }
 
 std::optional<at::Tensor> if_given(Info info, std::size_t i, const char* name) {
-  const at::Tensor tensor = optional_argument(info, i, name);
-  return tensor.defined() ? std::optional(tensor) : std::nullopt;
+  return if_defined(optional_argument(info, i, name));
 }
 
 std::string string_at(Info info, std::size_t i) { return info[i].As<Napi::String>().Utf8Value(); }

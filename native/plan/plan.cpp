@@ -130,8 +130,8 @@ Plan::Plan(NetworkSpec said) : spec(std::move(said)) {
 }
 
 std::string called(const PlannedLayer& layer) {
-  if (!layer.name.empty()) return layer.name;
-  return layer.spec->name.empty() ? "a " + name_of(layer.kind()) + " layer" : layer.spec->name;
+  const std::string& name = layer.name.empty() ? layer.spec->name : layer.name;
+  return "layer " + (name.empty() ? std::to_string(layer.number) + " (" + name_of(layer.kind()) + ")" : name);
 }
 
 int64_t count(const Shape& shape) {

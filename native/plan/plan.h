@@ -51,7 +51,7 @@ struct Plan {
   int64_t outputs = 0;
 };
 
-// How a layer is called in an error: by its name, or by its type.
+// How a layer is called in an error: by its name, else by its number and type.
 std::string called(const PlannedLayer& layer);
 
 int64_t count(const Shape& shape);

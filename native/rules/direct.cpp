@@ -5,8 +5,11 @@
 
 #include <algorithm>
 #include <map>
+#include <memory>
 #include <optional>
 #include <set>
+#include <string>
+#include <string_view>
 #include <utility>
 
 #include "base/pool.h"
@@ -15,6 +18,19 @@
 #include "rules/layer_function.h"
 
 namespace cortorch {
+
+// Where the feedback comes from: a matrix for each hidden layer, or the first columns of one for all.
+enum class DfaFeedback { per_layer, shared };
+
+template <>
+struct Names<DfaFeedback> {
+  static constexpr const char* kind = "feedback of dfa";
+  static constexpr NamedValue<DfaFeedback> table[] = {
+      {"per-layer", DfaFeedback::per_layer},
+      {"shared", DfaFeedback::shared},
+  };
+};
+
 namespace {
 
 // Of one example; also where there is none.
@@ -142,7 +158,7 @@ class ErrorPorts {
         last = layer.index;
         end = normed ? &row[++i] : &layer;
         if (*last == last_ && (normed || summed))
-          refusals_.push_back("layer " + layer.name +
+          refusals_.push_back(called(layer) +
                               ": under rule dfa the last layer's own output must be the network's, without a batch "
                               "norm or a sum behind "
                               "it; end with a dense layer");
@@ -155,8 +171,9 @@ class ErrorPorts {
         last = inner;
         end = &layer;
       } else if (layer.kind() == Kind::batch_norm) {
-        refusals_.push_back("layer " + layer.name +
-                            ": rule dfa needs a layer with weights directly before a batch norm, whose error it is");
+        refusals_.push_back(called(layer) +
+                            ": rule dfa needs a layer with weights directly before a batch norm, whose error it takes; "
+                            "put one there");
       }
     }
     if (end != nullptr && !summed && *last != last_) add(*end, *last);
@@ -271,6 +288,7 @@ at::Tensor dfa_output_layer(const LinearMapPtr& map, Activation activation, cons
                           new_context<LayerContext>(map, activation, bias), at::TensorList(ports));
 }
 
+// dfa. Option dfaFeedback (per-layer).
 std::unique_ptr<Rule> direct_feedback_alignment(std::string_view name, Options& options) {
   return std::make_unique<DirectFeedbackAlignment>(std::string(name), options);
 }

@@ -7,8 +7,6 @@
 // everything in between.
 #pragma once
 
-#include <memory>
-#include <string_view>
 #include <vector>
 
 #include "rules/rule.h"
@@ -35,20 +33,5 @@ LayerOutput dfa_port(const at::Tensor& h, const at::Tensor& feedback);
 at::Tensor dfa_output_layer(const LinearMapPtr& map, Activation activation, const at::Tensor& x,
                             const at::Tensor& weight, const at::Tensor& bias, const std::vector<at::Tensor>& ports,
                             const at::Tensor& shared_feedback = {});
-
-// Where the feedback comes from: a matrix for each hidden layer, or the first columns of one for all.
-enum class DfaFeedback { per_layer, shared };
-
-template <>
-struct Names<DfaFeedback> {
-  static constexpr const char* kind = "feedback of dfa";
-  static constexpr NamedValue<DfaFeedback> table[] = {
-      {"per-layer", DfaFeedback::per_layer},
-      {"shared", DfaFeedback::shared},
-  };
-};
-
-// Option dfaFeedback (per-layer).
-std::unique_ptr<Rule> direct_feedback_alignment(std::string_view name, Options& options);
 
 }  // namespace cortorch

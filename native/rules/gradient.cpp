@@ -2,6 +2,8 @@
 
 #include <ATen/ops/abs.h>
 
+#include <memory>
+#include <string_view>
 #include <utility>
 
 #include "maps/autograd.h"
@@ -50,7 +52,7 @@ struct GradientFunction : Function<GradientFunction> {
     variable_list result(5);
     if (ctx->needs_input_grad(kX)) result[kX] = differentiable_adjoint(context.map, weight, delta);
     if (ctx->needs_input_grad(kWeight)) result[kWeight] = differentiable_outer(context.map, x, delta);
-    if (wants_bias(ctx, context)) result[kBias] = context.map->sum_to_bias(delta);
+    if (wants_bias(ctx, context)) result[kBias] = sum_to_bias(*context.map, delta);
     return result;
   }
 };
@@ -128,7 +130,7 @@ class SignSymmetry final : public GradientRule {
     if (options_.sends_by_weights(site)) return by_weights();
     const FeedbackDistribution distribution = options_.at(site);
     switch (magnitudes_) {
-      case Magnitudes::one: return by_one_magnitude(distribution.scale);
+      case Magnitudes::one: return by_one_magnitude(name(), distribution.scale);
       case Magnitudes::fixed: return by_magnitudes(name(), compute(feedback_[site.index]));
       case Magnitudes::redrawn: break;
     }
@@ -153,9 +155,9 @@ Sender by_feedback(const std::string& rule, at::Tensor feedback) {
   return {rule, std::move(feedback), [](const at::Tensor&, const at::Tensor& b) { return b; }};
 }
 
-Sender by_one_magnitude(double scale) {
+Sender by_one_magnitude(const std::string& rule, double scale) {
   return {
-      "usf", {}, [scale](const at::Tensor& weight, const at::Tensor&) { return with_signs(weight, {}, scale); }, true};
+      rule, {}, [scale](const at::Tensor& weight, const at::Tensor&) { return with_signs(weight, {}, scale); }, true};
 }
 
 Sender by_magnitudes(const std::string& rule, at::Tensor feedback) {
@@ -171,7 +173,7 @@ Sender by_nothing(const std::string& rule) { return {rule, {}, nullptr}; }
 Sender sender_of(const std::string& rule, const at::Tensor& feedback, double scale) {
   if (rule == "bp") return by_weights();
   if (rule == "fa") return by_feedback(rule, feedback);
-  if (rule == "usf") return by_one_magnitude(scale);
+  if (rule == "usf") return by_one_magnitude(rule, scale);
   TORCH_CHECK(rule == "brsf" || rule == "frsf", "layer: rule '", rule,
               "' hands no gradient down from layer to layer; expected bp, fa, usf, brsf or frsf");
   return by_magnitudes(rule, feedback);
@@ -198,16 +200,24 @@ at::Tensor GradientRule::feedback(const Layer& layer, const Pass& pass) const {
   return by.exact || !by.weights ? at::Tensor() : by.weights(layer.weight().detach(), by.feedback);
 }
 
+// --- made by their names (rules.cpp) ---------------------------------------------------------------------
+// bp: by the weights themselves.
 std::unique_ptr<Rule> backpropagation(std::string_view name, Options&) {
   return std::make_unique<Backpropagation>(std::string(name));
 }
 
+// fa: by fixed random weights of the same shape (Lillicrap et al. 2016). Options feedbackScale (glorot), lastLayer
+// (rule).
 std::unique_ptr<Rule> feedback_alignment(std::string_view name, Options& options) {
   return std::make_unique<FeedbackAlignment>(std::string(name), options);
 }
 
+// Sign-symmetry (Liao et al. 2016; Xiao et al. 2019): by weights that share only their signs with the forward ones.
+// usf: of one magnitude; brsf: of random magnitudes, drawn afresh at each step; frsf: of fixed random magnitudes.
+// Options feedbackScale (xiao), lastLayer (bp).
 std::unique_ptr<Rule> sign_symmetry(std::string_view name, Options& options) {
   using Magnitudes = SignSymmetry::Magnitudes;
+  TORCH_CHECK(name == "usf" || name == "brsf" || name == "frsf", "rule ", name, " is not one of sign-symmetry");
   const auto magnitudes = name == "usf" ? Magnitudes::one : name == "brsf" ? Magnitudes::redrawn : Magnitudes::fixed;
   return std::make_unique<SignSymmetry>(std::string(name), magnitudes, options);
 }

@@ -3,10 +3,7 @@
 #pragma once
 
 #include <functional>
-#include <map>
-#include <memory>
 #include <string>
-#include <string_view>
 
 #include "rules/feedback.h"
 #include "rules/rule.h"
@@ -25,7 +22,7 @@ struct Sender {
 
 Sender by_weights();                                                 // bp: W
 Sender by_feedback(const std::string& rule, at::Tensor feedback);    // fa: B
-Sender by_one_magnitude(double scale);                               // usf: s sign W
+Sender by_one_magnitude(const std::string& rule, double scale);      // usf: s sign W
 Sender by_magnitudes(const std::string& rule, at::Tensor feedback);  // brsf, frsf: |B| ⊙ sign W
 Sender by_nothing(const std::string& rule);
 // By its name; the feedback and the scale are those of the rules that have them. Throws c10::Error.
@@ -47,15 +44,5 @@ class GradientRule : public Rule {
  protected:
   virtual Sender sender(const Layer& layer, const Pass& pass) const = 0;
 };
-
-// bp: backpropagation, by the weights themselves.
-std::unique_ptr<Rule> backpropagation(std::string_view name, Options&);
-// fa: by fixed random weights of the same shape (Lillicrap et al. 2016). Options feedbackScale (glorot), lastLayer
-// (rule).
-std::unique_ptr<Rule> feedback_alignment(std::string_view name, Options& options);
-// Sign-symmetry (Liao et al. 2016; Xiao et al. 2019): by weights that share only their signs with the forward ones.
-// usf: of one magnitude; brsf: of random magnitudes, drawn afresh at each step; frsf: of fixed random magnitudes.
-// Options feedbackScale (xiao), lastLayer (bp).
-std::unique_ptr<Rule> sign_symmetry(std::string_view name, Options& options);
 
 }  // namespace cortorch

@@ -2,7 +2,6 @@
 #pragma once
 
 #include <ATen/core/grad_mode.h>
-#include <ATen/ops/empty.h>
 #include <c10/util/Exception.h>
 
 #include <cstddef>
@@ -11,6 +10,7 @@
 #include <utility>
 
 #include "maps/custom_function.h"
+#include "maps/delta.h"
 
 namespace cortorch {
 
@@ -51,12 +51,10 @@ inline bool wants_bias(AutogradContext* ctx, const LayerContext& context) {
 // Σ δ into the result, where they are wanted.
 inline at::Tensor own_gradients(AutogradContext* ctx, const LayerContext& context, const at::Tensor& g,
                                 const at::Tensor& x, const at::Tensor& y, double scale, variable_list& result) {
-  at::Tensor bias;
-  if (wants_bias(ctx, context)) bias = at::empty(context.map->bias_shape(), g.options().requires_grad(false));
-  at::Tensor delta = context.map->delta(context.activation, g, y, bias, scale);
-  result[kBias] = bias;
-  if (ctx->needs_input_grad(kWeight)) result[kWeight] = context.map->outer(x, delta);
-  return delta;
+  Delta own = delta(*context.map, context.activation, g, y, scale, wants_bias(ctx, context));
+  result[kBias] = std::move(own.bias_sum);
+  if (ctx->needs_input_grad(kWeight)) result[kWeight] = context.map->outer(x, own.delta);
+  return own.delta;
 }
 
 constexpr const char* kNoDerivative = "its backward pass is not the derivative of its forward pass";

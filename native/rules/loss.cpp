@@ -15,13 +15,13 @@
 
 #include "base/gpu.h"
 #include "maps/custom_function.h"
-
-#ifdef CORTORCH_CUDA
 #include "rules/cuda/loss_tensors.h"
-#endif
+#include "rules/rank.h"
 
 namespace cortorch {
 namespace {
+
+using cuda::LossAndGradient;
 
 // The mean loss as a tensor. A sum in float64 may be past what float32 holds: that is infinity there.
 at::Tensor mean_loss(const LossCounts& counts, const at::Tensor& like) {
@@ -31,14 +31,10 @@ at::Tensor mean_loss(const LossCounts& counts, const at::Tensor& like) {
                            like.options().requires_grad(false));
 }
 
-// Answers that rank before the right one; ties go to the lower class, as in argmax. A NaN ranks the right
-// answer last.
-template <typename T>
-int64_t rank_of(const T* outputs, int64_t classes, int64_t label) {
-  const T right = outputs[label];
+// Answers that rank before the right one.
+int64_t rank_of(const float* outputs, int64_t classes, int64_t label) {
   int64_t rank = 0;
-  for (int64_t c = 0; c < label; ++c) rank += !(outputs[c] < right);
-  for (int64_t c = label + 1; c < classes; ++c) rank += !(outputs[c] <= right);
+  for (int64_t c = 0; c < classes; ++c) rank += ranks_before(c, outputs[c], label, outputs[label]);
   return rank;
 }
 
@@ -78,8 +74,8 @@ at::Tensor deliver_difference(const at::Tensor& difference, const at::Tensor& gr
 }
 
 // One pass: loss, counts, and o − y over `divisor` (if wanted).
-at::Tensor cross_entropy_pass(const at::Tensor& logits, const at::Tensor& labels, bool want_gradient, double divisor,
-                              LossCounts& counts) {
+at::Tensor cross_entropy_on_cpu(const at::Tensor& logits, const at::Tensor& labels, bool want_gradient, double divisor,
+                                LossCounts& counts) {
   const int64_t batch = logits.size(0), classes = logits.size(1);
   at::Tensor gradient;
   if (want_gradient) gradient = at::empty({batch, classes}, logits.options().requires_grad(false));
@@ -105,35 +101,17 @@ at::Tensor cross_entropy_pass(const at::Tensor& logits, const at::Tensor& labels
   return gradient;
 }
 
-// The mean loss, and the gradient of it or the difference of each example, if that is wanted.
-struct Passed {
-  at::Tensor loss, gradient;
-};
-
-#ifdef CORTORCH_CUDA
 at::Tensor counts_on_gpu(const at::Tensor& like, Tally& tally) {
-  if (!tally.on_gpu.defined()) tally.on_gpu = cuda::zero_counts(like);
-  return tally.on_gpu;
+  if (!tally.device_sums.defined()) tally.device_sums = cuda::zero_counts(like);
+  return tally.device_sums;
 }
 
-Passed cross_entropy_on_gpu(const at::Tensor& logits, const at::Tensor& labels, bool wanted, double divisor,
-                            Tally& tally) {
-  auto [loss, gradient] = cuda::cross_entropy(logits, labels, wanted, divisor, counts_on_gpu(logits, tally));
-  return {std::move(loss), std::move(gradient)};
-}
-
-Passed squared_error_on_gpu(const at::Tensor& outputs, const at::Tensor& targets, bool wanted, double factor,
-                            Tally& tally) {
-  auto [loss, gradient] = cuda::squared_error(outputs, targets, wanted, factor, counts_on_gpu(outputs, tally));
-  return {std::move(loss), std::move(gradient)};
-}
-#endif
-
-Passed pass_cross_entropy(const at::Tensor& logits, const at::Tensor& labels, bool wanted, double divisor,
-                          Tally& tally) {
-  CORTORCH_RETURN_ON_GPU(logits, cross_entropy_on_gpu(logits, labels, wanted, divisor, tally));
+LossAndGradient cross_entropy_pass(const at::Tensor& logits, const at::Tensor& labels, bool wanted, double divisor,
+                                   Tally& tally) {
+  if (has_gpu_kernels(logits))
+    return cuda::cross_entropy(logits, labels, wanted, divisor, counts_on_gpu(logits, tally));
   LossCounts here;
-  const at::Tensor gradient = cross_entropy_pass(logits.contiguous(), labels.contiguous(), wanted, divisor, here);
+  const at::Tensor gradient = cross_entropy_on_cpu(logits.contiguous(), labels.contiguous(), wanted, divisor, here);
   tally.host.add(here);
   return {mean_loss(here, logits), gradient};
 }
@@ -156,10 +134,10 @@ struct CrossEntropy : Function<CrossEntropy> {
                             Delivery delivery, Tally* tally) {
     const double divisor = delivery == Delivery::difference ? 1 : static_cast<double>(logits.size(0));
     // An evaluation needs no gradient. Inside forward() the grad mode is off, whatever it is outside.
-    const Passed passed = pass_cross_entropy(logits, labels, wanted, divisor, *tally);
+    const LossAndGradient passed = cross_entropy_pass(logits, labels, wanted, divisor, *tally);
     keep_delivery(ctx, delivery, *tally);
     if (wanted) ctx->save_for_backward({logits, labels, passed.gradient});
-    return passed.loss;
+    return passed.mean;
   }
   static variable_list backward(AutogradContext* ctx, const variable_list& grads) {
     const auto saved = ctx->get_saved_variables();
@@ -177,9 +155,10 @@ at::Tensor as_targets(const at::Tensor& outputs, const at::Tensor& targets) {
   return at::one_hot(targets, outputs.size(1)).to(outputs.scalar_type());
 }
 
-Passed pass_squared_error(const at::Tensor& outputs, const at::Tensor& targets, bool wanted, double factor,
-                          Tally& tally) {
-  CORTORCH_RETURN_ON_GPU(outputs, squared_error_on_gpu(outputs, targets, wanted, factor, tally));
+LossAndGradient squared_error_pass(const at::Tensor& outputs, const at::Tensor& targets, bool wanted, double factor,
+                                   Tally& tally) {
+  if (has_gpu_kernels(outputs))
+    return cuda::squared_error(outputs, targets, wanted, factor, counts_on_gpu(outputs, tally));
   const int64_t batch = outputs.size(0), n = outputs.size(1);
   const bool labelled = targets.scalar_type() == at::kLong;
   if (labelled) {
@@ -210,10 +189,10 @@ struct SquaredError : Function<SquaredError> {
                             Delivery delivery, Tally* tally) {
     const double factor =
         delivery == Delivery::difference ? 1 : 2.0 / static_cast<double>(std::max<int64_t>(1, outputs.size(0)));
-    const Passed passed = pass_squared_error(outputs, targets, wanted, factor, *tally);
+    const LossAndGradient passed = squared_error_pass(outputs, targets, wanted, factor, *tally);
     keep_delivery(ctx, delivery, *tally);
     if (wanted) ctx->save_for_backward({outputs, targets, passed.gradient});
-    return passed.loss;
+    return passed.mean;
   }
   static variable_list backward(AutogradContext* ctx, const variable_list& grads) {
     const auto saved = ctx->get_saved_variables();
@@ -236,8 +215,8 @@ void LossCounts::add(const LossCounts& other) {
 
 LossCounts Tally::read() const {
   LossCounts all = host;
-  if (!on_gpu.defined()) return all;
-  const at::Tensor sums = on_gpu.cpu();
+  if (!device_sums.defined()) return all;
+  const at::Tensor sums = device_sums.cpu();
   const double* s = sums.const_data_ptr<double>();
   all.add({s[0], s[1], s[2], s[3], static_cast<int64_t>(s[4])});
   return all;

@@ -36,7 +36,7 @@ struct LossCounts {
 // Where losses count. Work on a GPU is not waited for: its sums stay there until somebody reads them.
 struct Tally {
   LossCounts host;
-  at::Tensor on_gpu;  // float64 [5], in the order of LossCounts; made where it is needed
+  at::Tensor device_sums;  // on a GPU: float64 [5], in the order of LossCounts; made where it is needed
   // The loss is a training step's own, on which backward() is called as it is: whether somebody multiplied it need not
   // be looked at, which on a GPU would be to wait.
   bool of_step = false;

@@ -6,6 +6,7 @@
 #include <optional>
 #include <string>
 
+#include "base/optional_tensor.h"
 #include "rules/gradient.h"
 
 namespace cortorch {
@@ -14,9 +15,8 @@ namespace {
 at::Tensor rule_layer(const LinearMapPtr& map, const at::Tensor& x, const at::Tensor& weight,
                       const std::optional<at::Tensor>& bias, const std::optional<at::Tensor>& feedback,
                       const std::string& activation, const std::string& rule) {
-  return gradient_layer(map, from_name<Activation>(activation),
-                        sender_of(rule, feedback.value_or(at::Tensor()), /*scale=*/1), x, weight,
-                        bias.value_or(at::Tensor()));
+  return gradient_layer(map, from_name<Activation>(activation), sender_of(rule, or_undefined(feedback), /*scale=*/1), x,
+                        weight, or_undefined(bias));
 }
 
 // y = σ(W x + b) under bp or fa; see gradient_layer(). Feedback is of weight's shape.

@@ -55,21 +55,22 @@ struct Pass {
 // Where a rule puts its parameters; the names are those of the state_dict.
 class OwnParameters {
  public:
-  // `<the site's name>.<name>`, behind the site's own weight and bias. Null, and none, if the value is undefined.
+  // `<the site's name>.<name>`, behind the site's own weight and bias. Null, and none, if the value is undefined. Its
+  // role is `learned` or `fixed`; it is float32 and contiguous.
   ParameterPtr add(const Site& site, Parameter::Role role, const char* name, at::Tensor value) {
-    ParameterPtr parameter = new_parameter(role, site.name + "." + name, std::move(value));
+    ParameterPtr parameter = checked(new_parameter(role, site.name + "." + name, std::move(value)));
     if (parameter) of_sites_.emplace_back(site.index, parameter);
     return parameter;
   }
   // A state of the site that the rule moves itself (Pass::moved): float32 whatever the network computes in.
   ParameterPtr add_state(const Site& site, const char* name, at::Tensor value) {
     ParameterPtr parameter = add(site, Parameter::Role::fixed, name, std::move(value));
-    parameter->stays_float32 = true;
+    if (parameter) parameter->stays_float32 = true;
     return parameter;
   }
   // `name`, behind those of all layers.
   ParameterPtr add(Parameter::Role role, const std::string& name, at::Tensor value) {
-    ParameterPtr parameter = new_parameter(role, name, std::move(value));
+    ParameterPtr parameter = checked(new_parameter(role, name, std::move(value)));
     if (parameter) of_network_.push_back(parameter);
     return parameter;
   }
@@ -78,6 +79,17 @@ class OwnParameters {
   const std::vector<ParameterPtr>& of_network() const { return of_network_; }
 
  private:
+  static ParameterPtr checked(ParameterPtr parameter) {
+    if (!parameter) return parameter;
+    const auto& [role, name, value, compute, stays_float32] = *parameter;
+    TORCH_CHECK(role != Parameter::Role::forward, "the rule's parameter ", name,
+                " has the role of weights, which are trained on the loss; a rule's own are learned or fixed");
+    TORCH_CHECK(value.scalar_type() == at::kFloat && value.is_contiguous() && value.device().is_cpu(),
+                "the rule's parameter ", name, " must be contiguous float32 on the CPU, but it is ",
+                value.scalar_type(), " on ", value.device());
+    return parameter;
+  }
+
   std::vector<std::pair<std::size_t, ParameterPtr>> of_sites_;
   std::vector<ParameterPtr> of_network_;
 };

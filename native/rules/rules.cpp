@@ -9,12 +9,26 @@
 #include <string_view>
 #include <utility>
 
-#include "rules/direct.h"
-#include "rules/gradient.h"
 #include "rules/own_rule.h"
-#include "rules/target.h"
+
+// The rules: the name of each, and the function of its file that makes it. A new one has a line here.
+#define CORTORCH_RULES(RULE)             \
+  RULE("bp", backpropagation)            \
+  RULE("fa", feedback_alignment)         \
+  RULE("dfa", direct_feedback_alignment) \
+  RULE("usf", sign_symmetry)             \
+  RULE("brsf", sign_symmetry)            \
+  RULE("frsf", sign_symmetry)            \
+  RULE("tp", target_propagation)         \
+  RULE("dtp", target_propagation)        \
+  RULE("sdtp", target_propagation)       \
+  RULE("ao-sdtp", target_propagation)
 
 namespace cortorch {
+
+#define CORTORCH_DECLARED(NAME, MAKE) std::unique_ptr<Rule> MAKE(std::string_view name, Options& options);
+CORTORCH_RULES(CORTORCH_DECLARED)
+
 namespace {
 
 struct Entry {
@@ -22,13 +36,8 @@ struct Entry {
   std::unique_ptr<Rule> (*make)(std::string_view name, Options& options);
 };
 
-// A new rule has a line here.
-constexpr Entry kRules[] = {
-    {"bp", backpropagation},         {"fa", feedback_alignment},  {"dfa", direct_feedback_alignment},
-    {"usf", sign_symmetry},          {"brsf", sign_symmetry},     {"frsf", sign_symmetry},
-    {"tp", target_propagation},      {"dtp", target_propagation}, {"sdtp", target_propagation},
-    {"ao-sdtp", target_propagation},
-};
+#define CORTORCH_LISTED(NAME, MAKE) {NAME, MAKE},
+constexpr Entry kRules[] = {CORTORCH_RULES(CORTORCH_LISTED)};
 
 // Rules of files, which stay loaded. Of the whole process: several environments may load one.
 struct Loaded {
@@ -88,6 +97,10 @@ std::unique_ptr<Rule> make_rule(const std::string& name, Options& options) {
   }
   const RuleDeclaration* own = find_loaded(name);
   TORCH_CHECK(own != nullptr, "unknown rule '", name, "'; known are ", known);
+  for (const RuleOption& option : own->options) {
+    if (options.has(option.name)) continue;
+    options.set(option.name, option.is_word ? Options::Value(option.word) : Options::Value(option.number));
+  }
   return own->make(name, options);
 }
 

@@ -1,33 +1,28 @@
-#include "rules/target.h"
-
+// Target propagation (Lee et al. 2015; Bartunov et al. 2018): what travels down is no gradient but the difference of a
+// layer's activity and its target, which learned inverses bring from layer to layer. target_layer.cpp has the layers.
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/zeros.h>
 #include <c10/util/Exception.h>
 
+#include <memory>
+#include <string>
+#include <string_view>
 #include <utility>
 
 #include "base/gpu.h"
 #include "base/pool.h"
+#include "maps/delta.h"
 #include "maps/dense.h"
-#include "maps/elementwise.h"
-#include "rules/inverse.h"
-#include "rules/target_layer.h"
-
-#ifdef CORTORCH_CUDA
 #include "rules/cuda/loss_tensors.h"
-#endif
+#include "rules/inverse.h"
+#include "rules/rule.h"
+#include "rules/target_layer.h"
 
 namespace cortorch {
 namespace {
 
-#ifdef CORTORCH_CUDA
-void count_on_gpu(const Residual& r, double units, Tally& tally) {
-  cuda::add_squares(r.partial_squares, 1 / units, tally.on_gpu);
-}
-#endif
-
 void count_residual(const Residual& r, double units, Tally& tally) {
-  CORTORCH_RETURN_ON_GPU(r.delta, count_on_gpu(r, units, tally));
+  if (has_gpu_kernels(r.delta)) return cuda::add_squares(r.partial_squares, 1 / units, tally.device_sums);
   tally.host.inverse += r.squares / units;
 }
 
@@ -53,20 +48,20 @@ class TargetPropagation final : public Rule {
     std::vector<std::string> found;
     bool above = false;  // of the first map
     for (const PlannedLayer& layer : plan.layers) {
-      if (layer.kind() == Kind::residual)
-        found.push_back("network: a residual block has no inverse, which rule " + name() + " needs");
-      if (layer.kind() == Kind::batch_norm)
-        found.push_back("layer " + layer.name + ": rule " + name() + " does not go through batch norm");
+      const std::string has_none = called(layer) + ": it has no inverse, which rule " + name() + " needs; ";
+      if (layer.kind() == Kind::residual) found.push_back(has_none + "use a plain row of layers");
+      if (layer.kind() == Kind::batch_norm) found.push_back(has_none + "leave it out");
       if (above && (layer.kind() == Kind::max_pool2d || layer.kind() == Kind::avg_pool2d))
-        found.push_back("network: pooling has no inverse, which rule " + name() + " needs; use strides instead");
+        found.push_back(has_none + "use a stride in the layer below");
       above = above || is_map(layer.kind());
     }
     const std::size_t least = kind_.steps_down_loss ? 3 : 2;
     if (plan.sites.size() < least)
       found.push_back("network: rule " + name() + " needs " + std::to_string(least) +
-                      " layers with parameters or more, but there are " + std::to_string(plan.sites.size()));
+                      " layers with parameters or more, but there are " + std::to_string(plan.sites.size()) +
+                      "; add a hidden layer");
     if (kind_.auxiliary && plan.sites.back().map->input_shape().size() != 1)
-      found.push_back("layer " + plan.sites.back().name + ": auxiliary outputs need a dense last layer");
+      found.push_back("layer " + plan.sites.back().name + ": auxiliary outputs need a dense last layer; add one");
     return found;
   }
 
@@ -189,6 +184,10 @@ class TargetPropagation final : public Rule {
 
 }  // namespace
 
+// tp: the target itself goes down; dtp: the difference rule, with the penultimate target by the loss's gradient; sdtp:
+// the difference rule at the penultimate layer too; ao-sdtp: the same with auxiliary outputs. Option auxiliary (512) of
+// ao-sdtp; a trainer's options are lossReduction (sum), inverseLoss (noise-preserving of tp and dtp, de-noising of the
+// others), noise (0.1, or one for each inverse from below), and of dtp targetStep (0.1), targetStepLoss (example).
 std::unique_ptr<Rule> target_propagation(std::string_view name, Options& options) {
   return std::make_unique<TargetPropagation>(std::string(name), options);
 }

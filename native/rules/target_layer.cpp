@@ -83,8 +83,7 @@ struct TargetHidden : Function<TargetHidden> {
   static at::Tensor by_jacobian(const TargetContext& context, const at::Tensor& weight, const at::Tensor& x,
                                 const at::Tensor& y, const at::Tensor& d) {
     const auto g = [&](const at::Tensor& h) {
-      at::Tensor none;
-      return context.map->adjoint(weight, context.map->delta(context.activation, h, y, none, 1), {},
+      return context.map->adjoint(weight, delta(*context.map, context.activation, h, y, 1, false).delta, {},
                                   Activation::identity);
     };
     return context.kind.hands_targets ? difference(x, g(difference(y, d))) : g(d);

@@ -68,7 +68,6 @@ Training::Training(const std::string& model, const std::string& text) {
   const OnStream guard(stream_);
   network_ = std::make_unique<Network>(std::move(spec), std::move(rule), position_.seed);
   move_to(*network_, place_);
-  if (settings.integer("emulated_bf16", 0) != 0) network_->move_to(at::kCPU, at::kBFloat16);
   if (!network_->of_role(Parameter::Role::learned).empty()) {
     rule_training.optimizer = optimizer;
     rule_training.optimizer->lr = settings.number("inverse_lr", optimizer.lr);

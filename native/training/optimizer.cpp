@@ -141,6 +141,16 @@ std::vector<at::Tensor> Optimizer::take_gradients() {
     if (gradient.defined()) gradients[i] = gradient.contiguous();
     gradient.reset();
   }
+  // A rule of somebody's own may have written them.
+  for (std::size_t i = 0; i < gradients.size(); ++i) {
+    const at::Tensor& compute = parameters_[i]->compute;
+    const at::Tensor& gradient = gradients[i];
+    TORCH_CHECK(!gradient.defined() ||
+                    (gradient.sizes() == compute.sizes() && gradient.device() == compute.device() &&
+                     (gradient.scalar_type() == at::kFloat || gradient.scalar_type() == compute.scalar_type())),
+                "the gradient of ", parameters_[i]->name, " is ", gradient.scalar_type(), " ", gradient.sizes(),
+                ", but the parameter ", compute.scalar_type(), " ", compute.sizes());
+  }
   return gradients;
 }
 

@@ -8,14 +8,14 @@
 #include <utility>
 
 #include "base/gpu.h"
-#include "training/step.h"
-
-#ifdef CORTORCH_CUDA
+#include "data/cuda/gpu_batches.h"
 #include "training/cuda/gpu_stepper.h"
-#endif
+#include "training/step.h"
 
 namespace cortorch {
 namespace {
+
+bool is_on_gpu(const Network& network) { return on_gpu(network.parameters().front()->value); }
 
 Task task_for(Network& network, Loss loss, const OptimizerSpec& optimizer, Normalization normalization,
               RuleTraining rule, const Augmentation& augmentation) {
@@ -30,6 +30,10 @@ Task task_for(Network& network, Loss loss, const OptimizerSpec& optimizer, Norma
             Optimizer(optimizer, network.of_role(Parameter::Role::forward)),
             std::nullopt};
   std::vector<ParameterPtr> learned = network.of_role(Parameter::Role::learned);
+  const bool in_some_phase = network.rule().learns_in(Phase::forward) || network.rule().learns_in(Phase::inverse) ||
+                             network.rule().learns_in(Phase::both);
+  TORCH_CHECK(learned.empty() || in_some_phase, name,
+              " has parameters to learn, but learns in no phase: its learns_in() has to say in which");
   TORCH_CHECK(learned.empty() != rule.optimizer.has_value(), "trainer: ", name,
               learned.empty() ? " learns nothing beside the task, but an optimizer for it was given"
                               : " needs an optimizer for what it learns beside the task");
@@ -38,10 +42,7 @@ Task task_for(Network& network, Loss loss, const OptimizerSpec& optimizer, Norma
 }
 
 std::unique_ptr<Stepper> stepper_for(Task& task) {
-#ifdef CORTORCH_CUDA
-  if (on_gpu(task.network.parameters().front()->value)) return cuda::gpu_stepper(task);
-#endif
-  return cpu_stepper(task);
+  return is_on_gpu(task.network) ? cuda::gpu_stepper(task) : cpu_stepper(task);
 }
 
 }  // namespace
@@ -107,26 +108,15 @@ const std::vector<int64_t>& Trainer::order_of(const Dataset& data, const Positio
   return order_.indices;
 }
 
-#ifdef CORTORCH_CUDA
-namespace {
-
-at::Tensor prepare_on_gpu(const Network& network, const at::Tensor& images, const Normalization& normalization) {
-  return cuda::prepare(images.to(network.device()), normalization, network.compute_type());
-}
-
-}  // namespace
-#endif
-
 at::Tensor prepare_for(const Network& network, const at::Tensor& images, const Normalization& normalization) {
-  CORTORCH_RETURN_ON_GPU(network.parameters().front()->value, prepare_on_gpu(network, images, normalization));
+  if (is_on_gpu(network)) return cuda::prepare(images.to(network.device()), normalization, network.compute_type());
   return prepare(images, normalization);
 }
 
 LossCounts evaluate(const Network& network, Loss loss, const Dataset& data, const Normalization& normalization,
                     int64_t batch_size, const std::atomic<bool>& stop) {
   TORCH_CHECK(batch_size > 0, "evaluate: batches of ", batch_size, " examples");
-  CORTORCH_RETURN_ON_GPU(network.parameters().front()->value,
-                         cuda::evaluate(network, loss, data, normalization, batch_size, stop));
+  if (is_on_gpu(network)) return cuda::evaluate(network, loss, data, normalization, batch_size, stop);
   at::NoGradGuard no_grad;
   Tally tally;
   std::vector<int64_t> indices(static_cast<std::size_t>(data.size()));

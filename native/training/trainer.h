@@ -29,6 +29,8 @@ class Trainer {
   // The network must outlive the trainer. The augmentation is of data sets, not of batches that launch() is given.
   Trainer(Network& network, Loss loss, OptimizerSpec optimizer, Normalization normalization, RuleTraining rule = {},
           Augmentation augmentation = {});
+  Trainer(const Trainer&) = delete;  // the stepper has the task's address
+  Trainer& operator=(const Trainer&) = delete;
 
   // One update on a batch of the caller's own, on the CPU: images [batch, input] as those of a data set. A loss that is
   // not finite makes no update. Of the position the seed, the step and the phase count.

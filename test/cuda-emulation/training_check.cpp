@@ -24,6 +24,7 @@
 #include "maps/elementwise.h"
 #include "network/place.h"
 #include "rules/direct.h"
+#include "rules/own_rule.h"
 #include "torchbind/training.h"
 #include "training/cuda/step_graph.h"
 
@@ -262,6 +263,14 @@ std::vector<Case> cases() {
   all.push_back({"twelve classes", "input 3 6 5; flatten; dense units=12",
                  "rule=bp seed=3 lr=2e-3 eps=1e-3 loss=squared-error", image});
   all.back().classes = 12;
+  for (const char* network : {kDense, kLocal, kNormed}) {
+    all.push_back({"a learned feedback", network,
+                   "rule=mirroring rule.noise=0.3 inverse_lr=1e-2 optimizer=sgd lr=0.02 momentum=0.9 seed=3", image});
+    all.back().tolerance = 2e-4;
+    all.push_back(
+        {"a rule with a state", network, "rule=lagging rule.steps=7 optimizer=sgd lr=0.02 momentum=0.9 seed=3", image});
+    all.back().tolerance = 2e-4;
+  }
   all.push_back({"dfa shared", kLocal, "rule=dfa rule.dfaFeedback=shared seed=3 lr=2e-3 eps=1e-3", image});
   all.push_back(
       {"augmented", kLocal, "rule=bp seed=3 lr=2e-3 eps=1e-3 crop=2 flip=1 mean=0.4,0.5,0.6 std=0.2,0.3,0.25", image});
@@ -302,9 +311,8 @@ void half_precision() {
       Case untrained = c;
       untrained.runs = {};
       const Outcome start = train(untrained, data, false), cpu = train(c, data, false);
-      const Outcome half = emulated([&] { return train(c, data, false, " emulated_bf16=1"); });
-      const Outcome mixed =
-          emulated([&] { return train(c, data, true, " emulated_bf16=1 momentum=0.5 moments=bf16"); });
+      const Outcome half = emulated([&] { return train(c, data, false, " precision=bf16"); });
+      const Outcome mixed = emulated([&] { return train(c, data, true, " precision=bf16 momentum=0.5 moments=bf16"); });
       for (std::size_t i = 0; i < cpu.values.size(); ++i) {
         const at::Tensor wanted = cpu.values[i] - start.values[i], got = half.values[i] - start.values[i];
         const double size = wanted.norm().item().toDouble();
@@ -577,14 +585,14 @@ void deterministic_place() {
   unsetenv("CUBLAS_WORKSPACE_CONFIG");
   Place place;
   place.device = c10::Device(c10::kCUDA, 0);
-  use_arithmetic(place);
+  emulated([&] { return use_arithmetic(place), 0; });
   check(std::getenv("CUBLAS_WORKSPACE_CONFIG") == nullptr, "cuBLAS is left alone");
   place.deterministic = true;
-  use_arithmetic(place);
+  emulated([&] { return use_arithmetic(place), 0; });
   const char* set = std::getenv("CUBLAS_WORKSPACE_CONFIG");
   check(set != nullptr && std::string(set) == ":4096:8", "cuBLAS has a workspace of fixed size");
   setenv("CUBLAS_WORKSPACE_CONFIG", ":16:8", 1);
-  use_arithmetic(place);
+  emulated([&] { return use_arithmetic(place), 0; });
   check(std::getenv("CUBLAS_WORKSPACE_CONFIG") == std::string(":16:8"), "what the user has set stays");
 }
 
@@ -627,6 +635,7 @@ int main(int count, char** arguments) {
   using namespace cortorch;
   const std::string only = count > 1 ? arguments[1] : "";
   at::set_num_threads(1);
+  for (const char* rule : {RULE_LAGGING, RULE_MIRRORING}) load_rule(rule, "");
   long ran = 0;
   for (const Case& c : cases()) {
     if (c.name.find(only) == std::string::npos) continue;

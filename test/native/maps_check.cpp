@@ -33,6 +33,7 @@
 #include "base/pool.h"
 #include "data/dataset.h"
 #include "maps/conv2d.h"
+#include "maps/delta.h"
 #include "maps/dense.h"
 #include "maps/elementwise.h"
 #include "maps/image_layout.h"
@@ -257,12 +258,15 @@ void check_map(const std::string& name, const LinearMapPtr& map, int64_t batch, 
   }
   // 1 − y² and y (1 − y) are rounded to the digits of 1, so what they are multiplied with is the size.
   const double delta_size = largest(ds), bias_size = largest(bias_sizes);
-  at::Tensor bias_gradient = exact(Values(bs.size(), NAN), b_shape, dtype);
-  agree(name + with + " delta", map->delta(activation, d, y, bias_gradient, 1), y_shape, delta, delta_size);
-  agree(name + with + " bias gradient", bias_gradient, b_shape, bias_sums, bias_size);
-  at::Tensor none;
-  agree(name + with + " delta alone", map->delta(activation, d, y, none, 1), y_shape, delta, delta_size);
-  agree(name + " sum_to_bias", map->sum_to_bias(exact(delta, y_shape, dtype)), b_shape, bias_sums, bias_size);
+  const auto made = [&](double scale, bool want_bias) {
+    return cortorch::delta(*map, activation, d, y, scale, want_bias);
+  };
+  const cortorch::Delta both = made(1, true);
+  agree(name + with + " delta", both.delta, y_shape, delta, delta_size);
+  agree(name + with + " bias gradient", both.bias_sum, b_shape, bias_sums, bias_size);
+  agree(name + with + " delta alone", made(1, false).delta, y_shape, delta, delta_size);
+  agree(name + " sum_to_bias", cortorch::sum_to_bias(*map, exact(delta, y_shape, dtype)), b_shape, bias_sums,
+        bias_size);
 
   // A learned inverse's form of the adjoint, and the scaled δ of a squared loss.
   const Values cs = rounded(random.values(count(map->input_shape())), dtype);
@@ -273,8 +277,9 @@ void check_map(const std::string& name, const LinearMapPtr& map, int64_t batch, 
   const at::Tensor c = exact(cs, map->input_shape(), dtype);
   agree(name + with + " adjoint with bias", map->adjoint(w, d, c, activation), x_shape, inverse,
         adjoint_size + largest(cs));
-  agree(name + with + " halved delta", map->delta(activation, d, y, bias_gradient, 0.5), y_shape, halved, delta_size);
-  agree(name + with + " halved bias gradient", bias_gradient, b_shape, halved_sums, bias_size);
+  const cortorch::Delta half = made(0.5, true);
+  agree(name + with + " halved delta", half.delta, y_shape, halved, delta_size);
+  agree(name + with + " halved bias gradient", half.bias_sum, b_shape, halved_sums, bias_size);
 }
 
 // --- random sizes ---------------------------------------------------------------------------------------
@@ -408,14 +413,11 @@ struct Counting final : cortorch::LinearMap {
     ++outers;
     return map->outer(x, d);
   }
-  at::Tensor delta(Activation a, const at::Tensor& g, const at::Tensor& y, at::Tensor& b, double scale) const override {
-    return map->delta(a, g, y, b, scale);
-  }
-  at::Tensor sum_to_bias(const at::Tensor& d) const override { return map->sum_to_bias(d); }
   Shape input_shape() const override { return map->input_shape(); }
   Shape output_shape() const override { return map->output_shape(); }
   Shape weight_shape() const override { return map->weight_shape(); }
   Shape bias_shape() const override { return map->bias_shape(); }
+  cortorch::BiasTiles bias_tiles() const override { return map->bias_tiles(); }
   int64_t fan_in() const override { return map->fan_in(); }
   int64_t fan_out() const override { return map->fan_out(); }
 

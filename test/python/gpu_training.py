@@ -142,7 +142,7 @@ class Outcome:
 def where(precision):
     """The settings of the place that is checked."""
     if place.emulated:
-        return "device=cpu emulated_bf16=1" if precision == "bf16" else "device=cpu"
+        return "device=cpu precision=bf16" if precision == "bf16" else "device=cpu"
     return f"device={place.device} precision={precision}"
 
 

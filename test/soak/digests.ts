@@ -1,7 +1,8 @@
 /**
- * Trains every rule on every map, under every schedule and optimizer, for 20 steps, and prints what came of each case:
- * `node --import tsx digests.ts DIST`, DIST a folder with the package's compiled index.js. Public names alone, so that
- * it runs on other versions too. One line of JSON a case: { name, digest } or { name, error }.
+ * Trains every rule on every map, under every schedule and optimizer, for 20 steps an epoch, and prints what came of
+ * each case, a digest of the parameters, of two diagnoses on the way and of predictions: `node --import tsx digests.ts
+ * DIST`, DIST a folder with the package's compiled index.js. Public names alone, so that it runs on other versions too.
+ * One line of JSON a case: { name, digest } or { name, error }.
  */
 import { createHash } from 'node:crypto';
 import path from 'node:path';
@@ -14,13 +15,17 @@ const url = pathToFileURL(path.resolve(process.argv[2] ?? 'dist', 'index.js')).h
 const { Dataset, Network, Trainer, network } = (await import(url)) as Package;
 
 const IMAGES = 320;
-const BATCH = 16; // 20 steps an epoch
+const BATCH = 16;
+const STEPS = IMAGES / BATCH; // of an epoch
+const EXAMPLE = 3 * 8 * 8;
+const PREDICTED = 24;
 const random = (() => {
   let state = 12345;
   return () => (state = (Math.imul(state, 1664525) + 1013904223) >>> 0);
 })();
+const images = Uint8Array.from({ length: IMAGES * EXAMPLE }, () => random() >>> 24);
 const data = Dataset.fromArrays({
-  images: Uint8Array.from({ length: IMAGES * 3 * 8 * 8 }, () => random() >>> 24),
+  images,
   labels: Uint8Array.from({ length: IMAGES }, () => (random() >>> 16) % 10),
   shape: [3, 8, 8],
   classes: 10,
@@ -74,15 +79,20 @@ async function digest(
   trainerOptions: TrainerOptions,
   epochs: number,
 ): Promise<string> {
-  const net = new Network(spec, { seed: 7, ...networkOptions });
+  using net = new Network(spec, { seed: 7, ...networkOptions });
   const trainer = new Trainer(net, { batchSize: BATCH, seed: 7, ...trainerOptions });
-  for await (const event of trainer.fit(data, { epochs })) if (event.type === 'epoch') continue;
   const hash = createHash('sha256');
+  const add = (values: Float32Array): void =>
+    void hash.update(new Uint8Array(values.buffer, values.byteOffset, values.byteLength));
+  // Before the first step, and in the middle: of two epochs before the second.
+  for await (const event of trainer.fit(data, { epochs, diagnostics: (epochs * STEPS) / 2 })) {
+    if (event.type === 'diagnostics') hash.update(`${event.step} ${JSON.stringify(event.layers)}\n`);
+  }
   for (const [name, { data: values, shape }] of await net.stateDict()) {
     hash.update(`${name} ${shape.join()}\n`);
-    hash.update(new Uint8Array(values.buffer, values.byteOffset, values.byteLength));
+    add(values);
   }
-  net.dispose();
+  add(await net.predict(images.subarray(0, PREDICTED * EXAMPLE)));
   return hash.digest('hex').slice(0, 16);
 }
 

@@ -13,6 +13,7 @@ import {
   type NetworkSpec,
   type RuleName,
 } from '../../lib/index.js';
+import { call } from '../../lib/native.js';
 
 const dense = (...units: number[]): NetworkSpec =>
   units
@@ -147,6 +148,16 @@ t.test('names that the state dict needs itself', async (t) => {
     });
   }
   t.doesNotThrow(() => network({ features: 3 }).dense(4, { name: 'inverse' }).dense(2).softmaxCrossEntropy());
+  // The native half by itself.
+  const make = (...names: string[]) => {
+    const dense = { type: 'dense', units: 3, activation: 'identity', bias: true, initializer: 'zeros' };
+    const layers = names.map((name) => ({ ...dense, name }));
+    const spec = { input: [3], rule: 'sdtp', layers };
+    return call((n) => new n.NetworkHandle(spec, 1, 0, { device: 'cpu', precision: 'fp32', deterministic: false }));
+  };
+  t.throws(() => make('a', 'a'), { message: 'network: two layers are called a' });
+  t.throws(() => make('inverses.1', 'a'), { message: /^network: two parameters are called inverses\.1\.weight/ });
+  make('a', 'b').dispose();
 });
 
 t.test('an autoencoder learns from a stream of images alone, whatever else it has', async (t) => {

@@ -45,6 +45,8 @@ void look_closely(Gpu& gpu) {
 
 }  // namespace
 
+bool kernels_are_built() { return true; }
+
 Gpus find_gpus(int closely) {
   Gpus result;
   int number = 0;

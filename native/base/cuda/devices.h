@@ -19,6 +19,9 @@ struct Gpu {
   bool supported = false;
 };
 
+// Was this library built with kernels for GPUs?
+bool kernels_are_built();
+
 struct Gpus {
   std::string driver, runtime;  // versions of CUDA: the newest that the driver knows (empty: there is none), and ours
   std::string problem;          // CUDA's own words why there is no device; empty: there is one

@@ -7,6 +7,7 @@
 
 #include "base/cuda/precision.h"
 #include "base/cuda/primitives.cuh"
+#include "base/ranges.h"
 
 namespace cortorch::cuda {
 
@@ -34,7 +35,7 @@ cudaError_t launch_blocks(void (*kernel)(Parameters...), int64_t blocks, int thr
 template <class... Parameters, class... Arguments>
 cudaError_t launch_over(int64_t count, void (*kernel)(Parameters...), cudaStream_t stream,
                         const Arguments&... arguments) {
-  return launch_blocks(kernel, (count + block_threads - 1) / block_threads, block_threads, 0, stream, arguments...);
+  return launch_blocks(kernel, divide_up<int64_t>(count, block_threads), block_threads, 0, stream, arguments...);
 }
 
 // work(T{}) with the type that values of the precision have in memory.

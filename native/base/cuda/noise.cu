@@ -2,6 +2,7 @@
 
 #include "base/cuda/launch.cuh"
 #include "base/normal_numbers.h"
+#include "base/ranges.h"
 
 namespace cortorch::cuda {
 namespace {
@@ -16,8 +17,10 @@ __global__ void normal_kernel(int64_t count, const NoiseStream stream, float sig
   const int64_t counter = global_thread(), group = counter / kNormalLanes,
                 first = group * kNormalGroup + counter % kNormalLanes;
   if (first >= count) return;
-  const Normals n = normals_of(philox({static_cast<uint32_t>(counter), step_of(stream), stream.purpose, stream.layer},
-                                      static_cast<uint32_t>(stream.seed), static_cast<uint32_t>(stream.seed >> 32)));
+  // The step is the upper word of the counter.
+  const Normals n =
+      normals_of(random_block(stream.seed, stream.purpose, stream.layer,
+                              static_cast<uint64_t>(step_of(stream)) << 32 | static_cast<uint32_t>(counter)));
 #pragma unroll
   for (int i = 0; i < 4; ++i) {
     const int64_t at = first + i * kNormalLanes;
@@ -32,13 +35,11 @@ __global__ void normal_kernel(int64_t count, const NoiseStream stream, float sig
 
 template <class T>
 __global__ void uniform_kernel(int64_t count, const NoiseStream stream, float size, T* out) {
-  const int64_t block = global_thread(), blocks = (count + 3) / 4;
+  const int64_t block = global_thread(), blocks = divide_up<int64_t>(count, 4);
   if (block >= blocks) return;
   const uint64_t counter =
       static_cast<uint64_t>(step_of(stream)) * static_cast<uint64_t>(blocks) + static_cast<uint64_t>(block);
-  const Words w =
-      philox({static_cast<uint32_t>(counter), static_cast<uint32_t>(counter >> 32), stream.purpose, stream.layer},
-             static_cast<uint32_t>(stream.seed), static_cast<uint32_t>(stream.seed >> 32));
+  const Words w = random_block(stream.seed, stream.purpose, stream.layer, counter);
   const uint32_t words[4] = {w.a, w.b, w.c, w.d};
 #pragma unroll
   for (int i = 0; i < 4; ++i) {
@@ -47,7 +48,7 @@ __global__ void uniform_kernel(int64_t count, const NoiseStream stream, float si
   }
 }
 
-int64_t normal_blocks(int64_t count) { return (count + kNormalGroup - 1) / kNormalGroup * kNormalLanes; }
+int64_t normal_blocks(int64_t count) { return divide_up<int64_t>(count, kNormalGroup) * kNormalLanes; }
 
 template <bool is_sum>
 cudaError_t normal(int64_t count, Precision precision, const NoiseStream& stream, float sigma, const void* h, void* out,
@@ -76,7 +77,8 @@ cudaError_t uniform_magnitudes(int64_t count, Precision precision, const NoiseSt
                                cudaStream_t cuda_stream) {
   return with_type(precision, [&](auto element) {
     using T = decltype(element);
-    return launch_over((count + 3) / 4, uniform_kernel<T>, cuda_stream, count, stream, size, static_cast<T*>(out));
+    return launch_over(divide_up<int64_t>(count, 4), uniform_kernel<T>, cuda_stream, count, stream, size,
+                       static_cast<T*>(out));
   });
 }
 

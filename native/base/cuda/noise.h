@@ -7,6 +7,7 @@
 #include <cstdint>
 
 #include "base/cuda/precision.h"
+#include "base/purpose.h"
 
 namespace cortorch::cuda {
 
@@ -14,7 +15,8 @@ namespace cortorch::cuda {
 // runs.
 struct NoiseStream {
   uint64_t seed;
-  uint32_t purpose, layer, step;
+  Purpose purpose;
+  uint32_t layer, step;
   const uint32_t* step_on_gpu;
 };
 

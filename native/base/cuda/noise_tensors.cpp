@@ -4,13 +4,13 @@
 
 #include "base/cuda/here.h"
 #include "base/cuda/noise.h"
-#include "base/purpose.h"
 
 namespace cortorch::cuda {
 namespace {
 
 NoiseStream stream_of(const NoiseSource& source, Purpose purpose) {
-  return {source.seed, static_cast<uint32_t>(purpose), source.layer, source.step.number, source.step.on_gpu};
+  const uint32_t* address = source.step.address();
+  return {source.seed, purpose, source.layer, address == nullptr ? source.step.number() : 0, address};
 }
 
 }  // namespace

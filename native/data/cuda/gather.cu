@@ -1,8 +1,7 @@
 #include "data/cuda/gather.h"
 
 #include "base/cuda/launch.cuh"
-#include "base/normal_numbers.h"
-#include "base/purpose.h"
+#include "data/placement.h"
 
 namespace cortorch::cuda {
 namespace {
@@ -10,28 +9,6 @@ namespace {
 __device__ __forceinline__ int64_t example_of(const GatherWhich& which, int64_t i) {
   const int64_t number = which.number == nullptr ? which.fixed : *which.number;
   return which.order[number * which.size + i];
-}
-
-// As in data/dataset.cpp: where the pixels of an image come from.
-struct Placement {
-  int top, left;
-  bool mirrored, upside_down;
-};
-
-__device__ __forceinline__ Placement placement_of(const GatherHow& how, int64_t example) {
-  const Words w = philox({static_cast<uint32_t>(example), static_cast<uint32_t>(static_cast<uint64_t>(example) >> 32),
-                          static_cast<uint32_t>(Purpose::augmentation), *how.epoch},
-                         static_cast<uint32_t>(how.seed), static_cast<uint32_t>(how.seed >> 32));
-  const auto choices = static_cast<uint64_t>(2 * how.crop_padding + 1);
-  const auto offset = [&](uint32_t word) { return static_cast<int>((word * choices) >> 32) - how.crop_padding; };
-  return {offset(w.a), offset(w.b), how.flip_horizontal && (w.c & 1u) != 0, how.flip_vertical && (w.d & 1u) != 0};
-}
-
-// The row or column that is seen at i; −1: none, black.
-__device__ __forceinline__ int64_t inside(int64_t i, int64_t size, bool black) {
-  if (i >= 0 && i < size) return i;
-  if (black) return -1;
-  return i < 0 ? -i : 2 * (size - 1) - i;
 }
 
 template <class T>
@@ -44,7 +21,8 @@ __global__ void images_kernel(const GatherFrom from, const GatherWhich which, co
   int64_t row = at % area / from.width, column = at % from.width;
   bool visible = true;
   if (how.epoch != nullptr) {
-    const Placement place = placement_of(how, example);
+    const Placement place =
+        placement_of(how.seed, *how.epoch, example, how.crop_padding, how.flip_horizontal, how.flip_vertical);
     row = inside((place.upside_down ? from.height - 1 - row : row) + place.top, from.height, how.black);
     column = inside((place.mirrored ? from.width - 1 - column : column) + place.left, from.width, how.black);
     visible = row >= 0 && column >= 0;

@@ -16,20 +16,17 @@ constexpr int narrowest = 32;
 
 int piece_of(const Tiles& tiles) {
   int piece = block_threads;
-  while (piece > narrowest && tiles.count * ((tiles.columns + piece - 1) / piece) < enough_blocks) piece /= 2;
+  while (piece > narrowest && tiles.count * divide_up<int64_t>(tiles.columns, piece) < enough_blocks) piece /= 2;
   return piece;
 }
 
-int64_t blocks_of(const Tiles& tiles) {
-  const int piece = piece_of(tiles);
-  return tiles.count * ((tiles.columns + piece - 1) / piece);
-}
+int64_t blocks_of(const Tiles& tiles) { return tiles.count * divide_up<int64_t>(tiles.columns, piece_of(tiles)); }
 
 template <class T, bool is_residual>
 __global__ void __launch_bounds__(block_threads)
     delta_kernel(const T* g, const T* y, T* delta, T* bias_gradient, float* squares, int64_t batch, int64_t columns,
                  int piece, float scale, Activation activation) {
-  const int64_t pieces = (columns + piece - 1) / piece;
+  const int64_t pieces = divide_up<int64_t>(columns, piece);
   const int64_t tile = static_cast<int64_t>(blockIdx.x) / pieces,
                 first = static_cast<int64_t>(blockIdx.x) % pieces * piece;
   const int width = static_cast<int>(columns - first < piece ? columns - first : piece),

@@ -7,14 +7,9 @@
 
 #include "base/cuda/precision.h"
 #include "maps/activation_kind.h"
+#include "maps/tiles.h"
 
 namespace cortorch::cuda {
-
-// Activations as `count` row-major matrices, one behind the other: [batch, units] once, or one [batch, channels] a
-// location.
-struct Tiles {
-  int64_t count, batch, columns;
-};
 
 // Each returns the error of its launch; cudaErrorInvalidValue if there are more blocks than a launch can have.
 

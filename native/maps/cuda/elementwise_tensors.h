@@ -3,26 +3,20 @@
 
 #include <ATen/core/Tensor.h>
 
-#include "maps/activation_kind.h"
+#include "maps/delta.h"
+#include "maps/tiles.h"
 
 namespace cortorch::cuda {
 
-// y = σ(y + bias) in place and back. y contiguous [rows, columns], bias [columns] or undefined.
-at::Tensor bias_activation(Activation activation, at::Tensor y, const at::Tensor& bias);
+// σ(a b + bias), a [rows, depth], b [depth, columns], bias [columns] or undefined.
+at::Tensor product(const at::Tensor& a, const at::Tensor& b, const at::Tensor& bias, Activation activation);
 
-// As LinearMap::delta: of [batch, units]; of location-major images, with a bias for each location and channel; of
-// values in any order that share no bias here.
-at::Tensor delta_of_rows(Activation activation, const at::Tensor& g, const at::Tensor& y, at::Tensor& bias_gradient,
-                         double scale);
-at::Tensor delta_of_locations(Activation activation, const at::Tensor& g, const at::Tensor& y,
-                              at::Tensor& bias_gradient, double scale);
-at::Tensor delta_of_values(Activation activation, const at::Tensor& g, const at::Tensor& y, double scale);
-
-// As residual() of maps/elementwise.h; the squares as sums of each block of threads, float32 [blocks].
-struct ResidualOnGpu {
-  at::Tensor delta, bias_sum, squares;
-};
-ResidualOnGpu residual(Activation activation, const at::Tensor& r, const at::Tensor& t, double scale);
+// As delta() and residual() of maps/delta.h, of what lies in memory as these tiles, all in one order. `bias_sum`
+// contiguous, or undefined; returns g itself where that is δ. Sums of a residual are in the order of the tiles, its
+// squares sums of each block of threads, float32 [blocks].
+at::Tensor delta(const Tiles& tiles, Activation activation, const at::Tensor& g, const at::Tensor& y,
+                 const at::Tensor& bias_sum, double scale);
+Residual residual(const Tiles& tiles, Activation activation, const at::Tensor& r, const at::Tensor& t, double scale);
 
 // As the functions of maps/elementwise.h.
 at::Tensor difference(const at::Tensor& a, const at::Tensor& b);

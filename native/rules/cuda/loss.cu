@@ -1,6 +1,7 @@
 #include "rules/cuda/loss.h"
 
 #include "base/cuda/launch.cuh"
+#include "rules/rank.h"
 
 namespace cortorch::cuda {
 namespace {
@@ -25,16 +26,12 @@ __device__ __forceinline__ float block_max(float value, float* shared) {
   return largest;
 }
 
-// Answers that rank before the right one; ties go to the lower class, as in argmax. A NaN ranks the right answer last.
+// Answers that rank before the right one.
 template <class T>
 __device__ __forceinline__ int rank_of(const T* row, int64_t classes, int64_t label, int* shared) {
   const float right = to_float(row[label]);
   int before = 0;
-  for (int64_t c = threadIdx.x; c < classes; c += blockDim.x) {
-    if (c == label) continue;
-    const float other = to_float(row[c]);
-    before += c < label ? !(other < right) : !(other <= right);
-  }
+  for (int64_t c = threadIdx.x; c < classes; c += blockDim.x) before += ranks_before(c, to_float(row[c]), label, right);
   return block_sum(before, shared);
 }
 

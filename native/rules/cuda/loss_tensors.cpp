@@ -12,10 +12,10 @@ namespace {
 
 // The sums of the rows that launch(gradient, rows) writes.
 template <typename Launch>
-LossOnGpu counted(const at::Tensor& outputs, bool want_gradient, const at::Tensor& counts, cudaStream_t stream,
-                  const Launch& launch) {
+LossAndGradient counted(const at::Tensor& outputs, bool want_gradient, const at::Tensor& counts, cudaStream_t stream,
+                        const Launch& launch) {
   const auto options = outputs.options().requires_grad(false);
-  LossOnGpu result{at::empty({}, options.dtype(at::kFloat)), {}};
+  LossAndGradient result{at::empty({}, options.dtype(at::kFloat)), {}};
   if (want_gradient) result.gradient = at::empty(outputs.sizes(), options);
   const at::Tensor rows = at::empty({outputs.size(0), kRow}, options.dtype(at::kDouble));
   auto* const row_data = rows.mutable_data_ptr<double>();
@@ -31,8 +31,8 @@ at::Tensor zero_counts(const at::Tensor& like) {
   return at::zeros({kCounts}, like.options().dtype(at::kDouble).requires_grad(false));
 }
 
-LossOnGpu cross_entropy(const at::Tensor& logits, const at::Tensor& labels, bool want_gradient, double divisor,
-                        const at::Tensor& counts) {
+LossAndGradient cross_entropy(const at::Tensor& logits, const at::Tensor& labels, bool want_gradient, double divisor,
+                              const at::Tensor& counts) {
   const Here here(logits);
   const at::Tensor z = logits.contiguous(), y = labels.contiguous();
   return counted(z, want_gradient, counts, here.stream, [&](void* gradient, double* rows) {
@@ -41,8 +41,8 @@ LossOnGpu cross_entropy(const at::Tensor& logits, const at::Tensor& labels, bool
   });
 }
 
-LossOnGpu squared_error(const at::Tensor& outputs, const at::Tensor& targets, bool want_gradient, double factor,
-                        const at::Tensor& counts) {
+LossAndGradient squared_error(const at::Tensor& outputs, const at::Tensor& targets, bool want_gradient, double factor,
+                              const at::Tensor& counts) {
   const Here here(outputs);
   const bool labelled = targets.scalar_type() == at::kLong;
   const at::Tensor o = outputs.contiguous(),

@@ -12,11 +12,21 @@
 #include <algorithm>
 #include <cstddef>
 #include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <tuple>
 #include <utility>
 
 #include "base/cuda/here.h"
 #include "base/cuda/pinned.h"
+#include "data/cuda/gpu_batches.h"
+#include "training/cuda/step_graph.h"
+#include "training/cuda/step_state.h"
 #include "training/cuda/update_tensors.h"
+#include "training/cuda/uploader.h"
 #include "training/step.h"
 
 namespace cortorch::cuda {
@@ -47,7 +57,91 @@ LossCounts counts_of(const double (&sums)[kCounts]) {
   return {sums[kLoss], sums[kError], sums[kError5], sums[kInverse], static_cast<int64_t>(sums[kExamples])};
 }
 
-}  // namespace
+class GpuStepper final : public Stepper {
+ public:
+  explicit GpuStepper(Task& task);
+
+  PassResult run(const Dataset& data, int64_t batch_size, const Position& position, const std::vector<int64_t>& order,
+                 std::span<const double> lr_factors, const LossCounts& counts, const std::atomic<bool>& stop) override;
+  void launch(const at::Tensor& images, const at::Tensor& targets, double lr_factor, const Position& position) override;
+  PassResult collect() override;
+  bool launching() const override { return launching_.has_value(); }
+  Dataset::Batch batch(const Dataset& data, const std::vector<int64_t>& order, int64_t batch_size, int64_t step,
+                       const Position& position) override;
+  std::string graph_failure() const override { return graph_failure_; }
+  void use_graphs(bool use) override { use_graphs_ = use; }
+
+ private:
+  // What a recorded step has fixed: the data set (null: batches of the caller's), the batch's size, the phase, the
+  // seed.
+  using StepKey = std::tuple<const Dataset*, int64_t, Phase, uint64_t>;
+  struct RecordedStep {
+    int64_t eager = 0;  // steps made without it
+    StepGraph graph;
+    at::Tensor x, targets;  // of the caller's batches: where it reads them
+  };
+
+  StepState* state() const;
+  // The state of before a run, and the constants of its updates.
+  void begin(const Position& position, std::span<const double> lr_factors, const LossCounts& counts);
+  void append_constants(int64_t at, double lr_factor);
+  PassResult end();
+  // end(), at the latest when it goes out of scope. A failure of that is ignored: another one is being thrown.
+  class ReadBack {
+   public:
+    explicit ReadBack(GpuStepper& trainer) : trainer_(trainer) {}
+    ReadBack(const ReadBack&) = delete;
+    ReadBack& operator=(const ReadBack&) = delete;
+    ~ReadBack() {
+      if (done_) return;
+      try {
+        trainer_.end();
+      } catch (...) {
+      }
+    }
+    PassResult now() {
+      done_ = true;
+      return trainer_.end();
+    }
+
+   private:
+    GpuStepper& trainer_;
+    bool done_ = false;
+  };
+  void launch_unguarded(const at::Tensor& images, const at::Tensor& targets, double lr_factor,
+                        const Position& position);
+  // Gives one step to the stream.
+  void step(const at::Tensor& x, const at::Tensor& targets, Phase phase, uint64_t seed);
+  void step_unguarded(const at::Tensor& x, const at::Tensor& targets, Phase phase, uint64_t seed);
+  // The same, recorded as soon as that is possible.
+  void step_or_replay(RecordedStep& recorded, int64_t examples, const std::function<void()>& work);
+  at::Tensor prepared(const at::Tensor& images);
+  GpuBatches& batches_of(const Dataset& data, const std::vector<int64_t>& order, const Position& position);
+
+  Task& task_;
+  at::Tensor state_, counts_;      // StepState as bytes; its `current`
+  at::Tensor table_, rule_table_;  // UpdateConstants of a run's steps
+  at::Tensor pinned_table_, pinned_rule_table_;
+  std::unique_ptr<GpuScaling> scaling_;  // of the caller's own batches, whose examples have this shape
+  Shape scaled_;
+  at::Tensor identity_;
+  std::unique_ptr<GpuBatches> batches_;
+  std::tuple<uint64_t, uint32_t> order_{};  // seed and epoch whose order batches_ has
+  bool ordered_ = false;
+  std::map<StepKey, std::unique_ptr<RecordedStep>> recorded_;
+  std::unique_ptr<Uploader> uploader_;
+  std::optional<GraphMemory> graph_memory_;  // made with the first graph
+  int64_t most_ = 0;                         // examples in a batch so far: smaller ones are not recorded
+  // Steps that were launched and not collected.
+  struct LaunchedSteps {
+    int64_t steps = 0;
+    bool broken = false;  // the last one failed, so that what is on the GPU is to be read first
+  };
+  std::optional<LaunchedSteps> launching_;
+  Phase phase_ = Phase::forward;  // of the steps that the state counts
+  std::string graph_failure_;
+  bool use_graphs_ = true;
+};
 
 GpuStepper::GpuStepper(Task& task) : task_(task) {
   const auto options = at::TensorOptions(task.network.device());
@@ -121,7 +215,7 @@ void GpuStepper::step(const at::Tensor& x, const at::Tensor& targets, Phase phas
 void GpuStepper::step_unguarded(const at::Tensor& x, const at::Tensor& targets, Phase phase, uint64_t seed) {
   TrainingPass pass = pass_of(task_, seed, StepNumber(&state()->step));
   Tally tally;
-  tally.on_gpu = counts_;
+  tally.device_sums = counts_;
   tally.of_step = true;
   const at::Tensor loss = step_losses(task_, x, targets, phase, pass, tally);
   if (trains_forward(phase)) loss.backward();
@@ -143,11 +237,11 @@ void GpuStepper::step_unguarded(const at::Tensor& x, const at::Tensor& targets, 
     list.entries[list.count++] = {to.mutable_data_ptr<float>(), from.const_data_ptr<float>(), to.numel()};
     if (list.count == KeepList::most) flush();
   };
-  for (Moved& moved : pass.moved) add(moved.state, moved.values = moved.values.contiguous());
+  for (const auto& [state_of, values] : pass.moved) add(state_of, values);
   if (list.count > 0) flush();
 }
 
-void GpuStepper::step_or_replay(Recorded& recorded, int64_t examples, const std::function<void()>& work) {
+void GpuStepper::step_or_replay(RecordedStep& recorded, int64_t examples, const std::function<void()>& work) {
   if (use_graphs_ && recorded.graph.recorded()) return recorded.graph.replay();
   most_ = std::max(most_, examples);
   if (use_graphs_ && graph_failure_.empty() && recorded.eager >= kWarmUp && examples == most_) {
@@ -205,7 +299,7 @@ PassResult GpuStepper::run(const Dataset& data, int64_t batch_size, const Positi
         continue;
       }
       auto& recorded = recorded_[{batches.data().get(), batch_size, position.phase, position.seed}];
-      if (recorded == nullptr) recorded = std::make_unique<Recorded>();
+      if (recorded == nullptr) recorded = std::make_unique<RecordedStep>();
       step_or_replay(*recorded, size, work);
     }
     const PassResult one = read_back.now();
@@ -260,9 +354,9 @@ void GpuStepper::launch_unguarded(const at::Tensor& images, const at::Tensor& ta
     }
   }();
   auto& recorded = recorded_[{nullptr, x.size(0), position.phase, position.seed}];
-  if (recorded == nullptr) recorded = std::make_unique<Recorded>();
+  if (recorded == nullptr) recorded = std::make_unique<RecordedStep>();
   if (!recorded->x.defined() || recorded->x.sizes() != x.sizes() || recorded->targets.sizes() != targets.sizes()) {
-    recorded = std::make_unique<Recorded>();
+    recorded = std::make_unique<RecordedStep>();
     recorded->x = at::empty_like(x);
     recorded->targets = at::empty_like(labels);
   }
@@ -303,6 +397,8 @@ Dataset::Batch GpuStepper::batch(const Dataset& data, const std::vector<int64_t>
   return batches.gather(batch_size, size,
                         {step, nullptr, reinterpret_cast<const uint32_t*>(epoch.const_data_ptr<int32_t>())});
 }
+
+}  // namespace
 
 std::unique_ptr<Stepper> gpu_stepper(Task& task) { return std::make_unique<GpuStepper>(task); }
 

@@ -22,10 +22,20 @@ __global__ void judge_kernel(StepState* state) {
   for (int i = 0; i < kCounts; ++i) state->current[i] = 0;
 }
 
-__global__ void keep_kernel(const KeepList list, const StepState* state) {
+// `parts` blocks to an entry.
+__global__ void keep_kernel(const KeepList list, int parts, const StepState* state) {
   if (state->go == 0) return;
-  const KeepList::Entry entry = list.entries[blockIdx.x];
-  for (int64_t i = threadIdx.x; i < entry.values; i += blockDim.x) entry.to[i] = entry.from[i];
+  const KeepList::Entry entry = list.entries[blockIdx.x / parts];
+  const int64_t first = static_cast<int64_t>(blockIdx.x % parts) * blockDim.x + threadIdx.x;
+  for (int64_t i = first; i < entry.values; i += static_cast<int64_t>(parts) * blockDim.x) entry.to[i] = entry.from[i];
+}
+
+// Statistics of batch norm are small; a rule's state may be as large as the weights.
+int parts_of(const KeepList& list) {
+  int64_t most = 1;
+  for (int i = 0; i < list.count; ++i) most = list.entries[i].values > most ? list.entries[i].values : most;
+  const int64_t parts = most / (int64_t{8} * block_threads);
+  return parts < 1 ? 1 : parts > 256 ? 256 : static_cast<int>(parts);
 }
 
 }  // namespace
@@ -35,7 +45,8 @@ cudaError_t judge(StepState* state, cudaStream_t stream) {
 }
 
 cudaError_t keep(const KeepList& list, const StepState* state, cudaStream_t stream) {
-  return launch_blocks(keep_kernel, list.count, block_threads, 0, stream, list, state);
+  const int parts = parts_of(list);
+  return launch_blocks(keep_kernel, list.count * parts, block_threads, 0, stream, list, parts, state);
 }
 
 }  // namespace cortorch::cuda

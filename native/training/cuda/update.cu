@@ -125,7 +125,7 @@ cudaError_t update(UpdateList& list, const UpdateRule& rule, const UpdateConstan
   int64_t blocks = 0;
   for (int i = 0; i < list.count; ++i) {
     list.entries[i].first_block = static_cast<uint32_t>(blocks);
-    blocks += (list.entries[i].values + per_block - 1) / per_block;
+    blocks += divide_up(list.entries[i].values, per_block);
   }
   const auto launch = [&](auto kernel) {
     return launch_blocks(kernel, blocks, block_threads, 0, stream, list, rule.kind, rule.signs, table, state);

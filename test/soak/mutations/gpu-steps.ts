@@ -2,11 +2,12 @@
 import type { Mutation } from './mutation.js';
 
 const file = 'native/training/cuda/uploader.cpp';
-const trainer = 'native/training/cuda/gpu_trainer.cpp';
+const stepper = 'native/training/cuda/gpu_stepper.cpp';
 const JUDGE = '  const Here here(state_);\n  check_launch(judge(state(), here.stream));\n';
-const TAKEN = `  std::vector<at::Tensor> gradients, inverse_gradients;
-  if (trains_forward(phase)) gradients = optimizer_.take_gradients();
-  if (trains_inverse(phase)) inverse_gradients = inverse_optimizer_->take_gradients();
+const TAKEN = `  const bool learns = task_.trains_own(phase);
+  std::vector<at::Tensor> gradients, rule_gradients;
+  if (trains_forward(phase)) gradients = task_.optimizer.take_gradients();
+  if (learns) rule_gradients = task_.rule_optimizer->take_gradients();
   // Not before all is computed: a step that breaks until here was not counted, and has moved nothing.
 `;
 const BACKWARD = '  if (trains_forward(phase)) loss.backward();\n';
@@ -40,21 +41,21 @@ export const mutations: readonly Mutation[] = [
   },
   {
     what: 'a step is counted before its backward pass',
-    file: trainer,
+    file: stepper,
     from: BACKWARD + TAKEN + JUDGE,
     to: JUDGE + BACKWARD + TAKEN,
     tests,
   },
   {
     what: 'after a failed launch others follow',
-    file: trainer,
+    file: stepper,
     from: '    launching_->broken = true;\n',
     to: '',
     tests,
   },
   {
     what: 'a run that fails leaves the optimizer’s steps behind',
-    file: 'native/training/cuda/gpu_trainer.h',
+    file: stepper,
     from: '        trainer_.end();\n      } catch',
     to: '      } catch',
     tests,
@@ -75,9 +76,51 @@ export const mutations: readonly Mutation[] = [
   },
   {
     what: 'a diagnosis begins the state anew',
-    file: trainer,
+    file: stepper,
     from: '  // The augmentation is a function of the epoch.',
     to: '  begin(position, {}, {});\n  // The augmentation is a function of the epoch.',
+    tests,
+  },
+  {
+    what: 'what a step moves is not kept',
+    file: stepper,
+    from: '  if (list.count > 0) flush();\n',
+    to: '',
+    tests,
+  },
+  {
+    what: 'a step that breaks on the GPU leaves its gradients to the next one',
+    file: stepper,
+    from: '  } catch (...) {\n    task_.drop_gradients();\n',
+    to: '  } catch (...) {\n',
+    tests,
+  },
+  {
+    what: 'what the rule learns is updated by the constants of the rest',
+    file: stepper,
+    from: 'rule_gradients, constants_in(rule_table_)',
+    to: 'rule_gradients, constants_in(table_)',
+    tests,
+  },
+  {
+    what: 'in bfloat16 batch norm has parameters of that',
+    file: 'native/network/parameters.cpp',
+    from: 'parameter->stays_float32 ? at::kFloat : compute;',
+    to: 'compute;',
+    tests,
+  },
+  {
+    what: 'in bfloat16 the inverses have no float32 values that are trained',
+    file: 'native/network/parameters.cpp',
+    from: 'parameter->role != Parameter::Role::fixed;',
+    to: 'parameter->role == Parameter::Role::forward;',
+    tests,
+  },
+  {
+    what: 'in bfloat16 the copies that are computed with do not follow what is loaded',
+    file: 'native/network/parameters.cpp',
+    from: '    if (!parameter->compute.is_same(parameter->value)) parameter->compute.detach().copy_(parameter->value);\n',
+    to: '    (void)parameter;\n',
     tests,
   },
   {
