@@ -990,6 +990,20 @@ export const mutations: readonly Mutation[] = [
     tests: ['test/rules/sign-symmetry.test.ts'],
   },
   {
+    what: "own rules: a run goes on with a file of the same rule's name, and other bytes",
+    file: 'lib/cli/own-rule.ts',
+    from: 'own.rule === name && own.ruleSha256 === sha256',
+    to: 'own.rule === name',
+    tests: ['test/cli/own-rules.test.ts'],
+  },
+  {
+    what: 'own rules: the same file again displaces the rule that networks have',
+    file: 'lib/rules/names.ts',
+    from: 'loaded.get(rule.name) ?? rule',
+    to: 'rule',
+    tests: ['test/rules/own-rules.test.ts'],
+  },
+  {
     what: 'suggest: names that are too far are near',
     file: 'lib/suggest.ts',
     from: 'Math.floor(Math.min(wanted.length, folded.length) / 3)',
