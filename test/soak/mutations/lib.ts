@@ -305,7 +305,7 @@ export const mutations: readonly Mutation[] = [
   {
     what: 'convert --forward-only to safetensors: feedback stays',
     file: 'lib/cli/convert.ts',
-    from: 'if (forwardOnly && isRulesOwn(name)) continue;',
+    from: 'if (forwardOnly && isOwn(name)) continue;',
     to: '',
     tests: ['test/cli/inspect-convert.test.ts', 'test/run/checkpoint-python.test.ts'],
   },
