@@ -14,9 +14,11 @@ import { childrenOf, tensorsOf, withoutTensors } from '../checkpoint/stored-valu
 import { DTYPES, elementCount } from '../checkpoint/tensor-data.js';
 import { saveTorchFile } from '../checkpoint/torch-file.js';
 import { OrderedDict, toPlain, type CheckpointValue } from '../checkpoint/value.js';
-import { CortorchError, isPlainObject } from '../errors.js';
+import { CortorchError, isPlainObject, isString } from '../errors.js';
 import { plural } from '../format.js';
 import { isRulesOwn } from '../model/parameter-names.js';
+import { namesOfLayers } from '../model/sites.js';
+import { parseNetworkSpec } from '../model/spec.js';
 import type { Flags } from './options.js';
 
 /** What a training checkpoint says about its parameters: kept in safetensors' metadata, as JSON, under this prefix. */
@@ -60,11 +62,12 @@ type Write = (file: CheckpointFile, output: string, forwardOnly: boolean, notes:
 
 const writeSafetensors: Write = async (file, output, forwardOnly, notes) => {
   const parameters = stateDictOf(file.value);
+  const isOwn = rulesOwnIn(file);
   const tensors = new Map<string, StoredTensor>();
   const names = new Map<StoredTensor | object, string[]>();
   for (const [path, tensor] of tensorsOf(parameters, file.path)) {
     const name = path === '' ? 'tensor' : path;
-    if (forwardOnly && isRulesOwn(name)) continue;
+    if (forwardOnly && isOwn(name)) continue;
     if (tensors.has(name)) {
       throw new CortorchError(
         'ERR_CHECKPOINT_UNSUPPORTED',
@@ -128,7 +131,8 @@ const writeTorch: Write = async (file, output, forwardOnly, notes) => {
   }
   const { value } = await loadCheckpoint(file.path);
   const stateDict = stateDictOf(value);
-  const children = (childrenOf(stateDict) ?? []).filter(([key]) => !(forwardOnly && isRulesOwn(String(key))));
+  const isOwn = rulesOwnIn(file);
+  const children = (childrenOf(stateDict) ?? []).filter(([key]) => !(forwardOnly && isOwn(String(key))));
   const parameters = new OrderedDict(children as [string, CheckpointValue][]);
   const count = [...tensorsOf(parameters, file.path)].length;
   requireTensors(file, count, forwardOnly);
@@ -157,6 +161,16 @@ const writeTorch: Write = async (file, output, forwardOnly, notes) => {
   if (leftOut.length > 0) notes.push(`Left out, since a state_dict holds parameters only: ${leftOut.join(', ')}.`);
   return count;
 };
+
+/** Whether a parameter of the file is a rule's own. One's own rule may call its parameters anything. */
+function rulesOwnIn({ path, metadata, value }: CheckpointFile): (name: string) => boolean {
+  const written = metadata[`${PREFIX}config`];
+  const entry = childrenOf(value)?.find(([key]) => key === 'config')?.[1];
+  const config = written === undefined ? entry && withoutTensors(entry, path) : parseJson(written);
+  if (!isPlainObject(config) || !isString(config['ruleSha256'])) return isRulesOwn;
+  const names = namesOfLayers(parseNetworkSpec(config['network']));
+  return (name) => !names.has(name);
+}
 
 /** Safetensors cannot say that two names are of one tensor: each is written, as far as that makes sense. */
 async function requireSize(file: CheckpointFile, tensors: Iterable<StoredTensor>): Promise<void> {

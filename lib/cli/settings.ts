@@ -115,7 +115,9 @@ export async function gatherSettings(
 ): Promise<{ settings: Settings; network: ResolvedSpec | undefined }> {
   const { out: _, resume: __, config, json: ___, debug: ____, ...given } = flags;
   const saved = config === undefined ? null : await readConfigFile(config, settingNames);
-  const { rule, ruleOption, ...rest } = { ...saved?.values, ...given };
+  const { rule: either, ruleOption, ...rest } = { ...saved?.values, ...given };
+  // Only a flag names a file.
+  const rule = given.rule ?? (typeof either === 'string' ? either : undefined);
   const own = saved?.own ?? null;
   // A rule of ours that is a flag stands in for the file's, options and all.
   const recorded = own === null || typeof rule === 'string' ? [] : [{ own, where: config! }];

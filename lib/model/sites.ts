@@ -1,7 +1,7 @@
 /** The linear maps of a network in their places: what learning rules are asked about. */
 
 import { isMap, isParametric, type ResolvedLayer, type ResolvedMap } from './layers.js';
-import { placeLayers, type Shape } from './shapes.js';
+import { placeLayers, type PlacedLayer, type Shape } from './shapes.js';
 import type { ResolvedSpec } from './spec.js';
 
 /** A linear map in its place, and the shapes that belong to it. */
@@ -33,6 +33,15 @@ export function sitesOf(spec: ResolvedSpec): readonly Site[] {
     const bias = layer.bias ? biasShape(layer, output) : null;
     return [{ index, name: name!, where, layer, input, output, weight, bias, sends: sends[index++]! }];
   });
+}
+
+/** The names of a state_dict that belong to layers: all others are a rule's. @throws CortorchError ERR_INVALID_SPEC */
+export function namesOfLayers(spec: ResolvedSpec): ReadonlySet<string> {
+  const parts = ({ layer }: PlacedLayer): readonly string[] => {
+    if (isMap(layer)) return layer.bias ? ['weight', 'bias'] : ['weight'];
+    return layer.type === 'batch-norm' ? ['weight', 'bias', 'running_mean', 'running_var'] : [];
+  };
+  return new Set(placeLayers(spec).flatMap((one) => parts(one).map((part) => `${one.name}.${part}`)));
 }
 
 /** Of the maps, in their order. Where nothing with parameters lies below, no error is sent. */

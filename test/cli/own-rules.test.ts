@@ -5,7 +5,7 @@
 import fs from 'node:fs';
 import path from 'node:path';
 import t, { type Test } from 'tap';
-import { loadTorchFile, OrderedDict, saveTorchFile, tensorDataFrom } from '../../lib/index.js';
+import { loadTorchFile, OrderedDict, readParameters, saveTorchFile, tensorDataFrom } from '../../lib/index.js';
 import { readCheckpoint, readNetworkFile } from '../../lib/training/checkpoint.js';
 import { packageRoot } from '../../scripts/paths.mjs';
 import { findTool } from '../../scripts/toolchain.mjs';
@@ -182,6 +182,11 @@ t.test('eval takes the forward parameters, all of them, and leaves the rule’s 
   const extra = ['layers.1.trace', tensorDataFrom(new Float32Array(3), [3]) as never] as const;
   await save('extra.pt', [...state, extra]);
   t.match(await evaluate('extra.pt'), { code: 0 });
+  const forward = ['layers.0.weight', 'layers.0.bias', 'layers.1.weight', 'layers.1.bias'];
+  for (const name of ['forward.safetensors', 'forward.pt']) {
+    await succeed(['convert', at('extra.pt'), at(name), '--forward-only']);
+    t.strictSame([...(await readParameters(at(name))).keys()].sort(), forward.sort(), name);
+  }
   await save(
     'less.pt',
     state.filter(([name]) => name !== 'layers.0.bias'),

@@ -76,6 +76,9 @@ t.test('packs what is needed, and nothing else', async (t) => {
     'bin/cortorch.cjs',
     'bin/cortorch.js',
     'docs/imagenet.md',
+    'docs/own-rules.md',
+    'examples/rules/mirroring.cpp',
+    'scripts/compile-rule.mjs',
     'CMakeLists.txt',
     'binding.gyp',
     'scripts/build.mjs',
@@ -268,6 +271,17 @@ t.test('installed without its scripts, it says which command builds it', async (
 
 t.test('its types hold for a TypeScript user', async (t) => {
   t.ok(fs.existsSync(path.join((await ready()).consumer.folder, 'train.js')));
+});
+
+const compiler = findTool('g++');
+t.test('with a compiler, a rule of one’s own trains with it', { skip: !compiler, timeout: 300_000 }, async (t) => {
+  const { consumer } = await ready();
+  const rule = path.join(consumer.installed, 'examples/rules/lagging.cpp');
+  const env = { PATH: process.env.PATH, XDG_CACHE_HOME: temporaryFolder(t, 'rules') };
+  const flags = `train --dataset mnist --model mnist-fc --rule ${rule} --max-steps 3 --json --out own`;
+  const { code, stdout, stderr } = await consumer.run('npx', ['cortorch', ...flags.split(' ')], env);
+  t.equal(code, 0, stderr);
+  t.match(stdout, '"rule":"lagging","ruleOptions":{"steps":100}');
 });
 
 t.test('a script and the command line train with it', async (t) => {

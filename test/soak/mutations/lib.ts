@@ -305,7 +305,7 @@ export const mutations: readonly Mutation[] = [
   {
     what: 'convert --forward-only to safetensors: feedback stays',
     file: 'lib/cli/convert.ts',
-    from: 'if (forwardOnly && isRulesOwn(name)) continue;',
+    from: 'if (forwardOnly && isOwn(name)) continue;',
     to: '',
     tests: ['test/cli/inspect-convert.test.ts', 'test/run/checkpoint-python.test.ts'],
   },
@@ -988,6 +988,20 @@ export const mutations: readonly Mutation[] = [
     from: 'below = inLayers || inShortcut;',
     to: 'below = inLayers;',
     tests: ['test/rules/sign-symmetry.test.ts'],
+  },
+  {
+    what: "own rules: a run goes on with a file of the same rule's name, and other bytes",
+    file: 'lib/cli/own-rule.ts',
+    from: 'own.rule === name && own.ruleSha256 === sha256',
+    to: 'own.rule === name',
+    tests: ['test/cli/own-rules.test.ts'],
+  },
+  {
+    what: 'own rules: the same file again displaces the rule that networks have',
+    file: 'lib/rules/names.ts',
+    from: 'loaded.get(rule.name) ?? rule',
+    to: 'rule',
+    tests: ['test/rules/own-rules.test.ts'],
   },
   {
     what: 'suggest: names that are too far are near',
