@@ -17,7 +17,16 @@ import { findCompiler } from './toolchain.mjs';
 const run = promisify(execFile);
 
 /** As CMakeLists.txt compiles our own; the linker is not told of OpenMP, whose one runtime is libtorch's. */
-const FLAGS = ['-std=c++20', '-O3', '-fPIC', '-fopenmp', '-fno-math-errno', '-fno-trapping-math', '-Wall', '-MMD'];
+const FLAGS = [
+  '-std=c++20',
+  '-O3',
+  '-fPIC',
+  '-fopenmp',
+  '-fno-math-errno',
+  '-fno-trapping-math',
+  '-Wall',
+  ...['-MMD', '-MT', 'rule'],
+];
 
 /**
  * @typedef {object} CompiledRule
@@ -85,6 +94,12 @@ async function compileAlone(file, log, cache) {
         source,
         path.join(packageRoot, 'native'),
       ]);
+      for (const name of included) {
+        if (fs.statSync(name).mtimeMs <= fs.statSync(source).mtimeMs) continue;
+        throw new SetupError('ERR_RULE', `${name} changed while the rule in ${file} was compiled.`, {
+          needed: 'a file that stays as it is, so that the digest is that of what was compiled',
+        });
+      }
       const digest = digestOf(bytes, included);
       fs.chmodSync(path.join(folder, 'rule.so'), 0o700);
       fs.renameSync(path.join(folder, 'rule.so'), libraryOf(cache, key, digest));
@@ -168,12 +183,26 @@ function makePrivate(folder) {
     });
   }
   const stat = fs.lstatSync(folder);
-  if (isMine(stat, 'folder')) return;
+  if (isMine(stat, 'folder')) return requireSafeParents(path.dirname(fs.realpathSync(folder)));
   throw new SetupError('ERR_RULE', `Rules are compiled into ${folder}, which is not a folder of yours alone.`, {
     found: `owner ${stat.uid}, mode ${(stat.mode & 0o777).toString(8)}`,
     needed: 'a folder that you own and nobody else can write',
     remedies: [`chmod 700 ${folder}     # if it is yours, else remove it`],
   });
+}
+
+/** Whoever may rename a folder may put another one in its place. @param {string} folder */
+function requireSafeParents(folder) {
+  const { uid, mode } = fs.statSync(folder);
+  const safe = [0, process.getuid?.()].includes(uid) && ((mode & 0o002) === 0 || (mode & 0o1000) !== 0);
+  if (!safe) {
+    throw new SetupError('ERR_RULE', `Rules are compiled below ${folder}, in which others can rename folders.`, {
+      found: `owner ${uid}, mode ${(mode & 0o7777).toString(8)}`,
+      needed: 'folders that you or root own, and that not everybody can write',
+      remedies: ['XDG_CACHE_HOME=/path/to/another/folder'],
+    });
+  }
+  if (path.dirname(folder) !== folder) requireSafeParents(path.dirname(folder));
 }
 
 /** @param {fs.Stats} stat @param {'file' | 'folder'} kind */
@@ -189,7 +218,9 @@ const isMine = (stat, kind) =>
  */
 async function compiling(compiler, args, file) {
   try {
-    await run(compiler, args, { maxBuffer: 64 * 1024 * 1024 });
+    // Headers that only the environment names would be in no digest.
+    const env = { ...process.env, CPATH: undefined, CPLUS_INCLUDE_PATH: undefined };
+    await run(compiler, args, { env, maxBuffer: 64 * 1024 * 1024 });
   } catch (error) {
     const { stderr, message } = /** @type {{ stderr?: string, message: string }} */ (error);
     throw new SetupError('ERR_RULE', `The rule in ${file} does not compile.`, {
@@ -204,10 +235,11 @@ async function compiling(compiler, args, file) {
  * @param {readonly string[]} but
  */
 function includedFiles(dependencies, but) {
+  // make's own escapes: of the end of a line, of a space, of # and of $.
   const names = dependencies.slice(dependencies.indexOf(':') + 1).replaceAll('\\\n', ' ');
   const files = names.split(/(?<!\\)\s+/).filter(Boolean);
   return files
-    .map((name) => path.resolve(name.replaceAll('\\ ', ' ')))
+    .map((name) => path.resolve(name.replaceAll(/\\([ #])/g, '$1').replaceAll('$$', () => '$')))
     .filter((name) => !but.some((other) => name === other || name.startsWith(other + path.sep)))
     .sort();
 }

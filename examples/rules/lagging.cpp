@@ -18,10 +18,7 @@ class Lagging final : public GradientRule {
     states_.resize(plan.sites.size());
     for (const Site& site : plan.sites) {
       if (!site.sends) continue;
-      const RandomStream random(seed, Purpose::feedback, static_cast<uint32_t>(site.index));
-      const auto size = feedback_distribution(FeedbackScale::glorot, *site.map, site.convolution);
-      states_[site.index] =
-          own.add_state(site, "weight_backward", draw_feedback(site.map->weight_shape(), size, random));
+      states_[site.index] = own.add_state(site, "weight_backward", draw_feedback(site, FeedbackScale::glorot, seed));
     }
   }
 

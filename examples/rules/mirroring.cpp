@@ -21,10 +21,8 @@ class Mirroring final : public GradientRule {
     feedback_.resize(plan.sites.size());
     for (const Site& site : plan.sites) {
       if (!site.sends) continue;
-      const RandomStream random(seed, Purpose::feedback, static_cast<uint32_t>(site.index));
-      const auto size = feedback_distribution(FeedbackScale::glorot, *site.map, site.convolution);
-      feedback_[site.index] = own.add(site, Parameter::Role::learned, "weight_backward",
-                                      draw_feedback(site.map->weight_shape(), size, random));
+      feedback_[site.index] =
+          own.add(site, Parameter::Role::learned, "weight_backward", draw_feedback(site, FeedbackScale::glorot, seed));
     }
   }
 

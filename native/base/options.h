@@ -50,6 +50,16 @@ class Options {
     return from_name<E>(text(name, name_of(otherwise)));
   }
 
+  // Takes out all whose names begin with the prefix, without it.
+  Options with_prefix(const std::string& prefix) {
+    Options taken;
+    for (auto option = values_.lower_bound(prefix); option != values_.end() && option->first.starts_with(prefix);) {
+      taken.set(option->first.substr(prefix.size()), std::move(option->second));
+      option = values_.erase(option);
+    }
+    return taken;
+  }
+
   // Throws c10::Error if an option is left that nobody has asked for.
   void done(const std::string& of) const {
     TORCH_CHECK(values_.empty(), of, " has no option ", values_.begin()->first);

@@ -17,7 +17,8 @@ namespace cortorch::node {
 
 class SerialSection {
  public:
-  SerialSection() : threads_(at::get_num_threads()) {  // at: has it set its own first, both of them
+  // libtorch's first question about threads sets OpenMP's and MKL's number, so it comes before ours are set.
+  SerialSection() : threads_(at::get_num_threads()) {
     omp_set_num_threads(1);
     if (MKL_Set_Num_Threads_Local != nullptr) mkl_threads_ = MKL_Set_Num_Threads_Local(1);
   }

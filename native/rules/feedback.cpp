@@ -8,18 +8,20 @@
 
 namespace cortorch {
 
-FeedbackDistribution feedback_distribution(FeedbackScale scale, const LinearMap& map, bool is_convolution) {
-  const double in = static_cast<double>(map.fan_in()), out = static_cast<double>(map.fan_out());
+FeedbackDistribution feedback_distribution(FeedbackScale scale, const Site& site) {
+  const double in = static_cast<double>(site.map->fan_in()), out = static_cast<double>(site.map->fan_out());
   if (scale == FeedbackScale::glorot) {
     const double variance = 2.0 / std::max(1.0, in + out);
     return {false, std::sqrt(3 * variance), std::sqrt(variance)};
   }
-  const double s = is_convolution ? std::sqrt(2 / out) : 1 / std::sqrt(in);
-  return {is_convolution, s, s};
+  const double s = site.convolution ? std::sqrt(2 / out) : 1 / std::sqrt(in);
+  return {site.convolution, s, s};
 }
 
-at::Tensor draw_feedback(const Shape& shape, const FeedbackDistribution& distribution, const RandomStream& random) {
-  at::Tensor feedback = pooled_empty(shape);
+at::Tensor draw_feedback(const Site& site, FeedbackScale scale, uint64_t seed) {
+  const FeedbackDistribution distribution = feedback_distribution(scale, site);
+  const RandomStream random(seed, Purpose::feedback, static_cast<uint32_t>(site.index));
+  at::Tensor feedback = pooled_empty(site.map->weight_shape());
   if (distribution.normal) {
     fill_normal(feedback, distribution.size, random);
   } else {

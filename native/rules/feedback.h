@@ -5,8 +5,8 @@
 
 #include <cstdint>
 
-#include "base/random.h"
-#include "maps/linear_map.h"
+#include "base/names.h"
+#include "plan/plan.h"
 
 namespace cortorch {
 
@@ -41,9 +41,9 @@ struct FeedbackDistribution {
   double scale = 1;  // the one magnitude of usf: Glorot's deviation, or s
 };
 
-FeedbackDistribution feedback_distribution(FeedbackScale scale, const LinearMap& map, bool is_convolution);
+FeedbackDistribution feedback_distribution(FeedbackScale scale, const Site& site);
 
-// Fixed feedback.
-at::Tensor draw_feedback(const Shape& shape, const FeedbackDistribution& distribution, const RandomStream& random);
+// Feedback of the weights' shape for a site, from the network's seed.
+at::Tensor draw_feedback(const Site& site, FeedbackScale scale, uint64_t seed);
 
 }  // namespace cortorch

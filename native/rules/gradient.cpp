@@ -62,14 +62,9 @@ struct FeedbackOptions {
   FeedbackOptions(Options& options, FeedbackScale usual_scale, LastLayer usual_last)
       : scale(options.one_of("feedbackScale", usual_scale)), last(options.one_of("lastLayer", usual_last)) {}
 
-  FeedbackDistribution at(const Site& site) const { return feedback_distribution(scale, *site.map, site.convolution); }
   // Does the layer send anything, and not by its own weights?
   bool sends_otherwise(const Site& site) const { return site.sends && !sends_by_weights(site); }
   bool sends_by_weights(const Site& site) const { return site.last && last == LastLayer::bp; }
-  at::Tensor draw(const Site& site, uint64_t seed) const {
-    return draw_feedback(site.map->weight_shape(), at(site),
-                         RandomStream(seed, Purpose::feedback, static_cast<uint32_t>(site.index)));
-  }
 
   FeedbackScale scale;
   LastLayer last;
@@ -92,7 +87,8 @@ class FeedbackAlignment final : public GradientRule {
     feedback_.resize(plan.sites.size());
     for (const Site& site : plan.sites) {
       if (!options_.sends_otherwise(site)) continue;
-      feedback_[site.index] = own.add(site, Parameter::Role::fixed, "weight_backward", options_.draw(site, seed));
+      feedback_[site.index] =
+          own.add(site, Parameter::Role::fixed, "weight_backward", draw_feedback(site, options_.scale, seed));
     }
   }
 
@@ -120,7 +116,7 @@ class SignSymmetry final : public GradientRule {
     for (const Site& site : plan.sites) {
       if (!options_.sends_otherwise(site)) continue;
       feedback_[site.index] =
-          own.add(site, Parameter::Role::fixed, "weight_backward", options_.draw(site, seed).abs_());
+          own.add(site, Parameter::Role::fixed, "weight_backward", draw_feedback(site, options_.scale, seed).abs_());
     }
   }
 
@@ -128,7 +124,7 @@ class SignSymmetry final : public GradientRule {
   Sender sender(const Layer& layer, const Pass& pass) const override {
     const Site& site = *layer.site;
     if (options_.sends_by_weights(site)) return by_weights();
-    const FeedbackDistribution distribution = options_.at(site);
+    const FeedbackDistribution distribution = feedback_distribution(options_.scale, site);
     switch (magnitudes_) {
       case Magnitudes::one: return by_one_magnitude(name(), distribution.scale);
       case Magnitudes::fixed: return by_magnitudes(name(), compute(feedback_[site.index]));

@@ -124,6 +124,17 @@ struct TargetOutput : Function<TargetOutput> {
   }
 };
 
+c10::intrusive_ptr<TargetContext> target_context(const LinearMapPtr& map, Activation activation, const at::Tensor& bias,
+                                                 const Inverse& inverse, const TargetKind& kind,
+                                                 const TargetSettings& settings) {
+  check_inverse(inverse, *map);
+  auto context = new_context<TargetContext>(map, activation, bias);
+  context->kind = kind;
+  context->settings = settings;
+  context->inverse = inverse;
+  return context;
+}
+
 }  // namespace
 
 TargetKind target_kind(const std::string& rule) {
@@ -138,11 +149,7 @@ at::Tensor target_layer(const LinearMapPtr& map, Activation activation, const at
                         const at::Tensor& bias, const Inverse& inverse, const TargetKind& kind,
                         const TargetSettings& settings, InverseKind inverse_kind) {
   check_layer(*map, x, weight, bias, {inverse.weight, inverse.bias});
-  check_inverse(inverse, *map);
-  auto context = new_context<TargetContext>(map, activation, bias);
-  context->kind = kind;
-  context->settings = settings;
-  context->inverse = inverse;
+  const auto context = target_context(map, activation, bias, inverse, kind, settings);
   context->inverse_kind = inverse_kind;
   return TargetHidden::apply(x, weight, if_defined(bias), context);
 }
@@ -164,10 +171,7 @@ at::Tensor target_output_layer(const LinearMapPtr& map, Activation activation, c
                 "layer: expected the inverse's weight [", out[0] + auxiliary.weight.size(0), ", ", in[0],
                 "], but its shape is ", inverse.weight.sizes());
   }
-  auto context = new_context<TargetContext>(map, activation, bias);
-  context->kind = kind;
-  context->settings = settings;
-  context->inverse = inverse;
+  const auto context = target_context(map, activation, bias, inverse, kind, settings);
   context->auxiliary = auxiliary;
   return TargetOutput::apply(x, weight, if_defined(bias), context);
 }

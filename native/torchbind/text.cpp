@@ -3,20 +3,34 @@
 #include <c10/util/Exception.h>
 
 #include <algorithm>
+#include <optional>
 #include <sstream>
+#include <vector>
 
 namespace cortorch {
 namespace {
 
-double number_of(const std::string& key, const std::string& value) {
-  std::size_t used = 0;
-  double number = 0;
+// A number, and nothing behind it.
+std::optional<double> number_in(const std::string& word) {
   try {
-    number = std::stod(value, &used);
+    std::size_t used = 0;
+    const double number = std::stod(word, &used);
+    return used == word.size() ? std::optional(number) : std::nullopt;
   } catch (const std::exception&) {
+    return std::nullopt;
   }
-  TORCH_CHECK(used == value.size() && used > 0, "expected a number for ", key, ", but received '", value, "'");
-  return number;
+}
+
+Options::Value value_of(const std::string& word) {
+  std::vector<double> numbers;
+  std::istringstream stream(word);
+  for (std::string part; std::getline(stream, part, ',');) {
+    const std::optional<double> number = number_in(part);
+    if (!number) return word;
+    numbers.push_back(*number);
+  }
+  if (numbers.size() == 1) return numbers[0];
+  return numbers.empty() ? Options::Value(word) : Options::Value(numbers);
 }
 
 // In this text names are one word, as Python has them, and a line has no blocks.
@@ -38,7 +52,7 @@ LayerSpec layer_from(const std::string& text) {
   std::string kind, rest;
   stream >> kind;
   std::getline(stream, rest);
-  Settings settings(rest);
+  Options settings = options_from_text(rest);
   LayerSpec layer;
   layer.kind = kind_from(kind);
   const auto pair = [&](const char* key, int64_t otherwise) {
@@ -55,60 +69,23 @@ LayerSpec layer_from(const std::string& text) {
     layer.stride = pair("stride", 1);
     layer.padding = pair("padding", 0);
   }
-  layer.activation = from_name<Activation>(settings.text("activation", "identity"));
+  layer.activation = settings.one_of("activation", Activation::identity);
   layer.bias = settings.integer("bias", 1) != 0;
-  settings.done(kind);
+  settings.done("layer " + kind);
   return layer;
 }
 
 }  // namespace
 
-Settings::Settings(const std::string& text) {
+Options options_from_text(const std::string& text) {
+  Options options;
   std::istringstream stream(text);
   for (std::string word; stream >> word;) {
     const auto equals = word.find('=');
     TORCH_CHECK(equals != std::string::npos && equals > 0, "expected key=value, but received '", word, "'");
-    words_[word.substr(0, equals)] = word.substr(equals + 1);
-  }
-}
-
-std::string Settings::text(const std::string& key, const std::string& otherwise) {
-  const auto found = words_.find(key);
-  if (found == words_.end()) return otherwise;
-  std::string value = std::move(found->second);
-  words_.erase(found);
-  return value;
-}
-
-double Settings::number(const std::string& key, double otherwise) {
-  const std::string value = text(key, "");
-  return value.empty() ? otherwise : number_of(key, value);
-}
-
-int64_t Settings::integer(const std::string& key, int64_t otherwise) {
-  const double value = number(key, static_cast<double>(otherwise));
-  TORCH_CHECK(value == static_cast<double>(static_cast<int64_t>(value)), "expected a whole number for ", key,
-              ", but received ", value);
-  return static_cast<int64_t>(value);
-}
-
-Options Settings::options(const std::string& prefix) {
-  Options options;
-  for (auto word = words_.begin(); word != words_.end();) {
-    if (!word->first.starts_with(prefix)) {
-      ++word;
-      continue;
-    }
-    const auto& [key, value] = *word;
-    const bool is_number = !value.empty() && value.find_first_not_of("0123456789.eE+-") == std::string::npos;
-    options.set(key.substr(prefix.size()), is_number ? Options::Value(number_of(key, value)) : Options::Value(value));
-    word = words_.erase(word);
+    options.set(word.substr(0, equals), value_of(word.substr(equals + 1)));
   }
   return options;
-}
-
-void Settings::done(const std::string& where) const {
-  TORCH_CHECK(words_.empty(), where, ": there is no setting '", words_.begin()->first, "'");
 }
 
 NetworkSpec network_from_text(const std::string& text) {

@@ -6,20 +6,12 @@
 
 #include <algorithm>
 #include <cmath>
-#include <sstream>
 
 #include "rules/rules.h"
 #include "torchbind/text.h"
 
 namespace cortorch {
 namespace {
-
-std::vector<double> numbers(const std::string& text) {
-  std::vector<double> result;
-  std::istringstream stream(text);
-  for (std::string part; std::getline(stream, part, ',');) result.push_back(std::stod(part));
-  return result;
-}
 
 // While it lives the calling thread works on this stream.
 struct OnStream {
@@ -29,9 +21,9 @@ struct OnStream {
   c10::OptionalStreamGuard guard;
 };
 
-OptimizerSpec optimizer_from(Settings& settings) {
+OptimizerSpec optimizer_from(Options& settings) {
   OptimizerSpec spec;
-  spec.kind = from_name<OptimizerSpec::Kind>(settings.text("optimizer", "adam"));
+  spec.kind = settings.one_of("optimizer", spec.kind);
   spec.lr = settings.number("lr", spec.lr);
   spec.beta1 = settings.number("beta1", spec.beta1);
   spec.beta2 = settings.number("beta2", spec.beta2);
@@ -39,29 +31,29 @@ OptimizerSpec optimizer_from(Settings& settings) {
   spec.momentum = settings.number("momentum", 0);
   spec.weight_decay = settings.number("weight_decay", 0);
   spec.batch_manhattan = settings.integer("manhattan", 0) != 0;
-  spec.moments = from_name<Moments>(settings.text("moments", "fp32"));
+  spec.moments = settings.one_of("moments", spec.moments);
   return spec;
 }
 
 }  // namespace
 
 Training::Training(const std::string& model, const std::string& text) {
-  Settings settings(text);
+  Options settings = options_from_text(text);
   NetworkSpec spec = network_from_text(model);
   RuleTraining rule_training;
-  rule_training.options = settings.options("rule.");
+  rule_training.options = settings.with_prefix("rule.");
   auto rule = make_rule(settings.text("rule", "bp"), rule_training.options);
-  place_ = place_of(settings.text("device", "cpu"), from_name<cuda::Precision>(settings.text("precision", "fp32")),
+  place_ = place_of(settings.text("device", "cpu"), settings.one_of("precision", cuda::Precision::fp32),
                     settings.integer("deterministic", 0) != 0);
   position_.seed = static_cast<uint64_t>(settings.integer("seed", 0));
-  loss_ = from_name<Loss>(settings.text("loss", "softmax-cross-entropy"));
-  normalization_ = {numbers(settings.text("mean", "")), numbers(settings.text("std", ""))};
+  loss_ = settings.one_of("loss", loss_);
+  normalization_ = {settings.numbers("mean", {}), settings.numbers("std", {})};
   Augmentation augmentation;
   augmentation.crop_padding = settings.integer("crop", 0);
-  augmentation.border = from_name<Border>(settings.text("border", "reflect"));
+  augmentation.border = settings.one_of("border", augmentation.border);
   augmentation.flip_horizontal = settings.integer("flip", 0) != 0;
   const OptimizerSpec optimizer = optimizer_from(settings);
-  position_.phase = from_name<Phase>(settings.text("phase", rule->learns_in(Phase::both) ? "both" : "forward"));
+  position_.phase = settings.one_of("phase", rule->learns_in(Phase::both) ? Phase::both : Phase::forward);
 
   use_arithmetic(place_);
   stream_ = new_stream(place_);

@@ -44,8 +44,9 @@ std::optional<double> angle(const at::Tensor& a, const at::Tensor& b) {
 
 struct Gradients {
   std::vector<at::Tensor> weights;  // of all maps
-  std::vector<at::Tensor> outputs,
-      inputs;  // of rules of targets: of all maps, undefined where none arrives; what the maps were given
+  // Of rules that hand down differences alone:
+  std::vector<at::Tensor> outputs;  // what came down to each map's output; undefined where nothing did
+  std::vector<at::Tensor> inputs;   // what each map was given
 };
 
 Gradients gradients(const Network& network, const at::Tensor& x, const LossOfOutputs& loss, TrainingPass pass,

@@ -416,9 +416,12 @@ t.test('a cache folder that others can write, or that is somebody else’s, is n
   fs.mkdirSync(at('link/cortorch'), { recursive: true });
   fs.symlinkSync(cache, at('link/cortorch/rules'));
   fs.writeFileSync(at('file'), '');
+  fs.mkdirSync(at('below/cortorch/rules'), { recursive: true, mode: 0o700 });
+  fs.chmodSync(at('below'), 0o777);
   for (const [home, code, words] of [
     ['open', 'ERR_RULE', /not a folder of yours alone[^]*mode 777[^]*chmod 700/],
     ['link', 'ERR_RULE', /not a folder of yours alone/],
+    ['below', 'ERR_RULE', /below [^ ]*below, in which others can rename folders[^]*mode 777/],
     ['file', 'ERR_CACHE_NOT_WRITABLE', /which cannot be made/],
   ] as const) {
     const load = (): Promise<OwnRule> => loadRule(example('mirroring'));
@@ -430,9 +433,9 @@ t.test('a cache folder that others can write, or that is somebody else’s, is n
 });
 
 t.test('a header of the user’s that changes is compiled again, and has another digest', async (t) => {
-  fs.mkdirSync(at('with header'));
-  const file = at('with header', 'counted.cpp');
-  const header = at('with header', 'count.h');
+  fs.mkdirSync(at('c# $with header'));
+  const file = at('c# $with header', 'counted.cpp');
+  const header = at('c# $with header', 'count.h');
   fs.writeFileSync(header, 'constexpr int kCount = 1;\n');
   // What is compiled is no rule: that is found when it is loaded.
   fs.writeFileSync(file, '#include "count.h"\nextern "C" int counted() { return kCount; }\n');

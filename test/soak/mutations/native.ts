@@ -583,8 +583,8 @@ export const mutations: readonly Mutation[] = [
   {
     what: "usf with Xiao's scale: convolutions send by the magnitude of dense layers",
     file: 'native/rules/feedback.cpp',
-    from: 'return {is_convolution, s, s};',
-    to: 'return {is_convolution, s, 1 / std::sqrt(in)};',
+    from: 'return {site.convolution, s, s};',
+    to: 'return {site.convolution, s, 1 / std::sqrt(in)};',
     tests: [randomNumbers],
   },
   {
@@ -666,16 +666,16 @@ export const mutations: readonly Mutation[] = [
   },
   {
     what: 'the feedback of all layers is drawn from the same random numbers',
-    file: 'native/rules/gradient.cpp',
-    from: 'RandomStream(seed, Purpose::feedback, static_cast<uint32_t>(site.index)));',
-    to: 'RandomStream(seed, Purpose::feedback, 0));',
+    file: 'native/rules/feedback.cpp',
+    from: 'random(seed, Purpose::feedback, static_cast<uint32_t>(site.index));',
+    to: 'random(seed, Purpose::feedback, 0);',
     tests: [randomNumbers],
   },
   {
     what: 'the feedback is drawn from the random numbers of the weights',
-    file: 'native/rules/gradient.cpp',
-    from: 'RandomStream(seed, Purpose::feedback, static_cast<uint32_t>(site.index)));',
-    to: 'RandomStream(seed, Purpose::weight, static_cast<uint32_t>(site.index)));',
+    file: 'native/rules/feedback.cpp',
+    from: 'random(seed, Purpose::feedback, static_cast<uint32_t>(site.index));',
+    to: 'random(seed, Purpose::weight, static_cast<uint32_t>(site.index));',
     tests: [randomNumbers],
   },
   {
@@ -1233,8 +1233,8 @@ export const mutations: readonly Mutation[] = [
   {
     what: 'frsf: magnitudes have signs in the state dict',
     file: 'native/rules/gradient.cpp',
-    from: 'options_.draw(site, seed).abs_()',
-    to: 'options_.draw(site, seed)',
+    from: 'draw_feedback(site, options_.scale, seed).abs_()',
+    to: 'draw_feedback(site, options_.scale, seed)',
     tests: [randomNumbers, network, signSymmetry],
   },
   {
